@@ -1,0 +1,1 @@
+"""Engine modules that Salt loads on the master."""

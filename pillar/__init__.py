@@ -1,0 +1,1 @@
+"""External pillar modules that Salt loads on the master."""

@@ -1,0 +1,1 @@
+"""Reactor SLS files; data only."""

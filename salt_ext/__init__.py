@@ -1,0 +1,1 @@
+"""Firewalls outside a Kubernetes cluster, kept true to the cluster by Salt."""

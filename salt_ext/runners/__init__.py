@@ -1,0 +1,1 @@
+"""Runner modules that Salt loads on the master."""
