@@ -1,1 +1,1 @@
-"""What is decided, without asking the outside: no Salt, no Kubernetes, no clock, no file, no socket."""
+"""What is decided, without the outside: no Salt, no Kubernetes, no clock, no file, no socket."""

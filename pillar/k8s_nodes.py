@@ -1,0 +1,65 @@
+"""
+Serve the addresses of a Kubernetes cluster's nodes wherever a pillar refers to them.
+
+.. versionadded:: 0.1.0
+
+.. code-block:: yaml
+
+    # /etc/salt/master.d/k8s_nodes.conf
+    ext_pillar:
+      - k8s_nodes: {}
+
+A list item ``k8s://prod`` is replaced, in place, by the addresses of the nodes of the cluster
+``prod``; a mapping in a list that has a reference as a value is repeated once per address. They
+come from the store that the engine keeps: no pillar waits for the network. A reference that
+cannot be resolved stays as it is, and is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from typing import TYPE_CHECKING, Any
+
+from salt_ext.commands.serve import serving
+from salt_ext.master.settings import settings
+
+log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    __opts__: dict[str, Any]
+
+__virtualname__ = "k8s_nodes"
+
+
+def __virtual__() -> str | tuple[bool, str]:
+    if "k8s_nodes" not in __opts__:
+        return False, "k8s_nodes: there is no k8s_nodes configuration"
+    return __virtualname__
+
+
+def ext_pillar(minion_id: str, pillar: dict[str, Any]) -> dict[str, Any]:
+    """
+    Replace the references of one minion's pillar, in place.
+
+    Never raises: an ext_pillar that does blocks every state of the minion.
+
+    minion_id
+        The minion whose pillar is compiled.
+
+    pillar
+        The pillar so far. Its top-level keys are assigned anew where something below them
+        changes; nothing below them is altered.
+    """
+    try:
+        config = settings(__opts__)
+        environment = __opts__.get("pillarenv") or "base"
+        serving(config).serve(minion_id, environment, pillar, config)
+    except Exception:  # noqa: BLE001
+        log.error(
+            "k8s_nodes: the references in the pillar of %s stay as they are, "
+            "because of an error of our own",
+            minion_id,
+            exc_info_on_loglevel=logging.DEBUG,  # type: ignore[call-arg]
+        )
+    return {}

@@ -1,0 +1,38 @@
+"""Who should have which addresses, and who proved to have them."""
+
+from __future__ import annotations
+
+from salt_ext.commands.serve import Serving
+from salt_ext.core.config import Config
+from salt_ext.core.convergence import Behind, Place, Wanted, behind, desired
+from salt_ext.core.expand import Unresolved
+from salt_ext.store import Store
+
+
+class Places:
+    """Every minion with every cluster that it references."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._serving = Serving(store)
+
+    def desired(self, config: Config) -> dict[Place, tuple[str, tuple[str, ...]]]:
+        """Return the digest that each should have, and its unresolved references."""
+
+        def resolve(text: str) -> tuple[str, ...] | None:
+            found = self._serving.addresses(text, config)
+            return None if isinstance(found, Unresolved) else tuple(found)
+
+        return desired(
+            (
+                Wanted(
+                    minion=row.minion, cluster=row.cluster, reference=row.reference, gone=row.gone
+                )
+                for row in self._store.subscriptions.all()
+            ),
+            resolve,
+        )
+
+    def behind(self, config: Config) -> list[Behind]:
+        """Return those whose proven digest is not the desired one."""
+        return behind(self.desired(config), self._store.ledger.all())

@@ -1,0 +1,141 @@
+"""What a person wants to know first: is it true, is it current, who is behind and why."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from salt_ext.commands.places import Places
+from salt_ext.core.config import Config
+from salt_ext.core.errors import NeverSeen
+from salt_ext.service.service import LOCK
+from salt_ext.store import Health, Store
+
+_SILENT = 30.0
+"""Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
+
+
+def status(config: Config, store: Store) -> dict[str, Any]:
+    """Return everything at a glance; plain JSON types."""
+    now = time.time()
+    engine = _engine(config, store, now)
+    minions = _minions(config, store, now)
+    return {
+        "engine": engine,
+        "problems": [str(problem) for problem in config.problems],
+        "clusters": {
+            name: _cluster(name, config, store, now, alive=engine == "running")
+            for name in config.names
+        },
+        "minions": minions,
+    }
+
+
+def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:
+    """Return the nodes of a cluster as last seen, with the addresses that were let through."""
+    if cluster not in config.names:
+        config.cluster(cluster)
+    snapshot = store.snapshots.load(cluster)
+    if snapshot is None:
+        raise NeverSeen(cluster)
+    return {
+        name: {
+            **{kind.value: [str(i) for i in items] for kind, items in member.addresses.items()},
+            "ready": member.ready,
+        }
+        for name, member in sorted(snapshot.members.items())
+    }
+
+
+def _engine(config: Config, store: Store, now: float) -> str:
+    if not _locked(Path(config.state_dir) / LOCK):
+        return "not running: see the master's log for why, or add it to `engines`"
+    told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
+    if config.clusters and told and now - max(told) > _SILENT:
+        return f"stuck: it holds its lock but has told nothing for {now - max(told):.0f} s"
+    return "running"
+
+
+def _locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool) -> dict[str, Any]:
+    snapshot = store.snapshots.load(name)
+    health = store.health.of(name)
+    synced = alive and health is not None and health.state == "watching"
+    told: dict[str, Any] = {
+        "state": _state(name, config, health, alive=alive),
+        "stale": not synced,
+        "nodes": len(snapshot.members) if snapshot else None,
+        "revision": snapshot.revision if snapshot else None,
+        "changed_at": _when(snapshot.observed_at) if snapshot else None,
+    }
+    if health is not None:
+        told["listed_at"] = _when(health.listed_at)
+        told["heard_seconds_ago"] = round(now - health.heard_at, 1) if health.heard_at else None
+        told["error"] = health.error or None
+        told["stale_since"] = _when(health.lost_since)
+        told["refused_addresses"] = dict(health.refused)
+    return told
+
+
+def _state(name: str, config: Config, health: Health | None, *, alive: bool) -> str:
+    if name in config.broken:
+        return "not followed: its configuration has a mistake, what is known stays in force"
+    if not alive:
+        return "not followed: the engine is not running, what is known stays in force"
+    return health.state if health else "starting"
+
+
+def _minions(config: Config, store: Store, now: float) -> dict[str, Any]:
+    places = Places(store)
+    wanted = places.desired(config)
+    late = {(one.minion, one.cluster): one for one in places.behind(config)}
+    ledger = store.ledger.all()
+    told: dict[str, dict[str, Any]] = {}
+    for place, (_, unresolved) in sorted(wanted.items()):
+        minion, cluster = place
+        entry = ledger.get(place)
+        told.setdefault(minion, {})[cluster or "unreadable"] = _standing(
+            late[place].why(now, config.apply.timeout) if place in late else None,
+            unresolved,
+            entry.attempts if entry else 0,
+            entry.applied_at if entry else None,
+        )
+    return told
+
+
+def _standing(
+    why: str | None, unresolved: tuple[str, ...], attempts: int, applied_at: float | None
+) -> Mapping[str, Any]:
+    told: dict[str, Any] = {"up_to_date": why is None and not unresolved}
+    if unresolved:
+        told["unresolved"] = list(unresolved)
+    if why is not None:
+        told["why"] = why
+    if attempts:
+        told["failed_attempts"] = attempts
+    told["applied_at"] = _when(applied_at)
+    return told
+
+
+def _when(seconds: float | None) -> str | None:
+    if not seconds:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,228 @@
+"""The ``k8s_nodes:`` block of the master's configuration, read and checked as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from salt_ext.core import options
+from salt_ext.core.address import NOT_A_NODE, Network, network
+from salt_ext.core.errors import ConfigError, UnknownCluster
+from salt_ext.core.member import Limits
+from salt_ext.core.node import AddressType
+from salt_ext.core.options import Options, flag, list_of, one_of, seconds, text, whole
+from salt_ext.core.reference import dns_label
+from salt_ext.core.snapshot import Defaults
+
+KEY = "k8s_nodes"
+STATE_DIR = "/var/lib/salt-k8s-nodes"
+
+_NO_NETWORKS: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How one cluster's API is reached: exactly one of kubeconfig, server, in_cluster."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    server: str | None = None
+    ca_file: str | None = None
+    token_file: str | None = None
+    in_cluster: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long to wait for what, in seconds."""
+
+    quiet: float = 0.1
+    """After a change, how long nothing may change before the next is announced."""
+    longest: float = 2.0
+    """How long a change waits at most while others keep coming."""
+    inactivity: float = 90.0
+    """Silence of a watch after which the API is asked whether it is still there."""
+    relist: float = 3600.0
+    """Time between full LISTs that check what the watch told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One cluster of the configuration."""
+
+    name: str
+    access: Access
+    limits: Limits
+    defaults: Defaults = Defaults()
+    timing: Timing = Timing()
+    page_size: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """What is published to a minion that is behind, and how."""
+
+    states: tuple[str, ...] = ()
+    """SLS names for ``state.apply``; none means a highstate."""
+    batch: int = 50
+    """Minions that one publish names."""
+    timeout: float = 300.0
+    """Seconds after a publish without a return before it is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What could be read of the block, and every mistake in it."""
+
+    state_dir: str = STATE_DIR
+    apply: Apply = Apply()
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
+    """Clusters that are named but have a mistake: what is known of them stays in force."""
+    problems: tuple[ConfigError, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every cluster that is named, right or wrong, in order."""
+        return tuple(sorted({*self.clusters, *self.broken}))
+
+    def cluster(self, name: str) -> Cluster:
+        """Return a cluster; :class:`UnknownCluster` when it is not there or has a mistake."""
+        try:
+            return self.clusters[name]
+        except KeyError:
+            raise UnknownCluster(name, tuple(sorted(self.clusters))) from None
+
+
+def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
+    """
+    Read the block as Salt hands it over, without raising.
+
+    ``own_addresses`` are the master's: they are never opened for a node that claims them.
+    """
+    problems: list[ConfigError] = []
+    block = Options(raw, KEY, problems)
+    state_dir = block.take("state_dir", options.path, STATE_DIR)
+    apply = _apply(block.below("apply"))
+    never = block.take("never", list_of(network), _NO_NETWORKS)
+    listed = block.below("clusters")
+    block.finish()
+    clusters: dict[str, Cluster] = {}
+    broken: set[str] = set()
+    for name in listed.keys:
+        before = len(problems)
+        cluster = _cluster(name, listed, (*NOT_A_NODE, *own_addresses, *never))
+        if cluster is None or len(problems) > before:
+            broken.add(str(name))
+        else:
+            clusters[cluster.name] = cluster
+    if not listed.keys and not problems:
+        problems.append(ConfigError(f"{KEY}:clusters", None, "at least one cluster (required)"))
+    return Config(
+        state_dir=state_dir,
+        apply=apply,
+        clusters=clusters,
+        broken=frozenset(broken),
+        problems=tuple(problems),
+    )
+
+
+def _apply(given: Options) -> Apply:
+    usual = Apply()
+    apply = Apply(
+        states=given.take("states", list_of(text), usual.states),
+        batch=given.take("batch", whole(1, 10_000), usual.batch),
+        timeout=given.take("timeout", seconds(5, 86_400), usual.timeout),
+    )
+    given.finish()
+    return apply
+
+
+def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Cluster | None:
+    try:
+        label = dns_label(name)
+    except ValueError as exc:
+        listed.problems.append(ConfigError(listed.path, name, f"as a cluster's name {exc}"))
+        return None
+    given = listed.below(label)
+    access = _access(given)
+    allowed = given.take("allowed_networks", list_of(network))
+    timing = _timing(given.below("timing"))
+    cluster = Cluster(
+        name=label,
+        access=access,
+        limits=Limits(
+            allowed=allowed,
+            never=(*never, *given.take("never", list_of(network), _NO_NETWORKS)),
+        ),
+        defaults=Defaults(
+            types=given.take("addresses", list_of(_address_type), Defaults().types),
+            ready_only=given.take("ready", one_of("any", "only"), "any") == "only",
+        ),
+        timing=timing,
+        page_size=given.take("page_size", whole(10, 5000), 500),
+    )
+    given.finish()
+    return cluster
+
+
+def _access(given: Options) -> Access:
+    access = Access(
+        kubeconfig=given.take("kubeconfig", options.path, None),
+        context=given.take("context", text, None),
+        server=given.take("server", _https, None),
+        ca_file=given.take("ca_file", options.path, None),
+        token_file=given.take("token_file", options.path, None),
+        in_cluster=given.take("in_cluster", flag, False),
+    )
+    ways = [key for key in ("kubeconfig", "server", "in_cluster") if given.has(key)]
+    if len(ways) != 1:
+        given.problems.append(
+            ConfigError(
+                given.path,
+                ways or None,
+                "exactly one of kubeconfig, server (with ca_file and token_file), in_cluster",
+            )
+        )
+        return access
+    for key, way in (("context", "kubeconfig"), ("ca_file", "server"), ("token_file", "server")):
+        if given.has(key) and way not in ways:
+            given.problems.append(
+                ConfigError(f"{given.path}:{key}", given.raw(key), f"only together with {way}")
+            )
+    if ways == ["server"]:
+        for key in ("ca_file", "token_file"):
+            if not given.has(key):
+                given.problems.append(
+                    ConfigError(
+                        f"{given.path}:{key}", None, "an absolute path (required with server)"
+                    )
+                )
+    return access
+
+
+def _timing(given: Options) -> Timing:
+    usual = Timing()
+    timing = Timing(
+        quiet=given.take("quiet", seconds(0, 60), usual.quiet),
+        longest=given.take("longest", seconds(0, 600), usual.longest),
+        inactivity=given.take("inactivity", seconds(1, 3600), usual.inactivity),
+        relist=given.take("relist", seconds(10, 86_400), usual.relist),
+    )
+    given.finish()
+    return timing
+
+
+def _https(value: object) -> str:
+    if isinstance(value, str) and value.startswith("https://") and len(value) > len("https://"):
+        return value.rstrip("/")
+    raise ValueError("an https:// URL such as https://192.0.2.1:6443")
+
+
+def _address_type(value: object) -> AddressType:
+    if isinstance(value, str):
+        try:
+            return AddressType(value)
+        except ValueError:
+            pass
+    raise ValueError("one of " + ", ".join(kind.value for kind in AddressType))

@@ -1,0 +1,131 @@
+"""Who is behind: the difference between what minions should have and what they proved to have."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from salt_ext.core.snapshot import digest
+
+Place = tuple[str, str]
+"""A minion and a cluster that it references."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A reference that stands, or stood until a moment ago, in a minion's pillar."""
+
+    minion: str
+    cluster: str
+    reference: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is known of one minion and one cluster; times are seconds since the epoch."""
+
+    minion: str
+    cluster: str
+    applied: str | None = None
+    """Digest that the newest proven run had."""
+    applied_at: float | None = None
+    jid: str | None = None
+    """The job that is on its way, if one is."""
+    dispatched: str | None = None
+    """Digest that was current when that job was published."""
+    dispatched_at: float | None = None
+    attempts: int = 0
+    """Failed tries since the last proven run."""
+    next_at: float = 0.0
+    """No try before this time."""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """A minion that has not proved to have the current addresses of a cluster."""
+
+    minion: str
+    cluster: str
+    desired: str
+    entry: Entry
+    unresolved: tuple[str, ...] = ()
+
+    def in_flight(self, now: float, timeout: float) -> bool:
+        """Whether a job that may still return is on its way."""
+        sent = self.entry.dispatched_at
+        return self.entry.jid is not None and sent is not None and now < sent + timeout
+
+    def due(self, now: float, timeout: float) -> bool:
+        """Whether it should be published now."""
+        return not self.in_flight(now, timeout) and now >= self.entry.next_at
+
+    def why(self, now: float, timeout: float) -> str:
+        """Return the reason in words."""
+        if self.in_flight(now, timeout):
+            return f"job {self.entry.jid} has not returned yet"
+        if self.entry.error:
+            return self.entry.error
+        if self.entry.applied is None:
+            return "never applied"
+        return "addresses changed"
+
+
+def desired(
+    wanted: Iterable[Wanted], resolve: Callable[[str], tuple[str, ...] | None]
+) -> dict[Place, tuple[str, tuple[str, ...]]]:
+    """
+    Return the digest that each minion should have for each cluster, and what stays unresolved.
+
+    A minion all of whose references to a cluster are gone wants the digest of nothing: it is
+    behind until a run without them is proven.
+    """
+    served: dict[Place, dict[str, tuple[str, ...]]] = {}
+    unresolved: dict[Place, list[str]] = {}
+    for want in wanted:
+        place = want.minion, want.cluster
+        served.setdefault(place, {})
+        if want.gone:
+            continue
+        addresses = resolve(want.reference)
+        if addresses is None:
+            unresolved.setdefault(place, []).append(want.reference)
+        else:
+            served[place][want.reference] = addresses
+    return {
+        place: (digest(found), tuple(sorted(unresolved.get(place, ()))))
+        for place, found in served.items()
+    }
+
+
+def behind(
+    targets: Mapping[Place, tuple[str, tuple[str, ...]]], ledger: Mapping[Place, Entry]
+) -> list[Behind]:
+    """Return the minions whose proven digest is not the desired one, in order."""
+    found = []
+    for place, (wanted, unresolved) in sorted(targets.items()):
+        entry = ledger.get(place) or Entry(minion=place[0], cluster=place[1])
+        # A pillar that has nothing but unresolved references has nothing to apply.
+        if entry.applied != wanted and not (unresolved and wanted == digest({})):
+            found.append(
+                Behind(
+                    minion=place[0],
+                    cluster=place[1],
+                    desired=wanted,
+                    entry=entry,
+                    unresolved=unresolved,
+                )
+            )
+    return found
+
+
+def retry_after(attempts: int, *, refused: bool, dice: random.Random) -> float:
+    """
+    Return the seconds until the next try: jittered, doubling from 5 s to 15 min.
+
+    A refusal because a state run is in progress is no failure: it is tried again soon.
+    """
+    ceiling = 5.0 if refused else min(900.0, 5.0 * 2 ** min(attempts, 16))
+    return dice.uniform(ceiling / 2, ceiling)

@@ -1,0 +1,72 @@
+"""What can go wrong, named after what the caller can do about it."""
+
+
+class K8sNodesError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(K8sNodesError):
+    """A configuration mistake: someone must edit the named key."""
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(key, value, allowed)
+        self.key = key
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{self.key}: {shown(self.value)} is not allowed; allowed: {self.allowed}"
+
+
+class BadReference(K8sNodesError):
+    """A ``k8s://`` reference that cannot be read: someone must edit the pillar."""
+
+    def __init__(self, reference: str, part: str, why: str) -> None:
+        super().__init__(reference, part, why)
+        self.reference = reference
+        self.part = part
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{shown(self.reference)}: {shown(self.part)} {self.why}"
+
+
+class UnknownCluster(K8sNodesError):
+    """A cluster that the configuration does not have."""
+
+    def __init__(self, cluster: str, configured: tuple[str, ...]) -> None:
+        super().__init__(cluster, configured)
+        self.cluster = cluster
+        self.configured = configured
+
+    def __str__(self) -> str:
+        known = ", ".join(self.configured) or "none"
+        return f"cluster {shown(self.cluster)} is not configured; configured: {known}"
+
+
+class NeverSeen(K8sNodesError):
+    """A configured cluster that was never listed completely: wait, or look at its health."""
+
+    def __init__(self, cluster: str) -> None:
+        super().__init__(cluster)
+        self.cluster = cluster
+
+    def __str__(self) -> str:
+        return (
+            f"cluster {self.cluster!r} has never been listed completely; "
+            "salt-run k8s_nodes.status says why"
+        )
+
+
+class BadAnswer(K8sNodesError):
+    """The API answered something that is not what was asked for: keep what is known, ask again."""
+
+
+class StoreError(K8sNodesError):
+    """The store cannot be read or written: keep what is known, try again later."""
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return ``repr`` of a value that somebody else wrote, cut to ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,0 +1,83 @@
+"""What is fired on Salt's event bus: hints of bounded size, for our reactor and for users' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from salt_ext.core.address import Address, Network
+from salt_ext.core.member import Member
+from salt_ext.core.membership import Difference
+from salt_ext.core.snapshot import Snapshot
+
+MOST_ADDRESSES = 100
+"""Addresses in one event; ``truncated`` tells that there were more."""
+MOST_NODES = 100
+"""Node events for one change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A tag and its data, plain JSON types."""
+
+    tag: str
+    data: dict[str, Any]
+
+
+def changed(snapshot: Snapshot, difference: Difference) -> Iterator[Event]:
+    """Yield the events of one new revision, the one that our reactor waits for first."""
+    most = MOST_ADDRESSES
+    yield Event(
+        _tag(snapshot.cluster, "changed"),
+        {
+            "cluster": snapshot.cluster,
+            "revision": snapshot.revision,
+            "added": _texts(difference.added[:most]),
+            "removed": _texts(difference.removed[:most]),
+            "truncated": max(len(difference.added), len(difference.removed)) > most,
+            "nodes": len(snapshot.members),
+        },
+    )
+    named = [
+        *(("joined", member) for member in difference.joined),
+        *(("left", member) for member in difference.left),
+        *(("updated", member) for member in difference.updated),
+    ]
+    for what, member in named[:MOST_NODES]:
+        yield Event(
+            _tag(snapshot.cluster, f"node/{what}"),
+            {
+                "cluster": snapshot.cluster,
+                "revision": snapshot.revision,
+                "node": member.name,
+                "addresses": _addresses(member),
+            },
+        )
+
+
+def sync_lost(cluster: str, error: str) -> Event:
+    """Return the event that a cluster can no longer be followed."""
+    return Event(_tag(cluster, "sync/lost"), {"cluster": cluster, "error": error})
+
+
+def sync_restored(cluster: str) -> Event:
+    """Return the event that a cluster is followed again."""
+    return Event(_tag(cluster, "sync/restored"), {"cluster": cluster})
+
+
+def lagging(cluster: str, minions: int) -> Event:
+    """Return the event that minions are behind and due."""
+    return Event(_tag(cluster, "lagging"), {"cluster": cluster, "minions": minions})
+
+
+def _tag(cluster: str, what: str) -> str:
+    return f"salt/k8s_nodes/{cluster}/{what}"
+
+
+def _texts(items: tuple[Address | Network, ...]) -> list[str]:
+    return [str(item) for item in items]
+
+
+def _addresses(member: Member) -> dict[str, list[str]]:
+    return {kind.value: _texts(items[:10]) for kind, items in member.addresses.items()}

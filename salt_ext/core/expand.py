@@ -1,0 +1,201 @@
+"""
+Puts addresses in the place of references, anywhere in a pillar.
+
+Nothing that was handed in is altered: what changes is built anew, from the top-level key down,
+because nested objects may be another ext_pillar's memory.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from salt_ext.core.reference import SCHEME, is_reference
+
+PLACEHOLDER = "{address}"
+
+# Deeper than any pillar that a person wrote, far from Python's own recursion limit.
+DEEPEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Why a reference stays as it is."""
+
+    why: str
+
+
+_NO_PLACE = "stands where only one value can; put it into a list"
+
+Resolve = Callable[[str], Sequence[str] | Unresolved]
+
+
+@dataclass(slots=True)
+class Expansion:
+    """What came of one pillar."""
+
+    changed: dict[Any, Any] = field(default_factory=dict)
+    """New values of the top-level keys that held a reference."""
+    served: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Reference text to the addresses that took its place."""
+    unresolved: dict[str, str] = field(default_factory=dict)
+    """Reference text to the reason that it stays."""
+
+
+def expand(pillar: Mapping[Any, Any], resolve: Resolve) -> Expansion:
+    """Return what has to change in a pillar so that its references become addresses."""
+    walk = _Walk(resolve)
+    for key, value in list(pillar.items()):
+        if is_reference(key):
+            walk.refuse(key, "is a top-level key of the pillar")
+        if is_reference(value):
+            walk.refuse(value, _NO_PLACE)
+        elif _mentions(value):
+            new = walk.value(value, depth=1)
+            walk.refuse_scalars(new)
+            if new is not value:
+                walk.result.changed[key] = new
+    return walk.result
+
+
+def _mentions(root: Any) -> bool:
+    return next(_references(root), None) is not None
+
+
+def _references(root: Any) -> Iterator[str]:
+    """Yield the references anywhere below, each container looked at once, without recursion."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            if value.startswith(SCHEME):
+                yield value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            stack.extend(value)
+            if isinstance(value, dict):
+                stack.extend(value.values())
+
+
+class _Walk:
+    """One pass over one pillar; a container that is shared is rebuilt once."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self.result = Expansion()
+        self._resolve = resolve
+        self._open: set[int] = set()
+        self._done: dict[int, Any] = {}
+
+    def refuse(self, text: str, why: str) -> None:
+        self.result.unresolved.setdefault(text, why)
+
+    def refuse_scalars(self, value: Any) -> None:
+        """Refuse the references that are values of a mapping which nothing can repeat."""
+        if isinstance(value, dict):
+            for text in value.values():
+                if is_reference(text):
+                    self.refuse(text, _NO_PLACE)
+
+    def value(self, value: Any, *, depth: int) -> Any:
+        """Return a value with everything below it expanded: itself when nothing was."""
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        if id(value) in self._done:
+            return self._done[id(value)]
+        if id(value) in self._open:
+            return value
+        if depth > DEEPEST:
+            for text in _references(value):
+                self.refuse(text, f"is nested deeper than {DEEPEST}")
+            return value
+        self._open.add(id(value))
+        new: Any
+        if isinstance(value, dict):
+            new = self._mapping(value, depth)
+        else:
+            new = self._sequence(value, depth)
+        self._done[id(value)] = new
+        self._open.discard(id(value))
+        return new
+
+    def _sequence(self, value: Sequence[Any], depth: int) -> Any:
+        static = {item for item in value if isinstance(item, str)}
+        items: list[Any] = []
+        for item in value:
+            addresses = self._addresses(item) if is_reference(item) else None
+            if addresses is not None:
+                items.extend(text for text in addresses if text not in static)
+                static.update(addresses)
+                continue
+            new = self.value(item, depth=depth + 1)
+            copies = self._copies(new)
+            items.extend([new] if copies is None else copies.values())
+        if len(items) == len(value) and all(map(_same, items, value)):
+            return value
+        return tuple(items) if isinstance(value, tuple) else items
+
+    def _mapping(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        entries: dict[Any, Any] = {}
+        for key, item in value.items():
+            addresses = self._addresses(key) if is_reference(key) else None
+            new = self.value(item, depth=depth + 1)
+            if addresses is not None:
+                entries.update((text, new) for text in addresses if text not in value)
+                continue
+            if not isinstance(key, str):
+                self.refuse_scalars(new)
+                copies = None
+            else:
+                copies = self._copies(new)
+            if copies is None:
+                entries[key] = new
+            else:
+                entries.update((f"{key}-{address}", one) for address, one in copies.items())
+        if list(entries) == list(value) and all(map(_same, entries.values(), value.values())):
+            return value
+        # A copy keeps the type, and with it the attributes, of somebody's own kind of mapping.
+        rebuilt = copy.copy(value)
+        rebuilt.clear()
+        rebuilt.update(entries)
+        return rebuilt
+
+    def _copies(self, mapping: Any) -> dict[str, dict[Any, Any]] | None:
+        """Return a mapping once per address when one of its values is a reference, else None."""
+        if not isinstance(mapping, dict):
+            return None
+        texts = {item for item in mapping.values() if is_reference(item)}
+        if len(texts) > 1:
+            for text in texts:
+                self.refuse(text, "stands in one mapping with another reference")
+            return None
+        for text in texts:
+            addresses = self._addresses(text)
+            if addresses is not None:
+                return {address: _filled(mapping, text, address) for address in addresses}
+        return None
+
+    def _addresses(self, text: str) -> tuple[str, ...] | None:
+        if text not in self.result.served and text not in self.result.unresolved:
+            found = self._resolve(text)
+            if isinstance(found, Unresolved):
+                self.refuse(text, found.why)
+            else:
+                self.result.served[text] = tuple(found)
+        return self.result.served.get(text)
+
+
+def _filled(mapping: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
+    new = copy.copy(mapping)
+    for key, item in mapping.items():
+        if item == text:
+            new[key] = address
+        elif isinstance(item, str) and PLACEHOLDER in item:
+            new[key] = item.replace(PLACEHOLDER, address)
+    return new
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other

@@ -1,0 +1,171 @@
+"""Reads a mapping that a person wrote, and says which key is wrong, how, and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from salt_ext.core.errors import ConfigError
+
+T = TypeVar("T")
+
+_REQUIRED: Any = object()
+
+
+class Options:
+    """
+    One mapping of the configuration, read key by key.
+
+    Every mistake is collected in ``problems`` (shared with the mappings below it), so that one
+    start shows all of them; a key with a mistake reads as its default.
+    """
+
+    def __init__(self, raw: object, path: str, problems: list[ConfigError]) -> None:
+        self.path = path
+        self.problems = problems
+        self._known: list[str] = []
+        self._raw: Mapping[Any, Any] = {}
+        if isinstance(raw, Mapping):
+            self._raw = raw
+        else:
+            problems.append(ConfigError(path, raw, "a mapping"))
+
+    def has(self, key: str) -> bool:
+        """Whether the key was written, with any value but null."""
+        return self._raw.get(key) is not None
+
+    @property
+    def keys(self) -> tuple[Any, ...]:
+        """The keys as they were written."""
+        return tuple(self._raw)
+
+    def raw(self, key: str) -> object:
+        """Return the value as it was written."""
+        return self._raw.get(key)
+
+    def take(self, key: str, read: Callable[[Any], T], default: T = _REQUIRED) -> T:
+        """
+        Return the value of ``key`` as ``read`` understands it.
+
+        ``read`` raises :class:`ValueError` whose message says what is allowed. Without ``default``
+        the key is required.
+        """
+        self._known.append(key)
+        value = self._raw.get(key)
+        if value is None:
+            if default is _REQUIRED:
+                allowed = _allowed(read)
+                self.problems.append(ConfigError(self._at(key), None, f"{allowed} (required)"))
+            return default
+        try:
+            return read(value)
+        except ValueError as exc:
+            self.problems.append(ConfigError(self._at(key), value, str(exc)))
+            return default
+
+    def below(self, key: str) -> Options:
+        """Return the mapping under ``key``, empty when it is not written."""
+        self._known.append(key)
+        value = self._raw.get(key)
+        return Options({} if value is None else value, self._at(key), self.problems)
+
+    def finish(self) -> None:
+        """Report every key that nobody took."""
+        for key in self._raw:
+            if key in self._known:
+                continue
+            close = difflib.get_close_matches(str(key), self._known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            self.problems.append(
+                ConfigError(self._at(key), self._raw[key], f"only {_listed(self._known)}{hint}")
+            )
+
+    def _at(self, key: object) -> str:
+        return f"{self.path}:{key}"
+
+
+def _allowed(read: Callable[[Any], Any]) -> str:
+    """Return what ``read`` allows, in its own words: every reader refuses None."""
+    try:
+        read(None)
+    except ValueError as exc:
+        return str(exc)
+    return "a value"
+
+
+def _listed(keys: list[str]) -> str:
+    return "the keys " + ", ".join(sorted(keys))
+
+
+def text(value: object) -> str:
+    """Read a non-empty string."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError("a non-empty string")
+
+
+def path(value: object) -> str:
+    """Read an absolute path."""
+    if isinstance(value, str) and value.startswith("/"):
+        return value
+    raise ValueError("an absolute path")
+
+
+def flag(value: object) -> bool:
+    """Read true or false."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
+
+
+def whole(low: int, high: int) -> Callable[[object], int]:
+    """Return a reader of whole numbers within bounds."""
+
+    def read(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise ValueError(f"a whole number from {low} to {high}")
+
+    return read
+
+
+def seconds(low: float, high: float) -> Callable[[object], float]:
+    """Return a reader of durations in seconds within bounds."""
+
+    def read(value: object) -> float:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and low <= value <= high:  # type: ignore[operator]
+            return float(value)  # type: ignore[arg-type]
+        raise ValueError(f"a number of seconds from {low:g} to {high:g}")
+
+    return read
+
+
+def list_of(read_item: Callable[[Any], T]) -> Callable[[object], tuple[T, ...]]:
+    """Return a reader of non-empty lists."""
+
+    def read(value: object) -> tuple[T, ...]:
+        what = _allowed(read_item)
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"a non-empty list, each item {what}")
+        items = []
+        for item in value:
+            try:
+                items.append(read_item(item))
+            except ValueError as exc:
+                raise ValueError(f"a list, each item {exc}; {item!r} is not") from None
+        return tuple(items)
+
+    return read
+
+
+def one_of(*choices: str) -> Callable[[object], str]:
+    """Return a reader of one of some words."""
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        raise ValueError("one of " + ", ".join(choices))
+
+    return read

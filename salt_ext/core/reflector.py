@@ -1,0 +1,148 @@
+"""
+What to ask the Kubernetes API next: a state machine without a socket and without a clock.
+
+The rules are client-go's: LIST in pages, then WATCH from the list's resourceVersion; resume from
+the last version that was seen; list again when the server has forgotten it; back off on errors.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from salt_ext.core.backoff import Backoff
+from salt_ext.core.node import Node
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Ask for one page of a LIST, never with a resourceVersion."""
+
+    continue_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Open a WATCH from a version, for at most ``server_timeout`` seconds."""
+
+    resource_version: str
+    server_timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until this time (monotonic seconds)."""
+
+    until: float
+
+
+Step = ListPage | Watch | Wait
+
+
+class Change(str, Enum):
+    """What a watch event says of a node."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+@dataclass(slots=True)
+class Reflector:
+    """
+    Follows the nodes of one cluster.
+
+    The caller does what :meth:`next` says and tells what came of it; ``nodes`` is then the newest
+    complete view, or None while there has not been one in this process.
+    """
+
+    relist_every: float
+    dice: random.Random = field(default_factory=random.Random)
+    nodes: dict[str, Node] | None = None
+    resource_version: str = ""
+    _backoff: Backoff = field(init=False)
+    _pages: dict[str, Node] = field(default_factory=dict)
+    _continue: str = ""
+    _listing: bool = True
+    _listed_at: float = 0.0
+    _opened_at: float = 0.0
+    _heard: bool = False
+
+    def __post_init__(self) -> None:
+        self._backoff = Backoff(dice=self.dice)
+
+    def next(self, now: float) -> Step:
+        """Return what to do now."""
+        if now < self._backoff.until:
+            return Wait(self._backoff.until)
+        if self._listing or now >= self._listed_at + self.relist_every:
+            if not self._listing:
+                self._start_listing()
+            return ListPage(self._continue)
+        self._opened_at, self._heard = now, False
+        return Watch(self.resource_version, self.dice.randint(300, 600))
+
+    def listed(
+        self, nodes: Iterable[Node], resource_version: str, continue_token: str, now: float
+    ) -> bool:
+        """Take one page; True when it was the last, and ``nodes`` is a complete new view."""
+        self._pages.update((node.name, node) for node in nodes)
+        self._continue = continue_token
+        if continue_token:
+            return False
+        self.nodes, self._pages = self._pages, {}
+        self.resource_version = resource_version
+        self._listing, self._listed_at = False, now
+        self._backoff.worked(now)
+        return True
+
+    def changed(self, change: Change, node: Node, resource_version: str, now: float) -> bool:
+        """Take one watch event; True when it altered anything that we use."""
+        self._alive(resource_version, now)
+        if self.nodes is None:
+            return False
+        if change is Change.DELETED:
+            return self.nodes.pop(node.name, None) is not None
+        if self.nodes.get(node.name) == node:
+            return False
+        self.nodes[node.name] = node
+        return True
+
+    def bookmarked(self, resource_version: str, now: float) -> None:
+        """Take a bookmark: the version to resume from, without a change."""
+        self._alive(resource_version, now)
+
+    def ended(self, now: float) -> None:
+        """Take the end of a watch that closed without an error."""
+        # A server or proxy that closes each watch at once would be asked 20 times a second.
+        if not self._heard and now < self._opened_at + 1.0:
+            self._backoff.failed(now)
+
+    def failed(self, now: float, *, retry_after: float = 0.0) -> None:
+        """Take an error of the transport or the server: the same again, later."""
+        self._backoff.failed(now, at_least=retry_after)
+        if self._listing:
+            self._start_listing()
+
+    def expired(self, now: float) -> None:
+        """Take "410 Gone": the version or the continue token is forgotten; list from the start."""
+        if self._listing:
+            self._backoff.failed(now)
+        self._start_listing()
+
+    @property
+    def failures(self) -> int:
+        """Errors since it last worked."""
+        return self._backoff.failures
+
+    def _alive(self, resource_version: str, now: float) -> None:
+        self._heard = True
+        self.resource_version = resource_version
+        self._backoff.worked(now)
+
+    def _start_listing(self) -> None:
+        self._listing = True
+        self._continue = ""
+        self._pages = {}

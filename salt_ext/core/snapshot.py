@@ -1,0 +1,74 @@
+"""The nodes of one cluster at one revision, and the addresses that a reference means in it."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from salt_ext.core.address import order
+from salt_ext.core.member import Limits, Member
+from salt_ext.core.node import AddressType
+from salt_ext.core.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What a reference means where it does not say."""
+
+    types: tuple[AddressType, ...] = (AddressType.INTERNAL,)
+    ready_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One complete view of a cluster, as it was persisted."""
+
+    cluster: str
+    revision: int
+    """Counts the changes of this cluster in this store, from 1."""
+    identity: str
+    """The uid of the cluster's ``kube-system`` namespace."""
+    resource_version: str
+    observed_at: float
+    """When this revision was persisted, in seconds since the epoch."""
+    members: Mapping[str, Member]
+    """By node name."""
+
+
+def resolve(
+    snapshot: Snapshot, reference: Reference, defaults: Defaults, limits: Limits | None
+) -> tuple[str, ...]:
+    """
+    Return the canonical addresses that a reference means: sorted, without duplicates.
+
+    ``limits`` are applied once more, so that networks that were taken out of the configuration
+    are closed even before the next complete view; None while the configuration cannot be read.
+    """
+    types = reference.types or defaults.types
+    ready_only = defaults.ready_only if reference.ready_only is None else reference.ready_only
+    found = {
+        item
+        for member in snapshot.members.values()
+        if reference.labels.matches(member.labels) and (member.ready or not ready_only)
+        for kind in types
+        for item in member.addresses.get(kind, ())
+        if reference.family in (None, item.version)
+        if limits is None or limits.refuse(item) is None
+    }
+    ordered = sorted(found, key=order)
+    if reference.as_network:
+        return tuple(str(ipaddress.ip_network(item)) for item in ordered)
+    return tuple(str(item) for item in ordered)
+
+
+def digest(served: Mapping[str, Iterable[str]]) -> str:
+    """Return one short text for what references were served, equal when the addresses are."""
+    state = hashlib.sha256()
+    for text in sorted(served):
+        state.update(text.encode())
+        for item in served[text]:
+            state.update(b"\0" + item.encode())
+        state.update(b"\n")
+    return state.hexdigest()[:16]

@@ -1,0 +1,212 @@
+"""The three requests that are made of a Kubernetes API server, and what can come of them."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError, SSLError
+
+from salt_ext.core.node import Node
+from salt_ext.core.reflector import Change
+from salt_ext.kube import wire
+from salt_ext.kube.access import Session
+from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
+from salt_ext.kube.lines import lines
+
+_CONNECT = 10.0
+"""Seconds to open a connection."""
+_READ = 30.0
+"""Seconds without a byte of an answer that should come at once."""
+_LARGEST_ANSWER = 256 * 1024 * 1024
+
+_NODES = "/api/v1/nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a LIST."""
+
+    nodes: list[Node]
+    resource_version: str
+    continue_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A watch event about a node."""
+
+    change: Change
+    node: Node
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmarked:
+    """A watch event that only moves the version forward."""
+
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A line of a watch that nothing can be made of."""
+
+    why: str
+
+
+Event = Changed | Bookmarked | Ignored
+
+
+class NodesApi:
+    """The nodes of one cluster, over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def identity(self) -> str:
+        """Return the uid of the ``kube-system`` namespace, which no other cluster has."""
+        what = "GET namespace kube-system"
+        body = self._get("/api/v1/namespaces/kube-system", {}, what)
+        found = _decoded(wire.namespace, body, what, "Namespace")
+        if found.kind != "Namespace" or not found.metadata.uid:
+            raise WrongAnswer(what, f"answered a {found.kind!r} instead of a Namespace")
+        return str(found.metadata.uid)
+
+    def page(self, limit: int, continue_token: str) -> Page:
+        """Return one page of a LIST; never with a resourceVersion, which asks for an old state."""
+        what = "LIST nodes"
+        query = {"limit": str(limit)}
+        if continue_token:
+            query["continue"] = continue_token
+        found = _decoded(wire.node_list, self._get(_NODES, query, what), what, "NodeList")
+        if found.kind != "NodeList":
+            raise WrongAnswer(what, f"answered a {found.kind!r} instead of a NodeList")
+        if found.items is None:
+            raise WrongAnswer(what, "answered a NodeList whose items are null")
+        if not found.metadata.resourceVersion:
+            raise WrongAnswer(what, "answered a NodeList without a resourceVersion")
+        nodes = [wire.node(item) for item in found.items]
+        return Page(nodes, found.metadata.resourceVersion, found.metadata.continue_)
+
+    def watch(
+        self, resource_version: str, server_timeout: int, inactivity: float
+    ) -> Iterator[Event]:
+        """
+        Yield what happens from a version on, until the server ends the watch.
+
+        Raises :class:`RequestFailed` after ``inactivity`` seconds without a byte.
+        """
+        what = "WATCH nodes"
+        query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(server_timeout),
+        }
+        response = self._open(_NODES, query, what, read=inactivity)
+        try:
+            for line in lines(response):
+                yield _event(line, what)
+        except (HTTPError, OSError, ValueError) as exc:
+            raise RequestFailed(what, _reason(exc)) from exc
+        finally:
+            response.close()
+
+    def _get(self, path: str, query: dict[str, str], what: str) -> bytes:
+        response = self._open(path, query, what, read=_READ)
+        try:
+            body: bytes = response.read(_LARGEST_ANSWER)
+        except (HTTPError, OSError) as exc:
+            raise RequestFailed(what, _reason(exc)) from exc
+        else:
+            response.release_conn()
+            return body
+        finally:
+            response.close()
+
+    def _open(self, path: str, query: dict[str, str], what: str, *, read: float) -> Any:
+        url = f"{self._session.host}{path}?{urlencode(query)}"
+        try:
+            response = self._session.pool.request(
+                "GET",
+                url,
+                headers=self._session.headers(),
+                preload_content=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=_CONNECT, read=read),
+            )
+        except (HTTPError, OSError) as exc:
+            raise RequestFailed(what, f"{self._session.host}: {_reason(exc)}") from exc
+        if response.status == 200:
+            return response
+        try:
+            body = response.read(64 * 1024)
+        except (HTTPError, OSError):
+            body = b""
+        finally:
+            response.close()
+        raise _refused(what, response.status, body, response.headers.get("Retry-After", ""))
+
+
+def _event(line: bytes, what: str) -> Event:
+    try:
+        event = wire.watch_event.decode(line)
+        if event.type == "ERROR":
+            status = wire.status.decode(event.object)
+            raise _refused(what, status.code, event.object, "")
+        if event.type == "BOOKMARK":
+            return Bookmarked(wire.bookmark.decode(event.object).metadata.resourceVersion)
+        if event.type not in Change.__members__:
+            return Ignored("unknown type")
+        found = wire.node_object.decode(event.object)
+    except msgspec.MsgspecError as exc:
+        return Ignored(f"unreadable line ({exc})")
+    if not found.metadata.resourceVersion:
+        return Ignored("an object without a resourceVersion")
+    return Changed(Change(event.type), wire.node(found), found.metadata.resourceVersion)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes, what: str, kind: str) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as exc:
+        raise WrongAnswer(what, f"answered {len(body)} bytes that are no {kind}: {exc}") from exc
+
+
+def _refused(what: str, code: int, body: bytes | msgspec.Raw, retry_after: str) -> RequestFailed:
+    try:
+        status = wire.status.decode(body)
+    except msgspec.MsgspecError:
+        status = wire.Status()
+    why = f"{code} {status.reason} {status.message}".strip()[:300]
+    if code == 410 or status.reason in ("Expired", "Gone"):
+        return Expired(what, why)
+    if code in (401, 403):
+        return NotAllowed(what, why)
+    wait = float(retry_after) if retry_after.isdigit() else 0.0
+    return RequestFailed(what, why, retry_after=min(wait, 300.0))
+
+
+def _reason(exc: Exception) -> str:
+    """Return what went wrong in words, without an address of an object in them."""
+    inner: BaseException = exc
+    while isinstance(inner, HTTPError) and (inner.__cause__ or inner.__context__):
+        inner = inner.__cause__ or inner.__context__ or inner
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return (
+            f"the server's certificate does not match the CA ({inner.verify_message}); "
+            "check ca_file, or certificate-authority in the kubeconfig"
+        )
+    if isinstance(exc, SSLError) or isinstance(inner, ssl.SSLError):
+        return f"TLS failed ({inner})"
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror
+    if isinstance(inner, TimeoutError):
+        return "no answer in time"
+    return str(inner) or type(inner).__name__

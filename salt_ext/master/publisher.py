@@ -1,0 +1,49 @@
+"""Publishes a function to minions, and gives it a job id that is known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import salt.client
+import salt.utils.jid
+from salt.exceptions import SaltException
+
+from salt_ext.core.config import Apply
+from salt_ext.core.errors import K8sNodesError
+
+
+class NotPublished(K8sNodesError):
+    """The master took no job: nothing was sent, try again later."""
+
+
+class Publisher:
+    """The master's own publisher, used from the runner."""
+
+    def __init__(self, opts: dict[str, Any]) -> None:
+        self._opts = opts
+
+    def new_jid(self) -> str:
+        """Return a job id for the next publish."""
+        return str(salt.utils.jid.gen_jid(self._opts))
+
+    def apply(self, jid: str, minions: Sequence[str], what: Apply) -> None:
+        """
+        Publish the configured states to minions by name, and do not wait.
+
+        Never queued: a queued job outlives restarts and cannot be found again. A minion that is
+        busy refuses at once, and is tried again.
+        """
+        try:
+            with salt.client.LocalClient(mopts=self._opts) as client:
+                taken = client.cmd_async(
+                    list(minions),
+                    "state.apply",
+                    [",".join(what.states)] if what.states else [],
+                    tgt_type="list",
+                    jid=jid,
+                )
+        except (SaltException, OSError) as exc:
+            raise NotPublished(f"job {jid} was not published: {exc}") from exc
+        if not taken:
+            raise NotPublished(f"job {jid} was not published: the master took no minion of it")

@@ -1,0 +1,37 @@
+"""From Salt's ``opts`` to our configuration; each text of it is read once per process."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+import salt.utils.network
+from cachetools import LRUCache
+
+from salt_ext.core import config
+from salt_ext.core.address import Network
+from salt_ext.core.config import Config
+
+_read: LRUCache[str, Config] = LRUCache(maxsize=8)
+
+
+def settings(opts: Mapping[str, Any]) -> Config:
+    """Return the ``k8s_nodes`` block of a master's (or masterless minion's) options."""
+    raw = opts.get(config.KEY)
+    text = repr(raw)
+    found = _read.get(text)
+    if found is None:
+        found = _read[text] = config.read(raw)
+    return found
+
+
+def engine_settings(opts: Mapping[str, Any]) -> Config:
+    """Return the same for the engine, which never opens the master's own addresses to nodes."""
+    return config.read(opts.get(config.KEY), own_addresses())
+
+
+def own_addresses() -> tuple[Network, ...]:
+    """Return the addresses of this machine, each as a network of itself."""
+    texts = [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
+    return tuple(ipaddress.ip_network(text.partition("%")[0]) for text in texts)

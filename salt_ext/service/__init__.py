@@ -1,0 +1,1 @@
+"""The engine at work: its threads, and what passes between them."""

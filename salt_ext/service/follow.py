@@ -1,0 +1,111 @@
+"""Follows one cluster's API server: does what the reflector says, and passes on what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+
+from salt_ext.core.config import Cluster
+from salt_ext.core.reflector import Change, ListPage, Reflector, Wait, Watch
+from salt_ext.kube.access import Session
+from salt_ext.kube.api import Bookmarked, Changed, Ignored, NodesApi
+from salt_ext.kube.errors import Expired, RequestFailed
+from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update, Watching
+
+log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Runs in a thread of its own, the only one that waits for the network."""
+
+    def __init__(
+        self, cluster: Cluster, updates: queue.Queue[Update], stop: threading.Event
+    ) -> None:
+        self._cluster = cluster
+        self._updates = updates
+        self._stop = stop
+        self._reflector = Reflector(relist_every=cluster.timing.relist)
+        self._session: Session | None = None
+        self._identity = ""
+
+    def run(self) -> None:
+        """Follow until told to stop."""
+        while not self._stop.is_set():
+            step = self._reflector.next(time.monotonic())
+            try:
+                if isinstance(step, Wait):
+                    self._stop.wait(max(0.0, step.until - time.monotonic()))
+                elif isinstance(step, ListPage):
+                    self._list(step)
+                else:
+                    self._watch(step)
+            except Expired as exc:
+                log.info("%s: %s; listing again", self._cluster.name, exc)
+                self._reflector.expired(time.monotonic())
+            except RequestFailed as exc:
+                self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
+                self._tell_failure(str(exc))
+
+    def _api(self) -> NodesApi:
+        if self._session is None:
+            self._session = Session(self._cluster.access)
+        return NodesApi(self._session)
+
+    def _list(self, step: ListPage) -> None:
+        api = self._api()
+        if not step.continue_token:
+            self._identity = api.identity()
+        page = api.page(self._cluster.page_size, step.continue_token)
+        reflector = self._reflector
+        now = time.monotonic()
+        if reflector.listed(page.nodes, page.resource_version, page.continue_token, now):
+            nodes = list((reflector.nodes or {}).values())
+            self._pass_on(Replaced(nodes, page.resource_version, self._identity))
+
+    def _watch(self, step: Watch) -> None:
+        reflector = self._reflector
+        events = self._api().watch(
+            step.resource_version, step.server_timeout, self._cluster.timing.inactivity
+        )
+        for event in events:
+            now = time.monotonic()
+            if isinstance(event, Ignored):
+                log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
+                self._pass_on(Watching(ignored=event.why))
+            elif isinstance(event, Bookmarked):
+                reflector.bookmarked(event.resource_version, now)
+                self._pass_on(Watching())
+            else:
+                self._take(event, now)
+            if self._stop.is_set():
+                return
+        reflector.ended(time.monotonic())
+
+    def _take(self, event: Changed, now: float) -> None:
+        version = event.resource_version
+        if not self._reflector.changed(event.change, event.node, version, now):
+            self._pass_on(Watching())
+        elif event.change is Change.DELETED:
+            self._pass_on(Dropped(event.node.name, version))
+        else:
+            self._pass_on(Put(event.node, version))
+
+    def _pass_on(self, update: Update) -> None:
+        """Hand over an update; wait while the keeper has too many, for as long as it is there."""
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._updates.put(update, timeout=1.0)
+                return
+
+    def _tell_failure(self, error: str) -> None:
+        # The files behind the credentials may have been replaced: they are read again.
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        now = time.monotonic()
+        step = self._reflector.next(now)
+        retry_in = step.until - now if isinstance(step, Wait) else 0.0
+        self._pass_on(Failed(error, self._reflector.failures, retry_in))

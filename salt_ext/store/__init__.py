@@ -1,0 +1,20 @@
+"""The store: one SQLite file per master, shared by its processes, never waiting on a network."""
+
+from salt_ext.store.database import Database
+from salt_ext.store.health import Health, HealthTable
+from salt_ext.store.ledger import LedgerTable
+from salt_ext.store.snapshots import SnapshotTable
+from salt_ext.store.subscriptions import SubscriptionTable
+
+__all__ = ["Health", "Store"]
+
+
+class Store:
+    """All tables of one store; cheap to keep, one connection for each thread that uses it."""
+
+    def __init__(self, state_dir: str) -> None:
+        self.database = Database(state_dir)
+        self.snapshots = SnapshotTable(self.database)
+        self.subscriptions = SubscriptionTable(self.database)
+        self.ledger = LedgerTable(self.database)
+        self.health = HealthTable(self.database)

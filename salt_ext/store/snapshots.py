@@ -1,0 +1,106 @@
+"""The newest view of each cluster, a row for each node."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+import msgspec
+
+from salt_ext.core.member import Member
+from salt_ext.core.node import AddressType
+from salt_ext.core.snapshot import Snapshot
+from salt_ext.store.database import Database
+
+
+class _Row(msgspec.Struct, array_like=True):
+    uid: str
+    addresses: dict[str, list[str]]
+    labels: dict[str, str]
+    ready: bool
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Row).decode
+
+
+class SnapshotTable:
+    """Written by the engine alone, read by everybody."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def revision(self, cluster: str) -> int:
+        """Return the newest revision of a cluster, 0 when it was never listed completely."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT revision FROM cluster WHERE name = ?", (cluster,)
+            ).fetchone()
+        return row[0] if row else 0
+
+    def load(self, cluster: str) -> Snapshot | None:
+        """Return the newest snapshot of a cluster, None when it was never listed completely."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT revision, identity, resource_version, observed_at FROM cluster"
+                " WHERE name = ?",
+                (cluster,),
+            ).fetchone()
+            if row is None:
+                return None
+            nodes = connection.execute(
+                "SELECT name, member FROM node WHERE cluster = ? ORDER BY name", (cluster,)
+            ).fetchall()
+        return Snapshot(
+            cluster=cluster,
+            revision=row[0],
+            identity=row[1],
+            resource_version=row[2],
+            observed_at=row[3],
+            members={name: _member(name, blob) for name, blob in nodes},
+        )
+
+    def save(self, snapshot: Snapshot, put: Iterable[Member], drop: Iterable[str]) -> None:
+        """Make ``snapshot`` the newest, writing only the members that differ from the last one."""
+        name = snapshot.cluster
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO cluster VALUES (?, ?, ?, ?, ?)",
+                (
+                    name,
+                    snapshot.revision,
+                    snapshot.identity,
+                    snapshot.resource_version,
+                    snapshot.observed_at,
+                ),
+            )
+            connection.executemany(
+                "DELETE FROM node WHERE cluster = ? AND name = ?", ((name, gone) for gone in drop)
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO node VALUES (?, ?, ?)",
+                ((name, member.name, _blob(member)) for member in put),
+            )
+
+
+def _blob(member: Member) -> bytes:
+    return _encode(
+        _Row(
+            uid=member.uid,
+            addresses={
+                kind.value: [str(i) for i in items] for kind, items in member.addresses.items()
+            },
+            labels=dict(member.labels),
+            ready=member.ready,
+        )
+    )
+
+
+def _member(name: str, blob: bytes) -> Member:
+    row = _decode(blob)
+    addresses = {}
+    for text, items in row.addresses.items():
+        kind = AddressType(text)
+        read = ipaddress.ip_network if kind is AddressType.POD_CIDR else ipaddress.ip_address
+        addresses[kind] = tuple(read(item) for item in items)
+    return Member(name=name, uid=row.uid, addresses=addresses, labels=row.labels, ready=row.ready)
