@@ -18,7 +18,6 @@ cannot be resolved stays as it is, and is logged.
 from __future__ import annotations
 
 import logging
-
 from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving

@@ -1,0 +1,87 @@
+# What each target needs, it installs: Python packages into .venv, kernel tools with apt-get.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+API ?= emulator
+KEEP ?=
+ONLY ?=
+MINIONS ?= 2
+OTHER_SALTS := 3006 3007
+
+say = @printf '\n\033[1m== %s\033[0m\n' $(1)
+
+.PHONY: help
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: $(VENV)/ready tools ## The main job for real, measured (API=real, KEEP=1)
+	$(if $(filter real,$(API)),$(call say,"kube-apiserver and etcd"))
+	$(if $(filter real,$(API)),$(BIN)/python -m lab.kubernetes.build)
+	$(call say,"Demo: a node joins and its address opens; it leaves and it closes")
+	$(BIN)/python -m lab.demo --api $(API) $(if $(KEEP),--keep)
+
+.PHONY: test
+test: $(VENV)/ready tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006
+	$(call say,"Tests on Salt 3008")
+	$(BIN)/python -m pytest
+	@for salt in $(OTHER_SALTS); do \
+	    printf '\n\033[1m== The functional tests and the whole loop on Salt %s\033[0m\n' $$salt; \
+	    .venv-$$salt/bin/python -m pytest tests/functional tests/integration/test_loop.py; \
+	done
+
+.PHONY: test-fast
+test-fast: $(VENV)/ready ## What needs no daemons, in under a minute
+	$(BIN)/python -m pytest tests/core tests/functional
+
+.PHONY: lint
+lint: $(VENV)/ready ## Style, types, layers, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+.PHONY: bench
+bench: $(VENV)/ready tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+.PHONY: tools
+tools:
+	@lab/install-tools.sh
+
+.PHONY: kubernetes
+kubernetes: $(VENV)/ready
+	$(call say,"kube-apiserver and etcd (built once$(comma) in .cache)")
+	@$(BIN)/python -m lab.kubernetes.build || echo "The tests that need a real kube-apiserver are skipped."
+
+.PHONY: setup
+setup: $(VENV)/ready tools ## Only install what the other targets need
+
+$(VENV)/ready: pyproject.toml
+	$(call say,"Python packages into $(VENV)")
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3 ..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo "$(PYTHON) cannot make a virtual environment: apt-get install python3-venv"; exit 2; }
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]' 'salt>=3008,<3009'
+	@touch $@
+
+.venv-%/ready: pyproject.toml
+	$(call say,"Python packages with Salt $* into .venv-$*")
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --upgrade pip
+	.venv-$*/bin/pip install --quiet --editable '.[dev]' 'salt==$*.*'
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove what was built and installed here, and worlds that are still up
+	-@test ! -x $(BIN)/python || $(BIN)/python -m lab down --all
+	rm -rf build dist .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+
+comma := ,
