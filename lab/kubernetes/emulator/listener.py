@@ -1,0 +1,43 @@
+"""
+The emulator's listening socket, which can be closed and opened again.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from pathlib import Path
+
+from lab.kubernetes.emulator.server import Server
+from lab.kubernetes.emulator.world import World
+
+
+class Listener:
+    """While it is closed, connections are refused, as with a process that has ended."""
+
+    def __init__(self, address: tuple[str, int], certs: Path, world: World) -> None:
+        self._address, self._world = address, world
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certs / "server.crt", certs / "server.key")
+        self._context.set_alpn_protocols(["http/1.1"])
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self) -> None:
+        if self._server is None:
+            self._server = Server(self._address, self._world, self._context)
+            self._thread = threading.Thread(
+                target=self._server.serve_forever, args=(0.1,), daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.socket.close()  # not server_close: it would wait for every connection's thread
+            server.drop_connections()
+
+    def drop_connections(self) -> None:
+        if self._server is not None:
+            self._server.drop_connections()

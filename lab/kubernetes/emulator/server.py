@@ -1,0 +1,235 @@
+"""
+The wire: HTTPS with kept connections, answers in one piece, watches in chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+import zlib
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from lab.kubernetes.emulator import listing
+from lab.kubernetes.emulator.access import ANONYMOUS
+from lab.kubernetes.emulator.actions import Action
+from lab.kubernetes.emulator.api import Api
+from lab.kubernetes.emulator.request import Answer, Request, refusal
+from lab.kubernetes.emulator.status import Refused, gone
+from lab.kubernetes.emulator.streams import Stream
+from lab.kubernetes.emulator.watching import Watch
+from lab.kubernetes.emulator.world import World
+
+_GZIP_FROM = 128 * 1024  # the real server does not bother below that
+_HANDSHAKE_SECONDS = 10.0
+
+
+class Server(ThreadingHTTPServer):
+    """
+    Listens, and gives each connection a thread; the TLS handshake is done there and holds up nobody
+    else.
+    """
+
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def __init__(self, address: tuple[str, int], world: World, context: ssl.SSLContext) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.world, self._context = world, context
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(address, Connection)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            request.settimeout(_HANDSHAKE_SECONDS)
+            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = self._context.wrap_socket(request, server_side=True)
+        except (OSError, ValueError):
+            request.close()
+            return
+        tls.settimeout(None)
+        with self._lock:
+            self._connections.add(tls)
+        try:
+            with contextlib.suppress(OSError):  # the client went away: nobody to tell
+                Connection(tls, client_address, self)
+        finally:
+            with self._lock:
+                self._connections.discard(tls)
+            with contextlib.suppress(OSError):
+                tls.close()
+
+    def drop_connections(self) -> None:
+        """Cut every connection, as the end of the process would."""
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    # Not SSLSocket.shutdown: after that, its thread would go on in plain text.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class Connection(BaseHTTPRequestHandler):
+    """Requests of one connection, one after the other; also the pipe under a watch."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+    connection: ssl.SSLSocket
+
+    def setup(self) -> None:
+        super().setup()
+        self._world = self.server.world
+        self._last = False
+
+    def log_message(self, *_: Any) -> None:
+        """The request log is elsewhere."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self._handle
+        raise AttributeError(name)
+
+    def _handle(self) -> None:
+        parts = urlsplit(self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        request = Request(
+            method=self.command,
+            path=unquote(parts.path),
+            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+            headers={key.lower(): value for key, value in self.headers.items()},
+            body=self.rfile.read(length) if length else b"",
+        )
+        world = self._world
+        refused: Refused | None = None
+        user, page = ANONYMOUS, 1
+        try:
+            user = world.access.user(request.headers)
+        except Refused as error:
+            refused = error
+        with contextlib.suppress(Refused):
+            page = listing.page_number(request.query)
+        entry = world.log.add(request, user, page)
+        fault = world.faults.action(request.verb, request.path, user, page)
+        found = self._outcome(user, request, refused, fault)
+        if found is None:
+            world.log.answered(entry, -1)
+            self.close_connection = True
+            return
+        world.log.answered(entry, 200 if isinstance(found, Watch) else found.status)
+        action = fault[1] if fault else {}
+        if isinstance(found, Watch):
+            self._stream(found, entry, action)
+        else:
+            self._send(found, action.get("cut_body"))
+
+    def _outcome(
+        self, user: str, request: Request, refused: Refused | None, fault: tuple[int, Action] | None
+    ) -> Answer | Watch | None:
+        """What to send; None for nothing at all."""
+        api: Api = self._world.api
+        if fault is not None:
+            number, action = fault
+            if "delay" in action:
+                time.sleep(action["delay"])
+            if "hang" in action:
+                while self._world.faults.holds(number) and not self.abandoned:
+                    time.sleep(0.02)
+                return None
+            if "close" in action:
+                self.drop(reset=action["close"] == "reset")
+                return None
+            if "respond" in action:
+                told = action["respond"]
+                headers = {"Content-Type": "application/json", **told["headers"]}
+                return Answer(status=told["status"], body=told["body"].encode(), headers=headers)
+            if "gone" in action:
+                return refusal(gone("The resourceVersion for the provided list is too old."))
+            if "state" in action:
+                api = self._world.api_of(action["state"])
+        try:
+            if refused is not None:
+                raise refused
+            self._world.access.check(user, request)
+            return api.answer(user, request)
+        except Refused as error:
+            return refusal(error)
+
+    def _send(self, answer: Answer, cut: float | None = None) -> None:
+        body, headers = answer.body, dict(answer.headers)
+        if len(body) > _GZIP_FROM and "gzip" in self.headers.get("Accept-Encoding", ""):
+            packer = zlib.compressobj(1, wbits=31)
+            body = packer.compress(body) + packer.flush()
+            headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        headers["Content-Length"] = str(len(body))
+        if self.command == "HEAD":
+            body = b""
+        if cut is not None:
+            body = body[: int(len(body) * cut)]
+        self.wfile.write(self._head(answer.status, headers) + body)
+        if cut is not None:
+            self.drop(reset=False)
+
+    def _head(self, status: int, headers: dict[str, str]) -> bytes:
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+        headers = {"Cache-Control": "no-cache, private", **headers, "Date": self.date_time_string()}
+        lines = [
+            f"HTTP/1.1 {status} {phrase}",
+            *(f"{key}: {value}" for key, value in headers.items()),
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _stream(self, watch: Watch, entry: dict[str, Any], action: Action) -> None:
+        headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+        self.wfile.write(self._head(200, headers))
+        stream = Stream(self._world.store, watch, self, entry)
+        self._world.streams.add(stream)
+        try:
+            stream.run(action.get("stream"))
+        finally:
+            self._world.streams.remove(stream)
+
+    def chunk(self, content: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
+
+    def half_chunk(self, content: bytes) -> None:
+        """A chunk that announces more than comes."""
+        self.wfile.write(b"%x\r\n%b" % (2 * len(content), content))
+
+    def last_chunk(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
+
+    def drop(self, *, reset: bool) -> None:
+        self.close_connection = True
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            return  # closing it sends the reset
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.connection, socket.SHUT_RDWR)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the client went away; it has nothing to say while it is being answered."""
+        if self.close_connection and self._last:
+            return True
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        if not readable:
+            return False
+        self.connection.settimeout(0.01)
+        try:
+            self._last = not self.connection.recv(1)
+        except (TimeoutError, ssl.SSLWantReadError):
+            return False  # TLS's own business
+        except OSError:
+            self._last = True
+        finally:
+            self.connection.settimeout(None)
+        self.close_connection = True
+        return True

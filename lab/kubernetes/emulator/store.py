@@ -1,0 +1,225 @@
+"""
+What the emulator keeps: objects, the version counter they share, and the events that led here.
+
+An object is kept as the bytes that go on the wire, so that a LIST of thousands is a join and an
+event costs nothing. Two horizons, as on the real server: below ``floor`` a WATCH is too old (the
+watch cache does not reach back), below ``compacted`` an exact LIST is (the store has forgotten).
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.kubernetes.emulator import moment
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One version of one object."""
+
+    name: str
+    version: int
+    labels: Mapping[str, str]
+    raw: bytes  # the object without kind and apiVersion, which items of a list do not have
+
+    def load(self) -> Object:
+        found: Object = json.loads(self.raw)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One write; ``item`` is None when the object went away."""
+
+    version: int
+    name: str
+    item: Item | None
+    before: Item | None
+    last: Item | None = None  # the deleted object as it was, with the version of its deletion
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All there is at one moment; cheap, since items never change."""
+
+    version: int
+    compacted: int
+    objects: Mapping[str, Mapping[str, Item]]
+    history: Mapping[str, tuple[Event, ...]]
+
+
+@dataclass(slots=True)
+class Collection:
+    """The objects of one resource."""
+
+    resource: str
+    kind: str
+    items: dict[str, Item] = field(default_factory=dict)
+    history: list[Event] = field(default_factory=list)
+
+    def at(self, version: int) -> dict[str, Item]:
+        """The objects as they were, by taking back what came later."""
+        found = dict(self.items)
+        for event in reversed(self.history):
+            if event.version <= version:
+                break
+            if event.before is None:
+                found.pop(event.name, None)
+            else:
+                found[event.name] = event.before
+        return found
+
+    def since(self, version: int) -> list[Event]:
+        start = bisect.bisect_right(self.history, version, key=lambda event: event.version)
+        return self.history[start:]
+
+
+class Store:
+    """Everything, behind one lock; ``changed`` is notified after each write."""
+
+    def __init__(self, *, keep: int = 20_000) -> None:
+        self.changed = threading.Condition(threading.RLock())
+        self.keep = keep
+        self.generation = 0  # counts the times that the data was replaced as a whole
+        self.reset()
+
+    def reset(self) -> None:
+        """A new cluster."""
+        with self.changed:
+            self.version = self.compacted = self.floor = 1
+            self.nodes = Collection("nodes", "Node")
+            self.namespaces = Collection("namespaces", "Namespace")
+            self.collections = {one.resource: one for one in (self.nodes, self.namespaces)}
+            for name in ("default", "kube-node-lease", "kube-public", "kube-system"):
+                labels = {"kubernetes.io/metadata.name": name}
+                namespace = {"metadata": {"name": name, "labels": labels}}
+                body = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+                self.put(self.namespaces, {**born(namespace), **body})
+            self.forget_cache()
+            self.generation += 1
+            self.changed.notify_all()
+
+    def put(self, collection: Collection, body: Object) -> Item:
+        """Write an object under the next version."""
+        with self.changed:
+            self.version += 1
+            item = _item(body, self.version)
+            before = collection.items.get(item.name)
+            collection.items[item.name] = item
+            self._record(collection, Event(self.version, item.name, item, before))
+            return item
+
+    def remove(self, collection: Collection, name: str) -> Item:
+        with self.changed:
+            self.version += 1
+            before = collection.items.pop(name)
+            last = _item(before.load(), self.version)
+            self._record(collection, Event(self.version, name, None, before, last))
+            return last
+
+    def compact(self) -> None:
+        with self.changed:
+            self.compacted = self.version
+            self._trim()
+
+    def forget_cache(self) -> None:
+        """What a restart does to the watch cache: it begins with the present."""
+        with self.changed:
+            self.floor = self.version
+            self._trim()
+
+    def advance(self, by: int) -> int:
+        """Versions that go by without an event here, as writes to other resources do."""
+        with self.changed:
+            self.version += by
+            self.changed.notify_all()
+            return self.version
+
+    def state(self) -> State:
+        with self.changed:
+            return State(
+                version=self.version,
+                compacted=self.compacted,
+                objects={name: dict(one.items) for name, one in self.collections.items()},
+                history={name: tuple(one.history) for name, one in self.collections.items()},
+            )
+
+    def restore(self, state: State, *, quietly: bool = False) -> None:
+        """
+        Go back; quietly means that open watches are not told and wait for versions that they have
+        seen.
+        """
+        with self.changed:
+            self.version, self.compacted = state.version, state.compacted
+            self.floor = state.version
+            for name, collection in self.collections.items():
+                collection.items = dict(state.objects.get(name, {}))
+                collection.history = list(state.history.get(name, ()))
+            if not quietly:
+                self.generation += 1
+            self.changed.notify_all()
+
+    def dump(self) -> Object:
+        """The present, for a file; old versions are not in it."""
+        with self.changed:
+            objects = {
+                name: [item.raw.decode() for item in one.items.values()]
+                for name, one in self.collections.items()
+            }
+            return {"version": self.version, "objects": objects}
+
+    def load(self, dumped: Object) -> None:
+        with self.changed:
+            self.version = self.compacted = self.floor = dumped["version"]
+            for name, collection in self.collections.items():
+                bodies = [json.loads(text) for text in dumped["objects"][name]]
+                items = [_item(body, int(body["metadata"]["resourceVersion"])) for body in bodies]
+                collection.items = {item.name: item for item in items}
+                collection.history = []
+
+    def wait(self, seconds: float, ready: Callable[[], bool]) -> bool:
+        with self.changed:
+            return self.changed.wait_for(ready, seconds)
+
+    def _record(self, collection: Collection, event: Event) -> None:
+        collection.history.append(event)
+        if len(collection.history) > self.keep:
+            dropped = collection.history[: len(collection.history) - self.keep]
+            del collection.history[: len(dropped)]
+            self.floor = max(self.floor, dropped[-1].version)
+            self.compacted = max(self.compacted, dropped[-1].version)
+        self.changed.notify_all()
+
+    def _trim(self) -> None:
+        horizon = min(self.compacted, self.floor)
+        for collection in self.collections.values():
+            collection.history = collection.since(horizon)
+
+
+def born(body: Object) -> Object:
+    """A new object with the metadata that the server gives it."""
+    metadata = {**body["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": moment.now()}
+    return {**body, "metadata": metadata}
+
+
+def sorted_items(items: Mapping[str, Item]) -> Iterator[Item]:
+    for name in sorted(items):
+        yield items[name]
+
+
+def _item(body: Object, version: int) -> Item:
+    metadata = {**body["metadata"], "resourceVersion": str(version)}
+    body = {"metadata": metadata, **{k: v for k, v in body.items() if k not in _HEAD}}
+    raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return Item(metadata["name"], version, metadata.get("labels") or {}, raw)
+
+
+_HEAD = ("kind", "apiVersion", "metadata")

@@ -1,0 +1,167 @@
+"""
+The open watches: what is written to each of them, and what can be done to them while they are open.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lab.kubernetes.emulator import actions
+from lab.kubernetes.emulator.actions import Action
+from lab.kubernetes.emulator.store import Store
+from lab.kubernetes.emulator.watching import Line, Watch, too_old
+
+_LOOK_SECONDS = 0.25  # how often a silent stream looks whether its client is still there
+
+
+class Pipe(Protocol):
+    """The connection under a stream."""
+
+    def chunk(self, content: bytes) -> None: ...
+    def half_chunk(self, content: bytes) -> None: ...
+    def last_chunk(self) -> None: ...
+    def drop(self, *, reset: bool) -> None: ...
+    @property
+    def abandoned(self) -> bool: ...
+
+
+class Stream:
+    """One open watch and its script."""
+
+    def __init__(self, store: Store, watch: Watch, pipe: Pipe, about: Mapping[str, Any]) -> None:
+        self._store, self._watch, self._pipe = store, watch, pipe
+        self._orders: deque[Action] = deque()
+        self._script: Action = {}
+        self._sent = 0
+        self._frozen = False
+        self.about = about
+
+    def order(self, action: Action) -> None:
+        """Have something done to the stream now; called from another thread."""
+        with self._store.changed:
+            self._orders.append(action)
+            self._store.changed.notify_all()
+
+    def run(self, script: Action | None = None) -> None:
+        """Write until the end, whichever comes first: the watch's, the script's, the client's."""
+        self._begin(script or {})
+        while not self._pipe.abandoned:
+            if self._finished():
+                return
+            lines = self._watch.lines(time.monotonic() + _LOOK_SECONDS, lambda: bool(self._orders))
+            if self._frozen:
+                # Whatever came is lost in the frozen connection, and so would be the end of the
+                # watch.
+                time.sleep(0 if lines else _LOOK_SECONDS / 5)
+                continue
+            if lines is None:
+                self._pipe.last_chunk()
+                return
+            for line in lines:
+                if self._write(line):
+                    return
+
+    def _begin(self, script: Action) -> None:
+        self._script, self._sent = script, 0
+        for text in script.get("lines", ()):
+            self._pipe.chunk(text.encode() + b"\n")
+
+    def _finished(self) -> bool:
+        """Carry out what was ordered; True at the end."""
+        while self._orders:
+            order = self._orders.popleft()
+            if "bookmark" in order:
+                if self._watch.takes_bookmarks:
+                    self._pipe.chunk(self._watch.bookmark(order["bookmark"]).raw)
+            elif order.get("thaw"):
+                self._frozen = False
+            elif "stop" in order:
+                return self._stop(order["stop"], b'{"type":"MODIFIED","object":{"kind":"Node","api')
+            else:
+                self._begin(order["stream"])
+        return (
+            self._due
+            and self._script["then"] not in _ON_A_LINE
+            and self._stop(self._script["then"])
+        )
+
+    @property
+    def _due(self) -> bool:
+        return bool(self._script.get("then")) and self._sent >= self._script["after"]
+
+    def _write(self, line: Line) -> bool:
+        """Write a line as the script wants it; True at the end."""
+        if self._dropped(line):
+            return False
+        if pause := self._script.get("pause"):
+            time.sleep(pause)
+        if self._due and self._script["then"] in _ON_A_LINE:
+            return self._stop(self._script["then"], line.raw[: len(line.raw) // 2])
+        self._pipe.chunk(line.raw)
+        self._sent += 1
+        return (
+            self._due
+            and self._script["then"] not in _ON_A_LINE
+            and self._stop(self._script["then"])
+        )
+
+    def _dropped(self, line: Line) -> bool:
+        if line.kind not in self._script.get("drop", ()):
+            return False
+        names = self._script.get("names")
+        return not names or line.name in names
+
+    def _stop(self, how: str, half: bytes = b"") -> bool:
+        if how == actions.FREEZE:
+            self._frozen = True
+            self._script = {}
+            return False
+        if how == actions.CUT:
+            self._pipe.half_chunk(half)
+            self._pipe.drop(reset=False)
+        elif how == actions.TRUNCATE:
+            self._pipe.chunk(half)
+            self._pipe.last_chunk()
+        elif how == actions.RESET:
+            self._pipe.drop(reset=True)
+        elif how == actions.GONE:
+            self._pipe.chunk(too_old(self._watch.position, self._store.version).raw)
+            self._pipe.last_chunk()
+        else:
+            self._pipe.last_chunk()
+        return True
+
+
+_ON_A_LINE = (actions.CUT, actions.TRUNCATE)
+
+
+class Streams:
+    """All open watches."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[Stream] = []
+
+    def add(self, stream: Stream) -> None:
+        with self._lock:
+            self._open.append(stream)
+
+    def remove(self, stream: Stream) -> None:
+        with self._lock:
+            self._open.remove(stream)
+
+    def order(self, action: Action, user: str = "") -> int:
+        """Tell all streams (of one user); returns how many."""
+        with self._lock:
+            chosen = [one for one in self._open if user in ("", one.about["user"])]
+        for stream in chosen:
+            stream.order(action)
+        return len(chosen)
+
+    def about(self) -> list[Mapping[str, Any]]:
+        with self._lock:
+            return [stream.about for stream in self._open]

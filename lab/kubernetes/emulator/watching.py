@@ -1,0 +1,181 @@
+"""
+WATCH: from a version on, every event once, through a selector, with bookmarks.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lab.kubernetes.emulator import selectors
+from lab.kubernetes.emulator.listing import number
+from lab.kubernetes.emulator.status import Refused, bad_request, encode, gone
+from lab.kubernetes.emulator.store import Collection, Event, Item, Store
+
+BOOKMARK_SECONDS = 60.0
+_LAST_BOOKMARK = 2.0  # seconds before the server's own timeout
+_DEFAULT_TIMEOUT = (1800.0, 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the stream, and what it is about, so that a fault can pick it."""
+
+    kind: str  # ADDED, MODIFIED, DELETED, BOOKMARK, ERROR
+    name: str
+    raw: bytes
+
+
+class Watch:
+    """One open watch: a position in the history of a collection."""
+
+    def __init__(self, store: Store, collection: Collection, query: Mapping[str, str]) -> None:
+        self._store, self._collection = store, collection
+        self._wants = selectors.parse_labels(query.get("labelSelector", ""))
+        self._named = selectors.parse_fields(query.get("fieldSelector", ""))
+        self._bookmarks = query.get("allowWatchBookmarks") in ("true", "1", "True")
+        self._deadline = time.monotonic() + _timeout(query)
+        self._next_bookmark = self._bookmark_time()
+        if query.get("sendInitialEvents"):
+            raise _no_streaming_lists()
+        wanted = query.get("resourceVersion", "")
+        with store.changed:
+            self._generation = store.generation
+            self._backlog: list[Line] = []
+            self.position = number(wanted)
+            if wanted in ("", "0"):
+                self.position = store.version
+                self._backlog = [
+                    _line("ADDED", item, collection.kind)
+                    for _, item in sorted(collection.items.items())
+                    if self._sees(item)
+                ]
+            elif self.position < store.floor:
+                message = f"too old resource version: {self.position} ({store.floor})"
+                self._backlog = [_error(gone(message))]
+                self._generation = -1  # and then the stream ends
+
+    def lines(self, until: float, disturbed: Callable[[], bool]) -> list[Line] | None:
+        """
+        Wait for lines, at most until the given time or a disturbance; None when the watch is over.
+        """
+        if self._backlog:
+            backlog, self._backlog = self._backlog, []
+            return backlog
+        if self._over:
+            return None
+        wake = min(until, self._deadline, self._next_bookmark if self._bookmarks else until)
+        with self._store.changed:
+            self._store.changed.wait_for(
+                lambda: self._over or disturbed() or self._news(), max(0.0, wake - time.monotonic())
+            )
+            if self._over:
+                return None
+            events = self._collection.since(self.position)
+            if events:
+                self.position = events[-1].version
+            now = time.monotonic()
+            if self._bookmarks and now >= self._next_bookmark:
+                self._next_bookmark = self._bookmark_time()
+                return [*self._shown(events), self.bookmark()]
+        if not events and time.monotonic() >= self._deadline:
+            return None
+        return self._shown(events)
+
+    def bookmark(self, version: int | None = None) -> Line:
+        """
+        A bookmark of what this watch has seen; a watch that waits for the future says so with its
+        own version.
+        """
+        position = max(self.position, self._store.version) if version is None else version
+        raw = {
+            "type": "BOOKMARK",
+            "object": {
+                "kind": self._collection.kind,
+                "apiVersion": "v1",
+                "metadata": {"resourceVersion": str(position)},
+                "spec": {},
+                "status": {
+                    "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+                    "nodeInfo": {},
+                },
+            },
+        }
+        return Line("BOOKMARK", "", encode(raw))
+
+    @property
+    def takes_bookmarks(self) -> bool:
+        return self._bookmarks
+
+    @property
+    def _over(self) -> bool:
+        return self._generation != self._store.generation
+
+    def _news(self) -> bool:
+        history = self._collection.history
+        return bool(history) and history[-1].version > self.position
+
+    def _sees(self, item: Item) -> bool:
+        return self._wants(item.labels) and self._named(item.name)
+
+    def _shown(self, events: list[Event]) -> list[Line]:
+        lines = [self._show(event) for event in events]
+        return [line for line in lines if line is not None]
+
+    def _show(self, event: Event) -> Line | None:
+        """
+        An object that leaves the selector is DELETED for this watch, one that enters is ADDED.
+        """
+        before = event.before is not None and self._sees(event.before)
+        after = event.item is not None and self._sees(event.item)
+        if after and event.item is not None:
+            return _line("MODIFIED" if before else "ADDED", event.item, self._collection.kind)
+        if before and event.before is not None:
+            gone_as = event.last or _with_version(event.before, event.version)
+            return _line("DELETED", gone_as, self._collection.kind)
+        return None
+
+    def _bookmark_time(self) -> float:
+        now = time.monotonic()
+        early = self._deadline - _LAST_BOOKMARK
+        regular = now + BOOKMARK_SECONDS * random.uniform(1.0, 1.25)
+        return early if now < early < regular else regular
+
+
+def _line(kind: str, item: Item, of: str) -> Line:
+    head = b'{"type":"%b","object":{"kind":"%b","apiVersion":"v1",' % (kind.encode(), of.encode())
+    return Line(kind, item.name, head + item.raw[1:] + b"}\n")
+
+
+def _error(refused: Refused) -> Line:
+    return Line("ERROR", "", encode({"type": "ERROR", "object": refused.status()}))
+
+
+def too_old(version: int, oldest: int) -> Line:
+    return _error(gone(f"too old resource version: {version} ({oldest})"))
+
+
+def _with_version(item: Item, version: int) -> Item:
+    """The object as the selector last saw it, under the version of the event that took it away."""
+    old = b'"resourceVersion":"%d"' % item.version
+    raw = item.raw.replace(old, b'"resourceVersion":"%d"' % version, 1)
+    return Item(item.name, version, item.labels, raw)
+
+
+def _timeout(query: Mapping[str, str]) -> float:
+    text = query.get("timeoutSeconds", "")
+    if not text:
+        return random.uniform(*_DEFAULT_TIMEOUT)
+    try:
+        seconds = int(text)
+    except ValueError as error:
+        raise bad_request(f"invalid timeoutSeconds: {text}") from error
+    return float(seconds) if seconds > 0 else random.uniform(*_DEFAULT_TIMEOUT)
+
+
+def _no_streaming_lists() -> Refused:
+    why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+    message = f'ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: {why}'
+    return Refused(422, "Invalid", message)

@@ -1,0 +1,47 @@
+"""
+The parts of one emulator, together.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lab.kubernetes.emulator.access import Access
+from lab.kubernetes.emulator.api import Api
+from lab.kubernetes.emulator.faults import Faults
+from lab.kubernetes.emulator.log import Log
+from lab.kubernetes.emulator.store import State, Store
+from lab.kubernetes.emulator.streams import Streams
+
+
+class World:
+    """State that connections and the control interface share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store()
+        self.access = Access(folder / "tokens" / "tokens.csv")
+        self.api = Api(self.store, self.access)
+        self.faults, self.streams, self.log = Faults(), Streams(), Log()
+        self._saved: dict[str, State] = {}
+        self._file = folder / "state.json"
+        if self._file.exists():
+            self.store.load(json.loads(self._file.read_text()))
+
+    def keep(self) -> None:
+        """Write the present to the file from which the next start goes on."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(json.dumps(self.store.dump()))
+        fresh.rename(self._file)
+
+    def save(self, name: str) -> None:
+        self._saved[name] = self.store.state()
+
+    def restore(self, name: str, *, quietly: bool = False) -> None:
+        self.store.restore(self._saved[name], quietly=quietly)
+
+    def api_of(self, name: str) -> Api:
+        """The API as it was when it was saved under a name."""
+        store = Store()
+        store.restore(self._saved[name])
+        return Api(store, self.access)
