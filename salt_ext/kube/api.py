@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 
 import msgspec
 import urllib3
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
 
 from salt_ext.core.node import Node
 from salt_ext.core.reflector import Change
 from salt_ext.kube import wire
 from salt_ext.kube.access import Session
 from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
-from salt_ext.kube.lines import lines
+from salt_ext.kube.lines import LineTooLong, lines
 
 _CONNECT = 10.0
 """Seconds to open a connection."""
@@ -60,7 +60,12 @@ class Ignored:
     why: str
 
 
-Event = Changed | Bookmarked | Ignored
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The server has accepted the watch."""
+
+
+Event = Opened | Changed | Bookmarked | Ignored
 
 
 class NodesApi:
@@ -111,9 +116,10 @@ class NodesApi:
         }
         response = self._open(_NODES, query, what, read=inactivity)
         try:
+            yield Opened()
             for line in lines(response):
                 yield _event(line, what)
-        except (HTTPError, OSError, ValueError) as exc:
+        except (HTTPError, OSError, ValueError, LineTooLong) as exc:
             raise RequestFailed(what, _reason(exc)) from exc
         finally:
             response.close()
@@ -207,6 +213,9 @@ def _reason(exc: Exception) -> str:
         return f"TLS failed ({inner})"
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror
-    if isinstance(inner, TimeoutError):
+    if isinstance(inner, TimeoutError) or isinstance(exc, ReadTimeoutError):
         return "no answer in time"
+    if isinstance(exc, (ProtocolError, ValueError)):
+        # http.client's own words for a stream that was cut in a chunk are about numbers in hex.
+        return "the connection ended in the middle of an answer"
     return str(inner) or type(inner).__name__

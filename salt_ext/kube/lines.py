@@ -9,12 +9,16 @@ from typing import Any
 LONGEST = 16 * 1024 * 1024
 
 
+class LineTooLong(Exception):
+    """What comes is no watch."""
+
+
 def lines(response: Any) -> Iterator[bytes]:
     """
     Yield each complete, non-empty line of a urllib3 response.
 
     What follows the last line feed is dropped: the watch resumes from the last complete event, so
-    the server sends the rest again. :class:`ValueError` when a line is longer than ``LONGEST``.
+    the server sends the rest again. :class:`LineTooLong` when a line is longer than ``LONGEST``.
     """
     rest = b""
     for piece in _pieces(response):
@@ -25,7 +29,7 @@ def lines(response: Any) -> Iterator[bytes]:
             rest = tail
             yield from (line for line in complete if line.strip())
         if len(rest) > LONGEST:
-            raise ValueError(f"a line of more than {LONGEST} bytes")
+            raise LineTooLong(f"a line of more than {LONGEST} bytes")
 
 
 def _pieces(response: Any) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import time
 from salt_ext.core.config import Cluster
 from salt_ext.core.reflector import Change, ListPage, Reflector, Wait, Watch
 from salt_ext.kube.access import Session
-from salt_ext.kube.api import Bookmarked, Changed, Ignored, NodesApi
+from salt_ext.kube.api import Bookmarked, Changed, Ignored, NodesApi, Opened
 from salt_ext.kube.errors import Expired, RequestFailed
 from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update, Watching
 
@@ -75,6 +75,8 @@ class Follower:
             if isinstance(event, Ignored):
                 log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
                 self._pass_on(Watching(ignored=event.why))
+            elif isinstance(event, Opened):
+                self._pass_on(Watching())
             elif isinstance(event, Bookmarked):
                 reflector.bookmarked(event.resource_version, now)
                 self._pass_on(Watching())
