@@ -1,0 +1,88 @@
+"""Who has which address in a world: the plan, the same in every world."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from lab.errors import LabError
+
+NETWORK_V4 = IPv4Network("10.77.0.0/16")
+NETWORK_V6 = IPv6Network("fd77::/48")
+
+# Third byte of the IPv4 address and fourth group of the IPv6 address.
+CONTROL, MINIONS, NODES, OTHERS = range(4)
+
+NODES_V4 = IPv4Network("10.77.2.0/24")
+NODES_V6 = IPv6Network("fd77:0:0:2::/64")
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """One host's place in the world: a group, a number, and so an address of each family."""
+
+    group: int
+    number: int
+
+    @property
+    def v4(self) -> IPv4Address:
+        return NETWORK_V4[self.group * 256 + self.number]
+
+    @property
+    def v6(self) -> IPv6Address:
+        return NETWORK_V6[(self.group << 64) + self.number]
+
+    @property
+    def port(self) -> str:
+        """Name of the switch's port that leads there; a kernel name has at most 15 characters."""
+        return f"p{self.group}.{self.number}"
+
+    def __str__(self) -> str:
+        return f"{self.v4} {self.v6}"
+
+
+MASTER = Addresses(CONTROL, 1)
+KUBE = Addresses(CONTROL, 2)
+OFFICE = Addresses(OTHERS, 1)
+STRANGER = Addresses(OTHERS, 2)
+
+
+def minion(number: int) -> Addresses:
+    """The address of minion1, minion2, ..."""
+    if not 1 <= number <= 254:
+        raise LabError(f"a world has 1 to 254 minions, not {number}")
+    return Addresses(MINIONS, number)
+
+
+def node(address: str) -> Addresses:
+    """The place of a node host that is to have this IPv4 address."""
+    try:
+        wanted = IPv4Address(address)
+    except ValueError as exc:
+        raise LabError(f"{address!r} is no IPv4 address") from exc
+    number = int(wanted) - int(NODES_V4.network_address)
+    if not 1 <= number <= 254:
+        raise LabError(f"{address} is not for node hosts: they live in {NODES_V4}")
+    return Addresses(NODES, number)
+
+
+def free_node(taken: Collection[Addresses]) -> Addresses:
+    """The lowest place that no node host has."""
+    for number in range(1, 255):
+        if (place := Addresses(NODES, number)) not in taken:
+            return place
+    raise LabError(f"{NODES_V4} is full: a world has at most 254 node hosts")
+
+
+def label(text: str, what: str, *, longest: int = 63) -> str:
+    """A name that may stand in host names, paths and namespaces, or a clear refusal."""
+    if not _LABEL.fullmatch(text) or len(text) > longest:
+        raise LabError(
+            f"{text!r} cannot be the name of a {what}: lower case letters, digits and hyphens,"
+            f" at most {longest} characters"
+        )
+    return text
