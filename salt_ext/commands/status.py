@@ -18,6 +18,9 @@ from salt_ext.store import Health, Store
 _SILENT = 30.0
 """Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
 
+_MOST_NAMES = 20
+"""Names that one held change shows."""
+
 
 def status(config: Config, store: Store) -> dict[str, Any]:
     """Return everything at a glance; plain JSON types."""
@@ -92,6 +95,15 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
         told["error"] = health.error or None
         told["stale_since"] = _when(health.lost_since)
         told["refused_addresses"] = dict(health.refused)
+    told["held"] = [
+        {
+            "what": change.kind,
+            "why": change.why,
+            "since": _when(change.since),
+            "names": change.keys[:_MOST_NAMES],
+        }
+        for change in store.held.of(name)
+    ]
     return told
 
 

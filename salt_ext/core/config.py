@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from salt_ext.core import options
 from salt_ext.core.address import NOT_A_NODE, Network, network
 from salt_ext.core.errors import ConfigError, UnknownCluster
+from salt_ext.core.guard import Rules
 from salt_ext.core.member import Limits
 from salt_ext.core.node import AddressType
 from salt_ext.core.options import Options, flag, list_of, one_of, seconds, text, whole
@@ -55,6 +56,9 @@ class Cluster:
     limits: Limits
     defaults: Defaults = Defaults()
     timing: Timing = Timing()
+    rules: Rules = Rules()
+    grace: float = 300.0
+    """Seconds that a node keeps addresses which it no longer tells."""
     page_size: int = 500
 
 
@@ -148,22 +152,45 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
     access = _access(given)
     allowed = given.take("allowed_networks", list_of(network))
     timing = _timing(given.below("timing"))
+    guards = given.below("guards")
+    usual = Limits(allowed=(), never=())
     cluster = Cluster(
         name=label,
         access=access,
         limits=Limits(
             allowed=allowed,
             never=(*never, *given.take("never", list_of(network), _NO_NETWORKS)),
+            addresses_per_node=guards.take(
+                "addresses_per_node", whole(1, 1000), usual.addresses_per_node
+            ),
+            widest_ipv4=guards.take("widest_ipv4", whole(8, 32), usual.widest_ipv4),
+            widest_ipv6=guards.take("widest_ipv6", whole(32, 128), usual.widest_ipv6),
         ),
         defaults=Defaults(
             types=given.take("addresses", list_of(_address_type), Defaults().types),
             ready_only=given.take("ready", one_of("any", "only"), "any") == "only",
         ),
         timing=timing,
+        grace=guards.take("grace", seconds(0, 86_400), 300.0),
+        rules=_rules(guards),
         page_size=given.take("page_size", whole(10, 5000), 500),
     )
+    guards.finish()
     given.finish()
     return cluster
+
+
+def _rules(given: Options) -> Rules:
+    usual = Rules()
+    return Rules(
+        min_nodes=given.take("min_nodes", whole(0, 100_000), usual.min_nodes),
+        shrink_percent=given.take("shrink_percent", whole(0, 100), usual.shrink_percent),
+        shrink_nodes=given.take("shrink_nodes", whole(1, 100_000), usual.shrink_nodes),
+        shrink_wait=given.take("shrink_wait", seconds(1, 86_400), usual.shrink_wait),
+        growth_percent=given.take("growth_percent", whole(0, 10_000), usual.growth_percent),
+        growth_nodes=given.take("growth_nodes", whole(1, 100_000), usual.growth_nodes),
+        growth_window=given.take("growth_window", seconds(1, 86_400), usual.growth_window),
+    )
 
 
 def _access(given: Options) -> Access:

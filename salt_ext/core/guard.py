@@ -24,6 +24,8 @@ class Kind(str, Enum):
     """Too many nodes are gone at once: another LIST must agree."""
     GROWTH = "growth"
     """Too many nodes are new at once."""
+    NODE = "node"
+    """A node claims too many addresses; nobody can release it but its kubelet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

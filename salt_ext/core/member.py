@@ -17,6 +17,7 @@ class Refused(str, Enum):
     UNREADABLE = "unreadable"
     OUTSIDE = "outside allowed_networks"
     NEVER = "inside never"
+    TOO_WIDE = "podCIDR too wide"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,11 @@ class Limits:
 
     allowed: tuple[Network, ...]
     never: tuple[Network, ...]
+    addresses_per_node: int = 16
+    """A node that claims more is held as a whole."""
+    widest_ipv4: int = 20
+    """Shortest prefix of a podCIDR."""
+    widest_ipv6: int = 56
 
     def refuse(self, item: Address | Network) -> Refused | None:
         """Return why an address may not be opened, None when it may."""
@@ -47,7 +53,12 @@ class Limits:
             return Refused.NEVER
         if not within(item, self.allowed):
             return Refused.OUTSIDE
+        if isinstance(item, Network) and item.prefixlen < self._shortest(item):
+            return Refused.TOO_WIDE
         return None
+
+    def _shortest(self, item: Network) -> int:
+        return self.widest_ipv4 if item.version == 4 else self.widest_ipv6
 
 
 def admit(node: Node, limits: Limits) -> tuple[Member, Counter[Refused]]:

@@ -14,6 +14,7 @@ from enum import Enum
 
 from salt_ext.core.backoff import Backoff
 from salt_ext.core.node import Node
+from salt_ext.core.version import older
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,18 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask for the server's newest version, the cheapest question there is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Do nothing until this time (monotonic seconds)."""
 
     until: float
 
 
-Step = ListPage | Watch | Wait
+Step = ListPage | Watch | Probe | Wait
 
 
 class Change(str, Enum):
@@ -69,6 +75,8 @@ class Reflector:
     _listed_at: float = 0.0
     _opened_at: float = 0.0
     _heard: bool = False
+    _asked: bool = False
+    _silent: bool = False
 
     def __post_init__(self) -> None:
         self._backoff = Backoff(dice=self.dice)
@@ -77,10 +85,14 @@ class Reflector:
         """Return what to do now."""
         if now < self._backoff.until:
             return Wait(self._backoff.until)
-        if self._listing or now >= self._listed_at + self.relist_every:
-            if not self._listing:
-                self._start_listing()
+        if not self._listing and (self._asked or now >= self._listed_at + self.relist_every):
+            self._start_listing()
+        if self._listing:
+            if not self._continue:
+                self._asked = False
             return ListPage(self._continue)
+        if self._silent:
+            return Probe()
         self._opened_at, self._heard = now, False
         return Watch(self.resource_version, self.dice.randint(300, 600))
 
@@ -94,7 +106,7 @@ class Reflector:
             return False
         self.nodes, self._pages = self._pages, {}
         self.resource_version = resource_version
-        self._listing, self._listed_at = False, now
+        self._listing, self._listed_at, self._silent = False, now, False
         self._backoff.worked(now)
         return True
 
@@ -113,6 +125,26 @@ class Reflector:
     def bookmarked(self, resource_version: str, now: float) -> None:
         """Take a bookmark: the version to resume from, without a change."""
         self._alive(resource_version, now)
+
+    def ask(self) -> None:
+        """List again as soon as can be; safe from another thread."""
+        self._asked = True
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for another LIST, which an open watch would delay."""
+        return self._asked
+
+    def silent(self) -> None:
+        """Take that nothing was heard on a watch for long: no alarm, but a reason to ask."""
+        self._silent = True
+
+    def probed(self, version: str, now: float) -> None:
+        """Take the server's newest version; one older than ours means that all is listed anew."""
+        self._silent = False
+        self._backoff.worked(now)
+        if older(version, self.resource_version):
+            self._start_listing()
 
     def ended(self, now: float) -> None:
         """Take the end of a watch that closed without an error."""

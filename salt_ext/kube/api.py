@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +18,7 @@ from salt_ext.core.node import Node
 from salt_ext.core.reflector import Change
 from salt_ext.kube import wire
 from salt_ext.kube.access import Session
-from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
+from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, Silent, WrongAnswer
 from salt_ext.kube.lines import LineTooLong, lines
 
 _CONNECT = 10.0
@@ -73,6 +75,7 @@ class NodesApi:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._watching: Any = None
 
     def identity(self) -> str:
         """Return the uid of the ``kube-system`` namespace, which no other cluster has."""
@@ -101,11 +104,11 @@ class NodesApi:
 
     def watch(
         self, resource_version: str, server_timeout: int, inactivity: float
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """
         Yield what happens from a version on, until the server ends the watch.
 
-        Raises :class:`RequestFailed` after ``inactivity`` seconds without a byte.
+        Raises :class:`Silent` after ``inactivity`` seconds without a byte.
         """
         what = "WATCH nodes"
         query = {
@@ -115,14 +118,31 @@ class NodesApi:
             "timeoutSeconds": str(server_timeout),
         }
         response = self._open(_NODES, query, what, read=inactivity)
+        self._watching = response
         try:
             yield Opened()
             for line in lines(response):
                 yield _event(line, what)
+        except ReadTimeoutError as exc:
+            raise Silent(what, f"nothing heard for {inactivity:.0f} s") from exc
         except (HTTPError, OSError, ValueError, LineTooLong) as exc:
             raise RequestFailed(what, _reason(exc)) from exc
         finally:
+            self._watching = None
             response.close()
+
+    def cut(self) -> None:
+        """End an open watch from another thread, as if the server had closed it."""
+        connection = getattr(self._watching, "connection", None)
+        sock = getattr(connection, "sock", None)
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                # Not SSLSocket.shutdown, which takes TLS off under the reading thread.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def version(self) -> str:
+        """Return the server's newest version."""
+        return self.page(1, "").resource_version
 
     def _get(self, path: str, query: dict[str, str], what: str) -> bytes:
         response = self._open(path, query, what, read=_READ)

@@ -33,3 +33,7 @@ class NoAccess(RequestFailed):
 
 class WrongAnswer(RequestFailed):
     """The server answered something else than what was asked for."""
+
+
+class Silent(RequestFailed):
+    """Nothing was heard on a watch for long: ask whether the server is still there."""

@@ -24,8 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import salt.utils.user
 from salt.exceptions import CommandExecutionError
 
+from salt_ext.commands import confirm as confirming
 from salt_ext.commands import status as looking
 from salt_ext.commands.apply import Applying
 from salt_ext.core.errors import K8sNodesError
@@ -104,6 +106,26 @@ def apply(cluster: str | None = None, force: bool = False) -> dict[str, Any]:
         return applying.run(chosen, force=force)
 
     return _translated(run)
+
+
+def confirm(cluster: str) -> dict[str, Any]:
+    """
+    Let through what a guard holds for a cluster, and say what that is.
+
+    It holds for the changes that are named in the answer, and is recorded with the user's name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.confirm prod
+
+    cluster
+        Name of a cluster in the ``k8s_nodes`` configuration.
+    """
+    config = settings(__opts__)
+    by = salt.utils.user.get_specific_user()
+    return _translated(confirming.confirm, config, Store(config.state_dir), cluster, by)
 
 
 def _translated(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import threading
 import time
 
 from salt_ext.core.config import Cluster
-from salt_ext.core.reflector import Change, ListPage, Reflector, Wait, Watch
+from salt_ext.core.reflector import Change, ListPage, Probe, Reflector, Wait, Watch
 from salt_ext.kube.access import Session
-from salt_ext.kube.api import Bookmarked, Changed, Ignored, NodesApi, Opened
-from salt_ext.kube.errors import Expired, RequestFailed
+from salt_ext.kube.api import Bookmarked, Changed, Event, Ignored, NodesApi
+from salt_ext.kube.errors import Expired, RequestFailed, Silent
 from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update, Watching
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Follower:
         self._stop = stop
         self._reflector = Reflector(relist_every=cluster.timing.relist)
         self._session: Session | None = None
+        self._nodes: NodesApi | None = None
         self._identity = ""
 
     def run(self) -> None:
@@ -40,19 +41,31 @@ class Follower:
                     self._stop.wait(max(0.0, step.until - time.monotonic()))
                 elif isinstance(step, ListPage):
                     self._list(step)
+                elif isinstance(step, Probe):
+                    self._reflector.probed(self._api().version(), time.monotonic())
                 else:
                     self._watch(step)
             except Expired as exc:
                 log.info("%s: %s; listing again", self._cluster.name, exc)
                 self._reflector.expired(time.monotonic())
+            except Silent as exc:
+                log.info("%s: %s; asking", self._cluster.name, exc)
+                self._reflector.silent()
             except RequestFailed as exc:
                 self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
                 self._tell_failure(str(exc))
 
+    def list_again(self) -> None:
+        """Ask for a LIST now, from another thread."""
+        self._reflector.ask()
+        if self._nodes is not None:
+            self._nodes.cut()
+
     def _api(self) -> NodesApi:
-        if self._session is None:
+        if self._nodes is None:
             self._session = Session(self._cluster.access)
-        return NodesApi(self._session)
+            self._nodes = NodesApi(self._session)
+        return self._nodes
 
     def _list(self, step: ListPage) -> None:
         api = self._api()
@@ -70,26 +83,36 @@ class Follower:
         events = self._api().watch(
             step.resource_version, step.server_timeout, self._cluster.timing.inactivity
         )
-        for event in events:
-            now = time.monotonic()
-            if isinstance(event, Ignored):
-                log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
-                self._pass_on(Watching(ignored=event.why))
-            elif isinstance(event, Opened):
-                self._pass_on(Watching())
-            elif isinstance(event, Bookmarked):
-                reflector.bookmarked(event.resource_version, now)
-                self._pass_on(Watching())
-            else:
-                self._take(event, now)
-            if self._stop.is_set():
-                return
-        reflector.ended(time.monotonic())
+        try:
+            for event in events:
+                self._take(event, time.monotonic())
+                # Whoever asked before the watch was open could not cut it.
+                if self._stop.is_set() or reflector.asked:
+                    return
+        except RequestFailed:
+            if not reflector.asked:
+                raise
+        else:
+            reflector.ended(time.monotonic())
+        finally:
+            events.close()
 
-    def _take(self, event: Changed, now: float) -> None:
+    def _take(self, event: Event, now: float) -> None:
+        if isinstance(event, Changed):
+            self._take_change(event, now)
+        elif isinstance(event, Bookmarked):
+            self._reflector.bookmarked(event.resource_version, now)
+            self._pass_on(Watching(event.resource_version))
+        elif isinstance(event, Ignored):
+            log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
+            self._pass_on(Watching(ignored=True))
+        else:
+            self._pass_on(Watching())
+
+    def _take_change(self, event: Changed, now: float) -> None:
         version = event.resource_version
         if not self._reflector.changed(event.change, event.node, version, now):
-            self._pass_on(Watching())
+            self._pass_on(Watching(version))
         elif event.change is Change.DELETED:
             self._pass_on(Dropped(event.node.name, version))
         else:
@@ -106,7 +129,7 @@ class Follower:
         # The files behind the credentials may have been replaced: they are read again.
         if self._session is not None:
             self._session.close()
-            self._session = None
+            self._session = self._nodes = None
         now = time.monotonic()
         step = self._reflector.next(now)
         retry_in = step.until - now if isinstance(step, Wait) else 0.0

@@ -1,4 +1,4 @@
-"""Keeps the store true to one cluster: admit, wait for quiet, compare, persist, then fire."""
+"""Keeps the store true to a cluster: admit, wait for quiet, guard, compare, persist, then fire."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable, Mapping
 
 from salt_ext.core import events
 from salt_ext.core.config import Cluster
 from salt_ext.core.debounce import Debounce
 from salt_ext.core.errors import StoreError
+from salt_ext.core.guard import Guard, Held, Kind, View
+from salt_ext.core.member import Member
 from salt_ext.core.membership import Difference, Membership, between
 from salt_ext.core.snapshot import Snapshot
 from salt_ext.master.bus import Bus
-from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update, Watching
-from salt_ext.store import Health, Store
+from salt_ext.service.condition import Condition
+from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update
+from salt_ext.store import Store
+from salt_ext.store.history import Happened
 
 log = logging.getLogger(__name__)
 
 _TELL_EVERY = 5.0
 """Seconds between two words of health; ``status`` takes a longer silence for a dead engine."""
+_LOOK_FOR_RELEASE = 0.5
+"""Seconds between two looks for a person's word while something is held."""
 _STORE_AGAIN = 1.0
 """Seconds before a failed write to the store is tried again."""
 
@@ -36,120 +43,155 @@ class Keeper:
         bus: Bus,
         updates: queue.Queue[Update],
         stop: threading.Event,
+        list_again: Callable[[], None],
     ) -> None:
         self._cluster = cluster
+        self._name = cluster.name
         self._store = store
         self._bus = bus
         self._updates = updates
         self._stop = stop
-        self._membership = Membership(cluster.limits)
+        self._list_again = list_again
+        self._list_again_at: float | None = None
         self._debounce = Debounce(cluster.timing.quiet, cluster.timing.longest)
+        self._guard = Guard(rules=cluster.rules)
+        self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
+        self._condition = Condition(self._name, self._fire)
         self._persisted: Snapshot | None = None
+        self._complete = False
+        """Whether a complete view came in this process; before, a change means nothing."""
         self._identity = ""
-        self._resource_version = ""
-        self._health = Health(state="listing", told_at=0.0)
+        self._version = ""
+        self._listed_at = 0.0
+        self._deleted: set[str] = set()
+        self._held: tuple[Held, ...] = ()
+        self._frozen = False
         self._tell_at = 0.0
 
     def run(self) -> None:
         """Keep until told to stop."""
-        self._load()
+        self._retrying(self._load)
         while not self._stop.is_set():
             now = time.monotonic()
-            wake = min(self._tell_at, self._debounce.wake_at() or self._tell_at)
             with contextlib.suppress(queue.Empty):
-                self._take(self._updates.get(timeout=max(0.0, wake - now)))
-            now = time.monotonic()
-            try:
-                if self._debounce.due(now):
-                    self._announce()
-                    self._debounce.announced(now)
-                if now >= self._tell_at:
-                    self._tell(now)
-            except StoreError as exc:
-                log.error("%s: %s; trying again", self._cluster.name, exc)
-                self._stop.wait(_STORE_AGAIN)
+                self._take(self._updates.get(timeout=max(0.0, self._wake_at() - now)))
+            self._retrying(self._work)
 
-    def _load(self) -> None:
-        """Read what was persisted; until it can be read, nothing can be compared with it."""
+    def _retrying(self, do: Callable[[], None]) -> None:
+        """Do something with the store until it works; what is known stays in memory meanwhile."""
         while not self._stop.is_set():
             try:
-                self._persisted = self._store.snapshots.load(self._cluster.name)
+                do()
             except StoreError as exc:
-                log.error("%s: %s; trying again", self._cluster.name, exc)
+                log.error("%s: %s; trying again", self._name, exc)
                 self._stop.wait(_STORE_AGAIN)
             else:
                 return
 
+    def _load(self) -> None:
+        self._persisted = kept = self._store.snapshots.load(self._name)
+        if kept is not None:
+            self._membership.told = dict(kept.members)
+            self._guard.accepted = View(
+                members=kept.members, identity=kept.identity, version=kept.resource_version
+            )
+
+    def _wake_at(self) -> float:
+        times = (self._debounce.wake_at(), self._membership.fades_at(), self._list_again_at)
+        return min([self._tell_at, *(at for at in times if at is not None)])
+
     def _take(self, update: Update) -> None:
         now = time.monotonic()
-        health = self._health
-        if isinstance(update, Failed):
-            self._failed(update)
-            return
-        health.heard_at = time.time()
+        self._condition.take(update)
         if isinstance(update, Replaced):
-            self._membership.replace(update.nodes)
+            self._complete = True
+            self._membership.relisted(update.nodes, now)
+            self._deleted.difference_update(node.name for node in update.nodes)
             self._identity = update.identity
-            self._resource_version = update.resource_version
-            health.listed_at = health.heard_at
+            self._listed_at = now
+            self._list_again_at = None
             self._debounce.changed(now)
-            self._restored()
         elif isinstance(update, Put):
-            self._membership.put(update.node)
-            self._resource_version = update.resource_version
-            self._debounce.changed(now)
+            # A node without an address opens nothing: it is stored with the next change.
+            if self._membership.put(update.node, now):
+                self._debounce.changed(now)
+            self._deleted.discard(update.node.name)
         elif isinstance(update, Dropped):
             self._membership.drop(update.name)
-            self._resource_version = update.resource_version
+            self._deleted.add(update.name)
             self._debounce.changed(now)
-        elif isinstance(update, Watching):
-            health.ignored += bool(update.ignored)
-        if health.lost_since:
-            self._restored()
+        if not isinstance(update, Failed):
+            self._version = update.resource_version or self._version
 
-    def _failed(self, update: Failed) -> None:
-        health = self._health
-        health.state = "waiting"
-        health.error, health.failures = update.error, update.failures
-        if not health.lost_since:
-            health.lost_since, health.in_sync_since = time.time(), 0.0
-            log.warning(
-                "%s: %s; the last known nodes stay in force, next try in %.1f s",
-                self._cluster.name,
-                update.error,
-                update.retry_in,
-            )
-            self._fire(events.sync_lost(self._cluster.name, update.error))
-        self._tell_at = 0.0
+    def _work(self) -> None:
+        now = time.monotonic()
+        fades_at = self._membership.fades_at()
+        if fades_at is not None and now >= fades_at:
+            self._debounce.changed(now)
+        if self._held:
+            self._take_releases(now)
+        if self._complete and self._debounce.due(now):
+            self._judge(now)
+            self._debounce.announced(now)
+        if self._list_again_at is not None and now >= self._list_again_at:
+            self._list_again_at = None
+            self._list_again()
+        if now >= self._tell_at or self._condition.turned:
+            self._tell(now)
 
-    def _restored(self) -> None:
-        health = self._health
-        if health.state == "watching":
+    def _judge(self, now: float) -> None:
+        """Store what may be stored of the newest view."""
+        view = View(
+            members=self._membership.current(now), identity=self._identity, version=self._version
+        )
+        judgement = self._guard.judge(
+            view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
+        )
+        self._hold((*judgement.held, *self._membership.held()))
+        self._list_again_at = judgement.list_again_at
+        self._frozen = judgement.members is None
+        if judgement.members is not None:
+            self._announce(view, judgement.members)
+            self._guard.took(view, judgement.members, now)
+            self._deleted &= judgement.members.keys()
+
+    def _hold(self, held: tuple[Held, ...]) -> None:
+        if held == self._held:
             return
-        if health.lost_since:
-            log.warning(
-                "%s: in sync again after %.0f s",
-                self._cluster.name,
-                time.time() - health.lost_since,
-            )
-            self._fire(events.sync_restored(self._cluster.name))
-        health.state, health.in_sync_since, health.lost_since = "watching", time.time(), 0.0
-        health.error, health.failures = "", 0
-        self._tell_at = 0.0
+        self._store.held.hold(self._name, held, time.time())
+        for one in held:
+            if one not in self._held:
+                log.error(
+                    "%s: held (%s): %s; see salt-run k8s_nodes.status, "
+                    "and salt-run k8s_nodes.confirm %s to let it through",
+                    self._name,
+                    one.kind.value,
+                    one.why,
+                    self._name,
+                )
+        self._held = held
+        self._condition.turned = True
 
-    def _announce(self) -> None:
+    def _take_releases(self, now: float) -> None:
+        for release in self._store.held.releases(self._name):
+            for change in release.changes:
+                self._guard.release(Kind(change.kind), frozenset(change.keys))
+                log.warning("%s: %s released: %s", self._name, release.by, change.why)
+            self._store.held.taken_up(release)
+            self._debounce.changed(now)
+
+    def _announce(self, view: View, members: Mapping[str, Member]) -> None:
         old = self._persisted
-        new = dict(self._membership.members)
-        difference = between(old.members if old else {}, new)
-        if old is not None and not difference:
+        difference = between(old.members if old else {}, members)
+        if old is not None and not difference and old.identity == view.identity:
             return
         snapshot = Snapshot(
-            cluster=self._cluster.name,
+            cluster=self._name,
             revision=(old.revision if old else 0) + 1,
-            identity=self._identity,
-            resource_version=self._resource_version,
+            identity=view.identity,
+            resource_version=view.version,
             observed_at=time.time(),
-            members=new,
+            members=members,
         )
         self._store.snapshots.save(
             snapshot,
@@ -157,12 +199,12 @@ class Keeper:
             drop=[member.name for member in difference.left],
         )
         self._persisted = snapshot
-        self._tell_at = 0.0
-        self._log(snapshot, difference)
         for event in events.changed(snapshot, difference):
             self._fire(event)
+        self._condition.turned = True
+        self._record(snapshot, difference)
 
-    def _log(self, snapshot: Snapshot, difference: Difference) -> None:
+    def _record(self, snapshot: Snapshot, difference: Difference) -> None:
         log.info(
             "%s: revision %d, %d nodes: +%d -%d nodes, +%d -%d addresses",
             snapshot.cluster,
@@ -173,12 +215,14 @@ class Keeper:
             len(difference.added),
             len(difference.removed),
         )
-        refused = self._membership.refused()
-        if refused:
-            log.warning(
-                "%s: addresses that were not let through: %s",
-                snapshot.cluster,
-                ", ".join(f"{count} {why.value}" for why, count in refused.items()),
+        with contextlib.suppress(StoreError):
+            self._store.history.record(
+                Happened(
+                    at=snapshot.observed_at,
+                    cluster=snapshot.cluster,
+                    what="changed",
+                    detail=next(events.changed(snapshot, difference)).data,
+                )
             )
 
     def _fire(self, event: events.Event) -> None:
@@ -186,13 +230,17 @@ class Keeper:
             self._bus.fire(event.tag, event.data)
         except Exception:  # Salt raises whatever its transport does
             # The engine's timer finds whoever is behind, with or without this event.
-            log.warning("%s: %s could not be fired", self._cluster.name, event.tag)
+            log.warning("%s: %s could not be fired", self._name, event.tag)
             log.debug("event", exc_info=True)
 
     def _tell(self, now: float) -> None:
-        health = self._health
+        health = self._condition.health
         health.told_at = time.time()
-        health.nodes = len(self._membership.members)
+        health.nodes = len(self._membership.told)
         health.refused = {why.value: n for why, n in self._membership.refused().items()}
-        self._store.health.tell(self._cluster.name, health)
-        self._tell_at = now + _TELL_EVERY
+        self._store.health.tell(self._name, health)
+        if self._persisted is not None and self._complete and not self._frozen:
+            self._guard.saw(self._version)
+            self._store.snapshots.saw(self._name, self._version)
+        self._condition.turned = False
+        self._tell_at = now + (_LOOK_FOR_RELEASE if self._held else _TELL_EVERY)

@@ -61,8 +61,10 @@ class Service:
         """Run the two threads of a cluster, which only make sense together, until one ends."""
         ended = threading.Event()
         updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
-        keeper = Keeper(cluster, store, Bus(self._opts), updates, ended)
         follower = Follower(cluster, updates, ended)
+        keeper = Keeper(
+            cluster, store, Bus(self._opts), updates, ended, list_again=follower.list_again
+        )
         for what, run in (("keep", keeper.run), ("follow", follower.run)):
             self._thread(f"{what} {cluster.name}", partial(_until_ended, run, ended))
         ended.wait()

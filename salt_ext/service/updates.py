@@ -35,9 +35,12 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """The watch is open, or something was heard on it."""
+    """The watch is open, or something was heard on it that changes no node."""
 
-    ignored: str = ""
+    resource_version: str = ""
+    """The newest version, where it was told."""
+    ignored: bool = False
+    """Nothing could be made of what was heard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from salt_ext.store.database import Database
 from salt_ext.store.health import Health, HealthTable
+from salt_ext.store.held import HeldTable
+from salt_ext.store.history import HistoryTable
 from salt_ext.store.ledger import LedgerTable
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
@@ -18,3 +20,5 @@ class Store:
         self.subscriptions = SubscriptionTable(self.database)
         self.ledger = LedgerTable(self.database)
         self.health = HealthTable(self.database)
+        self.held = HeldTable(self.database)
+        self.history = HistoryTable(self.database)

@@ -51,5 +51,26 @@ CREATE TABLE ledger (
     PRIMARY KEY (minion, cluster)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE held (
+    cluster TEXT PRIMARY KEY,
+    changes BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE release (
+    id INTEGER PRIMARY KEY,
+    cluster TEXT NOT NULL,
+    changes BLOB NOT NULL,
+    released_by TEXT NOT NULL,
+    released_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    cluster TEXT NOT NULL,
+    what TEXT NOT NULL,
+    detail BLOB NOT NULL
+) STRICT;
+
 CREATE INDEX ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
 """

@@ -60,6 +60,14 @@ class SnapshotTable:
             members={name: _member(name, blob) for name, blob in nodes},
         )
 
+    def saw(self, cluster: str, resource_version: str) -> None:
+        """Move the version of a cluster forward, without a new revision."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE cluster SET resource_version = ? WHERE name = ?",
+                (resource_version, cluster),
+            )
+
     def save(self, snapshot: Snapshot, put: Iterable[Member], drop: Iterable[str]) -> None:
         """Make ``snapshot`` the newest, writing only the members that differ from the last one."""
         name = snapshot.cluster
