@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
 import time
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind
 from salt_ext.master.publisher import NotPublished, Publisher
 from salt_ext.store import Store
+from salt_ext.store.locks import APPLY, alone
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +39,8 @@ class Applying:
         again.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         again.touch(mode=0o600)
         while again.exists():
-            with _alone(again.with_name("apply.lock")) as alone:
-                if not alone:
+            with alone(again.with_name(APPLY)) as mine:
+                if not mine:
                     return {"jobs": jobs, "waiting": "another apply is at work and looks again"}
                 again.unlink(missing_ok=True)
                 jobs.update(self._publish(clusters, force=force))
@@ -85,18 +82,3 @@ class Applying:
 
 def _minion(one: Behind) -> str:
     return one.minion
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Hold a lock between processes and threads; False when somebody else does."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.errors import NeverSeen
-from salt_ext.service.service import LOCK
 from salt_ext.store import Health, Store
+from salt_ext.store.locks import ENGINE, held
 
 _SILENT = 30.0
 """Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
@@ -55,27 +53,12 @@ def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:
 
 
 def _engine(config: Config, store: Store, now: float) -> str:
-    if not _locked(Path(config.state_dir) / LOCK):
+    if not held(Path(config.state_dir) / ENGINE):
         return "not running: see the master's log for why, or add it to `engines`"
     told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
     if config.clusters and told and now - max(told) > _SILENT:
         return f"stuck: it holds its lock but has told nothing for {now - max(told):.0f} s"
     return "running"
-
-
-def _locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
 
 
 def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool) -> dict[str, Any]:
@@ -94,6 +77,14 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
         told["heard_seconds_ago"] = round(now - health.heard_at, 1) if health.heard_at else None
         told["error"] = health.error or None
         told["stale_since"] = _when(health.lost_since)
+        told["requests"] = {
+            "lists": health.lists,
+            "watch_events": health.events,
+            "ignored_events": health.ignored,
+            "failed": health.errors,
+            "failed_in_a_row": health.failures,
+        }
+        told["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
         told["refused_addresses"] = dict(health.refused)
     told["held"] = [
         {

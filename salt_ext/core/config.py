@@ -75,11 +75,22 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Where the engine's figures go."""
+
+    textfile: str | None = None
+    """A ``.prom`` file in the folder of node_exporter's textfile collector."""
+    port: int | None = None
+    """Port of the engine's process when Salt's exporter is ``prometheus``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """What could be read of the block, and every mistake in it."""
 
     state_dir: str = STATE_DIR
     apply: Apply = Apply()
+    metrics: Metrics = Metrics()
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
     """Clusters that are named but have a mistake: what is known of them stays in force."""
@@ -108,6 +119,7 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     block = Options(raw, KEY, problems)
     state_dir = block.take("state_dir", options.path, STATE_DIR)
     apply = _apply(block.below("apply"))
+    metrics = _metrics(block.below("metrics"))
     never = block.take("never", list_of(network), _NO_NETWORKS)
     listed = block.below("clusters")
     block.finish()
@@ -125,6 +137,7 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     return Config(
         state_dir=state_dir,
         apply=apply,
+        metrics=metrics,
         clusters=clusters,
         broken=frozenset(broken),
         problems=tuple(problems),
@@ -140,6 +153,15 @@ def _apply(given: Options) -> Apply:
     )
     given.finish()
     return apply
+
+
+def _metrics(given: Options) -> Metrics:
+    metrics = Metrics(
+        textfile=given.take("textfile", options.path, None),
+        port=given.take("port", whole(1, 65_535), None),
+    )
+    given.finish()
+    return metrics
 
 
 def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Cluster | None:

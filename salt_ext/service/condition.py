@@ -31,15 +31,19 @@ class Condition:
         self.health.heard_at = time.time()
         if isinstance(update, Replaced):
             self.health.listed_at = self.health.heard_at
+            self.health.lists += 1
             self.turned = True
-        elif isinstance(update, Watching):
-            self.health.ignored += update.ignored
+        else:
+            self.health.events += bool(update.resource_version)
+            self.health.ignored += isinstance(update, Watching) and update.ignored
         if self.health.state != "watching":
             self._restored()
 
     def _failed(self, update: Failed) -> None:
         health = self.health
         health.state, health.error, health.failures = "waiting", update.error, update.failures
+        health.errors += 1
+        health.retry_at = time.time() + update.retry_in
         self.turned = True
         if health.lost_since:
             return
@@ -59,5 +63,5 @@ class Condition:
             log.warning("%s: in sync again after %.0f s", self._cluster, lost)
             self._fire(events.sync_restored(self._cluster))
         health.state, health.in_sync_since, health.lost_since = "watching", time.time(), 0.0
-        health.error, health.failures = "", 0
+        health.error, health.failures, health.retry_at = "", 0, 0.0
         self.turned = True

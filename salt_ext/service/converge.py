@@ -17,6 +17,7 @@ from salt_ext.core.errors import StoreError
 from salt_ext.core.verdict import judge
 from salt_ext.master.bus import Bus, listening
 from salt_ext.master.job_cache import JobCache
+from salt_ext.service.group import Pulse
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ _UNANNOUNCED = 5.0
 """Seconds between two looks for returns whose announcement was lost."""
 _PATIENCE = 3.0
 """Seconds that the reactor has to act on a change before it is reminded."""
+_HANGS = 120.0
+"""Seconds without coming round after which this thread counts as hung."""
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
 
@@ -54,6 +57,7 @@ class Convergence:
         self._look_at = 0.0
         self._behind_since: dict[Place, float] = {}
         self._reminded: dict[str, float] = {}
+        self.pulse = Pulse(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
@@ -61,6 +65,7 @@ class Convergence:
         jobs = JobCache(self._opts)
         with listening(self._opts) as event:
             while not self._stop.is_set():
+                self.pulse.beat()
                 got = event.get_event(
                     wait=_SOON if self._hinted else _TICK,
                     tag="salt/job/",

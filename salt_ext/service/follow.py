@@ -13,9 +13,13 @@ from salt_ext.core.reflector import Change, ListPage, Probe, Reflector, Wait, Wa
 from salt_ext.kube.access import Session
 from salt_ext.kube.api import Bookmarked, Changed, Event, Ignored, NodesApi
 from salt_ext.kube.errors import Expired, RequestFailed, Silent
+from salt_ext.service.group import Pulse
 from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update, Watching
 
 log = logging.getLogger(__name__)
+
+_PATIENCE = 120.0
+"""Seconds, beyond the silence that a watch may have, after which this thread counts as hung."""
 
 
 class Follower:
@@ -31,10 +35,12 @@ class Follower:
         self._session: Session | None = None
         self._nodes: NodesApi | None = None
         self._identity = ""
+        self.pulse = Pulse(cluster.timing.inactivity + _PATIENCE)
 
     def run(self) -> None:
         """Follow until told to stop."""
         while not self._stop.is_set():
+            self.pulse.beat()
             step = self._reflector.next(time.monotonic())
             try:
                 if isinstance(step, Wait):
@@ -85,6 +91,7 @@ class Follower:
         )
         try:
             for event in events:
+                self.pulse.beat()
                 self._take(event, time.monotonic())
                 # Whoever asked before the watch was open could not cut it.
                 if self._stop.is_set() or reflector.asked:

@@ -19,6 +19,7 @@ from salt_ext.core.membership import Difference, Membership, between
 from salt_ext.core.snapshot import Snapshot
 from salt_ext.master.bus import Bus
 from salt_ext.service.condition import Condition
+from salt_ext.service.group import Pulse
 from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update
 from salt_ext.store import Store
 from salt_ext.store.history import Happened
@@ -29,6 +30,8 @@ _TELL_EVERY = 5.0
 """Seconds between two words of health; ``status`` takes a longer silence for a dead engine."""
 _LOOK_FOR_RELEASE = 0.5
 """Seconds between two looks for a person's word while something is held."""
+_PATIENCE = 60.0
+"""Seconds without coming round after which this thread counts as hung."""
 _STORE_AGAIN = 1.0
 """Seconds before a failed write to the store is tried again."""
 
@@ -67,6 +70,7 @@ class Keeper:
         self._held: tuple[Held, ...] = ()
         self._frozen = False
         self._tell_at = 0.0
+        self.pulse = Pulse(_PATIENCE)
 
     def run(self) -> None:
         """Keep until told to stop."""
@@ -76,6 +80,7 @@ class Keeper:
             with contextlib.suppress(queue.Empty):
                 self._take(self._updates.get(timeout=max(0.0, self._wake_at() - now)))
             self._retrying(self._work)
+            self.pulse.beat()
 
     def _retrying(self, do: Callable[[], None]) -> None:
         """Do something with the store until it works; what is known stays in memory meanwhile."""
@@ -84,6 +89,7 @@ class Keeper:
                 do()
             except StoreError as exc:
                 log.error("%s: %s; trying again", self._name, exc)
+                self.pulse.beat()
                 self._stop.wait(_STORE_AGAIN)
             else:
                 return

@@ -25,8 +25,15 @@ class Health(msgspec.Struct, kw_only=True):
     nodes: int = 0
     refused: dict[str, int] = {}
     """Addresses that were dropped, by reason."""
+    retry_at: float = 0.0
+    """When the next try follows an error."""
+    lists: int = 0
+    events: int = 0
+    """Lines of the watch, heartbeats and bookmarks too."""
     ignored: int = 0
     """Watch lines that nothing could be made of."""
+    errors: int = 0
+    """Requests that failed."""
 
 
 class HealthTable:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from salt_ext.core.errors import StoreError
 from salt_ext.core.member import Member
 from salt_ext.core.node import AddressType
 from salt_ext.core.snapshot import Snapshot
@@ -72,6 +73,14 @@ class SnapshotTable:
         """Make ``snapshot`` the newest, writing only the members that differ from the last one."""
         name = snapshot.cluster
         with self._database.writing() as connection:
+            row = connection.execute(
+                "SELECT revision FROM cluster WHERE name = ?", (name,)
+            ).fetchone()
+            # A thread that was given up as hung must not overwrite what its successor wrote.
+            if (row[0] if row else 0) != snapshot.revision - 1:
+                raise StoreError(
+                    f"{name}: revision {snapshot.revision} does not follow what is stored"
+                )
             connection.execute(
                 "INSERT OR REPLACE INTO cluster VALUES (?, ?, ?, ?, ?)",
                 (

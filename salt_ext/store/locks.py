@@ -1,0 +1,67 @@
+"""Locks between the processes of a master, which the kernel gives back when a process dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+ENGINE = "engine.lock"
+"""Held while an engine lives."""
+APPLY = "apply.lock"
+"""Held while somebody decides what to publish."""
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Hold a lock, between threads too; False when somebody else does."""
+    descriptor = _open(path)
+    try:
+        yield _taken(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def only_one(path: Path, stop: threading.Event) -> Iterator[None]:
+    """Hold a lock; wait for whoever has it, a master that is going down perhaps."""
+    descriptor = _open(path)
+    try:
+        if not _taken(descriptor, fcntl.LOCK_EX):
+            log.warning("%s is held by another engine; waiting for it to end", path)
+            while not stop.wait(0.2) and not _taken(descriptor, fcntl.LOCK_EX):
+                pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds a lock now."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _taken(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+
+def _taken(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
