@@ -66,6 +66,10 @@ class StoreError(K8sNodesError):
     """The store cannot be read or written: keep what is known, try again later."""
 
 
+class Overtaken(StoreError):
+    """Somebody else wrote in the meantime: read the store again from the start."""
+
+
 def shown(value: object, limit: int = 80) -> str:
     """Return ``repr`` of a value that somebody else wrote, cut to ``limit`` characters."""
     text = repr(value)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from salt_ext.core import events
 from salt_ext.core.config import Cluster
 from salt_ext.core.debounce import Debounce
-from salt_ext.core.errors import StoreError
+from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.guard import Guard, Held, Kind, View
 from salt_ext.core.member import Member
 from salt_ext.core.membership import Difference, Membership, between
@@ -87,6 +87,8 @@ class Keeper:
         while not self._stop.is_set():
             try:
                 do()
+            except Overtaken:
+                raise
             except StoreError as exc:
                 log.error("%s: %s; trying again", self._name, exc)
                 self.pulse.beat()

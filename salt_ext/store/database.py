@@ -57,12 +57,20 @@ class Database:
             raise StoreError(f"{self.path}: {exc}") from exc
 
     def _connection(self) -> sqlite3.Connection:
-        # A connection must not be used on both sides of a fork, and Salt forks its workers.
-        if getattr(self._local, "pid", None) != os.getpid():
+        # A connection must not be used on both sides of a fork, and Salt forks its workers; nor
+        # on a file that somebody moved away or removed.
+        if getattr(self._local, "opened", None) != self._file():
             self._local.connection = self._open()
-            self._local.pid = os.getpid()
+            self._local.opened = self._file()
         connection: sqlite3.Connection = self._local.connection
         return connection
+
+    def _file(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return os.getpid(), found.st_dev, found.st_ino
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from salt_ext.core.errors import StoreError
+from salt_ext.core.errors import Overtaken
 from salt_ext.core.member import Member
 from salt_ext.core.node import AddressType
 from salt_ext.core.snapshot import Snapshot
@@ -78,9 +78,7 @@ class SnapshotTable:
             ).fetchone()
             # A thread that was given up as hung must not overwrite what its successor wrote.
             if (row[0] if row else 0) != snapshot.revision - 1:
-                raise StoreError(
-                    f"{name}: revision {snapshot.revision} does not follow what is stored"
-                )
+                raise Overtaken(f"{name}: revision {snapshot.revision} does not follow the last")
             connection.execute(
                 "INSERT OR REPLACE INTO cluster VALUES (?, ?, ?, ?, ?)",
                 (
