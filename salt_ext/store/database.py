@@ -59,7 +59,8 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         # A connection must not be used on both sides of a fork, and Salt forks its workers; nor
         # on a file that somebody moved away or removed.
-        if getattr(self._local, "opened", None) != self._file():
+        opened = getattr(self._local, "opened", None)
+        if opened is None or opened != self._file():
             self._local.connection = self._open()
             self._local.opened = self._file()
         connection: sqlite3.Connection = self._local.connection
