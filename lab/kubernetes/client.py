@@ -81,7 +81,7 @@ class Client:
         connection = kept or self._connect()
         try:
             response = self._send(connection, method, path, body, query, content_type)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+        except (ConnectionError, ssl.SSLEOFError):
             # A kept connection may have been closed at the other end since: nothing was done yet.
             if kept is None:
                 raise

@@ -68,6 +68,8 @@ def adorn(node: dict[str, Any]) -> None:
     node["metadata"]["annotations"] = {
         "csi.volume.kubernetes.io/nodeid": f'{{"csi.example.com":"i-{_digest(name)[:17]}"}}',
         "network.example.com/l3-gateway": '{"mode":"shared","mac":"02:42:ac:11:00:02"}',
+        "network.example.com/node-chassis": _digest(f"{name} chassis"),
+        "network.example.com/zones": ",".join(_digest(f"{name} zone {n}")[:24] for n in range(30)),
         "node.alpha.kubernetes.io/ttl": "0",
         "volumes.kubernetes.io/controller-managed-attach-detach": "true",
     }
@@ -99,9 +101,11 @@ def status(name: str) -> dict[str, Any]:
 def _image(number: int) -> dict[str, Any]:
     repository = f"registry.example.com/platform/team-{number % 5}/service-component-{number}"
     digest = _digest(f"image {number}")
+    mirror = repository.replace("registry", "mirror-of-the-registry.eu-central-1")
     return {
         "names": [
             f"{repository}@sha256:{digest}",
+            f"{mirror}@sha256:{digest}",
             f"{repository}:v1.{number}.0-build.{digest[:12]}",
         ],
         "sizeBytes": 31_457_280 + number * 7_654_321,

@@ -85,6 +85,14 @@ class Access:
                 return verb in ("get", "list", "watch") and not target.part
             return (verb, target.full, target.name) == ("get", "namespaces", "kube-system")
 
+    def reason(self, user: str) -> dict[str, str]:
+        """Why a user is allowed; a member of system:masters is not even asked about."""
+        if user in self._admins:
+            return {}
+        role = f"lab:{user}"
+        binding = f'ClusterRoleBinding "{role}" of ClusterRole "{role}" to User "{user}"'
+        return {"reason": f"RBAC: allowed by {binding}"}
+
     def _check_path(self, user: str, request: Request) -> None:
         prefixes = _PUBLIC if user == ANONYMOUS else _PUBLIC + _DISCOVERY
         public = any(request.path == one or request.path.startswith(f"{one}/") for one in prefixes)

@@ -10,7 +10,12 @@ from typing import Any
 from lab.kubernetes.emulator import listing, objects
 from lab.kubernetes.emulator.access import Access
 from lab.kubernetes.emulator.request import Answer, Request, Target, answer
-from lab.kubernetes.emulator.status import Refused, bad_request, no_such_resource, not_found
+from lab.kubernetes.emulator.status import (
+    bad_request,
+    method_not_allowed,
+    no_such_resource,
+    not_found,
+)
 from lab.kubernetes.emulator.store import Collection, Item, Store
 from lab.kubernetes.emulator.watching import Watch
 
@@ -42,6 +47,8 @@ class Api:
             raise no_such_resource()
         if target.part not in ("", "status"):
             raise no_such_resource()
+        if request.method == "HEAD":
+            raise method_not_allowed()
         if request.verb == "watch":
             return Watch(self.store, collection, request.query)
         if request.verb == "list":
@@ -51,12 +58,13 @@ class Api:
     def _one(self, collection: Collection, target: Target, request: Request) -> Answer:
         store, name, part = self.store, target.name, target.part
         if request.verb == "get":
+            listing.wait_for(store, listing.number(request.query.get("resourceVersion", "")))
             item = collection.items.get(name)
             if item is None:
                 raise not_found(collection.resource, name)
             return _object(collection, item)
         if collection is not store.nodes:
-            raise Refused(405, "MethodNotAllowed", "the emulator does not write this resource")
+            raise method_not_allowed()
         if request.verb == "create" and not name:
             return _object(collection, objects.create(store, collection, request), 201)
         if request.verb == "update":
@@ -66,22 +74,16 @@ class Api:
         if request.verb == "delete" and not part:
             item, removed = objects.delete(store, collection, name)
             return _deleted(collection, item) if removed else _object(collection, item)
-        raise Refused(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method on the requested resource",
-        )
+        raise method_not_allowed()
 
     def _review(self, user: str, request: Request) -> Answer:
         if request.verb != "create":
-            raise Refused(
-                405,
-                "MethodNotAllowed",
-                "the server does not allow this method on the requested resource",
-            )
+            raise method_not_allowed()
         try:
             body = json.loads(request.body)
-            asked = body["spec"]["resourceAttributes"]
+            asked = {
+                key: value for key, value in body["spec"]["resourceAttributes"].items() if value
+            }
         except (ValueError, KeyError, TypeError) as error:
             raise bad_request(f"a review needs spec.resourceAttributes: {error}") from error
         target = Target(
@@ -93,9 +95,11 @@ class Api:
         allowed = self.access.allowed(user, asked.get("verb", ""), target)
         status: dict[str, Any] = {"allowed": allowed}
         if allowed:
-            status["reason"] = f'RBAC: allowed by ClusterRoleBinding "lab:{user}"'
+            status |= self.access.reason(user)
         head = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
-        return answer({**head, "metadata": {}, "spec": body["spec"], "status": status}, 201)
+        return answer(
+            {**head, "metadata": {}, "spec": {"resourceAttributes": asked}, "status": status}, 201
+        )
 
 
 def _object(collection: Collection, item: Item, status: int = 200) -> Answer:

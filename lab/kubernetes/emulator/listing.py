@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from lab.kubernetes.emulator import selectors
 from lab.kubernetes.emulator.request import Answer, Request
-from lab.kubernetes.emulator.status import Refused, bad_request, encode, gone
+from lab.kubernetes.emulator.status import Refused, bad_options, bad_request, encode, gone
 from lab.kubernetes.emulator.store import Collection, Item, Store
 
+ANY_VERSION = -1  # of a token: go on with the present, consistent or not
 PATIENCE = 3.0  # seconds that a LIST waits for a version which does not exist yet
 
 
@@ -45,7 +46,9 @@ class Token:
                 version=int(content["rv"]), start=content["start"], page=int(content.get("page", 2))
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise bad_request(f"continue key is not valid: {error}") from error
+            raise bad_request(
+                f"invalid continue token: continue key is not valid: {error}"
+            ) from error
 
 
 def page_number(query: Mapping[str, str]) -> int:
@@ -57,7 +60,7 @@ def answer(store: Store, collection: Collection, request: Request) -> Answer:
     query = request.query
     wants = selectors.parse_labels(query.get("labelSelector", ""))
     fields = selectors.parse_fields(query.get("fieldSelector", ""))
-    limit = _limit(query)
+    limit = max(0, integer(query.get("limit", "")))
     token = Token.decode(query["continue"]) if query.get("continue") else None
     version, items = _as_of(store, collection, query, token, limit)
     # A list from the watch cache (version 0) is never cut into pages.
@@ -98,8 +101,10 @@ def _as_of(
     _check(wanted, match, token)
     if token is not None:
         with store.changed:
-            if token.version < store.compacted or token.version > store.version:
-                raise _expired(store.version, token)
+            if token.version == ANY_VERSION:
+                return store.version, dict(collection.items)
+            if token.version < store.horizon or token.version > store.version:
+                raise _expired(token)
             return token.version, collection.at(token.version)
     version = number(wanted)
     if version > 0:
@@ -108,7 +113,7 @@ def _as_of(
         exact = match == "Exact" or (version > 0 and limit > 0 and not match)
         if not exact:
             return store.version, dict(collection.items)
-        if version < store.compacted:
+        if version < store.horizon:
             raise gone("The resourceVersion for the provided list is too old.")
         return version, collection.at(version)
 
@@ -116,7 +121,7 @@ def _as_of(
 def wait_for(store: Store, version: int) -> None:
     """Give the version a while to come about."""
     if not store.wait(PATIENCE, lambda: store.version >= version):
-        message = f"Too large resource version: {version}, current: {store.version}"
+        message = f"Timeout: Too large resource version: {version}, current: {store.version}"
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
         details = {"causes": [cause], "retryAfterSeconds": 1}
         raise Refused(504, "Timeout", message, details=details, headers={"Retry-After": "1"})
@@ -127,22 +132,26 @@ def number(text: str) -> int:
     if not text:
         return 0
     if not text.isdigit():
-        raise bad_request(f'invalid resource version "{text}"')
+        why = f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}"'
+        raise bad_request(f"invalid resource version: {why}: invalid syntax")
     return int(text)
 
 
 def _check(wanted: str, match: str, token: Token | None) -> None:
+    if match and token is not None:
+        raise bad_options("resourceVersionMatch is forbidden when continue is provided")
+    if match and not wanted:
+        raise bad_options("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match and match not in ("Exact", "NotOlderThan"):
+        why = f'"{match}": supported values: "Exact", "NotOlderThan", ""'
+        raise bad_options(why, "Unsupported value", "NotSupported")
+    if match == "Exact" and wanted == "0":
+        raise bad_options('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
     if token is not None and wanted not in ("", "0"):
         raise bad_request("specifying resource version is not allowed when using continue")
-    if match and match not in ("Exact", "NotOlderThan"):
-        raise bad_request(f'resourceVersionMatch: Unsupported value: "{match}"')
-    if match and not wanted:
-        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if match == "Exact" and wanted == "0":
-        raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
 
 
-def _expired(version: int, token: Token) -> Refused:
+def _expired(token: Token) -> Refused:
     message = (
         "The provided continue parameter is too old to display a consistent list result. "
         "You can start a new list without the continue parameter, or use the continue token in "
@@ -150,13 +159,12 @@ def _expired(version: int, token: Token) -> Refused:
         "token results in an inconsistent list - objects that were created, modified, or deleted "
         "between the time the first chunk was returned and now may show up in the list."
     )
-    again = Token(version=version, start=token.start, page=token.page).encode()
+    again = Token(version=ANY_VERSION, start=token.start, page=token.page).encode()
     return gone(message, **{"continue": again})
 
 
-def _limit(query: Mapping[str, str]) -> int:
-    text = query.get("limit", "")
+def integer(text: str) -> int:
     try:
-        return max(0, int(text)) if text else 0
+        return int(text) if text else 0
     except ValueError as error:
-        raise bad_request(f"invalid limit: {text}") from error
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error

@@ -4,17 +4,14 @@ Writing nodes: what a create, an update, a patch and a delete make of an object.
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
 from typing import Any
 
-from lab.kubernetes.emulator import moment
+from lab.kubernetes.emulator import moment, validation
 from lab.kubernetes.emulator.request import Request
 from lab.kubernetes.emulator.status import Refused, bad_request, conflict, exists, not_found
 from lab.kubernetes.emulator.store import Collection, Item, Object, Store, born
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Fields that the server owns: what a client writes there does not count.
 _OWN = (
     "uid",
@@ -30,11 +27,14 @@ def create(store: Store, collection: Collection, request: Request) -> Item:
     body = _decode(request)
     metadata = body.get("metadata") or {}
     name = metadata.get("name") or ""
-    if not _NAME.fullmatch(name) or len(name) > 253:
-        raise _invalid(collection, name, [("metadata.name", f'Invalid value: "{name}"')])
+    validation.refuse(collection.kind, name, validation.metadata(metadata))
     metadata = {key: value for key, value in metadata.items() if key not in _OWN}
     spec = _spec(collection, name, body.get("spec") or {})
-    fresh = {"metadata": metadata, "spec": spec, "status": _status(body.get("status") or {})}
+    fresh = {
+        "metadata": metadata,
+        "spec": spec,
+        "status": {**blank_status(), **(body.get("status") or {})},
+    }
     with store.changed:
         if name in collection.items:
             raise exists(collection.resource, name)
@@ -48,9 +48,7 @@ def replace(store: Store, collection: Collection, name: str, part: str, request:
 def patch(store: Store, collection: Collection, name: str, part: str, request: Request) -> Item:
     kind = request.headers.get("content-type", "").partition(";")[0]
     if kind not in ("application/merge-patch+json", "application/strategic-merge-patch+json"):
-        raise Refused(
-            415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {kind}"
-        )
+        raise Refused(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
     change = _decode(request)
     by_type = _MERGED_BY_TYPE if kind.startswith("application/strategic") else ()
     with store.changed:
@@ -102,7 +100,7 @@ def _write(store: Store, collection: Collection, name: str, part: str, wanted: O
         kept = {key: old["metadata"][key] for key in _OWN if key in old["metadata"]}
         if part == "status":
             # Only labels and annotations of the metadata can be written along with a status.
-            fresh = {**old, "status": wanted.get("status") or {}}
+            fresh = {**old, "status": {**blank_status(), **(wanted.get("status") or {})}}
             fresh["metadata"] = {
                 **old["metadata"],
                 **{k: metadata[k] for k in _WITH_STATUS if k in metadata},
@@ -116,7 +114,9 @@ def _write(store: Store, collection: Collection, name: str, part: str, wanted: O
         if fresh == old:
             return current  # nothing to write, and no new version
         if "deletionTimestamp" in kept and not fresh["metadata"].get("finalizers"):
-            return store.remove(collection, name)
+            last = store.remove(collection, name)
+            # The one who took the last finalizer is answered with the object as it was to become.
+            return Item.of(fresh, last.version)
         return store.put(collection, fresh)
 
 
@@ -131,12 +131,11 @@ def _check_identity(
         why = f"the name of the object ({given}) does not match the name on the URL ({name})"
         raise bad_request(why)
     if metadata.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-        why = (
-            f"StorageError: invalid object, Code: 4, Key: /registry/minions/{name}, "
-            f"Precondition failed: UID in precondition: {metadata['uid']}, "
-            f"UID in object meta: {old['metadata']['uid']}"
+        cause = validation.Cause(
+            "metadata.uid", validation.INVALID, metadata["uid"], "field is immutable"
         )
-        raise conflict(collection.resource, name, why)
+        validation.refuse(collection.kind, name, [cause])
+    validation.refuse(collection.kind, name, validation.metadata({**metadata, "name": name}))
     if metadata.get("resourceVersion", str(current.version)) != str(current.version):
         why = (
             "the object has been modified; please apply your changes to the latest version "
@@ -154,28 +153,21 @@ def _current(collection: Collection, name: str) -> Item:
 
 def _spec(collection: Collection, name: str, spec: Object, old: Object | None = None) -> Object:
     spec = {key: value for key, value in spec.items() if value not in (None, [], "")}
-    if collection.kind != "Node":
-        return spec
-    first, ranges = spec.get("podCIDR"), list(spec.get("podCIDRs") or ())
-    if first and not ranges:
-        ranges = [first]
+    ranges = list(spec.get("podCIDRs") or ())
+    if spec.get("podCIDR") and not ranges:
+        ranges = [spec["podCIDR"]]
     if ranges:
         spec = {"podCIDR": ranges[0], "podCIDRs": ranges, **_without(spec, "podCIDR", "podCIDRs")}
-    for index, one in enumerate(ranges):
-        try:
-            ipaddress.ip_network(one, strict=False)
-        except ValueError as error:
-            hint = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-            why = f'Invalid value: "{one}": {hint}'
-            raise _invalid(collection, name, [(f"spec.podCIDRs[{index}]", why)]) from error
+    causes = validation.pod_ranges(ranges)
+    if old and old.get("podCIDRs") and old["podCIDRs"] != ranges:
+        why = 'node updates may not change podCIDR except from "" to valid'
+        causes.append(validation.Cause("spec.podCIDRs", validation.FORBIDDEN, "", why))
+    validation.refuse(collection.kind, name, causes)
     if old is None:
         # What the admission plugin TaintNodesByCondition gives each new node.
         taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
         taints = [one for one in spec.get("taints") or () if one != taint]
         return {**spec, "taints": [*taints, taint]}
-    if old.get("podCIDRs") and old["podCIDRs"] != ranges:
-        why = 'Forbidden: node updates may not change podCIDR except from "" to valid'
-        raise _invalid(collection, name, [("spec.podCIDRs", why)])
     return spec
 
 
@@ -183,11 +175,10 @@ def _without(body: Object, *keys: str) -> Object:
     return {key: value for key, value in body.items() if key not in keys}
 
 
-def _status(status: Object) -> Object:
-    """A node's status always has these two, and has no addresses unless somebody wrote some."""
-    blank = dict.fromkeys(_INFO, "")
+def blank_status() -> Object:
+    """What each node's status has; there are no addresses unless somebody wrote some."""
     endpoints = {"kubeletEndpoint": {"Port": 0}}
-    return {"daemonEndpoints": endpoints, "nodeInfo": blank, **status}
+    return {"daemonEndpoints": endpoints, "nodeInfo": dict.fromkeys(_INFO, "")}
 
 
 _INFO = (
@@ -202,16 +193,6 @@ _INFO = (
     "operatingSystem",
     "architecture",
 )
-
-
-def _invalid(collection: Collection, name: str, causes: list[tuple[str, str]]) -> Refused:
-    texts = [f"{field}: {why}" for field, why in causes]
-    message = f'{collection.kind} "{name}" is invalid: {"; ".join(texts)}'
-    found = [
-        {"reason": "FieldValueInvalid", "message": why, "field": field} for field, why in causes
-    ]
-    details = {"name": name, "kind": collection.kind, "causes": found}
-    return Refused(422, "Invalid", message, details=details)
 
 
 def _decode(request: Request) -> Object:

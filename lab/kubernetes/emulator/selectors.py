@@ -8,13 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 
 from lab.kubernetes.emulator.status import bad_request
+from lab.kubernetes.emulator.validation import is_label_key, is_label_value
 
 Labels = Mapping[str, str]
 Matches = Callable[[Labels], bool]
 
 _TOKEN = re.compile(r"\s*(==|!=|=|[(),!<>]|[^\s=!(),<>]+)")
-_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 
 def everything(_: Labels) -> bool:
@@ -114,14 +113,13 @@ class _Parser:
 
     def key(self) -> str:
         key = self.take()
-        prefix, _, name = key.rpartition("/")
-        if not _NAME.fullmatch(name) or len(name) > 63 or len(prefix) > 253:
+        if not is_label_key(key):
             self.fail(f"invalid label key '{key}'")
         return key
 
     def value(self) -> str:
         value = "" if self.peek() in (None, ",") else self.take()
-        if not _VALUE.fullmatch(value) or len(value) > 63:
+        if not is_label_value(value):
             self.fail(f"invalid label value '{value}'")
         return value
 

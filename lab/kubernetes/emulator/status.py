@@ -31,7 +31,7 @@ class Refused(Exception):
         }
         if not self.reason:
             del body["reason"]
-        if self.details:
+        if self.details is not None:
             body["details"] = self.details
         body["code"] = self.code
         return body
@@ -42,9 +42,9 @@ def unauthorized() -> Refused:
 
 
 def forbidden(user: str, verb: str, resource: str, group: str, name: str) -> Refused:
-    kind = f"{resource}.{group}" if group else resource
-    subject = f'{kind} "{name}" is forbidden' if name else f"{kind} is forbidden"
     plain = resource.partition("/")[0]
+    kind = f"{plain}.{group}" if group else plain
+    subject = f'{kind} "{name}" is forbidden' if name else f"{kind} is forbidden"
     scope = (
         f' in the namespace "{name}"' if plain == "namespaces" and name else " at the cluster scope"
     )
@@ -82,6 +82,20 @@ def conflict(resource: str, name: str, why: str) -> Refused:
 
 def bad_request(message: str) -> Refused:
     return Refused(400, "BadRequest", message)
+
+
+def method_not_allowed() -> Refused:
+    message = "the server does not allow this method on the requested resource"
+    return Refused(405, "MethodNotAllowed", message, details={})
+
+
+def bad_options(problem: str, what: str = "Forbidden", reason: str = "Forbidden") -> Refused:
+    """LIST and WATCH parameters that do not go together."""
+    message = f"{what}: {problem}"
+    cause = {"reason": f"FieldValue{reason}", "message": message, "field": "resourceVersionMatch"}
+    details = {"group": "meta.k8s.io", "kind": "ListOptions", "causes": [cause]}
+    text = f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: {message}'
+    return Refused(422, "Invalid", text, details=details)
 
 
 def gone(message: str, **metadata: str) -> Refused:

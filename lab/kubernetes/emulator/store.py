@@ -30,6 +30,13 @@ class Item:
     labels: Mapping[str, str]
     raw: bytes  # the object without kind and apiVersion, which items of a list do not have
 
+    @classmethod
+    def of(cls, body: Object, version: int) -> Item:
+        metadata = {**body["metadata"], "resourceVersion": str(version)}
+        rest = {key: value for key, value in body.items() if key not in _HEAD}
+        text = json.dumps({"metadata": metadata, **rest}, separators=(",", ":"), ensure_ascii=False)
+        return cls(metadata["name"], version, metadata.get("labels") or {}, text.encode())
+
     def load(self) -> Object:
         found: Object = json.loads(self.raw)
         return found
@@ -103,7 +110,6 @@ class Store:
                 namespace = {"metadata": {"name": name, "labels": labels}}
                 body = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
                 self.put(self.namespaces, {**born(namespace), **body})
-            self.forget_cache()
             self.generation += 1
             self.changed.notify_all()
 
@@ -111,19 +117,25 @@ class Store:
         """Write an object under the next version."""
         with self.changed:
             self.version += 1
-            item = _item(body, self.version)
+            item = Item.of(body, self.version)
             before = collection.items.get(item.name)
             collection.items[item.name] = item
             self._record(collection, Event(self.version, item.name, item, before))
             return item
 
     def remove(self, collection: Collection, name: str) -> Item:
+        """Delete an object; watchers see what was stored, under the version of the deletion."""
         with self.changed:
             self.version += 1
             before = collection.items.pop(name)
-            last = _item(before.load(), self.version)
+            last = Item.of(before.load(), self.version)
             self._record(collection, Event(self.version, name, None, before, last))
             return last
+
+    @property
+    def horizon(self) -> int:
+        """Below this, an exact LIST is too old: neither the cache nor the store remembers."""
+        return min(self.compacted, self.floor)
 
     def compact(self) -> None:
         with self.changed:
@@ -178,10 +190,11 @@ class Store:
 
     def load(self, dumped: Object) -> None:
         with self.changed:
-            self.version = self.compacted = self.floor = dumped["version"]
+            # A starting server writes objects of its own, so versions go on a little.
+            self.version = self.compacted = self.floor = dumped["version"] + 3
             for name, collection in self.collections.items():
                 bodies = [json.loads(text) for text in dumped["objects"][name]]
-                items = [_item(body, int(body["metadata"]["resourceVersion"])) for body in bodies]
+                items = [Item.of(body, int(body["metadata"]["resourceVersion"])) for body in bodies]
                 collection.items = {item.name: item for item in items}
                 collection.history = []
 
@@ -199,9 +212,8 @@ class Store:
         self.changed.notify_all()
 
     def _trim(self) -> None:
-        horizon = min(self.compacted, self.floor)
         for collection in self.collections.values():
-            collection.history = collection.since(horizon)
+            collection.history = collection.since(self.horizon)
 
 
 def born(body: Object) -> Object:
@@ -213,13 +225,6 @@ def born(body: Object) -> Object:
 def sorted_items(items: Mapping[str, Item]) -> Iterator[Item]:
     for name in sorted(items):
         yield items[name]
-
-
-def _item(body: Object, version: int) -> Item:
-    metadata = {**body["metadata"], "resourceVersion": str(version)}
-    body = {"metadata": metadata, **{k: v for k, v in body.items() if k not in _HEAD}}
-    raw = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
-    return Item(metadata["name"], version, metadata.get("labels") or {}, raw)
 
 
 _HEAD = ("kind", "apiVersion", "metadata")

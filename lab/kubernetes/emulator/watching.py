@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lab.kubernetes.emulator import selectors
-from lab.kubernetes.emulator.listing import number
-from lab.kubernetes.emulator.status import Refused, bad_request, encode, gone
+from lab.kubernetes.emulator import objects, selectors
+from lab.kubernetes.emulator.listing import integer, number
+from lab.kubernetes.emulator.status import Refused, bad_options, encode, gone
 from lab.kubernetes.emulator.store import Collection, Event, Item, Store
 
 BOOKMARK_SECONDS = 60.0
@@ -35,27 +35,30 @@ class Watch:
         self._store, self._collection = store, collection
         self._wants = selectors.parse_labels(query.get("labelSelector", ""))
         self._named = selectors.parse_fields(query.get("fieldSelector", ""))
-        self._bookmarks = query.get("allowWatchBookmarks") in ("true", "1", "True")
+        self._bookmarks = is_true(query.get("allowWatchBookmarks"))
         self._deadline = time.monotonic() + _timeout(query)
         self._next_bookmark = self._bookmark_time()
-        if query.get("sendInitialEvents"):
-            raise _no_streaming_lists()
+        _check(query)
         wanted = query.get("resourceVersion", "")
         with store.changed:
             self._generation = store.generation
+            self.position = _number(wanted)
             self._backlog: list[Line] = []
-            self.position = number(wanted)
-            if wanted in ("", "0"):
+            # The bookmark that ends the initial events says so; whoever asked for a streaming list
+            # gets it at once.
+            self._initial = wanted in ("", "0")
+            if self._initial:
                 self.position = store.version
-                self._backlog = [
-                    _line("ADDED", item, collection.kind)
-                    for _, item in sorted(collection.items.items())
-                    if self._sees(item)
-                ]
+                self._backlog = self._present()
+                if is_true(query.get("sendInitialEvents")):
+                    self._backlog.append(self.bookmark())
             elif self.position < store.floor:
-                message = f"too old resource version: {self.position} ({store.floor})"
-                self._backlog = [_error(gone(message))]
+                self._backlog = [too_old(self.position, store.floor + 1)]
                 self._generation = -1  # and then the stream ends
+
+    def _present(self) -> list[Line]:
+        items = [item for _, item in sorted(self._collection.items.items()) if self._sees(item)]
+        return [_line("ADDED", item, self._collection.kind) for item in items]
 
     def lines(self, until: float, disturbed: Callable[[], bool]) -> list[Line] | None:
         """
@@ -79,31 +82,22 @@ class Watch:
             now = time.monotonic()
             if self._bookmarks and now >= self._next_bookmark:
                 self._next_bookmark = self._bookmark_time()
-                return [*self._shown(events), self.bookmark()]
+                # None for a watch that waits for the future: it has nothing to go back to.
+                marks = [self.bookmark()] if self.position <= self._store.version else []
+                return [*self._shown(events), *marks]
         if not events and time.monotonic() >= self._deadline:
             return None
         return self._shown(events)
 
     def bookmark(self, version: int | None = None) -> Line:
-        """
-        A bookmark of what this watch has seen; a watch that waits for the future says so with its
-        own version.
-        """
-        position = max(self.position, self._store.version) if version is None else version
-        raw = {
-            "type": "BOOKMARK",
-            "object": {
-                "kind": self._collection.kind,
-                "apiVersion": "v1",
-                "metadata": {"resourceVersion": str(position)},
-                "spec": {},
-                "status": {
-                    "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
-                    "nodeInfo": {},
-                },
-            },
-        }
-        return Line("BOOKMARK", "", encode(raw))
+        """A bookmark of what this watch has seen, or of a version that somebody made up."""
+        metadata: dict[str, object] = {"resourceVersion": str(version or self._store.version)}
+        if self._initial:
+            self._initial = False
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        head = {"kind": self._collection.kind, "apiVersion": "v1", "metadata": metadata}
+        rest = {"spec": {}, "status": objects.blank_status()}
+        return Line("BOOKMARK", "", encode({"type": "BOOKMARK", "object": {**head, **rest}}))
 
     @property
     def takes_bookmarks(self) -> bool:
@@ -164,18 +158,30 @@ def _with_version(item: Item, version: int) -> Item:
     return Item(item.name, version, item.labels, raw)
 
 
-def _timeout(query: Mapping[str, str]) -> float:
-    text = query.get("timeoutSeconds", "")
-    if not text:
-        return random.uniform(*_DEFAULT_TIMEOUT)
+def is_true(text: str | None) -> bool:
+    return text in ("true", "True", "1")
+
+
+def _number(text: str) -> int:
     try:
-        seconds = int(text)
-    except ValueError as error:
-        raise bad_request(f"invalid timeoutSeconds: {text}") from error
-    return float(seconds) if seconds > 0 else random.uniform(*_DEFAULT_TIMEOUT)
+        return number(text)
+    except Refused as error:
+        # Not a mistake here: a WATCH answers 500 where a LIST answers 400.
+        message = error.message.removeprefix("invalid resource version: ")
+        raise Refused(500, "", message) from error
 
 
-def _no_streaming_lists() -> Refused:
-    why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-    message = f'ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: {why}'
-    return Refused(422, "Invalid", message)
+def _timeout(query: Mapping[str, str]) -> float:
+    seconds = integer(query.get("timeoutSeconds", ""))
+    return float(seconds) if seconds else random.uniform(*_DEFAULT_TIMEOUT)
+
+
+def _check(query: Mapping[str, str]) -> None:
+    match, initial = query.get("resourceVersionMatch", ""), query.get("sendInitialEvents", "")
+    if query.get("continue"):
+        raise bad_options("resourceVersionMatch is forbidden when continue is provided")
+    if match and not initial:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        raise bad_options(why)
+    if initial and match != "NotOlderThan":
+        raise bad_options("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
