@@ -1,0 +1,112 @@
+"""What the documentation tells people to write is right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from salt_ext.core import config, reference
+from salt_ext.core.expand import expand
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path) -> list[object]:
+    """Return every YAML document of a page's yaml blocks."""
+    found = re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [document for text in found for document in yaml.safe_load_all(text)]
+
+
+def documents(key: str) -> list[tuple[str, dict]]:
+    return [
+        (page.name, block)
+        for page in PAGES
+        for block in blocks(page)
+        if isinstance(block, dict) and key in block
+    ]
+
+
+CONFIGURATIONS = [
+    (name, block[config.KEY])
+    for name, block in documents(config.KEY)
+    if "served" not in block[config.KEY]
+]
+
+
+@pytest.mark.parametrize(("page", "block"), CONFIGURATIONS)
+def test_each_configuration_is_accepted(page, block):
+    read = config.read(block)
+    assert [str(problem) for problem in read.problems] == []
+    assert read.clusters
+
+
+def test_the_configuration_page_names_every_key():
+    (full,) = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
+    prod = full["clusters"]["prod"]
+    text = (ROOT / "docs/configuration.md").read_text()
+    for key in (*prod["guards"], *full["apply"], *full["metrics"], *prod["timing"], *prod):
+        assert re.search(rf"^\|[^|]*`(\w+:)?{key}`", text, re.MULTILINE) or key in (
+            "guards",
+            "timing",
+        )
+
+
+def test_each_reference_in_the_documentation_can_be_read():
+    found = set()
+    for page in PAGES:
+        found |= set(re.findall(r"k8s://[^\s'\"`]+(?: in \([^)]*\))?", page.read_text()))
+    found.discard("k8s://cluster")
+    assert len(found) >= 4
+    for text in found:
+        reference.parse(text)
+
+
+@pytest.mark.parametrize("page", ["README.md", "references.md"])
+def test_each_pillar_of_the_documentation_is_expanded(page):
+    pillars = [block for name, block in documents("firewall") if name == page]
+    assert pillars
+    for pillar in pillars:
+        done = expand(pillar, lambda _: ["192.0.2.10", "192.0.2.11"])
+        assert not done.unresolved
+        assert "k8s://" not in str({**pillar, **done.changed})
+
+
+def test_the_references_page_shows_what_becomes_of_mappings():
+    (pillar,) = [block for name, block in documents("firewall") if name == "references.md"]
+    done = expand(pillar, lambda _: ["192.0.2.10", "192.0.2.11"])
+    assert [rule["name"] for rule in done.changed["rules"]] == [
+        "from 192.0.2.10",
+        "from 192.0.2.11",
+    ]
+    assert sorted(done.changed["tables"]) == ["web-192.0.2.10", "web-192.0.2.11"]
+    assert "`web-192.0.2.10`" in (ROOT / "docs/references.md").read_text()
+
+
+def test_the_manifest_grants_what_the_engine_asks_for_and_no_more():
+    (role,) = [
+        block
+        for block in blocks(ROOT / "docs/installation.md")
+        if isinstance(block, dict) and block.get("kind") == "ClusterRole"
+    ]
+    granted = {
+        (resource, verb)
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted == {
+        ("nodes", "get"),
+        ("nodes", "list"),
+        ("nodes", "watch"),
+        ("namespaces", "get"),
+    }
+
+
+def test_each_link_between_pages_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

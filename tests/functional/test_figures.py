@@ -1,0 +1,125 @@
+"""The engine's figures reach an operator's monitoring, on every Salt."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from salt_ext.commands.figures import Figures
+from salt_ext.core import config, figures
+from salt_ext.core.figures import Sample, exposition
+from salt_ext.core.guard import Held, Kind
+from salt_ext.master import telemetry
+from salt_ext.service import textfile
+from salt_ext.store import Health, Store
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def told(tmp_path):
+    settings = config.read(
+        {
+            "state_dir": str(tmp_path / "state"),
+            "clusters": {
+                "prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]},
+                "silent": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]},
+            },
+        }
+    )
+    assert not settings.problems
+    store = Store(settings.state_dir)
+    store.health.tell(
+        "prod",
+        Health(state="watching", told_at=10.0, heard_at=9.5, nodes=3, refused={"inside never": 2}),
+    )
+    held = Held(kind=Kind.SHRINK, why="gone at once", keys=frozenset(["n1", "n2"]))
+    store.held.hold("prod", [held], 1.0)
+    return settings, store
+
+
+def test_textfile_holds_what_the_store_knows(told, tmp_path):
+    path = tmp_path / "k8s_nodes.prom"
+    textfile.write(path, Figures(*told).samples())
+    lines = path.read_text().splitlines()
+    assert 'k8s_nodes_in_sync{cluster="prod"} 1' in lines
+    assert 'k8s_nodes_nodes{cluster="prod"} 3' in lines
+    assert 'k8s_nodes_last_heard_timestamp_seconds{cluster="prod"} 9.5' in lines
+    assert 'k8s_nodes_held_changes{cluster="prod",reason="shrink"} 1' in lines
+    assert 'k8s_nodes_refused_addresses{cluster="prod",reason="inside never"} 2' in lines
+    assert 'k8s_nodes_minions_behind{cluster="silent"} 0' in lines
+    assert "# TYPE k8s_nodes_lists_total counter" in lines
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_textfile_that_cannot_be_written_leaves_nothing_behind(told, tmp_path):
+    target = tmp_path / "folder"
+    (target / "k8s_nodes.prom").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"k8s_nodes\.prom"):
+        textfile.write(target / "k8s_nodes.prom", Figures(*told).samples())
+    assert [path.name for path in target.iterdir()] == ["k8s_nodes.prom"]
+
+
+def test_label_values_are_escaped():
+    sample = Sample(figures.NODES, 1, (("cluster", 'a"b\\c\nd'),))
+    assert list(exposition([sample]))[-1] == 'k8s_nodes_nodes{cluster="a\\"b\\\\c\\nd"} 1'
+
+
+def test_alert_rules_name_only_figures_that_exist():
+    rules = yaml.safe_load((ROOT / "examples/prometheus-alerts.yml").read_text())
+    used = {
+        name
+        for group in rules["groups"]
+        for rule in group["rules"]
+        for name in re.findall(r"k8s_nodes_\w+", rule["expr"])
+    }
+    assert used
+    assert used <= {figure.name for figure in figures.ALL}
+
+
+def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
+    pytest.importorskip(
+        "salt.utils.metrics", reason="this Salt has no metrics of its own; it uses the textfile"
+    )
+    settings, _ = told
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # In a process of its own: the meter provider of OpenTelemetry cannot be taken back.
+    script = textwrap.dedent(
+        f"""
+        import urllib.request
+        from salt_ext.commands.figures import Figures
+        from salt_ext.core import config
+        from salt_ext.master import telemetry
+        from salt_ext.store import Store
+        settings = config.read({{
+            "state_dir": {settings.state_dir!r},
+            "clusters": {{"prod": {{"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}},
+        }})
+        opts = {{"metrics": {{"enabled": True, "exporter": "prometheus"}}}}
+        read = Figures(settings, Store(settings.state_dir)).samples
+        assert telemetry.instrument(opts, {port}, read)
+        print(urllib.request.urlopen("http://127.0.0.1:{port}/metrics").read().decode())
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    served = [
+        re.sub(r"otel_scope_[a-z_]+=\"[^\"]*\",?", "", line) for line in done.stdout.splitlines()
+    ]
+    assert any(re.match(r'k8s_nodes_nodes\{cluster="prod",?\} 3\.0', line) for line in served)
+    assert any(line.startswith("k8s_nodes_lists_total{") for line in served)
+
+
+def test_metrics_that_are_not_enabled_register_nothing(told):
+    assert telemetry.instrument({"metrics": {"enabled": False}}, None, list) is False
