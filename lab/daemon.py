@@ -1,10 +1,10 @@
-"""A daemon on a host: started, stopped, killed, found again by a later command."""
+"""A daemon on a host: started, stopped, killed, and found again by a later command."""
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 from lab.host import Host
 from lab.kubernetes.process import Process
@@ -14,17 +14,24 @@ from lab.process import end, in_group
 class Daemon:
     """A process in a session of its own, with everything that it forks."""
 
-    def __init__(
-        self, host: Host, argv: Sequence[str], *, log: Path, process: Process | None = None
-    ):
+    def __init__(self, host: Host, name: str, argv: Sequence[str]) -> None:
         self.host = host
+        self.name = name
         self.argv = tuple(argv)
-        self.log = log
-        self.process = process
+        self.log = host.logs / f"{name}.log"
+        self._written = host.folder / f"{name}.process"
+
+    @property
+    def process(self) -> Process | None:
+        """The process that was started last, by whomever."""
+        if not self._written.exists():
+            return None
+        return Process(*json.loads(self._written.read_text()))
 
     @property
     def alive(self) -> bool:
-        return self.process is not None and self.process.alive
+        process = self.process
+        return process is not None and process.alive
 
     def start(self) -> None:
         """Start it, unless it runs; returns at once."""
@@ -32,20 +39,21 @@ class Daemon:
             return
         child = self.host.popen(self.argv, log=self.log)
         child.returncode = 0  # It may outlive us, and is ended by its identity.
-        self.process = Process.of(child.pid)
+        process = Process.of(child.pid)
+        self._written.write_text(json.dumps([process.pid, process.started]))
 
     def stop(self, *, grace: float = 10.0) -> None:
         """End it as an init system does: ask first."""
-        if self.process is None:
-            return
-        everyone = in_group(self.process.pid) if self.process.alive else []
-        end([self.process], grace=grace)
-        end(everyone)
+        process = self.process
+        if process is not None and process.alive:
+            everyone = in_group(process.pid)
+            end([process], grace=grace)
+            end(everyone)
 
     def kill(self) -> None:
         """End it and its children without a word, as a power cut does."""
-        if self.process is None or not self.process.alive:
-            return
-        # Held still first, so that nobody is forked while we look.
-        self.process.send(signal.SIGSTOP)
-        end(in_group(self.process.pid))
+        process = self.process
+        if process is not None and process.alive:
+            # Held still first, so that nobody is forked while we look.
+            process.send(signal.SIGSTOP)
+            end(in_group(process.pid))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import HalfMade, LabError, NoSuchWorld, WorldExists
+from lab.network import with_namespaces
 
 # Short, for the paths of Unix sockets; gone with a reboot, as the namespaces are.
 HOME = Path("/run/k8s-lab")
@@ -64,8 +65,11 @@ class Memory:
 
     def forget(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            HOME.rmdir()
 
 
 def worlds() -> list[str]:
-    """The names of all worlds of this machine."""
-    return sorted(path.name for path in HOME.iterdir()) if HOME.is_dir() else []
+    """The names of all worlds of this machine, and of those of which only a part is left."""
+    folders = {path.name for path in HOME.iterdir()} if HOME.is_dir() else set()
+    return sorted(folders | with_namespaces())

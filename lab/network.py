@@ -22,6 +22,7 @@ from lab.process import end, in_namespace
 
 NAMESPACES = Path("/run/netns")
 
+_PREFIX = "k8s-lab"
 _BRIDGE = "bridge"
 _CLONE_NEWNET = 0x40000000
 
@@ -94,12 +95,18 @@ def of_world(world: str) -> list[Namespace]:
     """Every namespace of a world that exists, also of one that was only half made."""
     if not NAMESPACES.is_dir():
         return []
-    return [Namespace(path.name) for path in sorted(NAMESPACES.glob(f"k8s-lab.{world}.*"))]
+    return [Namespace(path.name) for path in sorted(NAMESPACES.glob(f"{_PREFIX}.{world}.*"))]
+
+
+def with_namespaces() -> set[str]:
+    """The names of the worlds that have namespaces."""
+    found = NAMESPACES.glob(f"{_PREFIX}.*.*") if NAMESPACES.is_dir() else []
+    return {path.name.split(".")[1] for path in found}
 
 
 def namespace(world: str, host: str) -> Namespace:
     """The namespace of a host of a world."""
-    return Namespace(f"k8s-lab.{world}.{host}")
+    return Namespace(f"{_PREFIX}.{world}.{host}")
 
 
 @dataclass(frozen=True, slots=True)

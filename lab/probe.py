@@ -16,7 +16,8 @@ this process was not scheduled is a success all the same.
 ``flow`` writes ``flowing`` at the first answer, ``stopped`` with the time of the last answer before
 a silence, ``ended`` when the connection was closed or reset, after which it makes a new one.
 
-Four times a second both write ``{"what": "beat"}`` with their counters, and a last one at SIGTERM.
+Four times a second both write their counters into RECORD with the suffix .count, and a last time at
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -47,20 +48,23 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Record:
-    """The file that the lines go to."""
+    """The file that the lines go to, and the one with the counters."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", buffering=1)
+        self._count = path.with_suffix(".count")
+        self._fresh = path.with_suffix(".count.new")
         self.counters: dict[str, float] = {}
         self._next_beat = 0.0
 
-    def write(self, what: str, at: float, **more: object) -> None:
-        self._file.write(json.dumps({"at": at, "what": what, **more}) + "\n")
+    def write(self, what: str, at: float, why: str = "") -> None:
+        self._file.write(json.dumps({"at": at, "what": what, "why": why}) + "\n")
 
     def beat(self, now: float, *, final: bool = False) -> None:
         if final or now >= self._next_beat:
             self._next_beat = now + BEAT
-            self.write("beat", now, final=final, **self.counters)
+            self._fresh.write_text(json.dumps({"at": now, **self.counters}))
+            self._fresh.replace(self._count)
 
 
 def begin(address: str, port: int) -> tuple[socket.socket, int]:
@@ -137,7 +141,7 @@ def connect(record: Record, address: str, port: int, stopping: list[bool]) -> No
             if outcome != state:
                 state = outcome
                 at = attempt.begun if attempt.why else ended
-                record.write(outcome, at, why=attempt.why)
+                record.write(outcome, at, attempt.why)
         record.beat(now)
     record.beat(time.monotonic(), final=True)
 
@@ -171,7 +175,7 @@ def _keep(record: Record, sock: socket.socket, stopping: list[bool]) -> None:
                     record.counters["sent"] += sock.send(b"?") and 1
             if select.select([sock], [], [], max(0.0, due - time.monotonic()))[0]:
                 if not sock.recv(65536):
-                    record.write("ended", time.monotonic(), why="closed", last=last)
+                    record.write("ended", time.monotonic(), "closed")
                     return
                 last = time.monotonic()
                 record.counters["answers"] += 1
@@ -181,7 +185,7 @@ def _keep(record: Record, sock: socket.socket, stopping: list[bool]) -> None:
                     record.write(state, last)
         except OSError as exc:
             why = errno.errorcode.get(exc.errno or 0, str(exc.errno))
-            record.write("ended", time.monotonic(), why=why, last=last)
+            record.write("ended", time.monotonic(), why)
             return
         now = time.monotonic()
         if state == "flowing" and now - last > SILENCE:

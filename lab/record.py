@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,59 +25,52 @@ class Sight:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Count:
     """A probe's counters, as of a moment."""
 
-    at: float
-    final: bool
     values: dict[str, float]
 
     def __getitem__(self, name: str) -> float:
         return self.values.get(name, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """A probe that runs on a host, and what it wrote."""
 
     source: str
+    how: str
     target: str
     port: int
     path: Path
     process: Process
 
     @classmethod
-    def start(cls, host: Host, how: str, target: str, port: int, *, folder: Path) -> Probe:
-        """Start it; ``how`` is connect or flow."""
+    def start(
+        cls, host: Host, how: str, target: str, address: str, port: int, *, folder: Path
+    ) -> Probe:
+        """Start it; ``how`` is connect or flow, ``target`` the name that goes with the address."""
         folder.mkdir(parents=True, exist_ok=True)
-        family = "v6" if ":" in target else "v4"
-        stem = f"{host.name}-{how}-{family}-{time.monotonic_ns()}"
-        path = folder / f"{stem}.jsonl"
-        argv = [sys.executable, "-IS", script.__file__, str(path), how, target, str(port)]
-        popen = host.popen(argv, log=folder / f"{stem}.log")
-        popen.returncode = 0  # It may outlive us; ends by its identity.
-        return cls(host.name, target, port, path, Process.of(popen.pid))
+        path = folder / f"{host.name}-{how}-{target}-{time.monotonic_ns()}.jsonl"
+        argv = [sys.executable, "-IS", script.__file__, str(path), how, address, str(port)]
+        child = host.popen(argv, log=path.with_suffix(".log"))
+        child.returncode = 0  # It may outlive us, and is ended by its identity.
+        return cls(
+            source=host.name, how=how, target=target, port=port, path=path,
+            process=Process.of(child.pid),
+        )  # fmt: skip
 
     def stop(self) -> Count:
-        """End it, and return the last count."""
+        """End it, once each attempt under way has its answer; the last count."""
         end([self.process], grace=2 * script.PATIENCE + 2)
         return self.count()
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
-            return
-        for line in self.path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                yield json.loads(line)
-
     def sights(self, *, since: float = 0.0) -> list[Sight]:
         """Every change that was seen, oldest first."""
-        return [
-            Sight(what=line["what"], at=line["at"], why=line.get("why", ""))
-            for line in self._lines()
-            if line["what"] != "beat" and line["at"] >= since
-        ]
+        text = self.path.read_text() if self.path.exists() else ""
+        whole = text[: text.rfind("\n") + 1].splitlines()
+        return [sight for line in whole if (sight := Sight(**json.loads(line))).at >= since]
 
     def state(self) -> str:
         """The last thing that was seen; empty before the first."""
@@ -86,21 +78,19 @@ class Probe:
         return found[-1].what if found else ""
 
     def count(self) -> Count:
-        """The newest counters."""
-        found = [line for line in self._lines() if line["what"] == "beat"]
-        last: dict[str, Any] = found[-1] if found else {"at": 0.0, "final": False}
-        values = {k: v for k, v in last.items() if k not in ("at", "what", "final")}
-        return Count(at=last["at"], final=last["final"], values=values)
+        """The newest counters, at most a quarter of a second old while it runs."""
+        path = self.path.with_suffix(".count")
+        return Count(json.loads(path.read_text()) if path.exists() else {})
 
     def wait(self, what: str, *, since: float = 0.0, within: float) -> Sight:
-        """Wait until the state is this one, seen after ``since``, or was so already."""
+        """Wait until the last thing seen is this, and was seen after ``since``."""
         begin = time.monotonic()
         while True:
             found = self.sights()
             if found and found[-1].what == what and found[-1].at >= since:
                 return found[-1]
             if not self.process.alive:
-                raise LabError(f"the probe from {self.source} to {self.target} has died")
+                raise LabError(f"the probe from {self.source} to {self.target} has ended")
             if time.monotonic() - begin > within:
                 seen = ", ".join(sight.what for sight in found) or "nothing"
                 raise TookTooLong(
@@ -108,3 +98,12 @@ class Probe:
                     f" {within:g} s; seen: {seen}"
                 )
             time.sleep(0.02)
+
+    def to_json(self) -> dict[str, Any]:
+        process = [self.process.pid, self.process.started]
+        return asdict(self) | {"path": str(self.path), "process": process}
+
+    @classmethod
+    def from_json(cls, written: dict[str, Any]) -> Probe:
+        path, process = Path(written["path"]), Process(*written["process"])
+        return cls(**(written | {"path": path, "process": process}))

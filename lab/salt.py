@@ -18,7 +18,6 @@ from lab import address, console
 from lab.daemon import Daemon
 from lab.errors import CommandFailed, LabError, TookTooLong
 from lab.host import Host
-from lab.kubernetes.process import Process
 from lab.process import wait_until
 
 _PUBLISH_PORT = 4505
@@ -49,16 +48,18 @@ def _write(path: Path, settings: Mapping[str, Any]) -> None:
 class Master(Daemon):
     """The Salt master, and its command line."""
 
-    def __init__(self, host: Host, *, folder: Path, process: Process | None = None) -> None:
+    def __init__(self, host: Host, *, srv: Path) -> None:
+        """``srv`` has the folders salt and pillar that the master serves."""
         argv = [str(_SCRIPTS / "salt-master"), "--log-level=quiet"]
-        super().__init__(host, argv, log=host.logs / "salt-master.log", process=process)
-        self.folder = folder
-        self.sock_dir = host.folder / "sock"
-        self.socket = folder / "console"
+        super().__init__(host, "salt-master", argv)
+        self.srv = srv
+        self.socket = host.folder / "console"
+        self.console = Daemon(
+            host, "console", [sys.executable, "-I", console.__file__, str(self.socket)]
+        )
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Write /etc/salt/master; the world's settings for the extension go to master.d."""
-        srv = self.folder / "srv"
         _write(
             self.host.folder / "salt" / "master",
             _common(self.host)
@@ -66,8 +67,8 @@ class Master(Daemon):
                 "interface": str(address.MASTER.v4),
                 "auto_accept": True,
                 "worker_threads": 3,
-                "file_roots": {"base": [str(srv / "salt")]},
-                "pillar_roots": {"base": [str(srv / "pillar")]},
+                "file_roots": {"base": [str(self.srv / "salt")]},
+                "pillar_roots": {"base": [str(self.srv / "pillar")]},
                 "timeout": 10,
                 "gather_job_timeout": 3,
                 "default_include": "master.d/*.conf",
@@ -81,27 +82,34 @@ class Master(Daemon):
         _write(path, settings)
         return path
 
-    def console(self) -> Daemon:
-        """The process that runs Salt's tools for us."""
-        argv = [sys.executable, "-I", console.__file__, str(self.socket)]
-        return Daemon(self.host, argv, log=self.host.logs / "console.log")
+    @property
+    def listeners(self) -> int:
+        """How many minions have connected to hear what is published."""
+        return self.host.connections(_PUBLISH_PORT)
 
-    def wait(self, minions: Sequence[str], *, within: float = 60) -> float:
-        """Wait until these minions, and so the master, answer."""
-        what = f"an answer of {', '.join(minions) or 'the master'}"
+    def wait(self, minions: int, *, within: float = 60) -> None:
+        """Wait until so many minions, and so the master, answer."""
+        what = f"an answer of {minions} minions"
 
-        def subscribed() -> bool:
-            # A ping that nobody hears costs seconds, so first see that everybody listens.
-            return self.socket.exists() and self.host.connections(_PUBLISH_PORT) >= len(minions)
-
-        def all_answer() -> bool:
+        def heard() -> bool:
             if not self.alive:
                 raise LabError(f"the Salt master has ended; {self.log} says why")
-            answers = self.salt("*", "test.ping", timeout=2)
-            return all(answers.get(name) is True for name in minions)
+            # A ping that nobody hears costs seconds, so first see that everybody listens.
+            return self.socket.exists() and self.listeners >= minions
 
-        took = wait_until(subscribed, within=within, what=what)
-        return took + wait_until(all_answer, within=within, what=what) if minions else took
+        def answered() -> bool:
+            answers = self.salt("*", "test.ping", timeout=2)
+            return list(answers.values()).count(True) >= minions
+
+        wait_until(heard, within=within, what=what)
+        wait_until(answered, within=within, what=what)
+
+    def restart(self, *, within: float = 60) -> None:
+        """Stop and start, and wait for every minion that was there before."""
+        minions = self.listeners
+        self.stop()
+        self.start()
+        self.wait(minions, within=within)
 
     def call(self, tool: str, *argv: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run salt, salt-run or salt-key on the master; the same as typing it there."""
@@ -152,13 +160,9 @@ class Master(Daemon):
 class Minion(Daemon):
     """A Salt minion on its host."""
 
-    def __init__(self, host: Host, *, process: Process | None = None) -> None:
+    def __init__(self, host: Host) -> None:
         argv = [str(_SCRIPTS / "salt-minion"), "--log-level=quiet"]
-        super().__init__(host, argv, log=host.logs / "salt-minion.log", process=process)
-
-    @property
-    def name(self) -> str:
-        return self.host.name
+        super().__init__(host, "salt-minion", argv)
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Write /etc/salt/minion."""
@@ -166,7 +170,7 @@ class Minion(Daemon):
             self.host.folder / "salt" / "minion",
             _common(self.host)
             | {
-                "id": self.name,
+                "id": self.host.name,
                 "master": str(address.MASTER.v4),
                 "acceptance_wait_time": 1,
                 "random_reauth_delay": 0,

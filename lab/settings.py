@@ -29,14 +29,14 @@ def extension(
             }
         },
     }
-    react = [str(resources.files("salt_ext.reactor") / "apply.sls")]
+    react = str(resources.files("salt_ext.reactor") / "apply.sls")
     return {
         "k8s_nodes": laid_over(block, more or {}),
         "engines": [{"k8s_nodes": {}}],
         "ext_pillar": [{"k8s_nodes": {}}],
         "reactor": [
-            {"salt/k8s_nodes/*/changed": react},
-            {"salt/k8s_nodes/*/lagging": react},
+            {"salt/k8s_nodes/*/changed": [react]},
+            {"salt/k8s_nodes/*/lagging": [react]},
         ],
     }
 

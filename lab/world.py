@@ -14,31 +14,30 @@ from __future__ import annotations
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lab import address, backends, settings
+from lab import address
 from lab.address import Addresses
 from lab.errors import HalfMade, LabError, MachineUnfit, TookTooLong
 from lab.host import Host
+from lab.kubernetes import open_backend
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.process import Process
 from lab.machine import unfit
+from lab.making import READY_SECONDS, Plan, Say, make
 from lab.memory import Memory
 from lab.network import Switch, namespace, of_world
 from lab.process import end, in_namespace
+from lab.record import Probe
 from lab.salt import Master, Minion
-from lab.traffic import HOW, Traffic, offer
-
-HERE = Path(__file__).parent
-READY_SECONDS = 90.0
-
-Say = Callable[[str], None]
+from lab.traffic import HOW, Traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,54 +56,28 @@ class World:
         self.name = address.label(name, "world", longest=20)
         self.memory = Memory(name)
         self.folder = self.memory.folder
+        self.srv = self.folder / "srv"
         self.switch = Switch(namespace(name, "switch"))
         self.hosts: dict[str, Host] = {}
-        self.minions: list[Minion] = []
         self.traffic: dict[str, Traffic] = {}
-        self.master: Master
         self.api: Backend
-        self.nodes: Nodes
-
-    # Making, finding, removing
 
     @classmethod
-    def up(
-        cls,
-        name: str = "lab",
-        *,
-        minions: int = 2,
-        api: str = "emulator",
-        extension: bool = True,
-        k8s_nodes: Mapping[str, Any] | None = None,
-        master: Mapping[str, Any] | None = None,
-        minion: Mapping[str, Any] | None = None,
-        pillar: Mapping[str, Any] | None = None,
-        traffic: bool = True,
-        say: Say = lambda _: None,
-    ) -> World:
+    def up(cls, name: str = "lab", *, say: Say = lambda _: None, **plan: Any) -> World:
         """
         Make a world and return when its firewalls are in force.
 
-        ``k8s_nodes``, ``master`` and ``minion`` are laid over the settings of the extension, the
-        master and every minion; ``pillar`` takes the place of the lab's pillar. ``traffic`` lets
-        office, stranger and every node that joins probe all minions throughout.
+        The keywords are those of :class:`lab.making.Plan`; ``say`` is told what is done.
         """
+        made = Plan(**plan)
         if reason := unfit():
             raise MachineUnfit(reason)
         world = cls(name)
         world.memory.create()
         try:
-            world._make_hosts(minions, say)
-            world._start(
-                api,
-                extension=extension,
-                k8s_nodes=k8s_nodes,
-                master=master or {},
-                minion=minion or {},
-                pillar=pillar,
-                traffic=traffic,
-                say=say,
-            )
+            make(world, made, say)
+            with world.memory.changing() as remembered:
+                remembered |= {"api": made.api, "traffic": made.traffic}
         except BaseException as exc:
             ends = world.log_ends() if isinstance(exc, Exception) else ""
             world.down()
@@ -117,7 +90,11 @@ class World:
     def open(cls, name: str = "lab") -> World:
         """The world of that name that some process made."""
         world = cls(name)
-        world._recall(world.memory.read())
+        remembered = world.memory.read()
+        if "api" not in remembered:
+            raise HalfMade(name)
+        world.refresh()
+        world.connect_api(remembered["api"])
         return world
 
     def down(self) -> None:
@@ -135,6 +112,32 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.down()
 
+    # Who is there
+
+    @cached_property
+    def master(self) -> Master:
+        return Master(self.hosts["master"], srv=self.srv)
+
+    @cached_property
+    def minions(self) -> list[Minion]:
+        hosts = self.hosts.values()
+        return [Minion(host) for host in hosts if host.addresses.group == address.MINIONS]
+
+    @property
+    def kube(self) -> Host:
+        return self.hosts["kube"]
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """The administrator's view of the cluster's nodes; it does not depend on the network."""
+        return Nodes(self.api.endpoint, dial=self._dial)
+
+    def host(self, name: str) -> Host:
+        try:
+            return self.hosts[name]
+        except KeyError:
+            raise LabError(f"there is no host {name!r}, only {', '.join(self.hosts)}") from None
+
     # Nodes
 
     def join(
@@ -146,6 +149,7 @@ class World:
         A host that has left may join again. ``node`` goes to :meth:`Nodes.create`; ``create=False``
         makes the host alone.
         """
+        self.refresh()
         host = self.hosts.get(name) or self._add_node_host(name, address)
         if create:
             given = {"internal": [str(host.addresses.v4), str(host.addresses.v6)], **node}
@@ -166,7 +170,8 @@ class World:
 
     def remove_host(self, name: str) -> None:
         """Take a node's host away, with its traffic."""
-        host = self._host(name)
+        self.refresh()
+        host = self.host(name)
         if host.addresses.group != address.NODES:
             raise LabError(f"{name} is no node host; it stays as long as the world")
         host.namespace.remove()
@@ -174,7 +179,7 @@ class World:
         shutil.rmtree(host.folder, ignore_errors=True)
         del self.hosts[name]
         self.traffic.pop(name, None)
-        self._remember()
+        self._remember(name)
 
     # Salt
 
@@ -190,7 +195,7 @@ class World:
         """Apply the firewall state until it is in force on the targets."""
         begin = time.monotonic()
         while True:
-            returned = self.salt(target, "state.apply", "firewall", timeout=60)
+            returned = self.salt(target, "state.apply", "firewall")
             failed = {name: what for name, answer in returned.items() if (what := _failure(answer))}
             if returned and not failed:
                 return
@@ -201,62 +206,38 @@ class World:
     def write_pillar(self, pillar: Mapping[str, Any]) -> None:
         """Replace the pillar of all minions; they use it from their next state run on."""
         text = yaml.safe_dump(dict(pillar), sort_keys=False)
-        (self.folder / "srv" / "pillar" / "firewall.sls").write_text(text)
+        (self.srv / "pillar" / "firewall.sls").write_text(text)
 
-    # Faults of the network
+    # The network and what runs on it
 
     def cut(self, name: str) -> None:
         """Black-hole a host: its packets vanish, connections stay as they are."""
-        self.switch.cut(self._host(name).addresses)
+        self.switch.cut(self.host(name).addresses)
 
     def mend(self, name: str) -> None:
-        self.switch.mend(self._host(name).addresses)
+        self.switch.mend(self.host(name).addresses)
 
-    # Inside
+    def start_traffic(self, name: str, *, how: Sequence[str] = HOW) -> Traffic:
+        """Let a host probe the service of every minion, from now on."""
+        targets = [minion.host for minion in self.minions]
+        folder = self.folder / "probes"
+        self.traffic[name] = Traffic.start(self.host(name), targets, how=how, folder=folder)
+        self._remember(name)
+        return self.traffic[name]
 
-    @property
-    def kube(self) -> Host:
-        return self.hosts["kube"]
+    def connect_api(self, kind: str) -> None:
+        """Find or prepare the Kubernetes API on the host kube."""
+        self.api = open_backend(
+            kind,
+            self.folder / "api",
+            address=str(address.KUBE.v4),
+            port=6443,
+            launch=self.kube.popen,
+            dial=self._dial,
+        )
 
-    def log_ends(self, lines: int = 8) -> str:
-        """The end of every log, for an error message."""
-        parts = []
-        for path in self.logs():
-            text = path.read_text(errors="replace").splitlines()[-lines:]
-            if text:
-                parts.append("\n".join([f"--- {path.relative_to(self.folder)}", *text]))
-        return "\n".join(parts)
-
-    def logs(self, host: str = "*") -> list[Path]:
-        """The log files of a host, or of all."""
-        found = list(self.folder.glob(f"hosts/{host}/logs/*.log"))
-        if host in ("*", "kube"):
-            found += self.folder.glob("api/**/*.log")
-        return sorted(found)
-
-    def _host(self, name: str) -> Host:
-        try:
-            return self.hosts[name]
-        except KeyError:
-            raise LabError(
-                f"there is no host {name!r}; there are {', '.join(self.hosts)}"
-            ) from None
-
-    def _make_hosts(self, minions: int, say: Say) -> None:
-        begin = time.monotonic()
-        self.switch.create()
-        plan = {
-            "master": address.MASTER,
-            "kube": address.KUBE,
-            **{f"minion{n}": address.minion(n) for n in range(1, minions + 1)},
-            "office": address.OFFICE,
-            "stranger": address.STRANGER,
-        }
-        for name, place in plan.items():
-            self._make_host(name, place, plan)
-        say(f"{len(plan)} hosts on a network of their own: {time.monotonic() - begin:.1f} s")
-
-    def _make_host(self, name: str, place: Addresses, known: Mapping[str, Addresses]) -> Host:
+    def make_host(self, name: str, place: Addresses, *, known: Mapping[str, Addresses]) -> Host:
+        """Make a host; it knows the others' addresses by their names."""
         self.hosts[name] = host = Host.create(
             name,
             place,
@@ -265,68 +246,25 @@ class World:
             folder=self.folder / "hosts" / name,
             known=known,
         )
+        self._remember(name)
         return host
 
-    def _start(
-        self,
-        api: str,
-        *,
-        extension: bool,
-        k8s_nodes: Mapping[str, Any] | None,
-        master: Mapping[str, Any],
-        minion: Mapping[str, Any],
-        pillar: Mapping[str, Any] | None,
-        traffic: bool,
-        say: Say,
-    ) -> None:
-        begin = time.monotonic()
-        srv = self.folder / "srv"
-        shutil.copytree(HERE / "states", srv / "salt")
-        shutil.copytree(HERE / "pillar", srv / "pillar")
-        if pillar is not None:
-            self.write_pillar(pillar)
-        self.master = Master(self.hosts["master"], folder=self.folder)
-        self.master.configure(master)
-        console = self.master.console()
-        console.start()
-        self.minions = [
-            Minion(host) for host in self.hosts.values() if host.addresses.group == address.MINIONS
-        ]
-        for one in self.minions:
-            one.configure(minion)
-            one.start()
-            offer(one.host, log=one.host.logs / "service.log")
+    def logs(self, host: str = "*") -> list[Path]:
+        """The log files of a host, or of all."""
+        found = list(self.folder.glob(f"hosts/{host}/logs/*.log"))
+        if host in ("*", "kube"):
+            found += self.folder.glob("api/**/*.log")
+        return sorted(found)
 
-        self._connect_api(api)
-        self.api.start()
-        self.nodes = Nodes(self.api.endpoint, dial=self._dial)
-        say(f"Kubernetes API ({api}) at {self.api.endpoint.url}: {time.monotonic() - begin:.1f} s")
-
-        if extension:
-            state = self.hosts["master"].folder / "state"
-            block = settings.extension(self.api.endpoint, state_dir=state, more=k8s_nodes)
-            self.master.drop_in("k8s_nodes", block)
-        self.master.start()
-        self.master.wait([one.name for one in self.minions], within=READY_SECONDS)
-        say(f"Salt master and {len(self.minions)} minions: {time.monotonic() - begin:.1f} s")
-
-        with self.memory.changing() as remembered:
-            remembered |= {"api": api, "traffic": traffic, "extension": extension}
-        if self.minions:
-            self.apply()
-        say(f"firewalls in force: {time.monotonic() - begin:.1f} s")
-        if traffic:
-            for name in ("office", "stranger"):
-                self._start_traffic(name, how=("connect",))
-        self._remember()
-
-    def _connect_api(self, kind: str) -> None:
-        self.api = backends.make(
-            kind,
-            self.folder / "api",
-            address=str(address.KUBE.v4),
-            launch=self.kube.popen,
-            dial=self._dial,
+    def log_ends(self, lines: int = 8) -> str:
+        """The end of every log, for an error message."""
+        ends = {
+            path: path.read_text(errors="replace").splitlines()[-lines:] for path in self.logs()
+        }
+        return "\n".join(
+            "\n".join([f"--- {path.relative_to(self.folder)}", *end])
+            for path, end in ends.items()
+            if end
         )
 
     def _dial(self, where: tuple[str, int], seconds: float) -> socket.socket:
@@ -336,66 +274,43 @@ class World:
 
     def _add_node_host(self, name: str, wanted: str | None) -> Host:
         address.label(name, "node")
-        taken = {host.addresses for host in self.hosts.values()}
-        place = address.node(wanted) if wanted else address.free_node(taken)
-        if place in taken:
-            raise LabError(f"{place.v4} belongs to another host")
         known = {other: host.addresses for other, host in self.hosts.items()}
-        host = self._make_host(name, place, known)
+        place = address.node(wanted) if wanted else address.free_node(known.values())
+        if place in known.values():
+            raise LabError(f"{place.v4} belongs to another host")
+        host = self.make_host(name, place, known=known)
         if self.memory.read()["traffic"]:
-            self._start_traffic(name)
-        self._remember()
+            self.start_traffic(name)
         return host
 
-    def _start_traffic(self, name: str, *, how: Sequence[str] = HOW) -> None:
-        targets = {one.name: one.host for one in self.minions}
-        folder = self.folder / "probes"
-        self.traffic[name] = Traffic.start(self.hosts[name], targets, how=how, folder=folder)
+    def refresh(self) -> None:
+        """Learn of the hosts that another process has made or removed meanwhile."""
+        remembered = self.memory.read()
+        for name, one in remembered["hosts"].items():
+            self.hosts[name] = Host(
+                name,
+                Addresses(*one["place"]),
+                namespace(self.name, name),
+                self.folder / "hosts" / name,
+                Process(*one["holder"]),
+            )
+            self.traffic[name] = Traffic(tuple(map(Probe.from_json, one["probes"])))
+        for name in self.hosts.keys() - remembered["hosts"].keys():
+            del self.hosts[name]
+            self.traffic.pop(name, None)
 
-    # Memory
-
-    def _remember(self) -> None:
+    def _remember(self, name: str) -> None:
         with self.memory.changing() as remembered:
-            remembered["hosts"] = {
-                name: {
+            hosts = remembered.setdefault("hosts", {})
+            if (host := self.hosts.get(name)) is None:
+                hosts.pop(name, None)
+            else:
+                traffic = self.traffic.get(name) or Traffic()
+                hosts[name] = {
                     "place": [host.addresses.group, host.addresses.number],
                     "holder": [host.holder.pid, host.holder.started],
+                    "probes": [probe.to_json() for probe in traffic.probes],
                 }
-                for name, host in self.hosts.items()
-            }
-            remembered["daemons"] = {
-                daemon.host.name: [daemon.process.pid, daemon.process.started]
-                for daemon in (self.master, *self.minions)
-                if daemon.process is not None
-            }
-            remembered["probes"] = {
-                name: traffic.to_json() for name, traffic in self.traffic.items()
-            }
-
-    def _recall(self, remembered: Mapping[str, Any]) -> None:
-        if "hosts" not in remembered:
-            raise HalfMade(self.name)
-        self.hosts = {
-            name: Host(
-                name, Addresses(*one["place"]), namespace(self.name, name),
-                self.folder / "hosts" / name, Process(*one["holder"]),
-            )
-            for name, one in remembered["hosts"].items()
-        }  # fmt: skip
-        daemons = {name: Process(*pair) for name, pair in remembered["daemons"].items()}
-        self.master = Master(
-            self.hosts["master"], folder=self.folder, process=daemons.get("master")
-        )
-        self.minions = [
-            Minion(host, process=daemons.get(name))
-            for name, host in self.hosts.items()
-            if host.addresses.group == address.MINIONS
-        ]
-        self.traffic = {
-            name: Traffic.from_json(written) for name, written in remembered["probes"].items()
-        }
-        self._connect_api(remembered["api"])
-        self.nodes = Nodes(self.api.endpoint, dial=self._dial)
 
 
 def _failure(answer: object) -> str:

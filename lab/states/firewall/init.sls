@@ -37,8 +37,10 @@
 {%- if problems %}
 
 firewall:
-  test.fail_without_changes:
-    - name: {{ ('the rules in force stay as they are: ' ~ problems | join('; ')) | yaml_dquote }}
+  test.configurable_test_state:
+    - result: False
+    - changes: False
+    - comment: {{ ('the rules in force stay as they are: ' ~ problems | join('; ')) | yaml_dquote }}
 
 {%- else %}
 
