@@ -11,7 +11,7 @@ from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.errors import NeverSeen
 from salt_ext.store import Health, Store
-from salt_ext.store.locks import ENGINE, held
+from salt_ext.store.locks import ENGINE, holder
 
 _SILENT = 30.0
 """Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
@@ -27,6 +27,7 @@ def status(config: Config, store: Store) -> dict[str, Any]:
     minions = _minions(config, store, now)
     return {
         "engine": engine,
+        "engine_pid": holder(Path(config.state_dir) / ENGINE),
         "problems": [str(problem) for problem in config.problems],
         "clusters": {
             name: _cluster(name, config, store, now, alive=engine == "running")
@@ -53,7 +54,7 @@ def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:
 
 
 def _engine(config: Config, store: Store, now: float) -> str:
-    if not held(Path(config.state_dir) / ENGINE):
+    if holder(Path(config.state_dir) / ENGINE) is None:
         return "not running: see the master's log for why, or add it to `engines`"
     told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
     if config.clusters and told and now - max(told) > _SILENT:

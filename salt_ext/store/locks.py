@@ -37,19 +37,24 @@ def only_one(path: Path, stop: threading.Event) -> Iterator[None]:
             log.warning("%s is held by another engine; waiting for it to end", path)
             while not stop.wait(0.2) and not _taken(descriptor, fcntl.LOCK_EX):
                 pass
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
 
 
-def held(path: Path) -> bool:
-    """Whether somebody holds a lock now."""
+def holder(path: Path) -> int | None:
+    """Return the process that holds the lock of :func:`only_one`, None when nobody does."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return False
+        return None
     try:
-        return not _taken(descriptor, fcntl.LOCK_SH)
+        if _taken(descriptor, fcntl.LOCK_SH):
+            return None
+        told = os.pread(descriptor, 20, 0).strip()
+        return int(told) if told.isdigit() else 0
     finally:
         os.close(descriptor)
 
