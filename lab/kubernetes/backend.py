@@ -75,10 +75,9 @@ class Backend(ABC):
         return Client(self.endpoint, user, seconds=seconds, dial=self._dial)
 
     def start(self) -> Endpoint:
-        """
-        Start on the data that is there, and return when it answers; nothing happens when it runs
-        already.
-        """
+        """Start on the data that is there; returns when it answers. A running one is left alone."""
+        if self._runs(self._server):
+            return self.endpoint
         certificates.provide(self.folder / "certs", self.address)
         endpoint.provide_tokens(self._tokens)
         if not self.port:
@@ -174,10 +173,13 @@ class Backend(ABC):
         return self.folder / "tokens"
 
     def _run(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> None:
-        if name in self._processes and self._processes[name].alive:
+        if self._runs(name):
             return
         child = self._launch(argv, log=self.log_file(name), env=env)
         self._processes[name] = Process.of(child.pid)
+
+    def _runs(self, name: str) -> bool:
+        return name in self._processes and self._processes[name].alive
 
     def log_file(self, name: str) -> Path:
         return self.folder / f"{name}.log"

@@ -74,19 +74,21 @@ class Client:
         body: object = None,
         *,
         query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Answer:
         """Send one request and read the whole answer, whatever its status."""
+        headers = {"Content-Type": content_type, **(headers or {})}
         kept, self._connection = self._connection, None
         connection = kept or self._connect()
         try:
-            response = self._send(connection, method, path, body, query, content_type)
+            response = self._send(connection, method, path, body, query, headers)
         except (ConnectionError, ssl.SSLEOFError):
             # A kept connection may have been closed at the other end since: nothing was done yet.
             if kept is None:
                 raise
             connection = self._connect()
-            response = self._send(connection, method, path, body, query, content_type)
+            response = self._send(connection, method, path, body, query, headers)
         try:
             content = response.read()
         except BaseException:
@@ -111,9 +113,7 @@ class Client:
         """
         connection = self._connect(seconds)
         query = {"watch": "true", **query}
-        return Stream(
-            connection, self._send(connection, "GET", path, None, query, "application/json")
-        )
+        return Stream(connection, self._send(connection, "GET", path, None, query, {}))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -138,16 +138,15 @@ class Client:
         path: str,
         body: object,
         query: Mapping[str, object] | None,
-        content_type: str,
+        headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json", "User-Agent": "lab"}
+        headers = {"Accept": "application/json", "User-Agent": "lab", **headers}
         token = self._token or (self.endpoint.token(self.user) if self.user else None)
         if token:
             headers["Authorization"] = f"Bearer {token}"
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            headers["Content-Type"] = content_type
         target = f"{path}?{urlencode(query)}" if query else path
         try:
             connection.request(method, target, data, headers)

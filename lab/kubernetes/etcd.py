@@ -21,9 +21,7 @@ def url(path: Path) -> str:
 
 
 def command(program: Path, data: Path, path: Path) -> list[str]:
-    peers = path.with_name(f"peers-{path.name}")
-    for one in (path, peers):
-        one.unlink(missing_ok=True)
+    peers = _peers(path)
     return [
         str(program),
         f"--data-dir={data}",
@@ -37,6 +35,16 @@ def command(program: Path, data: Path, path: Path) -> list[str]:
         # test.
         "--unsafe-no-fsync",
     ]
+
+
+def clear(path: Path) -> None:
+    """Take away the sockets that a killed etcd leaves, on which the next one could not listen."""
+    for one in (path, _peers(path)):
+        one.unlink(missing_ok=True)
+
+
+def _peers(path: Path) -> Path:
+    return path.with_name(f"peers-{path.name}")
 
 
 def healthy(path: Path) -> bool:

@@ -108,6 +108,8 @@ class RealBackend(Backend):
 
     def _start(self) -> None:
         programs = assets()
+        if not self._runs("etcd"):
+            etcd.clear(self._etcd_socket)
         self._run("etcd", etcd.command(programs / "etcd", self._data, self._etcd_socket))
         self._wait("serving (etcd)", lambda: etcd.healthy(self._etcd_socket))
         self._run(self._server, self._command(programs / "kube-apiserver"))

@@ -44,17 +44,15 @@ class Watch:
             self._generation = store.generation
             self.position = _number(wanted)
             self._backlog: list[Line] = []
-            # The bookmark that ends the initial events says so; whoever asked for a streaming list
-            # gets it at once.
-            self._initial = wanted in ("", "0")
-            if self._initial:
+            if wanted in ("", "0"):
                 self.position = store.version
                 self._backlog = self._present()
-                if is_true(query.get("sendInitialEvents")):
-                    self._backlog.append(self.bookmark())
+                if self._bookmarks:
+                    self._backlog.append(self.bookmark(initial=True))
             elif self.position < store.floor:
                 self._backlog = [too_old(self.position, store.floor + 1)]
                 self._generation = -1  # and then the stream ends
+            self._began = self.position
 
     def _present(self) -> list[Line]:
         items = [item for _, item in sorted(self._collection.items.items()) if self._sees(item)]
@@ -82,18 +80,17 @@ class Watch:
             now = time.monotonic()
             if self._bookmarks and now >= self._next_bookmark:
                 self._next_bookmark = self._bookmark_time()
-                # None for a watch that waits for the future: it has nothing to go back to.
-                marks = [self.bookmark()] if self.position <= self._store.version else []
+                # There is none that would tell nothing, nor for a watch that waits for the future.
+                marks = [self.bookmark()] if self._store.version > self._began else []
                 return [*self._shown(events), *marks]
         if not events and time.monotonic() >= self._deadline:
             return None
         return self._shown(events)
 
-    def bookmark(self, version: int | None = None) -> Line:
+    def bookmark(self, version: int | None = None, *, initial: bool = False) -> Line:
         """A bookmark of what this watch has seen, or of a version that somebody made up."""
         metadata: dict[str, object] = {"resourceVersion": str(version or self._store.version)}
-        if self._initial:
-            self._initial = False
+        if initial:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         head = {"kind": self._collection.kind, "apiVersion": "v1", "metadata": metadata}
         rest = {"spec": {}, "status": objects.blank_status()}
