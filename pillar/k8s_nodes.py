@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving
 from salt_ext.master.settings import settings
+from salt_ext.master.targets import matcher
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any]) -> dict[str, Any]:
     try:
         config = settings(__opts__)
         environment = __opts__.get("pillarenv") or "base"
-        serving(config).serve(minion_id, environment, pillar, config)
+        matches = matcher(__opts__, minion_id)
+        serving(config).serve(minion_id, environment, pillar, config, matches)
     except Exception:  # noqa: BLE001
         log.error(
             "k8s_nodes: the references in the pillar of %s stay as they are, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from salt_ext.core import options
+from salt_ext.core import options, selector
 from salt_ext.core.address import NOT_A_NODE, Network, network
 from salt_ext.core.errors import ConfigError, UnknownCluster
 from salt_ext.core.guard import Rules
@@ -13,7 +13,8 @@ from salt_ext.core.member import Limits
 from salt_ext.core.node import AddressType
 from salt_ext.core.options import Options, flag, list_of, one_of, seconds, text, whole
 from salt_ext.core.reference import dns_label
-from salt_ext.core.snapshot import Defaults
+from salt_ext.core.selector import Selector
+from salt_ext.core.snapshot import Defaults, NodeGroup
 
 KEY = "k8s_nodes"
 STATE_DIR = "/var/lib/salt-k8s-nodes"
@@ -56,6 +57,9 @@ class Cluster:
     limits: Limits
     defaults: Defaults = Defaults()
     timing: Timing = Timing()
+    serve_to: str | None = None
+    """Compound target of the minions that references are resolved for; None means every one."""
+    groups: Mapping[str, NodeGroup] = field(default_factory=dict)
     rules: Rules = Rules()
     grace: float = 300.0
     """Seconds that a node keeps addresses which it no longer tells."""
@@ -192,6 +196,8 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
             types=given.take("addresses", list_of(_address_type), Defaults().types),
             ready_only=given.take("ready", one_of("any", "only"), "any") == "only",
         ),
+        serve_to=given.take("serve_to", text, None),
+        groups=_groups(given.below("groups")),
         timing=timing,
         grace=guards.take("grace", seconds(0, 86_400), 300.0),
         rules=_rules(guards),
@@ -200,6 +206,35 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
     guards.finish()
     given.finish()
     return cluster
+
+
+def _groups(listed: Options) -> dict[str, NodeGroup]:
+    groups = {}
+    for name in listed.keys:
+        try:
+            label = dns_label(name)
+        except ValueError as exc:
+            listed.problems.append(ConfigError(listed.path, name, f"as a group's name {exc}"))
+            continue
+        given = listed.below(label)
+        groups[label] = NodeGroup(
+            labels=given.take("labelSelector", _selector, Selector()),
+            types=given.take("addresses", list_of(_address_type), None),
+            family={"ipv4": 4, "ipv6": 6}.get(
+                given.take("family", one_of("ipv4", "ipv6"), "") or ""
+            ),
+            ready_only={"any": False, "only": True}.get(
+                given.take("ready", one_of("any", "only"), "") or ""
+            ),
+        )
+        given.finish()
+    return groups
+
+
+def _selector(value: object) -> Selector:
+    if isinstance(value, str):
+        return selector.parse(value)
+    raise ValueError("a label selector such as pool=app,tier in (a,b)")
 
 
 def _rules(given: Options) -> Rules:

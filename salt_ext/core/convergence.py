@@ -20,6 +20,8 @@ class Wanted:
     cluster: str
     reference: str
     gone: bool = False
+    refused: bool = False
+    """The cluster does not serve this minion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def desired(
         served.setdefault(place, {})
         if want.gone:
             continue
-        addresses = resolve(want.reference)
+        addresses = None if want.refused else resolve(want.reference)
         if addresses is None:
             unresolved.setdefault(place, []).append(want.reference)
         else:

@@ -30,12 +30,16 @@ class Reference:
 
     text: str
     cluster: str
+    group: str | None = None
+    """A node group that the cluster's configuration defines."""
     types: tuple[AddressType, ...] | None = None
     family: int | None = None
     """4 or 6; None means both."""
     labels: Selector = Selector()
     ready_only: bool | None = None
     as_network: bool = False
+    placeholder: bool = False
+    """Where no node is meant, one address stands that no packet can come from."""
 
 
 def is_reference(value: object) -> bool:
@@ -57,11 +61,15 @@ def parse(text: str) -> Reference:
     """Read a reference; :class:`BadReference` names the part that is wrong."""
     body = text[len(SCHEME) :] if text.startswith(SCHEME) else ""
     path, _, query = body.partition("?")
-    try:
-        cluster = dns_label(path)
-    except ValueError as exc:
-        raise BadReference(text, path, f"is no cluster name; allowed: {exc}") from None
-    values: dict[str, Any] = {}
+    cluster, slash, group = path.partition("/")
+    for name, what in (
+        ((cluster, "cluster"), (group, "group")) if slash else ((cluster, "cluster"),)
+    ):
+        try:
+            dns_label(name)
+        except ValueError as exc:
+            raise BadReference(text, name, f"is no {what} name; allowed: {exc}") from None
+    values: dict[str, Any] = {"group": group} if slash else {}
     for part in query.split("&") if query else ():
         name, equals, raw = part.partition("=")
         known = _PARAMETERS.get(name)
@@ -100,5 +108,6 @@ _PARAMETERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "family": ("family", _choice(ipv4=4, ipv6=6)),
     "labelSelector": ("labels", selector.parse),
     "ready": ("ready_only", _choice(any=False, only=True)),
+    "empty": ("placeholder", _choice(list=False, placeholder=True)),
     "format": ("as_network", _choice(address=False, cidr=True)),
 }

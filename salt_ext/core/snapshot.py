@@ -11,6 +11,7 @@ from salt_ext.core.address import order
 from salt_ext.core.member import Limits, Member
 from salt_ext.core.node import AddressType
 from salt_ext.core.reference import Reference
+from salt_ext.core.selector import Selector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,20 @@ class Defaults:
 
     types: tuple[AddressType, ...] = (AddressType.INTERNAL,)
     ready_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeGroup:
+    """A choice of nodes that the configuration makes once for everybody."""
+
+    labels: Selector = Selector()
+    types: tuple[AddressType, ...] | None = None
+    family: int | None = None
+    ready_only: bool | None = None
+
+
+# The kernel drops what comes from a broadcast or multicast address before any firewall sees it.
+PLACEHOLDERS = {4: ipaddress.ip_address("255.255.255.255"), 6: ipaddress.ip_address("ff00::")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +53,11 @@ class Snapshot:
 
 
 def resolve(
-    snapshot: Snapshot, reference: Reference, defaults: Defaults, limits: Limits | None
+    snapshot: Snapshot,
+    reference: Reference,
+    defaults: Defaults,
+    limits: Limits | None,
+    group: NodeGroup = NodeGroup(),
 ) -> tuple[str, ...]:
     """
     Return the canonical addresses that a reference means: sorted, without duplicates.
@@ -46,17 +65,23 @@ def resolve(
     ``limits`` are applied once more, so that networks that were taken out of the configuration
     are closed even before the next complete view; None while the configuration cannot be read.
     """
-    types = reference.types or defaults.types
-    ready_only = defaults.ready_only if reference.ready_only is None else reference.ready_only
+    types = reference.types or group.types or defaults.types
+    family = reference.family or group.family
+    wishes = (reference.ready_only, group.ready_only, defaults.ready_only)
+    ready_only = next(wish for wish in wishes if wish is not None)
     found = {
         item
         for member in snapshot.members.values()
-        if reference.labels.matches(member.labels) and (member.ready or not ready_only)
+        if reference.labels.matches(member.labels)
+        if group.labels.matches(member.labels)
+        if member.ready or not ready_only
         for kind in types
         for item in member.addresses.get(kind, ())
-        if reference.family in (None, item.version)
+        if family in (None, item.version)
         if limits is None or limits.refuse(item) is None
     }
+    if not found and reference.placeholder:
+        found = {PLACEHOLDERS[family or 4]}
     ordered = sorted(found, key=order)
     if reference.as_network:
         return tuple(str(ipaddress.ip_network(item)) for item in ordered)

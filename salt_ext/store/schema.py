@@ -32,7 +32,8 @@ CREATE TABLE subscription (
     pillarenv TEXT NOT NULL,
     reference TEXT NOT NULL,
     cluster TEXT NOT NULL,
-    resolved INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    digest TEXT NOT NULL,
     gone_at REAL,
     PRIMARY KEY (minion, pillarenv, reference)
 ) STRICT, WITHOUT ROWID;

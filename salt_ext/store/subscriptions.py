@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from salt_ext.store.database import Database
 
-_COLUMNS = "minion, pillarenv, reference, cluster, resolved, gone_at IS NOT NULL"
+_COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL"
+
+
+class Answer(str, Enum):
+    """What a reference met with when a pillar was compiled."""
+
+    SERVED = "served"
+    UNRESOLVED = "unresolved"
+    REFUSED = "refused"
+    """The cluster does not serve this minion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One reference in one compile."""
+
+    cluster: str
+    answer: Answer
+    digest: str = ""
+    """Of the addresses that took its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +37,7 @@ class Subscription:
     minion: str
     pillarenv: str
     reference: str
-    cluster: str
-    resolved: bool
+    seen: Seen
     gone: bool
     """It was not in the newest pillar; kept until a run without it is acknowledged."""
 
@@ -30,14 +49,10 @@ class SubscriptionTable:
         self._database = database
 
     def record(
-        self,
-        minion: str,
-        pillarenv: str,
-        references: Mapping[str, tuple[str, bool]],
-        now: float,
+        self, minion: str, pillarenv: str, references: Mapping[str, Seen], now: float
     ) -> bool:
         """
-        Record what one compile saw: reference to its cluster and whether it was resolved.
+        Record what one compile saw of each reference.
 
         Returns whether anything had to be written.
         """
@@ -46,18 +61,16 @@ class SubscriptionTable:
             for row in self._rows("minion = ? AND pillarenv = ?", minion, pillarenv)
         }
         put = [
-            (minion, pillarenv, text, cluster, resolved)
-            for text, (cluster, resolved) in references.items()
-            if text not in known
-            or known[text].gone
-            or (known[text].cluster, known[text].resolved) != (cluster, resolved)
+            (minion, pillarenv, text, seen.cluster, seen.answer.value, seen.digest)
+            for text, seen in references.items()
+            if text not in known or known[text].gone or known[text].seen != seen
         ]
         gone = [text for text, row in known.items() if text not in references and not row.gone]
         if not put and not gone:
             return False
         with self._database.writing() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, NULL)", put
+                "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL)", put
             )
             connection.executemany(
                 "UPDATE subscription SET gone_at = ?"
@@ -85,9 +98,8 @@ class SubscriptionTable:
                 minion=row[0],
                 pillarenv=row[1],
                 reference=row[2],
-                cluster=row[3],
-                resolved=bool(row[4]),
-                gone=bool(row[5]),
+                seen=Seen(cluster=row[3], answer=Answer(row[4]), digest=row[5]),
+                gone=bool(row[6]),
             )
             for row in found
         ]
