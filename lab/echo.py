@@ -52,6 +52,8 @@ def serve(port: int) -> None:
                     connection, _ = sock.accept()
                     connection.setblocking(False)
                     selector.register(connection, selectors.EVENT_READ)
+                    # Most are probes, and reset by now: gone before they are ever waited for.
+                    _echo(selector, connection)
 
 
 def _echo(selector: selectors.BaseSelector, connection: socket.socket) -> None:

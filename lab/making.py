@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,21 +51,18 @@ class Plan:
 
 def make(world: World, plan: Plan, say: Say) -> None:
     """Make everything, in the order in which it is needed; a failure leaves what there is."""
-    begin = time.monotonic()
-
-    def tell(what: str) -> None:
-        say(f"{time.monotonic() - begin:5.1f} s  {what}")
-
     _make_hosts(world, plan)
-    tell(f"{len(world.hosts)} hosts, each with a network, a kernel firewall and an /etc of its own")
+    say(f"{len(world.hosts)} hosts, each with a network, a kernel firewall and an /etc of its own")
     _start_minions(world, plan)
     world.connect_api(plan.api)
     world.api.start()
-    tell(f"Kubernetes API, {plan.api}, at {world.api.endpoint.url}")
+    say(f"Kubernetes API, {plan.api}, at {world.api.endpoint.url}")
     _start_master(world, plan)
-    tell(f"Salt master and {plan.minions} minions")
+    say(f"Salt master and {plan.minions} minions")
     world.apply(within=READY_SECONDS)
-    tell("firewalls in force")
+    if plan.extension and plan.pillar is None:
+        world.settle()
+    say("firewalls in force")
     if plan.traffic:
         for name in ("office", "stranger"):
             world.start_traffic(name, how=("connect",))

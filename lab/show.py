@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -18,9 +19,12 @@ _STYLES = {
 }  # fmt: skip
 
 
+_begin = time.monotonic()
+
+
 def say(text: str) -> None:
     """A line of progress, on standard error: what comes on standard output is the answer."""
-    err.print(escape(text), style="dim")
+    err.print(escape(f"{time.monotonic() - _begin:5.1f} s  {text}"), style="dim")
 
 
 def fail(text: str) -> None:

@@ -27,17 +27,20 @@ from lab.address import Addresses
 from lab.errors import HalfMade, LabError, MachineUnfit, TookTooLong
 from lab.host import Host
 from lab.kubernetes import open_backend
-from lab.kubernetes.backend import Backend
+from lab.kubernetes.backend import Backend, BackendError
+from lab.kubernetes.client import ApiError
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.process import Process
 from lab.machine import unfit
 from lab.making import READY_SECONDS, Plan, Say, make
 from lab.memory import Memory
 from lab.network import Switch, namespace, of_world
-from lab.process import end, in_namespace
+from lab.process import end, in_namespace, wait_until
 from lab.record import Probe
 from lab.salt import Master, Minion
 from lab.traffic import HOW, Traffic
+
+SAVED = Path(__file__).parents[1] / "build" / "logs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +81,12 @@ class World:
             make(world, made, say)
             with world.memory.changing() as remembered:
                 remembered |= {"api": made.api, "traffic": made.traffic}
-        except BaseException as exc:
-            ends = world.log_ends() if isinstance(exc, Exception) else ""
+        except (LabError, BackendError, ApiError) as exc:
+            logs = world.save_logs()
             world.down()
-            if isinstance(exc, LabError) and ends:
-                raise LabError(f"{exc}\n{ends}") from exc
+            raise LabError(f"{exc}; the logs are in {logs}") from exc
+        except BaseException:
+            world.down()
             raise
         return world
 
@@ -203,6 +207,19 @@ class World:
                 raise TookTooLong(f"the firewall is not in force within {within:g} s: {failed}")
             time.sleep(0.1)
 
+    def settle(self, *, within: float = 30) -> float:
+        """Wait until every minion has applied what it is to have; how many seconds it took."""
+
+        def up_to_date() -> bool:
+            minions = self.salt_run("k8s_nodes.status")["minions"]
+            return all(
+                one["up_to_date"] for clusters in minions.values() for one in clusters.values()
+            )
+
+        return wait_until(
+            up_to_date, within=within, what="a status in which all minions are up to date"
+        )
+
     def write_pillar(self, pillar: Mapping[str, Any]) -> None:
         """Replace the pillar of all minions; they use it from their next state run on."""
         text = yaml.safe_dump(dict(pillar), sort_keys=False)
@@ -256,16 +273,15 @@ class World:
             found += self.folder.glob("api/**/*.log")
         return sorted(found)
 
-    def log_ends(self, lines: int = 8) -> str:
-        """The end of every log, for an error message."""
-        ends = {
-            path: path.read_text(errors="replace").splitlines()[-lines:] for path in self.logs()
-        }
-        return "\n".join(
-            "\n".join([f"--- {path.relative_to(self.folder)}", *end])
-            for path, end in ends.items()
-            if end
-        )
+    def save_logs(self) -> Path:
+        """Copy every log to where it outlives the world; the folder."""
+        folder = SAVED / self.name
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in self.logs():
+            copy = folder / path.relative_to(self.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+        return folder
 
     def _dial(self, where: tuple[str, int], seconds: float) -> socket.socket:
         # From the API's own host: the administrator's view survives every cut of the network.

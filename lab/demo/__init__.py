@@ -1,0 +1,1 @@
+"""The main job for real, told and measured: ``python -m lab.demo``."""
