@@ -124,7 +124,10 @@ class Client:
         parts = urlsplit(self.endpoint.url)
         assert parts.hostname is not None
         limit = self.seconds if seconds is None else seconds
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=limit)
+        # Without a context it would load the system's certificates, which takes 70 ms.
+        connection = http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=limit, context=self._context
+        )
         raw = self._dial((parts.hostname, parts.port or 443), limit)
         raw.settimeout(limit)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

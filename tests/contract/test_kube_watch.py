@@ -71,12 +71,12 @@ def test_the_server_ends_a_watch_cleanly_at_its_timeout(admin: Client):
 
 def test_a_bookmark_comes_before_the_timeout_for_who_asks_for_it(admin: Client, nodes: Nodes):
     old = now(admin)
-    nodes.create("n1")
     query = {"resourceVersion": old, "timeoutSeconds": 4}
     with (
         admin.watch(NODES, allowWatchBookmarks="true", **query) as with_bookmarks,
         admin.watch(NODES, **query) as without,
     ):
+        nodes.create("n1")
         assert take(with_bookmarks, 2) == take(without, 2)
         event = with_bookmarks.next()
         assert (event["type"], event["object"]["kind"]) == ("BOOKMARK", "Node")

@@ -52,7 +52,7 @@ class Watch:
             elif self.position < store.floor:
                 self._backlog = [too_old(self.position, store.floor + 1)]
                 self._generation = -1  # and then the stream ends
-            self._began = self.position
+            self._began = max(self.position, store.version)
 
     def _present(self) -> list[Line]:
         items = [item for _, item in sorted(self._collection.items.items()) if self._sees(item)]
@@ -80,7 +80,7 @@ class Watch:
             now = time.monotonic()
             if self._bookmarks and now >= self._next_bookmark:
                 self._next_bookmark = self._bookmark_time()
-                # There is none that would tell nothing, nor for a watch that waits for the future.
+                # There is none for what was told at the beginning, nor while the future is waited for.
                 marks = [self.bookmark()] if self._store.version > self._began else []
                 return [*self._shown(events), *marks]
         if not events and time.monotonic() >= self._deadline:
