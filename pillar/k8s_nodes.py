@@ -13,16 +13,25 @@ A list item ``k8s://prod`` is replaced, in place, by the addresses of the nodes 
 ``prod``; a mapping in a list that has a reference as a value is repeated once per address. They
 come from the store that the engine keeps: no pillar waits for the network. A reference that
 cannot be resolved stays as it is, and is logged.
+
+Without an engine, on a master or on a masterless minion, the ext_pillar can LIST by itself:
+
+.. code-block:: yaml
+
+    ext_pillar:
+      - k8s_nodes: {fetch: true}
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import matcher
+from salt_ext.service.fetch import fetching
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +47,13 @@ def __virtual__() -> str | tuple[bool, str]:
     return __virtualname__
 
 
-def ext_pillar(minion_id: str, pillar: dict[str, Any]) -> dict[str, Any]:
+def ext_pillar(
+    minion_id: str,
+    pillar: dict[str, Any],
+    fetch: bool = False,
+    ttl: float = 60,
+    timeout: float = 5,
+) -> dict[str, Any]:
     """
     Replace the references of one minion's pillar, in place.
 
@@ -50,12 +65,24 @@ def ext_pillar(minion_id: str, pillar: dict[str, Any]) -> dict[str, Any]:
     pillar
         The pillar so far. Its top-level keys are assigned anew where something below them
         changes; nothing below them is altered.
+
+    fetch : False
+        Without an engine, LIST the nodes of a cluster that the pillar refers to, one LIST at a
+        time per master. On any error what is known stays in force. While an engine runs on this
+        master it makes no difference.
+
+    ttl : 60
+        Seconds for which a LIST is good.
+
+    timeout : 5
+        Seconds that a compile waits for a LIST at most; then it is served what is known.
     """
     try:
         config = settings(__opts__)
         environment = __opts__.get("pillarenv") or "base"
         matches = matcher(__opts__, minion_id)
-        serving(config).serve(minion_id, environment, pillar, config, matches)
+        prepare = partial(fetching(config).ensure, ttl=ttl, timeout=timeout) if fetch else None
+        serving(config).serve(minion_id, environment, pillar, config, matches, prepare)
     except Exception:  # noqa: BLE001
         log.error(
             "k8s_nodes: the references in the pillar of %s stay as they are, "

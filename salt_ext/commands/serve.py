@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from salt_ext.commands.resolving import Resolving
@@ -18,6 +19,9 @@ from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
 
 log = logging.getLogger(__name__)
+
+_SILENT = 120.0
+"""Seconds after which what nobody has told anew counts as stale."""
 
 
 class Serving:
@@ -34,16 +38,21 @@ class Serving:
         pillar: MutableMapping[str, Any],
         config: Config,
         matches: Matches,
+        prepare: Callable[[str], None] | None = None,
     ) -> Expansion:
         """
         Replace the references of a pillar, in place, and record them.
 
-        Never raises for a store that cannot be used: then the references stay as they are.
+        ``prepare`` is called with the name of each cluster before it is looked up. Never raises
+        for a store that cannot be used: then the references stay as they are.
         """
         refused: set[str] = set()
         used: dict[str, Snapshot] = {}
 
         def answer(text: str) -> tuple[str, ...] | Unresolved:
+            if prepare is not None:
+                with contextlib.suppress(BadReference):
+                    prepare(reference.parse(text).cluster)
             found = self.resolving.addresses(text, config)
             target = None if isinstance(found, Unresolved) else self._target(text, config)
             if target is not None and not matches(target):
@@ -96,7 +105,11 @@ class Serving:
 
     def _stale(self, cluster: str) -> bool:
         health = self._store.health.of(cluster)
-        return health is None or health.state != "watching"
+        return (
+            health is None
+            or health.state != "watching"
+            or not 0 <= time.time() - health.told_at < _SILENT
+        )
 
 
 def _seen(done: Expansion, refused: set[str]) -> dict[str, Seen]:

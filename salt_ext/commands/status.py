@@ -19,6 +19,9 @@ _SILENT = 30.0
 _MOST_NAMES = 20
 """Names that one held change shows."""
 
+_FETCHED = 300.0
+"""Seconds for which a LIST by the ext_pillar counts as current."""
+
 
 def status(config: Config, store: Store) -> dict[str, Any]:
     """Return everything at a glance; plain JSON types."""
@@ -65,9 +68,10 @@ def _engine(config: Config, store: Store, now: float) -> str:
 def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool) -> dict[str, Any]:
     snapshot = store.snapshots.load(name)
     health = store.health.of(name)
-    synced = alive and health is not None and health.state == "watching"
+    followed = alive or _fetched(health, now)
+    synced = followed and health is not None and health.state == "watching"
     told: dict[str, Any] = {
-        "state": _state(name, config, health, alive=alive),
+        "state": _state(name, config, health, now, alive=alive),
         "stale": not synced,
         "nodes": len(snapshot.members) if snapshot else None,
         "revision": snapshot.revision if snapshot else None,
@@ -99,12 +103,18 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
     return told
 
 
-def _state(name: str, config: Config, health: Health | None, *, alive: bool) -> str:
+def _state(name: str, config: Config, health: Health | None, now: float, *, alive: bool) -> str:
     if name in config.broken:
         return "not followed: its configuration has a mistake, what is known stays in force"
+    if not alive and _fetched(health, now):
+        return "listed by the ext_pillar"
     if not alive:
         return "not followed: the engine is not running, what is known stays in force"
     return health.state if health else "starting"
+
+
+def _fetched(health: Health | None, now: float) -> bool:
+    return health is not None and health.by == "ext_pillar" and now - health.listed_at < _FETCHED
 
 
 def _minions(config: Config, store: Store, now: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from salt_ext.core import events
 from salt_ext.core.config import Cluster
@@ -17,7 +18,6 @@ from salt_ext.core.guard import Guard, Held, Kind, View
 from salt_ext.core.member import Member
 from salt_ext.core.membership import Difference, Membership, between
 from salt_ext.core.snapshot import Snapshot
-from salt_ext.master.bus import Bus
 from salt_ext.service.condition import Condition
 from salt_ext.service.group import Pulse
 from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update
@@ -36,6 +36,13 @@ _STORE_AGAIN = 1.0
 """Seconds before a failed write to the store is tried again."""
 
 
+class Fires(Protocol):
+    """Where events go."""
+
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        """Fire an event."""
+
+
 class Keeper:
     """Runs in a thread of its own; nothing it does waits for the network."""
 
@@ -43,7 +50,7 @@ class Keeper:
         self,
         cluster: Cluster,
         store: Store,
-        bus: Bus,
+        bus: Fires,
         updates: queue.Queue[Update],
         stop: threading.Event,
         list_again: Callable[[], None],
@@ -81,6 +88,22 @@ class Keeper:
                 self._take(self._updates.get(timeout=max(0.0, self._wake_at() - now)))
             self._retrying(self._work)
             self.pulse.beat()
+
+    def take_at_once(self, update: Replaced | Failed) -> None:
+        """Take one update without a thread: guard, persist, and tell, or raise."""
+        stored = self._store.snapshots.revision(self._name)
+        if stored != (self._persisted.revision if self._persisted else 0):
+            # Another process has listed since.
+            self._load()
+        self._condition.health.by = "ext_pillar"
+        self._take(update)
+        now = time.monotonic()
+        if self._store.held.of(self._name):
+            self._take_releases(now)
+        if isinstance(update, Replaced):
+            self._judge(now)
+            self._debounce.announced(now)
+        self._tell(now)
 
     def _retrying(self, do: Callable[[], None]) -> None:
         """Do something with the store until it works; what is known stays in memory meanwhile."""

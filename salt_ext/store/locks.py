@@ -19,11 +19,13 @@ APPLY = "apply.lock"
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[bool]:
-    """Hold a lock, between threads too; False when somebody else does."""
+def alone(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock, between threads too; False when somebody else does and it is not waited for."""
     descriptor = _open(path)
     try:
-        yield _taken(descriptor, fcntl.LOCK_EX)
+        if wait:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield wait or _taken(descriptor, fcntl.LOCK_EX)
     finally:
         os.close(descriptor)
 
