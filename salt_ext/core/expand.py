@@ -86,6 +86,7 @@ class _Walk:
     def __init__(self, resolve: Resolve) -> None:
         self.result = Expansion()
         self._resolve = resolve
+        self._refused: set[str] = set()
         self._open: set[int] = set()
         self._done: dict[int, Any] = {}
 
@@ -153,7 +154,8 @@ class _Walk:
             if copies is None:
                 entries[key] = new
             else:
-                entries.update((f"{key}-{address}", one) for address, one in copies.items())
+                made = ((f"{key}-{address}", one) for address, one in copies.items())
+                entries.update((name, one) for name, one in made if name not in value)
         if list(entries) == list(value) and all(map(_same, entries.values(), value.values())):
             return value
         # A copy keeps the type, and with it the attributes, of somebody's own kind of mapping.
@@ -178,10 +180,12 @@ class _Walk:
         return None
 
     def _addresses(self, text: str) -> tuple[str, ...] | None:
-        if text not in self.result.served and text not in self.result.unresolved:
+        # One that stands in a wrong place elsewhere is in `unresolved` too, and is resolved here.
+        if text not in self.result.served and text not in self._refused:
             found = self._resolve(text)
             if isinstance(found, Unresolved):
-                self.refuse(text, found.why)
+                self._refused.add(text)
+                self.result.unresolved[text] = found.why
             else:
                 self.result.served[text] = tuple(found)
         return self.result.served.get(text)

@@ -94,6 +94,13 @@ def _types(raw: str) -> tuple[AddressType, ...]:
         raise ValueError(f"one or more of {names}, with commas") from None
 
 
+def _labels(raw: str) -> Selector:
+    # It would mean every node, and is what a template leaves when its variable is empty.
+    if not raw.strip():
+        raise ValueError("a label selector that is not empty")
+    return selector.parse(raw)
+
+
 def _choice(**choices: object) -> Callable[[str], object]:
     def read(raw: str) -> object:
         if raw in choices:
@@ -106,7 +113,7 @@ def _choice(**choices: object) -> Callable[[str], object]:
 _PARAMETERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "addresses": ("types", _types),
     "family": ("family", _choice(ipv4=4, ipv6=6)),
-    "labelSelector": ("labels", selector.parse),
+    "labelSelector": ("labels", _labels),
     "ready": ("ready_only", _choice(any=False, only=True)),
     "empty": ("placeholder", _choice(list=False, placeholder=True)),
     "format": ("as_network", _choice(address=False, cidr=True)),

@@ -1,0 +1,69 @@
+"""Short ways to the values that tests of the core begin with."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from salt_ext.core.address import NOT_A_NODE
+from salt_ext.core.member import Limits, Member
+from salt_ext.core.node import AddressType, Node
+from salt_ext.core.snapshot import Snapshot
+
+INTERNAL, EXTERNAL, POD_CIDR = AddressType.INTERNAL, AddressType.EXTERNAL, AddressType.POD_CIDR
+
+
+def limits(*allowed: str, never: tuple[str, ...] = (), **more: int) -> Limits:
+    """Return limits; without ``allowed``, every address there is."""
+    return Limits(
+        allowed=tuple(ipaddress.ip_network(text) for text in allowed or ("0.0.0.0/0", "::/0")),
+        never=(*NOT_A_NODE, *(ipaddress.ip_network(text) for text in never)),
+        **more,
+    )
+
+
+def node(name: str, *internal: str, uid: str = "", **fields: Any) -> Node:
+    """Return a node as its kubelet tells it."""
+    return Node(name=name, uid=uid or f"uid-{name}", internal=internal, **fields)
+
+
+def member(
+    name: str,
+    *internal: str,
+    uid: str = "",
+    external: tuple[str, ...] = (),
+    pod_cidrs: tuple[str, ...] = (),
+    labels: Mapping[str, str] | None = None,
+    ready: bool = True,
+) -> Member:
+    """Return a member whose addresses were let through."""
+    addresses = {
+        INTERNAL: tuple(ipaddress.ip_address(text) for text in internal),
+        EXTERNAL: tuple(ipaddress.ip_address(text) for text in external),
+        POD_CIDR: tuple(ipaddress.ip_network(text) for text in pod_cidrs),
+    }
+    return Member(
+        name=name,
+        uid=uid or f"uid-{name}",
+        addresses={kind: items for kind, items in addresses.items() if items},
+        labels=labels or {},
+        ready=ready,
+    )
+
+
+def members(*found: Member) -> dict[str, Member]:
+    """Return members by name."""
+    return {one.name: one for one in found}
+
+
+def snapshot(*found: Member, cluster: str = "prod", revision: int = 1) -> Snapshot:
+    """Return a view of a cluster as it was stored."""
+    return Snapshot(
+        cluster=cluster,
+        revision=revision,
+        identity="uid-of-kube-system",
+        resource_version="100",
+        observed_at=1_700_000_000.0,
+        members=members(*found),
+    )

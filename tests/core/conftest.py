@@ -1,0 +1,21 @@
+"""The core is pure: its tests take milliseconds, and a warning in it is a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run: a red build must be red again on the next machine.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.load_profile("same")
+
+
+def pytest_collection_modifyitems(items):
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("error"))
+            # Salt's own import hook, which pytest-salt-factories brings into every test run.
+            item.add_marker(pytest.mark.filterwarnings("ignore:NaclImporter:ImportWarning"))

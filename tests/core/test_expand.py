@@ -1,0 +1,344 @@
+"""References become addresses anywhere in a pillar, and every other byte is left alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections import OrderedDict, defaultdict
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salt_ext.core.expand import DEEPEST, Expansion, Unresolved, expand
+
+ONE, TWO = "192.0.2.1", "192.0.2.2"
+
+CLUSTERS: dict[str, tuple[str, ...]] = {
+    "k8s://prod": (ONE, TWO),
+    "k8s://test": (TWO, "192.0.2.3"),
+    "k8s://lone": ("192.0.2.9",),
+    "k8s://none": (),
+}
+
+
+def resolve(text: str) -> tuple[str, ...] | Unresolved:
+    return CLUSTERS.get(text, Unresolved("is not configured"))
+
+
+def expanded(pillar: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the pillar as ext_pillar leaves it, after a look that nothing was altered."""
+    before = copy.deepcopy(pillar)
+    done = expand(pillar, resolve)
+    assert pillar == before
+    assert all(done.changed[key] is not pillar[key] for key in done.changed)
+    return {**pillar, **done.changed}
+
+
+class TestLists:
+    def test_a_reference_is_replaced_where_it_stands(self):
+        assert expanded({"allow": ["198.51.100.1", "k8s://prod", "203.0.113.1"]}) == {
+            "allow": ["198.51.100.1", ONE, TWO, "203.0.113.1"]
+        }
+
+    def test_a_static_address_is_not_doubled(self):
+        for allow in ([TWO, "k8s://prod"], ["k8s://prod", TWO]):
+            found = expanded({"allow": allow})["allow"]
+            assert sorted(found) == [ONE, TWO]
+
+    def test_doubles_that_a_person_wrote_stay(self):
+        assert expanded({"allow": ["a", "a", 1, 1, "k8s://lone"]})["allow"] == [
+            "a",
+            "a",
+            1,
+            1,
+            "192.0.2.9",
+        ]
+
+    def test_two_references_share_an_address_once(self):
+        assert expanded({"allow": ["k8s://prod", "k8s://test"]})["allow"] == [
+            ONE,
+            TWO,
+            "192.0.2.3",
+        ]
+
+    def test_the_same_reference_twice_counts_once(self):
+        assert expanded({"allow": ["k8s://prod", "k8s://prod"]})["allow"] == [ONE, TWO]
+
+    def test_no_node_gives_no_item(self):
+        assert expanded({"allow": ["k8s://none"]}) == {"allow": []}
+        assert expanded({"allow": ["198.51.100.1", "k8s://none"]})["allow"] == ["198.51.100.1"]
+
+    def test_a_list_in_a_list_stays_one(self):
+        assert expanded({"allow": [["k8s://prod"], "k8s://lone"]})["allow"] == [
+            [ONE, TWO],
+            "192.0.2.9",
+        ]
+
+    def test_a_tuple_stays_a_tuple(self):
+        assert expanded({"allow": ("k8s://prod", "x")})["allow"] == (ONE, TWO, "x")
+
+    def test_any_depth(self):
+        pillar = {"firewall": {"services": {22: {"ips_allow": ["k8s://prod"], "proto": "tcp"}}}}
+        assert expanded(pillar)["firewall"]["services"][22] == {
+            "ips_allow": [ONE, TWO],
+            "proto": "tcp",
+        }
+
+
+class TestMappings:
+    def test_a_mapping_in_a_list_is_repeated(self):
+        rules = [{"name": "first"}, {"name": "db", "source": "k8s://prod", "dport": 5432}]
+        assert expanded({"rules": rules})["rules"] == [
+            {"name": "first"},
+            {"name": "db", "source": ONE, "dport": 5432},
+            {"name": "db", "source": TWO, "dport": 5432},
+        ]
+
+    def test_a_mapping_in_a_list_goes_when_there_is_no_node(self):
+        assert expanded({"rules": [{"source": "k8s://none"}, {"source": "x"}]})["rules"] == [
+            {"source": "x"}
+        ]
+
+    def test_an_entry_of_a_mapping_of_rules_is_repeated_by_id(self):
+        pillar = {"rules": {"ssh": {"dport": 22}, "db": {"source": "k8s://prod", "dport": 5432}}}
+        assert expanded(pillar)["rules"] == {
+            "ssh": {"dport": 22},
+            f"db-{ONE}": {"source": ONE, "dport": 5432},
+            f"db-{TWO}": {"source": TWO, "dport": 5432},
+        }
+
+    def test_the_order_of_rules_is_kept(self):
+        pillar = {"rules": {"a": {}, "db": {"source": "k8s://prod"}, "z": {}}}
+        assert list(expanded(pillar)["rules"]) == ["a", f"db-{ONE}", f"db-{TWO}", "z"]
+
+    def test_an_entry_that_a_person_wrote_is_not_overwritten(self):
+        for order in (1, -1):
+            rules = {"db": {"source": "k8s://prod"}, f"db-{ONE}": {"jump": "DROP"}}
+            found = expanded({"rules": dict(list(rules.items())[::order])})["rules"]
+            assert found[f"db-{ONE}"] == {"jump": "DROP"}
+            assert found[f"db-{TWO}"] == {"source": TWO}
+
+    def test_a_placeholder_is_filled_beside_the_reference(self):
+        rule = {"name": "db from {address}", "source": "k8s://lone", "note": "{other}", "n": 1}
+        assert expanded({"rules": [rule]})["rules"] == [
+            {"name": "db from 192.0.2.9", "source": "192.0.2.9", "note": "{other}", "n": 1}
+        ]
+
+    def test_a_placeholder_without_a_reference_stays(self):
+        assert expanded({"rules": [{"name": "{address}"}, "k8s://lone"]})["rules"] == [
+            {"name": "{address}"},
+            "192.0.2.9",
+        ]
+
+    def test_one_reference_twice_in_a_mapping_is_one_address(self):
+        rule = {"source": "k8s://prod", "log": "k8s://prod"}
+        assert expanded({"rules": [rule]})["rules"] == [
+            {"source": ONE, "log": ONE},
+            {"source": TWO, "log": TWO},
+        ]
+
+    def test_two_references_in_a_mapping_stay_and_are_named(self):
+        pillar = {"rules": [{"source": "k8s://prod", "destination": "k8s://test"}]}
+        done = expand(pillar, resolve)
+        assert done.changed == {}
+        assert set(done.unresolved) == {"k8s://prod", "k8s://test"}
+        assert "another reference" in done.unresolved["k8s://prod"]
+
+    def test_a_list_in_a_repeated_mapping_is_expanded_too(self):
+        rule = {"source": "k8s://lone", "also": ["k8s://prod"]}
+        assert expanded({"rules": [rule]})["rules"] == [{"source": "192.0.2.9", "also": [ONE, TWO]}]
+
+    def test_a_key_becomes_addresses(self):
+        pillar = {"ips_allow": {"k8s://prod": {"log": True}, TWO: None}}
+        assert expanded(pillar)["ips_allow"] == {ONE: {"log": True}, TWO: None}
+
+    def test_an_entry_whose_id_is_no_text_is_not_repeated(self):
+        done = expand({"services": {22: {"source": "k8s://prod"}}}, resolve)
+        assert done.changed == {}
+        assert "put it into a list" in done.unresolved["k8s://prod"]
+
+    def test_a_mapping_keeps_its_kind(self):
+        pillar = {
+            "ordered": OrderedDict(allow=["k8s://prod"], z=1),
+            "filled": defaultdict(list, allow=["k8s://prod"]),
+        }
+        found = expanded(pillar)
+        assert type(found["ordered"]) is OrderedDict
+        assert list(found["ordered"]) == ["allow", "z"]
+        assert found["filled"]["nothing"] == []
+
+    def test_a_kind_of_mapping_with_attributes_keeps_them(self):
+        class Mine(dict[str, Any]):
+            note = "none"
+
+        mine = Mine(allow=["k8s://prod"])
+        mine.note = "kept"
+        found = expanded({"mine": mine})["mine"]
+        assert type(found) is Mine
+        assert found.note == "kept"
+        assert found == {"allow": [ONE, TWO]}
+
+
+class TestWhatStays:
+    @pytest.mark.parametrize(
+        "pillar",
+        [
+            {"allow": ["k8s://unknown", "198.51.100.1"]},
+            {"rules": [{"source": "k8s://unknown", "name": "{address}"}]},
+            {"rules": {"db": {"source": "k8s://unknown"}}},
+            {"ips_allow": {"k8s://unknown": {}}},
+        ],
+    )
+    def test_an_unresolved_reference_stays_byte_for_byte(self, pillar):
+        before = json.dumps(pillar)
+        done = expand(pillar, resolve)
+        assert done.changed == {}
+        assert done.served == {}
+        assert done.unresolved == {"k8s://unknown": "is not configured"}
+        assert json.dumps(pillar) == before
+
+    def test_beside_one_that_is_resolved(self):
+        assert expanded({"allow": ["k8s://unknown", "k8s://lone"]})["allow"] == [
+            "k8s://unknown",
+            "192.0.2.9",
+        ]
+
+    @pytest.mark.parametrize(
+        "pillar",
+        [
+            {"source": "k8s://prod"},
+            {"firewall": {"source": "k8s://prod"}},
+            {"k8s://prod": ["x"]},
+        ],
+    )
+    def test_where_nothing_can_be_repeated_the_reason_is_said(self, pillar):
+        done = expand(pillar, resolve)
+        assert done.changed == {}
+        assert done.unresolved["k8s://prod"]
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_reference_in_a_wrong_place_spoils_none_in_a_right_one(self, order):
+        pillar = {"note": "k8s://prod", "allow": ["k8s://prod"], "rules": [{"s": "k8s://prod"}]}
+        done = expand(dict(list(pillar.items())[::order]), resolve)
+        assert done.changed == {"allow": [ONE, TWO], "rules": [{"s": ONE}, {"s": TWO}]}
+        assert "put it into a list" in done.unresolved["k8s://prod"]
+        assert done.served == {"k8s://prod": (ONE, TWO)}
+
+    def test_a_pillar_without_references_is_not_touched(self):
+        pillar = {"a": [1, {"b": ("x", None, 1.5, b"k8s://prod")}], "c": "see k8s://prod", "d": {}}
+        assert expand(pillar, resolve) == Expansion()
+
+    def test_keys_beside_a_change_keep_their_objects(self):
+        pillar = {"firewall": {"allow": ["k8s://prod"], "other": {"deep": [1, 2]}}, "rest": [1]}
+        done = expand(pillar, resolve)
+        assert list(done.changed) == ["firewall"]
+        assert done.changed["firewall"]["other"] is pillar["firewall"]["other"]
+
+
+class TestShapes:
+    def test_what_is_shared_stays_shared(self):
+        pillar = yaml.safe_load("a: &x [k8s://prod]\nb: *x\nc: {d: *x}\n")
+        found = expanded(pillar)
+        assert found == {"a": [ONE, TWO], "b": [ONE, TWO], "c": {"d": [ONE, TWO]}}
+        assert found["a"] is found["b"]
+
+    def test_a_billion_laughs_are_looked_at_once(self):
+        laughs: list[Any] = ["k8s://prod"]
+        for _ in range(60):
+            laughs = [laughs, laughs]
+        assert expand({"a": laughs}, resolve).served == {"k8s://prod": (ONE, TWO)}
+
+    def test_a_cycle_ends(self):
+        knot: list[Any] = ["k8s://prod"]
+        knot.append(knot)
+        ring: dict[str, Any] = {"allow": ["k8s://prod"]}
+        ring["ring"] = ring
+        done = expand({"knot": knot, "ring": ring}, resolve)
+        assert done.changed["knot"][:2] == [ONE, TWO]
+        assert done.changed["ring"]["allow"] == [ONE, TWO]
+        assert knot[0] == "k8s://prod"
+
+    def test_deeper_than_any_pillar_stays(self):
+        def nested(depth: int) -> Any:
+            value: Any = ["k8s://prod"]
+            for _ in range(depth):
+                value = {"x": value}
+            return value
+
+        done = expand({"fine": nested(DEEPEST - 1)}, resolve)
+        assert "fine" in done.changed
+        for depth in (DEEPEST, 100_000):
+            done = expand({"deep": nested(depth)}, resolve)
+            assert done.changed == {}
+            assert "deeper" in done.unresolved["k8s://prod"]
+
+    def test_each_reference_is_looked_up_once(self):
+        asked: list[str] = []
+
+        def asking(text: str) -> tuple[str, ...] | Unresolved:
+            asked.append(text)
+            return resolve(text)
+
+        rules = [{"source": "k8s://prod"}, {"source": "k8s://unknown"}]
+        expand({"a": ["k8s://prod", "k8s://unknown"], "b": rules, "c": rules}, asking)
+        assert sorted(asked) == ["k8s://prod", "k8s://unknown"]
+
+    def test_a_large_pillar(self):
+        pillar = {f"key{n}": {"allow": [n, "x"]} for n in range(100_000)}
+        pillar["last"] = {"allow": ["k8s://prod"] * 10_000}
+        done = expand(pillar, resolve)
+        assert done.changed == {"last": {"allow": [ONE, TWO]}}
+
+    def test_a_hostile_pillar_of_empty_containers(self):
+        assert expand({"a": [], "b": {}, "c": (), "d": [{}, []], "e": None}, resolve) == Expansion()
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.integers(0, 3),
+    st.sampled_from(["x", ONE, "{address}", "k8s://prod", "k8s://none", "k8s://unknown", "k8s://"]),
+)
+PILLARS = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.recursive(
+        SCALARS,
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=4),
+            st.lists(inner, max_size=3).map(tuple),
+            st.dictionaries(
+                st.one_of(st.sampled_from(["a", "b", "k8s://lone", "k8s://unknown"]), st.just(22)),
+                inner,
+                max_size=3,
+            ),
+        ),
+        max_leaves=20,
+    ),
+)
+
+
+def references(value: Any) -> set[str]:
+    """Return the references that stand anywhere."""
+    if isinstance(value, str):
+        return {value} if value.startswith("k8s://") else set()
+    if isinstance(value, dict):
+        return references(list(value)) | references(list(value.values()))
+    if isinstance(value, (list, tuple)):
+        return set().union(*map(references, value))
+    return set()
+
+
+@given(PILLARS)
+def test_whatever_the_pillar(pillar):
+    found = expanded(pillar)
+    done = expand(pillar, resolve)
+    # What is left is named with a reason, and nothing was made up.
+    assert references(found) <= done.unresolved.keys()
+    assert done.served.keys() | done.unresolved.keys() <= references(pillar)
+    assert all(done.served[text] == CLUSTERS[text] for text in done.served)
+    # Once is enough.
+    assert expand(found, resolve).changed == {}
+    if not references(pillar):
+        assert done == Expansion()
