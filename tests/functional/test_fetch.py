@@ -1,0 +1,158 @@
+"""Where no engine runs, the ext_pillar lists by itself."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lab.kubernetes import open_backend
+from lab.kubernetes.emulator import actions
+from lab.kubernetes.nodes import Nodes
+from salt_ext.master.settings import settings
+from salt_ext.service import fetch
+from salt_ext.store import Store
+from tests.functional.pillars import Pillars
+
+REFERENCES = {"allow": ["198.51.100.1", "k8s://prod"]}
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    with open_backend("emulator", tmp_path_factory.mktemp("kube")) as backend:
+        Nodes(backend.endpoint).create("n1", internal=["192.0.2.1"])
+        yield backend
+
+
+@pytest.fixture
+def pillars(emulator, tmp_path):
+    emulator.control.clear()
+    emulator.control.forget_requests()
+    endpoint = emulator.endpoint
+    cluster = {
+        "server": endpoint.url,
+        "ca_file": str(endpoint.ca_file),
+        "token_file": str(endpoint.tokens["reader"]),
+        "allowed_networks": ["192.0.2.0/24"],
+    }
+    found = Pillars(
+        tmp_path,
+        clusters={"prod": cluster},
+        ext_pillar=[{"k8s_nodes": {"fetch": True, "ttl": 60, "timeout": 5}}],
+    )
+    found.write(REFERENCES)
+    return found
+
+
+def expire(pillars: Pillars) -> None:
+    """Make what was listed older than its time to live."""
+    health = Store(str(pillars.state_dir)).health
+    told = health.of("prod")
+    told.listed_at -= 61
+    told.retry_at = 0.0
+    health.tell("prod", told)
+
+
+def test_the_first_compile_lists_and_serves(pillars, emulator):
+    pillar = pillars.compile()
+    assert pillar["allow"] == ["198.51.100.1", "192.0.2.1"]
+    assert "_errors" not in pillar
+    assert len(emulator.control.requests(verb="list")) == 1
+
+
+def test_without_the_option_nothing_is_asked_and_the_reference_stays(pillars, emulator):
+    pillar = pillars.compile(ext_pillar=[{"k8s_nodes": {}}])
+    assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
+    assert emulator.control.requests() == []
+
+
+def test_within_its_time_to_live_a_list_is_not_repeated(pillars, emulator):
+    pillars.compile()
+    pillars.compile("minion2")
+    assert len(emulator.control.requests(verb="list")) == 1
+    expire(pillars)
+    pillars.compile()
+    assert len(emulator.control.requests(verb="list")) == 2
+
+
+def test_a_pillar_without_a_reference_asks_nothing(pillars, emulator):
+    pillars.write({"allow": ["198.51.100.1"]})
+    assert pillars.compile()["allow"] == ["198.51.100.1"]
+    assert emulator.control.requests() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        actions.respond(500),
+        actions.respond(200, "<html>"),
+        actions.respond(200, {"kind": "PodList", "items": [], "metadata": {}}),
+        actions.close(),
+    ],
+    ids=["500", "html", "another list", "closed"],
+)
+def test_on_an_error_the_last_known_nodes_stay_and_it_is_not_asked_again_at_once(
+    pillars, emulator, fault
+):
+    pillars.compile()
+    expire(pillars)
+    emulator.control.on("list", do=fault, times=None)
+    emulator.control.forget_requests()
+    pillar = pillars.compile()
+    assert pillar["allow"] == ["198.51.100.1", "192.0.2.1"]
+    assert pillar["k8s_nodes"]["clusters"]["prod"]["stale"] is True
+    asked = len(emulator.control.requests())
+    assert asked > 0
+    pillars.compile()
+    assert len(emulator.control.requests()) == asked
+
+
+def test_an_api_that_does_not_answer_holds_a_compile_no_longer_than_asked(pillars, emulator):
+    emulator.control.on("list", do=actions.hang(), times=None)
+    pillar = pillars.compile(ext_pillar=[{"k8s_nodes": {"fetch": True, "timeout": 0.2}}])
+    # It came back while the LIST still hangs: only the time limit can have done that.
+    assert emulator.control.requests(verb="list")[-1].status == 0
+    assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
+    emulator.control.clear()
+
+
+def test_many_workers_list_once(pillars, emulator):
+    emulator.control.on("list", do=actions.delay(0.3))
+    workers = [fetch.Fetching(_config(pillars), Store(str(pillars.state_dir))) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(one.ensure, "prod", ttl=60, timeout=10) for one in workers]:
+            done.result()
+    assert len(emulator.control.requests(verb="list")) == 1
+
+
+def test_while_an_engine_lives_nothing_is_asked(pillars, emulator):
+    pillars.state_dir.mkdir(mode=0o700)
+    lock = os.open(pillars.state_dir / "engine.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert pillars.compile()["allow"] == ["198.51.100.1", "k8s://prod"]
+        assert emulator.control.requests() == []
+    finally:
+        os.close(lock)
+
+
+def test_guards_hold_for_a_fetch_too(pillars, emulator):
+    pillars.compile()
+    expire(pillars)
+    emulator.control.on(
+        "list",
+        do=actions.respond(
+            200,
+            {"kind": "NodeList", "metadata": {"resourceVersion": "999999999"}, "items": []},
+        ),
+        times=None,
+    )
+    assert pillars.compile()["allow"] == ["198.51.100.1", "192.0.2.1"]
+    held = Store(str(pillars.state_dir)).held.of("prod")
+    assert [change.kind for change in held] == ["shrink"]
+
+
+def _config(pillars: Pillars):
+    return settings(pillars.opts)
