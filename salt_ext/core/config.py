@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -174,7 +175,10 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
     except ValueError as exc:
         listed.problems.append(ConfigError(listed.path, name, f"as a cluster's name {exc}"))
         return None
+    before = len(listed.problems)
     given = listed.below(label)
+    if len(listed.problems) > before:
+        return None
     access = _access(given)
     allowed = given.take("allowed_networks", list_of(network))
     timing = _timing(given.below("timing"))
@@ -298,7 +302,8 @@ def _timing(given: Options) -> Timing:
 
 
 def _https(value: object) -> str:
-    if isinstance(value, str) and value.startswith("https://") and len(value) > len("https://"):
+    # No user in it: a URL is shown in logs.
+    if isinstance(value, str) and re.fullmatch(r"https://[^\s@?#/][^\s@?#]*", value):
         return value.rstrip("/")
     raise ValueError("an https:// URL such as https://192.0.2.1:6443")
 

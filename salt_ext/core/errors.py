@@ -1,5 +1,7 @@
 """What can go wrong, named after what the caller can do about it."""
 
+import re
+
 
 class K8sNodesError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -71,6 +73,6 @@ class Overtaken(StoreError):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return ``repr`` of a value that somebody else wrote, cut to ``limit`` characters."""
-    text = repr(value)
+    """Return ``repr`` of a value that somebody else wrote: cut, and without a URL's password."""
+    text = re.sub(r"//[^/@\s]*@", "//...@", repr(value))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

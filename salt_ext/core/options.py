@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from salt_ext.core.errors import ConfigError
+from salt_ext.core.errors import ConfigError, shown
 
 T = TypeVar("T")
 
 _REQUIRED: Any = object()
+
+# A key that we do not know may hold what must not get into a log.
+_SECRET = re.compile(r"token|passw|secret|key|credential|data", re.IGNORECASE)
 
 
 class Options:
@@ -77,12 +81,14 @@ class Options:
                 continue
             close = difflib.get_close_matches(str(key), self._known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
+            value = "(not shown)" if _SECRET.search(str(key)) else self._raw[key]
             self.problems.append(
-                ConfigError(self._at(key), self._raw[key], f"only {_listed(self._known)}{hint}")
+                ConfigError(self._at(key), value, f"only {_listed(self._known)}{hint}")
             )
 
     def _at(self, key: object) -> str:
-        return f"{self.path}:{key}"
+        text = str(key)
+        return f"{self.path}:{text if text.isprintable() else shown(text)}"
 
 
 def _allowed(read: Callable[[Any], Any]) -> str:
@@ -154,7 +160,7 @@ def list_of(read_item: Callable[[Any], T]) -> Callable[[object], tuple[T, ...]]:
             try:
                 items.append(read_item(item))
             except ValueError as exc:
-                raise ValueError(f"a list, each item {exc}; {item!r} is not") from None
+                raise ValueError(f"a list, each item {exc}; {shown(item)} is not") from None
         return tuple(items)
 
     return read

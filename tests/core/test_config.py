@@ -1,0 +1,324 @@
+"""A mistake in the configuration is one line that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+from typing import Any
+
+import pytest
+
+from salt_ext.core import config
+from salt_ext.core.address import NOT_A_NODE
+from salt_ext.core.config import Access, Apply, Config, Timing
+from salt_ext.core.errors import UnknownCluster
+from salt_ext.core.guard import Rules
+from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
+
+PROD = {"kubeconfig": "/etc/salt/k8s/prod.kubeconfig", "allowed_networks": ["192.0.2.0/24"]}
+
+FULL = {
+    "state_dir": "/srv/state",
+    "apply": {"states": ["firewall", "fail2ban"], "batch": 10, "timeout": 60},
+    "never": ["192.0.2.250"],
+    "clusters": {
+        "prod": {
+            "server": "https://192.0.2.1:6443/",
+            "ca_file": "/etc/ca.crt",
+            "token_file": "/etc/token",
+            "allowed_networks": ["192.0.2.0/24", "2001:db8::/64"],
+            "never": ["192.0.2.128/25"],
+            "addresses": ["ExternalIP", "podCIDR"],
+            "ready": "only",
+            "serve_to": "G@role:db",
+            "groups": {"workers": {"labelSelector": "pool=app", "family": "ipv6"}},
+            "page_size": 100,
+            "timing": {"quiet": 0, "longest": 1.5, "inactivity": 30, "relist": 600},
+            "guards": {
+                "min_nodes": 3,
+                "shrink_percent": 20,
+                "shrink_nodes": 2,
+                "shrink_wait": 90,
+                "growth_percent": 50,
+                "growth_nodes": 20,
+                "growth_window": 60,
+                "grace": 120,
+                "addresses_per_node": 4,
+                "widest_ipv4": 24,
+                "widest_ipv6": 64,
+            },
+        }
+    },
+}
+
+
+def read(cluster: object = None, **block: Any) -> Config:
+    """Read a block with one cluster in it."""
+    return config.read({"clusters": {"prod": PROD if cluster is None else cluster}, **block})
+
+
+def lines(found: Config) -> list[str]:
+    return [str(problem) for problem in found.problems]
+
+
+def test_the_least_that_is_enough():
+    found = read()
+    assert found.problems == ()
+    assert found.broken == frozenset()
+    assert found.names == ("prod",)
+    prod = found.cluster("prod")
+    assert prod.access == Access(kubeconfig="/etc/salt/k8s/prod.kubeconfig")
+    assert prod.limits.allowed == (ipaddress.ip_network("192.0.2.0/24"),)
+    assert prod.limits.never == NOT_A_NODE
+    assert (prod.defaults.types, prod.defaults.ready_only) == ((INTERNAL,), False)
+    assert (prod.timing, prod.rules, prod.serve_to) == (Timing(), Rules(), None)
+    assert (found.apply, found.state_dir) == (Apply(), "/var/lib/salt-k8s-nodes")
+
+
+def test_every_key_is_read():
+    found = config.read(FULL)
+    assert lines(found) == []
+    assert found.state_dir == "/srv/state"
+    assert found.apply == Apply(states=("firewall", "fail2ban"), batch=10, timeout=60.0)
+    prod = found.cluster("prod")
+    assert prod.access == Access(
+        server="https://192.0.2.1:6443", ca_file="/etc/ca.crt", token_file="/etc/token"
+    )
+    assert [str(net) for net in prod.limits.never[len(NOT_A_NODE) :]] == [
+        "192.0.2.250/32",
+        "192.0.2.128/25",
+    ]
+    assert (prod.defaults.types, prod.defaults.ready_only) == ((EXTERNAL, POD_CIDR), True)
+    assert prod.timing == Timing(quiet=0.0, longest=1.5, inactivity=30.0, relist=600.0)
+    assert prod.rules == Rules(
+        min_nodes=3,
+        shrink_percent=20,
+        shrink_nodes=2,
+        shrink_wait=90.0,
+        growth_percent=50,
+        growth_nodes=20,
+        growth_window=60.0,
+    )
+    assert (prod.grace, prod.page_size, prod.serve_to) == (120.0, 100, "G@role:db")
+    assert (prod.limits.addresses_per_node, prod.limits.widest_ipv4) == (4, 24)
+    assert prod.limits.widest_ipv6 == 64
+    workers = prod.groups["workers"]
+    assert (workers.family, workers.types, workers.ready_only) == (6, None, None)
+    assert workers.labels.matches({"pool": "app"})
+    assert not workers.labels.matches({"pool": "db"})
+
+
+def test_reading_alters_nothing():
+    block = copy.deepcopy(FULL)
+    config.read(block)
+    assert block == FULL
+
+
+def test_the_masters_own_addresses_are_never_opened():
+    own = (ipaddress.ip_network("192.0.2.5/32"),)
+    prod = config.read({"clusters": {"prod": PROD}}, own).cluster("prod")
+    assert prod.limits.refuse(ipaddress.ip_address("192.0.2.5")) is not None
+    assert prod.limits.refuse(ipaddress.ip_address("192.0.2.6")) is None
+
+
+def test_a_context_comes_with_a_kubeconfig_and_a_pod_needs_no_files():
+    assert read({**PROD, "context": "eu"}).cluster("prod").access.context == "eu"
+    pod = read({"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]})
+    assert pod.problems == ()
+    assert pod.cluster("prod").access == Access(in_cluster=True)
+
+
+AT = "k8s_nodes:clusters:prod"
+
+MISTAKES: list[tuple[str, object, str, str, str]] = [
+    # where, what stands there, then the key, the value and what is allowed as the line says it
+    ("", None, "k8s_nodes", "None", "a mapping"),
+    ("", ["prod"], "k8s_nodes", "['prod']", "a mapping"),
+    ("", {}, "k8s_nodes:clusters", "None", "at least one cluster"),
+    ("", {"clusters": {}}, "k8s_nodes:clusters", "None", "at least one cluster"),
+    ("clusters", ["prod"], "k8s_nodes:clusters", "['prod']", "a mapping"),
+    ("clusters:prod", "x", AT, "'x'", "a mapping"),
+    ("clusters:prod", None, AT, "None", "exactly one of kubeconfig, server"),
+    ("state_dir", "state", "k8s_nodes:state_dir", "'state'", "an absolute path"),
+    ("never", "192.0.2.1", "k8s_nodes:never", "'192.0.2.1'", "a non-empty list"),
+    ("aply", {}, "k8s_nodes:aply", "{}", "did you mean apply?"),
+    ("apply", "firewall", "k8s_nodes:apply", "'firewall'", "a mapping"),
+    ("apply:states", "firewall", "k8s_nodes:apply:states", "'firewall'", "a non-empty list"),
+    ("apply:states", [], "k8s_nodes:apply:states", "[]", "a non-empty list"),
+    ("apply:states", [1], "k8s_nodes:apply:states", "[1]", "a non-empty string; 1 is not"),
+    ("apply:batch", 0, "k8s_nodes:apply:batch", "0", "a whole number from 1 to 10000"),
+    ("apply:batch", True, "k8s_nodes:apply:batch", "True", "a whole number"),
+    ("apply:batch", 2.5, "k8s_nodes:apply:batch", "2.5", "a whole number"),
+    ("apply:timeout", "60s", "k8s_nodes:apply:timeout", "'60s'", "seconds from 5 to 86400"),
+    ("apply:timeout", float("nan"), "k8s_nodes:apply:timeout", "nan", "seconds from 5"),
+    ("apply:timeout", float("inf"), "k8s_nodes:apply:timeout", "inf", "seconds from 5"),
+    ("clusters:Prod", PROD, "k8s_nodes:clusters", "'Prod'", "a DNS label"),
+    ("clusters:prod_eu", PROD, "k8s_nodes:clusters", "'prod_eu'", "a DNS label"),
+    ("clusters:prod.eu", PROD, "k8s_nodes:clusters", "'prod.eu'", "a DNS label"),
+    ("clusters:prod:allowed_networks", None, f"{AT}:allowed_networks", "None", "(required)"),
+    ("clusters:prod:allowed_networks", [], f"{AT}:allowed_networks", "[]", "a non-empty list"),
+    (
+        "clusters:prod:allowed_networks",
+        "192.0.2.0/24",
+        f"{AT}:allowed_networks",
+        "'192.0.2.0/24'",
+        "a non-empty list",
+    ),
+    (
+        "clusters:prod:allowed_networks",
+        ["192.0.2.1/24"],
+        f"{AT}:allowed_networks",
+        "['192.0.2.1/24']",
+        "host bits zero); '192.0.2.1/24' is not",
+    ),
+    ("clusters:prod:never", [None], f"{AT}:never", "[None]", "a network"),
+    ("clusters:prod:kubeconfig", "~/.kube/config", f"{AT}:kubeconfig", "'~/.kube/config'", "path"),
+    ("clusters:prod:kubeconfig", None, AT, "None", "exactly one of kubeconfig, server"),
+    ("clusters:prod:in_cluster", True, AT, "['kubeconfig', 'in_cluster']", "exactly one of"),
+    ("clusters:prod:server", "https://192.0.2.1", AT, "['kubeconfig', 'server']", "exactly one of"),
+    ("clusters:prod:ca_file", "/etc/ca.crt", f"{AT}:ca_file", "'/etc/ca.crt'", "with server"),
+    ("clusters:prod:token_file", "/etc/t", f"{AT}:token_file", "'/etc/t'", "with server"),
+    ("clusters:prod:addresses", ["Hostname"], f"{AT}:addresses", "['Hostname']", "InternalIP"),
+    ("clusters:prod:ready", True, f"{AT}:ready", "True", "one of any, only"),
+    ("clusters:prod:serve_to", " ", f"{AT}:serve_to", "' '", "a non-empty string"),
+    ("clusters:prod:page_size", 0, f"{AT}:page_size", "0", "from 10 to 5000"),
+    ("clusters:prod:timing:quiet", -1, f"{AT}:timing:quiet", "-1", "seconds from 0 to 60"),
+    ("clusters:prod:timing:quite", 1, f"{AT}:timing:quite", "1", "did you mean quiet?"),
+    ("clusters:prod:timing", 5, f"{AT}:timing", "5", "a mapping"),
+    ("clusters:prod:guards:min_nodes", "3", f"{AT}:guards:min_nodes", "'3'", "a whole number"),
+    ("clusters:prod:guards:grace", -1, f"{AT}:guards:grace", "-1", "seconds from 0"),
+    ("clusters:prod:guards:widest_ipv4", 7, f"{AT}:guards:widest_ipv4", "7", "from 8 to 32"),
+    ("clusters:prod:guards:shrink", 7, f"{AT}:guards:shrink", "7", "did you mean shrink_"),
+    ("clusters:prod:allowed_network", [], f"{AT}:allowed_network", "[]", "did you mean allowed_"),
+    ("clusters:prod:zzz", 1, f"{AT}:zzz", "1", "only the keys addresses, allowed_networks, "),
+    ("clusters:prod:groups", [], f"{AT}:groups", "[]", "a mapping"),
+    ("clusters:prod:groups:A", {}, f"{AT}:groups", "'A'", "as a group's name a DNS label"),
+    (
+        "clusters:prod:groups:w:labelSelector",
+        "a b",
+        f"{AT}:groups:w:labelSelector",
+        "'a b'",
+        "'a b' is no label selector",
+    ),
+    ("clusters:prod:groups:w:family", 4, f"{AT}:groups:w:family", "4", "one of ipv4, ipv6"),
+    ("clusters:prod:groups:w:famly", 4, f"{AT}:groups:w:famly", "4", "did you mean family?"),
+]
+
+
+def with_mistake(where: str, value: object) -> object:
+    """Return a right block with something put where it does not belong."""
+    block: Any = {"clusters": {"prod": copy.deepcopy(PROD), "good": copy.deepcopy(PROD)}}
+    if not where:
+        return value
+    *path, last = where.split(":")
+    at = block
+    for key in path:
+        at = at.setdefault(key, {})
+    at[last] = value
+    return block
+
+
+@pytest.mark.parametrize(("where", "value", "key", "shown", "allowed"), MISTAKES)
+def test_a_mistake_is_one_line(where, value, key, shown, allowed):
+    found = config.read(with_mistake(where, value))
+    (line,) = [line for line in lines(found) if line.startswith(f"{key}: ")][:1]
+    assert line.startswith(f"{key}: {shown} is not allowed; allowed: ")
+    assert allowed in line
+    assert "\n" not in line
+    # One mistake is told once, unless a missing value is one more.
+    assert len(found.problems) == 1 or value is None
+
+
+@pytest.mark.parametrize(
+    "where", [where for where, *_ in MISTAKES if where.startswith("clusters:")]
+)
+def test_a_mistake_in_one_cluster_leaves_the_others(where):
+    value = next(value for at, value, *_ in MISTAKES if at == where)
+    found = config.read(with_mistake(where, value))
+    wrong = where.split(":")[1]
+    assert found.broken == {wrong}
+    assert "good" in found.clusters
+    assert wrong in found.names
+    with pytest.raises(UnknownCluster, match="configured: good"):
+        found.cluster(wrong)
+
+
+def test_a_server_needs_both_of_its_files():
+    found = read({"server": "https://192.0.2.1", "allowed_networks": ["192.0.2.0/24"]})
+    assert lines(found) == [
+        f"{AT}:{key}: None is not allowed; allowed: an absolute path (required with server)"
+        for key in ("ca_file", "token_file")
+    ]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.1", "192.0.2.1:6443", "https://", "https:///x", 6443]
+)
+def test_a_server_is_an_https_url(url):
+    files = {"ca_file": "/ca", "token_file": "/token", "allowed_networks": ["192.0.2.0/24"]}
+    (line,) = lines(read({"server": url, **files}))
+    assert line.startswith(f"{AT}:server: {url!r} is not allowed; allowed: an https:// URL")
+
+
+def test_a_context_needs_a_kubeconfig():
+    (line,) = lines(read({"in_cluster": True, "context": "eu", "allowed_networks": ["10.0.0.0/8"]}))
+    assert line == f"{AT}:context: 'eu' is not allowed; allowed: only together with kubeconfig"
+
+
+def test_every_mistake_is_told_at_once():
+    block: Any = copy.deepcopy(FULL)
+    block["state_dir"] = "here"
+    block["apply"]["batch"] = "many"
+    block["clusters"]["prod"]["timing"]["quiet"] = None
+    block["clusters"]["prod"]["guards"]["grace"] = "long"
+    block["clusters"]["other"] = {}
+    keys = {problem.key for problem in config.read(block).problems}
+    assert keys == {
+        "k8s_nodes:state_dir",
+        "k8s_nodes:apply:batch",
+        "k8s_nodes:clusters:prod:guards:grace",
+        "k8s_nodes:clusters:other",
+        "k8s_nodes:clusters:other:allowed_networks",
+    }
+
+
+def test_a_mistake_outside_of_the_clusters_leaves_them():
+    found = read(apply={"batch": 0}, stat_dir="/srv")
+    assert len(found.problems) == 2
+    assert found.broken == frozenset()
+    assert found.cluster("prod")
+
+
+@pytest.mark.parametrize("key", ["token", "password", "client_secret", "client-key-data"])
+def test_a_secret_in_a_key_that_is_unknown_is_not_told(key):
+    (line,) = lines(read({**PROD, key: "hunter2hunter2"}))
+    assert line.startswith(f"{AT}:{key}: ")
+    assert "hunter2" not in line
+
+
+def test_a_secret_in_a_url_is_not_told():
+    files = {"ca_file": "/ca", "token_file": "/token", "allowed_networks": ["192.0.2.0/24"]}
+    (line,) = lines(read({"server": "https://admin:hunter2@192.0.2.1", **files}))
+    assert line.startswith(f"{AT}:server: 'https://...@192.0.2.1' is not allowed; ")
+
+
+def test_a_name_that_is_no_text_is_a_mistake_of_that_cluster():
+    found = config.read({"clusters": {1: PROD, True: PROD, "prod": PROD}})
+    assert found.broken == {"1"}
+    assert list(found.clusters) == ["prod"]
+
+
+def test_a_key_or_value_of_many_lines_is_still_one_line():
+    long = "x" * 10_000
+    found = read({**PROD, "a\nb": "c\nd", "never": [long]}, state_dir="relative\n" + long)
+    assert len(found.problems) == 3
+    for line in lines(found):
+        assert "\n" not in line
+        assert len(line) < 500
+
+
+def test_an_unknown_cluster_is_told_with_those_that_are_known():
+    found = config.read({"clusters": {"prod": PROD, "eu": PROD}})
+    with pytest.raises(UnknownCluster) as caught:
+        found.cluster("pord")
+    assert str(caught.value) == "cluster 'pord' is not configured; configured: eu, prod"
