@@ -23,7 +23,6 @@ from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.process import Launch, Process, launch
 
 READY_SECONDS = 60.0
-STOP_SECONDS = 10.0
 
 Self = TypeVar("Self", bound="Backend")
 
@@ -36,6 +35,7 @@ class Backend(ABC):
     """A Kubernetes API server that can be started, stopped and broken."""
 
     name: ClassVar[str]
+    grace: ClassVar[float] = 10.0  # seconds for a process to end by itself
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Backend(ABC):
     def stop(self) -> None:
         """End every process; the data stays."""
         for name in reversed(tuple(self._processes)):
-            self._processes.pop(name).stop(STOP_SECONDS)
+            self._processes.pop(name).stop(self.grace)
         self._remember()
 
     def restart(self) -> None:

@@ -166,14 +166,26 @@ class Stream:
         self, connection: http.client.HTTPSConnection, response: http.client.HTTPResponse
     ) -> None:
         self._connection, self._response = connection, response
+        self._buffer = b""
         self.status, self.headers = response.status, dict(response.headers)
 
     def line(self) -> bytes:
-        """The next line, or nothing at the end; raises TimeoutError when none comes in time."""
-        return self._response.readline()
+        """
+        The next line, or nothing at a clean end; raises TimeoutError when none comes in time, and
+        IncompleteRead or ConnectionError when the connection ends in the middle of something.
+        """
+        # Not the response's own readline: it takes a broken connection for the end.
+        while b"\n" not in self._buffer:
+            content = self._response.read1(65536)
+            if not content:
+                line, self._buffer = self._buffer, b""
+                return line
+            self._buffer += content
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line + b"\n"
 
     def body(self) -> bytes:
-        return self._response.read()
+        return self._buffer + self._response.read()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while line := self.line():

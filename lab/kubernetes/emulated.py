@@ -26,6 +26,10 @@ class EmulatorBackend(Backend):
     def control(self) -> Control:
         return Control(self._socket)
 
+    def kill(self) -> None:
+        self.control.keep()  # what the real one has on its disk at any time
+        super().kill()
+
     def wipe(self) -> None:
         self.control.wipe()
 

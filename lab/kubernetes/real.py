@@ -48,6 +48,8 @@ class RealBackend(Backend):
     """A kube-apiserver and its etcd."""
 
     name: ClassVar[str] = "real"
+    # Told to stop, kube-apiserver listens no more, and waits a minute for open watches to end.
+    grace: ClassVar[float] = 2.0
     _server = "kube-apiserver"
 
     def wipe(self) -> None:
@@ -92,7 +94,7 @@ class RealBackend(Backend):
         files = self.endpoint.tokens
         endpoint.new_token(files[user])
         endpoint.write_table(self._tokens, files)
-        self._processes.pop(self._server).stop(10)
+        self._processes.pop(self._server).stop(self.grace)
         self.start()
 
     @property

@@ -60,6 +60,12 @@ class Commands:
     def version(self) -> int:
         return self._world.store.version
 
+    def keep(self) -> None:
+        self._world.keep()
+
+    def load(self, *, nodes: list[dict[str, Any]]) -> int:
+        return self._world.load(nodes)
+
     def save(self, *, name: str) -> None:
         self._world.save(name)
 

@@ -187,10 +187,11 @@ class Connection(BaseHTTPRequestHandler):
 
     def _stream(self, watch: Watch, entry: dict[str, Any], action: Action) -> None:
         headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
-        self.wfile.write(self._head(200, headers))
         stream = Stream(self._world.store, watch, self, entry)
+        # First, so that whoever has seen the watch open can order something to be done to it.
         self._world.streams.add(stream)
         try:
+            self.wfile.write(self._head(200, headers))
             stream.run(action.get("stream"))
         finally:
             self._world.streams.remove(stream)

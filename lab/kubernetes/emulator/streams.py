@@ -16,6 +16,7 @@ from lab.kubernetes.emulator.store import Store
 from lab.kubernetes.emulator.watching import Line, Watch, too_old
 
 _LOOK_SECONDS = 0.25  # how often a silent stream looks whether its client is still there
+_ORDER_SECONDS = 5.0
 
 
 class Pipe(Protocol):
@@ -34,60 +35,78 @@ class Stream:
 
     def __init__(self, store: Store, watch: Watch, pipe: Pipe, about: Mapping[str, Any]) -> None:
         self._store, self._watch, self._pipe = store, watch, pipe
-        self._orders: deque[Action] = deque()
+        self._orders: deque[tuple[Action, threading.Event]] = deque()
         self._script: Action = {}
         self._sent = 0
         self._frozen = False
+        self._ended = False
         self.about = about
 
-    def order(self, action: Action) -> None:
-        """Have something done to the stream now; called from another thread."""
+    def order(self, action: Action) -> threading.Event:
+        """Have something done once all events up to now are written; called from another thread."""
+        done = threading.Event()
         with self._store.changed:
-            self._orders.append(action)
-            self._store.changed.notify_all()
+            if self._ended:
+                done.set()
+            else:
+                self._orders.append((action, done))
+                self._store.changed.notify_all()
+        return done
 
     def run(self, script: Action | None = None) -> None:
         """Write until the end, whichever comes first: the watch's, the script's, the client's."""
-        self._begin(script or {})
-        while not self._pipe.abandoned:
-            if self._finished():
-                return
-            lines = self._watch.lines(time.monotonic() + _LOOK_SECONDS, lambda: bool(self._orders))
-            if self._frozen:
-                # Whatever came is lost in the frozen connection, and so would be the end of the
-                # watch.
-                time.sleep(0 if lines else _LOOK_SECONDS / 5)
-                continue
-            if lines is None:
-                self._pipe.last_chunk()
-                return
-            for line in lines:
-                if self._write(line):
-                    return
+        try:
+            self._begin(script or {})
+            while not (self._pipe.abandoned or self._step()):
+                pass
+        finally:
+            with self._store.changed:
+                self._ended = True
+                for _, done in self._orders:
+                    done.set()
 
     def _begin(self, script: Action) -> None:
         self._script, self._sent = script, 0
         for text in script.get("lines", ()):
             self._pipe.chunk(text.encode() + b"\n")
 
-    def _finished(self) -> bool:
-        """Carry out what was ordered; True at the end."""
-        while self._orders:
-            order = self._orders.popleft()
+    def _step(self) -> bool:
+        """Wait for something and deal with it; True at the end."""
+        if (
+            self._due
+            and self._script["then"] not in _ON_A_LINE
+            and self._stop(self._script["then"])
+        ):
+            return True
+        # Events that were there before an order are written before it is carried out.
+        orders = len(self._orders)
+        lines = self._watch.lines(time.monotonic() + _LOOK_SECONDS, lambda: bool(self._orders))
+        if lines is None and not self._frozen:
+            self._pipe.last_chunk()
+            return True
+        if self._frozen:
+            # Whatever comes is lost in the frozen connection, and so is the end of the watch.
+            lines = []
+            time.sleep(_LOOK_SECONDS / 10)
+        return any(self._write(line) for line in lines or ()) or any(
+            self._carry_out(*self._orders.popleft()) for _ in range(orders)
+        )
+
+    def _carry_out(self, order: Action, done: threading.Event) -> bool:
+        """Do what was ordered; True at the end."""
+        try:
             if "bookmark" in order:
                 if self._watch.takes_bookmarks:
                     self._pipe.chunk(self._watch.bookmark(order["bookmark"]).raw)
-            elif order.get("thaw"):
+            elif "thaw" in order:
                 self._frozen = False
             elif "stop" in order:
                 return self._stop(order["stop"], b'{"type":"MODIFIED","object":{"kind":"Node","api')
             else:
                 self._begin(order["stream"])
-        return (
-            self._due
-            and self._script["then"] not in _ON_A_LINE
-            and self._stop(self._script["then"])
-        )
+            return False
+        finally:
+            done.set()
 
     @property
     def _due(self) -> bool:
@@ -155,11 +174,11 @@ class Streams:
             self._open.remove(stream)
 
     def order(self, action: Action, user: str = "") -> int:
-        """Tell all streams (of one user); returns how many."""
+        """Tell all streams (of one user), wait until it is done; returns how many."""
         with self._lock:
             chosen = [one for one in self._open if user in ("", one.about["user"])]
-        for stream in chosen:
-            stream.order(action)
+        for done in [stream.order(action) for stream in chosen]:
+            done.wait(_ORDER_SECONDS)
         return len(chosen)
 
     def about(self) -> list[Mapping[str, Any]]:

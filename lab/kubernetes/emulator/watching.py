@@ -80,7 +80,7 @@ class Watch:
             now = time.monotonic()
             if self._bookmarks and now >= self._next_bookmark:
                 self._next_bookmark = self._bookmark_time()
-                # There is none for what was told at the beginning, nor while the future is waited for.
+                # None for what was told at the beginning, nor while the future is waited for.
                 marks = [self.bookmark()] if self._store.version > self._began else []
                 return [*self._shown(events), *marks]
         if not events and time.monotonic() >= self._deadline:
