@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from build import member, members
 from salt_ext.core.guard import Guard, Judgement, Kind, Rules, View
+from tests.core.build import member, members
 
 RULES = Rules(
     shrink_percent=30,
