@@ -69,7 +69,8 @@ class Serving:
             pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used)}
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
-        self._record(minion, pillarenv, _seen(done, refused))
+        if config.names:
+            self._record(minion, pillarenv, _seen(done, refused))
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
