@@ -1,0 +1,131 @@
+"""What a person sees of a right and of a wrong configuration, from salt-run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import salt.config
+import salt.loader
+from salt.exceptions import CommandExecutionError
+
+from salt_ext.core.guard import Held, Kind
+from salt_ext.store import Health, Store
+from tests.core.build import member, snapshot
+
+CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
+
+
+@pytest.fixture
+def runners(tmp_path):
+    def load(clusters, **block):
+        opts = salt.config.master_config(None)
+        opts.update(
+            {
+                "extension_modules": str(tmp_path / "extmods"),
+                "cachedir": str(tmp_path / "cache"),
+                "k8s_nodes": {"state_dir": str(tmp_path / "state"), "clusters": clusters, **block},
+            }
+        )
+        return salt.loader.runner(opts)
+
+    return load
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize(
+    ("clusters", "said"),
+    [
+        (
+            {"prod": {**CLUSTER, "alowed_networks": []}},
+            "k8s_nodes:clusters:prod:alowed_networks: [] is not allowed; allowed: only the keys",
+        ),
+        ({"prod": {"in_cluster": True}}, "k8s_nodes:clusters:prod:allowed_networks: None"),
+        ({"Prod_1": CLUSTER}, "'Prod_1' is not allowed; allowed: as a cluster's name a DNS label"),
+        (
+            {"prod": {**CLUSTER, "allowed_networks": ["192.0.2.7/24"]}},
+            "'192.0.2.7/24'",
+        ),
+        ({"prod": {"allowed_networks": ["192.0.2.0/24"]}}, "exactly one of kubeconfig"),
+        (
+            {"prod": {**CLUSTER, "in_cluster": False, "server": "http://192.0.2.1"}},
+            "an https:// URL",
+        ),
+        ({}, "at least one cluster"),
+        ("prod", "k8s_nodes:clusters: 'prod' is not allowed; allowed: a mapping"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_key_value_and_what_is_allowed(runners, clusters, said):
+    problems = runners(clusters)["k8s_nodes.status"]()["problems"]
+    assert [line for line in problems if said in line], problems
+    assert all("\n" not in line for line in problems)
+
+
+def test_a_mistake_in_one_cluster_leaves_the_others(runners, store):
+    store.snapshots.save(snapshot(member("n1", "192.0.2.1")), [member("n1", "192.0.2.1")], [])
+    told = runners({"prod": CLUSTER, "wrong": {}})["k8s_nodes.status"]()
+    assert told["clusters"]["prod"]["nodes"] == 1
+    assert "mistake" in told["clusters"]["wrong"]["state"]
+
+
+def test_status_is_plain_json_and_says_that_no_engine_runs(runners, store):
+    store.snapshots.save(snapshot(member("n1", "192.0.2.1")), [member("n1", "192.0.2.1")], [])
+    store.health.tell("prod", Health(state="watching", told_at=1.0, heard_at=1.0))
+    told = json.loads(json.dumps(runners({"prod": CLUSTER})["k8s_nodes.status"]()))
+    assert told["engine"].startswith("not running")
+    assert told["clusters"]["prod"]["stale"] is True
+
+
+def test_nodes_shows_what_was_let_through(runners, store):
+    one = member("n1", "192.0.2.1", external=("192.0.2.9",))
+    store.snapshots.save(snapshot(one), [one], [])
+    found = runners({"prod": CLUSTER})["k8s_nodes.nodes"]("prod")
+    assert found == {
+        "n1": {"InternalIP": ["192.0.2.1"], "ExternalIP": ["192.0.2.9"], "ready": True}
+    }
+
+
+def test_a_cluster_that_was_never_listed_is_an_error_and_no_empty_list(runners):
+    with pytest.raises(CommandExecutionError, match="never been listed completely"):
+        runners({"prod": CLUSTER})["k8s_nodes.nodes"]("prod")
+
+
+@pytest.mark.parametrize("function", ["nodes", "apply", "confirm"])
+def test_a_cluster_that_is_not_configured_is_refused_by_name(runners, function):
+    with pytest.raises(CommandExecutionError, match="'other' is not configured; configured: prod"):
+        runners({"prod": CLUSTER})[f"k8s_nodes.{function}"]("other")
+
+
+def test_apply_publishes_nothing_when_nobody_is_behind(runners):
+    assert runners({"prod": CLUSTER})["k8s_nodes.apply"]() == {"jobs": {}}
+
+
+def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store):
+    held = [
+        Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1", "n2"])),
+        Held(kind=Kind.NODE, why="too many addresses", keys=frozenset(["n3"])),
+    ]
+    store.held.hold("prod", held, 1.0)
+    load = runners({"prod": CLUSTER})
+    shown = load["k8s_nodes.status"]()["clusters"]["prod"]["held"]
+    assert [one["what"] for one in shown] == ["shrink", "node"]
+    answer = load["k8s_nodes.confirm"]("prod")
+    assert answer["released"] == [
+        {"what": "shrink", "why": "2 of 3 nodes are gone", "keys": ["n1", "n2"]}
+    ]
+    assert [one["what"] for one in answer["still_held"]] == ["node"]
+    (release,) = store.held.releases("prod")
+    assert [change.keys for change in release.changes] == [["n1", "n2"]]
+    (entry,) = store.history.newest("prod", 10)
+    assert entry.what == "confirmed"
+    assert entry.detail["by"] == release.by
+
+
+def test_confirm_without_anything_held_releases_nothing(runners, store):
+    answer = runners({"prod": CLUSTER})["k8s_nodes.confirm"]("prod")
+    assert answer == {"released": [], "still_held": []}
+    assert store.held.releases("prod") == []
