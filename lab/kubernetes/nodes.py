@@ -41,10 +41,11 @@ class Nodes:
         labels: Mapping[str, str] | None = None,
         ready: bool = True,
         finalizers: Sequence[str] = (),
+        at_once: bool = False,
     ) -> Node:
         """
         A node joins: the object first, then its status, the way a kubelet registers behind a cloud
-        controller.
+        controller; ``at_once`` with its status, as a kubelet does that knows its addresses.
         """
         metadata: Node = {
             "name": name,
@@ -57,12 +58,15 @@ class Nodes:
             node["spec"] = {"podCIDR": pod_cidrs[0], "podCIDRs": list(pod_cidrs)}
         if self._realistic:
             sample.adorn(node)
-        self._client.must("POST", PATH, node)
         status: Node = {"conditions": sample.conditions(ready=ready)}
         if internal or external:
             status["addresses"] = _addresses(name, internal, external)
         if self._realistic:
             status.update(sample.status(name))
+        if at_once:
+            created: Node = self._client.must("POST", PATH, {**node, "status": status})
+            return created
+        self._client.must("POST", PATH, node)
         return self.patch_status(name, status)
 
     def create_many(self, nodes: Mapping[str, Mapping[str, Any]], *, threads: int = 4) -> None:

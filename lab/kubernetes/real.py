@@ -53,7 +53,7 @@ class RealBackend(Backend):
     _server = "kube-apiserver"
 
     def wipe(self) -> None:
-        self.stop()
+        self._power_off()
         shutil.rmtree(self._data)
         self.start()
 
@@ -69,7 +69,7 @@ class RealBackend(Backend):
             store.thaw()
 
     def restore(self, name: str = "saved") -> None:
-        self.stop()
+        self._power_off()
         shutil.rmtree(self._data)
         shutil.copytree(self._saved(name), self._data)
         self.start()
@@ -96,6 +96,11 @@ class RealBackend(Backend):
         endpoint.write_table(self._tokens, files)
         self._processes.pop(self._server).stop(self.grace)
         self.start()
+
+    def _power_off(self) -> None:
+        """Whose data is taken away need not end in order."""
+        for name in reversed(tuple(self._processes)):
+            self._processes.pop(name).kill()
 
     @property
     def _data(self) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import kubernetes
 import pytest
 import urllib3.exceptions
-from reading import NODES, names
+from reading import NODES, names, now, told
 
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.certificates import provide
@@ -86,6 +86,21 @@ def test_nodes_are_written_as_asked(nodes: Nodes):
     assert [one["metadata"]["name"] for one in nodes.list()] == ["n1"]
     nodes.delete("n1")
     assert nodes.list() == []
+
+
+def test_a_node_may_join_at_once_or_in_two_steps(backend: Backend, nodes: Nodes):
+    reader = backend.client("reader")
+    with reader.watch(NODES, resourceVersion=now(reader)) as stream:
+        nodes.create("n1", internal=["10.0.0.1"])
+        nodes.create("n2", internal=["10.0.0.2"], at_once=True)
+        events = [stream.next() for _ in range(3)]
+    assert [told(event) for event in events] == [
+        ("ADDED", "n1"),
+        ("MODIFIED", "n1"),
+        ("ADDED", "n2"),
+    ]
+    addresses = [event["object"]["status"].get("addresses", []) for event in events]
+    assert [len(one) for one in addresses] == [0, 2, 2]
 
 
 def test_many_nodes_are_created_side_by_side(nodes: Nodes):
