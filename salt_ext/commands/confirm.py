@@ -18,7 +18,7 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, An
 
     It holds for these changes only: nodes that are named now, this identity, this version.
     """
-    name = config.cluster(cluster).name
+    name = config.known(cluster)
     held = store.held.of(name)
     open_ = [change for change in held if change.kind != Kind.NODE.value]
     told = {

@@ -9,7 +9,7 @@ from salt_ext.core.config import Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Unresolved
 from salt_ext.core.reference import Reference
-from salt_ext.core.snapshot import Defaults, NodeGroup, Snapshot, resolve
+from salt_ext.core.snapshot import NodeGroup, Snapshot, resolve
 from salt_ext.store import Store
 
 _SNAPSHOTS = 32
@@ -47,10 +47,11 @@ class Resolving:
             known = ", ".join(config.names) or "none"
             return Unresolved(f"cluster {name!r} is not configured; configured: {known}")
         # With a mistake in its configuration, what was let through before stays in force.
-        cluster = config.clusters.get(name)
-        groups = cluster.groups if cluster else {}
-        if wanted.group is not None and wanted.group not in groups:
-            known = ", ".join(groups) or "none"
+        cluster = config.clusters.get(name) or config.broken[name]
+        if cluster is None:
+            return Unresolved(f"the configuration of cluster {name!r} has a mistake")
+        if wanted.group is not None and wanted.group not in cluster.groups:
+            known = ", ".join(cluster.groups) or "none"
             return Unresolved(f"cluster {name!r} has no group {wanted.group!r}; it has: {known}")
         revision = self._store.snapshots.revision(name)
         if not revision:
@@ -61,9 +62,9 @@ class Resolving:
         found = resolve(
             snapshot,
             wanted,
-            cluster.defaults if cluster else Defaults(),
-            cluster.limits if cluster else None,
-            groups.get(wanted.group or "", NodeGroup()),
+            cluster.defaults,
+            cluster.limits if name in config.clusters else None,
+            cluster.groups.get(wanted.group or "", NodeGroup()),
         )
         self._answers[text, snapshot.revision] = found
         return found

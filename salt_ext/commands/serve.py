@@ -74,7 +74,8 @@ class Serving:
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
-        cluster = config.clusters.get(reference.parse(text).cluster)
+        name = reference.parse(text).cluster
+        cluster = config.clusters.get(name) or config.broken[name]
         return cluster.serve_to if cluster else None
 
     def _record(self, minion: str, pillarenv: str, seen: Mapping[str, Seen]) -> None:

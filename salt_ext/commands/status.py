@@ -42,9 +42,7 @@ def status(config: Config, store: Store) -> dict[str, Any]:
 
 def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:
     """Return the nodes of a cluster as last seen, with the addresses that were let through."""
-    if cluster not in config.names:
-        config.cluster(cluster)
-    snapshot = store.snapshots.load(cluster)
+    snapshot = store.snapshots.load(config.known(cluster))
     if snapshot is None:
         raise NeverSeen(cluster)
     return {

@@ -22,6 +22,11 @@ STATE_DIR = "/var/lib/salt-k8s-nodes"
 
 _NO_NETWORKS: tuple[Network, ...] = ()
 
+_NOT_THE_MEANING = (
+    *("kubeconfig", "context", "server", "ca_file", "token_file", "in_cluster"),
+    *("allowed_networks", "never", "guards", "timing", "page_size"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
@@ -97,8 +102,12 @@ class Config:
     apply: Apply = Apply()
     metrics: Metrics = Metrics()
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
-    broken: frozenset[str] = frozenset()
-    """Clusters that are named but have a mistake: what is known of them stays in force."""
+    broken: Mapping[str, Cluster | None] = field(default_factory=dict)
+    """
+    Clusters that are named but have a mistake: what is known of them stays in force.
+
+    As far as they could be read; None where it is in doubt what a reference to them means.
+    """
     problems: tuple[ConfigError, ...] = ()
 
     @property
@@ -106,12 +115,11 @@ class Config:
         """Every cluster that is named, right or wrong, in order."""
         return tuple(sorted({*self.clusters, *self.broken}))
 
-    def cluster(self, name: str) -> Cluster:
-        """Return a cluster; :class:`UnknownCluster` when it is not there or has a mistake."""
-        try:
-            return self.clusters[name]
-        except KeyError:
-            raise UnknownCluster(name, tuple(sorted(self.clusters))) from None
+    def known(self, name: str) -> str:
+        """Return the name of a cluster, right or wrong; else :class:`UnknownCluster`."""
+        if name in self.clusters or name in self.broken:
+            return name
+        raise UnknownCluster(name, self.names)
 
 
 def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
@@ -129,12 +137,14 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     listed = block.below("clusters")
     block.finish()
     clusters: dict[str, Cluster] = {}
-    broken: set[str] = set()
+    broken: dict[str, Cluster | None] = {}
     for name in listed.keys:
         before = len(problems)
         cluster = _cluster(name, listed, (*NOT_A_NODE, *own_addresses, *never))
-        if cluster is None or len(problems) > before:
-            broken.add(str(name))
+        at = f"{listed.path}:{name}"
+        wrong = [problem.key.removeprefix(at).lstrip(":") for problem in problems[before:]]
+        if cluster is None or wrong:
+            broken[str(name)] = cluster if all(map(_is_clear, wrong)) else None
         else:
             clusters[cluster.name] = cluster
     if not listed.keys and not problems:
@@ -144,9 +154,15 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
         apply=apply,
         metrics=metrics,
         clusters=clusters,
-        broken=frozenset(broken),
+        broken=broken,
         problems=tuple(problems),
     )
+
+
+def _is_clear(key: str) -> bool:
+    """Whether a mistake in this key of a cluster leaves no doubt about what references mean."""
+    # An unknown key may be `serve_to` or `addresses` with a slip of the pen.
+    return key.partition(":")[0] in ("", *_NOT_THE_MEANING)
 
 
 def _apply(given: Options) -> Apply:

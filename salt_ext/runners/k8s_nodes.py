@@ -101,7 +101,7 @@ def apply(cluster: str | None = None, force: bool = False) -> dict[str, Any]:
     config = settings(__opts__)
 
     def run() -> dict[str, Any]:
-        chosen = frozenset([config.cluster(cluster).name] if cluster else config.names)
+        chosen = frozenset([config.known(cluster)] if cluster else config.names)
         applying = Applying(config, Store(config.state_dir), Publisher(__opts__))
         return applying.run(chosen, force=force)
 

@@ -206,3 +206,23 @@ def test_a_configuration_that_is_no_mapping_leaves_the_references(tmp_path, monk
     assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
     assert "_errors" not in pillar
     assert not (tmp_path / "default").exists()
+
+
+def test_a_mistake_elsewhere_changes_neither_what_is_served_nor_to_whom(tmp_path):
+    wrong = {**CLUSTER, "serve_to": "db*", "addresses": ["ExternalIP"], "page_size": 0}
+    pillars = Pillars(tmp_path, clusters={"prod": wrong})
+    both = member("n1", "192.0.2.1", external=("192.0.2.9",))
+    Store(str(pillars.state_dir)).snapshots.save(snapshot(both), [both], [])
+    pillars.write({"allow": ["k8s://prod"]})
+    assert pillars.compile("db1")["allow"] == ["192.0.2.9"]
+    assert pillars.compile("web1")["allow"] == ["k8s://prod"]
+
+
+def test_a_mistake_in_what_a_reference_means_leaves_the_references(tmp_path):
+    wrong = {**CLUSTER, "serve-to": "db*"}
+    pillars = Pillars(tmp_path, clusters={"prod": wrong})
+    known(pillars)
+    pillars.write({"allow": ["k8s://prod"]})
+    pillar = pillars.compile("web1")
+    assert pillar["allow"] == ["k8s://prod"]
+    assert "has a mistake" in pillar["k8s_nodes"]["unresolved"]["k8s://prod"]

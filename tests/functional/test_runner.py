@@ -129,3 +129,11 @@ def test_confirm_without_anything_held_releases_nothing(runners, store):
     answer = runners({"prod": CLUSTER})["k8s_nodes.confirm"]("prod")
     assert answer == {"released": [], "still_held": []}
     assert store.held.releases("prod") == []
+
+
+@pytest.mark.parametrize("function", ["apply", "confirm", "nodes"])
+def test_a_cluster_with_a_mistake_is_not_called_unknown(runners, store, function):
+    one = member("n1", "192.0.2.1")
+    store.snapshots.save(snapshot(one), [one], [])
+    # The engine tells of minions that lag behind in it, and the reactor passes its name on.
+    assert runners({"prod": {**CLUSTER, "page_size": 0}})[f"k8s_nodes.{function}"]("prod")
