@@ -160,7 +160,8 @@ class Reflector:
 
     def expired(self, now: float) -> None:
         """Take "410 Gone": the version or the continue token is forgotten; list from the start."""
-        if self._listing:
+        # Else a server that forgets what it has just told would be listed 20 times a second.
+        if self._listing or now < self._listed_at + 5.0:
             self._backoff.failed(now)
         self._start_listing()
 

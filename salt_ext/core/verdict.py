@@ -29,7 +29,7 @@ def judge(told: Mapping[str, Any]) -> Verdict:
     """
     states = told.get("return")
     if isinstance(states, list):
-        text = "; ".join(str(line) for line in states)
+        text = "; ".join(str(line) for line in states).strip() or "no states, and no reason"
         busy = "is running as PID" in text
         return Verdict(error=_short("state run in progress: " if busy else "", text), refused=busy)
     if not isinstance(states, Mapping):

@@ -288,7 +288,7 @@ def test_a_mistake_outside_of_the_clusters_leaves_them():
     assert "prod" in found.clusters
 
 
-@pytest.mark.parametrize("key", ["token", "password", "client_secret", "client-key-data"])
+@pytest.mark.parametrize("key", ["bearer_token", "password", "client_secret", "client-key-data"])
 def test_a_secret_in_a_key_that_is_unknown_is_not_told(key):
     (line,) = lines(read({**PROD, key: "hunter2hunter2"}))
     assert line.startswith(f"{AT}:{key}: ")

@@ -1,0 +1,137 @@
+"""Of what a node claims, only what may be opened is kept; the rest is counted."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from salt_ext.core.member import Refused, addresses_of, admit
+from salt_ext.core.node import Node
+from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR, limits, member, node
+
+
+def kept(claim: Node, *allowed: str, **more: object) -> dict[str, list[str]]:
+    found, _ = admit(claim, limits(*allowed, **more))  # type: ignore[arg-type]
+    return {kind.value: [str(item) for item in items] for kind, items in found.addresses.items()}
+
+
+def test_a_node_is_admitted_with_what_it_is():
+    claim = node(
+        "n1",
+        "192.0.2.1",
+        "2001:db8::1",
+        uid="u1",
+        external=("198.51.100.1",),
+        pod_cidrs=("10.244.1.0/24", "fd00:1::/64"),
+        labels={"pool": "app"},
+        ready=True,
+    )
+    found, refused = admit(claim, limits())
+    assert found == member(
+        "n1",
+        "192.0.2.1",
+        "2001:db8::1",
+        uid="u1",
+        external=("198.51.100.1",),
+        pod_cidrs=("10.244.1.0/24", "fd00:1::/64"),
+        labels={"pool": "app"},
+    )
+    assert refused == Counter()
+    assert found.everything() == addresses_of([found])
+    assert len(found.everything()) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", Refused.UNREADABLE),
+        ("010.0.0.5", Refused.UNREADABLE),
+        ("192.0.2.1/32", Refused.UNREADABLE),
+        ("192.0.2.1; rm -rf /", Refused.UNREADABLE),
+        ("192.0.2.1\n192.0.2.2", Refused.UNREADABLE),
+        ("fe80::1%eth0", Refused.UNREADABLE),
+        ("node1.example.org", Refused.UNREADABLE),
+        ("127.0.0.1", Refused.NEVER),
+        ("169.254.169.254", Refused.NEVER),
+        ("0.0.0.0", Refused.NEVER),
+        ("255.255.255.255", Refused.NEVER),
+        ("::ffff:192.0.2.1", Refused.NEVER),
+        ("::1", Refused.NEVER),
+        ("192.0.2.99", Refused.NEVER),
+        ("198.51.100.1", Refused.OUTSIDE),
+        ("2001:db9::1", Refused.OUTSIDE),
+    ],
+)
+def test_a_lie_is_dropped_and_counted_and_nothing_else(text, why):
+    bounds = limits("127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", never=("192.0.2.99/32",))
+    found, refused = admit(node("n1", "192.0.2.1", text), bounds)
+    assert found.addresses == {INTERNAL: (ipaddress.ip_address("192.0.2.1"),)}
+    assert refused == {why: 1}
+
+
+@pytest.mark.parametrize(
+    ("cidr", "why"),
+    [
+        ("0.0.0.0/0", Refused.NEVER),
+        ("::/0", Refused.NEVER),
+        ("10.128.0.0/9", Refused.TOO_WIDE),
+        ("10.244.0.0/19", Refused.TOO_WIDE),
+        ("fd00::/55", Refused.TOO_WIDE),
+        ("10.244.1.1/24", Refused.UNREADABLE),
+        ("192.0.2.0/24", Refused.OUTSIDE),
+        ("fc00::/7", Refused.OUTSIDE),
+        ("10.9.0.0/24", Refused.NEVER),
+        ("10.9.0.0/21", Refused.NEVER),
+    ],
+)
+def test_a_pod_network_must_fit(cidr, why):
+    bounds = limits("10.0.0.0/8", "fd00::/8", never=("10.9.0.7/32",))
+    found, refused = admit(node("n1", pod_cidrs=(cidr, "10.244.0.0/20", "fd00::/56")), bounds)
+    assert [str(item) for item in found.addresses[POD_CIDR]] == ["10.244.0.0/20", "fd00::/56"]
+    assert refused == {why: 1}
+
+
+def test_a_podcidr_may_be_a_single_address_but_an_address_is_no_network():
+    assert kept(node("n1", "10.0.0.0/24", pod_cidrs=("10.0.0.1",))) == {"podCIDR": ["10.0.0.1/32"]}
+
+
+def test_how_wide_is_configured():
+    assert kept(node("n1", pod_cidrs=("10.244.0.0/16",)), widest_ipv4=16) == {
+        "podCIDR": ["10.244.0.0/16"]
+    }
+    assert kept(node("n1", pod_cidrs=("10.244.0.0/24",)), widest_ipv4=25) == {}
+
+
+def test_addresses_are_sorted_and_said_once():
+    assert kept(node("n1", "2001:db8::1", "192.0.2.10", "192.0.2.9", "2001:DB8:0::1")) == {
+        "InternalIP": ["192.0.2.9", "192.0.2.10", "2001:db8::1"]
+    }
+
+
+def test_a_node_without_an_address_is_a_member_all_the_same():
+    found, refused = admit(node("n1"), limits())
+    assert (found.name, found.addresses, refused) == ("n1", {}, Counter())
+
+
+def test_a_node_on_its_way_out_is_a_member_like_any_other():
+    leaving = node("n1", "192.0.2.1", deleting=True)
+    assert admit(leaving, limits()) == admit(replace(leaving, deleting=False), limits())
+
+
+def test_without_allowed_networks_nothing_is_let_in():
+    found, refused = admit(node("n1", "192.0.2.1"), replace(limits(), allowed=()))
+    assert found.addresses == {}
+    assert refused == {Refused.OUTSIDE: 1}
+
+
+def test_claims_tell_where_each_address_stands():
+    claim = node("n1", "a", external=("b",), pod_cidrs=("c", "d"))
+    assert claim.claims() == (
+        (INTERNAL, "a"),
+        (EXTERNAL, "b"),
+        (POD_CIDR, "c"),
+        (POD_CIDR, "d"),
+    )

@@ -1,0 +1,262 @@
+"""Nodes come, change and go; what separates two views is exactly that."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from salt_ext.core.guard import Kind
+from salt_ext.core.member import Member, Refused, addresses_of
+from salt_ext.core.membership import Membership, between
+from tests.core.build import EXTERNAL, INTERNAL, limits, member, members, node
+
+GRACE = 300.0
+
+
+@pytest.fixture
+def membership():
+    return Membership(
+        limits=limits("192.0.2.0/24", "198.51.100.0/24", addresses_per_node=4), grace=GRACE
+    )
+
+
+def reachable(membership: Membership, now: float = 0.0) -> dict[str, list[str]]:
+    """Return every member's addresses."""
+    return {
+        name: sorted(str(item) for item in one.everything())
+        for name, one in membership.current(now).items()
+    }
+
+
+class TestWhoIsThere:
+    def test_a_complete_view_replaces_all(self, membership):
+        membership.relisted([node("n1", "192.0.2.1"), node("n2", "192.0.2.2")], 0.0)
+        membership.relisted([node("n2", "192.0.2.2"), node("n3", "192.0.2.3")], 1.0)
+        assert reachable(membership) == {"n2": ["192.0.2.2"], "n3": ["192.0.2.3"]}
+
+    def test_an_empty_view_is_empty(self, membership):
+        membership.relisted([node("n1", "192.0.2.1")], 0.0)
+        membership.relisted([], 1.0)
+        assert reachable(membership, 1.0) == {}
+
+    def test_what_was_stored_is_what_it_begins_with(self):
+        begun = Membership(limits=limits(), grace=GRACE, told=members(member("n1", "192.0.2.1")))
+        begun.put(node("n2", "192.0.2.2"), 0.0)
+        assert reachable(begun) == {"n1": ["192.0.2.1"], "n2": ["192.0.2.2"]}
+
+    def test_a_dropped_node_is_gone_with_all_that_was_known_of_it(self, membership):
+        membership.put(node("n1", "192.0.2.1", "junk"), 0.0)
+        membership.put(node("n2", *["192.0.2.2"] * 5), 0.0)
+        for name in ("n1", "n2", "n3"):
+            membership.drop(name)
+        assert reachable(membership) == {}
+        assert (membership.refused(), membership.held()) == (Counter(), ())
+
+    def test_whether_it_matters_is_told(self, membership):
+        assert membership.put(node("n1"), 0.0) is False
+        assert membership.put(node("n1", "192.0.2.1"), 0.0) is True
+        assert membership.put(node("n1"), 0.0) is True
+        assert membership.put(node("n2", "junk"), 0.0) is False
+
+    def test_what_is_refused_is_counted_for_present_nodes_only(self, membership):
+        membership.put(node("n1", "junk", "10.0.0.1"), 0.0)
+        membership.put(node("n2", "junk", "127.0.0.1"), 0.0)
+        assert membership.refused() == {
+            Refused.UNREADABLE: 2,
+            Refused.OUTSIDE: 1,
+            Refused.NEVER: 1,
+        }
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.relisted([node("n1", "192.0.2.1")], 0.0)
+        assert membership.refused() == Counter()
+
+
+class TestGrace:
+    def test_a_node_that_loses_its_addresses_keeps_them_for_a_while(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 10.0)
+        assert membership.fades_at() == 10.0 + GRACE
+        assert reachable(membership, 10.0 + GRACE - 0.1) == {"n1": ["192.0.2.1"]}
+        assert reachable(membership, 10.0 + GRACE) == {"n1": []}
+        assert membership.fades_at() is None
+
+    def test_and_gets_them_back_without_a_trace(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 10.0)
+        membership.put(node("n1", "192.0.2.1"), 20.0)
+        assert membership.fades_at() is None
+        assert reachable(membership, 10_000.0) == {"n1": ["192.0.2.1"]}
+
+    def test_losing_them_again_and_again_does_not_make_it_longer(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        for now in (10.0, 100.0, 200.0):
+            membership.put(node("n1", labels={"heartbeat": str(now)}), now)
+        assert membership.fades_at() == 10.0 + GRACE
+        assert reachable(membership, 10.0 + GRACE) == {"n1": []}
+
+    def test_an_address_that_is_exchanged_goes_at_once(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1", "192.0.2.2"), 1.0)
+        assert reachable(membership, 1.0) == {"n1": ["192.0.2.2"]}
+
+    def test_each_type_has_its_own_grace(self, membership):
+        membership.put(node("n1", "192.0.2.1", external=("198.51.100.1",)), 0.0)
+        membership.put(node("n1", "192.0.2.2"), 1.0)
+        current = membership.current(1.0)["n1"].addresses
+        assert [str(item) for item in current[INTERNAL]] == ["192.0.2.2"]
+        assert [str(item) for item in current[EXTERNAL]] == ["198.51.100.1"]
+
+    def test_a_node_with_a_new_uid_inherits_nothing(self, membership):
+        membership.put(node("n1", "192.0.2.1", uid="old"), 0.0)
+        membership.put(node("n1", uid="new"), 1.0)
+        assert reachable(membership, 1.0) == {"n1": []}
+
+    def test_an_address_that_another_node_has_now_no_longer_lingers(self, membership):
+        membership.put(node("n1", "192.0.2.1", "192.0.2.9"), 0.0)
+        membership.put(node("n1"), 1.0)
+        membership.put(node("n2", "192.0.2.1"), 2.0)
+        assert reachable(membership, 2.0) == {"n1": ["192.0.2.9"], "n2": ["192.0.2.1"]}
+        membership.drop("n2")
+        assert "192.0.2.1" in reachable(membership, 3.0)["n1"]
+
+    def test_a_node_that_leaves_keeps_nothing(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 1.0)
+        membership.drop("n1")
+        assert reachable(membership, 2.0) == {}
+        assert membership.fades_at() is None
+
+    def test_a_view_without_the_addresses_is_no_leave(self, membership):
+        membership.relisted([node("n1", "192.0.2.1")], 0.0)
+        membership.relisted([node("n1")], 1.0)
+        assert reachable(membership, 1.0) == {"n1": ["192.0.2.1"]}
+
+    def test_addresses_that_are_lies_now_are_lost_like_absent_ones(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1", "127.0.0.1"), 1.0)
+        assert reachable(membership, 1.0) == {"n1": ["192.0.2.1"]}
+
+
+class TestTooMany:
+    def test_a_node_that_claims_too_many_stays_what_it_was(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        assert membership.put(node("n1", *(f"192.0.2.{n}" for n in range(40_000))), 1.0) is False
+        membership.put(node("n2", "192.0.2.2"), 2.0)
+        assert reachable(membership, 2.0) == {"n1": ["192.0.2.1"], "n2": ["192.0.2.2"]}
+        (held,) = membership.held()
+        assert (held.kind, held.keys) == (Kind.NODE, frozenset(["n1"]))
+        assert "n1 claims 40000" in held.why
+
+    def test_and_one_that_was_never_seen_is_not_let_in(self, membership):
+        membership.relisted([node("n1", *["192.0.2.1"] * 5)], 0.0)
+        assert reachable(membership) == {}
+        assert membership.held()[0].keys == {"n1"}
+
+    def test_exactly_as_many_as_allowed_are_fine(self, membership):
+        membership.put(node("n1", *(f"192.0.2.{n}" for n in range(4))), 0.0)
+        assert len(reachable(membership)["n1"]) == 4
+        assert membership.held() == ()
+
+    def test_it_is_let_in_again_when_it_claims_fewer(self, membership):
+        membership.put(node("n1", *["192.0.2.1"] * 5), 0.0)
+        membership.put(node("n1", "192.0.2.1"), 1.0)
+        assert membership.held() == ()
+        assert reachable(membership) == {"n1": ["192.0.2.1"]}
+
+    def test_with_a_new_uid_it_does_not_stay_what_another_was(self, membership):
+        membership.put(node("n1", "192.0.2.1", uid="old"), 0.0)
+        membership.put(node("n1", *["192.0.2.1"] * 5, uid="new"), 1.0)
+        assert reachable(membership, 1.0) == {}
+
+    def test_no_longer_listed_it_is_gone(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1", *["192.0.2.1"] * 5), 0.0)
+        membership.relisted([], 1.0)
+        assert (reachable(membership, 1.0), membership.held()) == ({}, ())
+
+
+def texts(items: tuple[object, ...]) -> list[str]:
+    return [str(item) for item in items]
+
+
+class TestBetween:
+    def test_nothing_changed(self):
+        view = members(member("n1", "192.0.2.1"))
+        difference = between(view, dict(view))
+        assert not difference
+        assert (difference.added, difference.removed) == ((), ())
+
+    def test_a_join_a_leave_and_an_update(self):
+        stays = member("stays", "192.0.2.9")
+        old = members(stays, member("left", "192.0.2.1"), member("moved", "192.0.2.2"))
+        new = members(stays, member("joined", "192.0.2.3"), member("moved", "192.0.2.4"))
+        difference = between(old, new)
+        assert difference
+        assert [one.name for one in difference.joined] == ["joined"]
+        assert difference.left == (old["left"],)
+        assert difference.updated == (new["moved"],)
+        assert texts(difference.added) == ["192.0.2.3", "192.0.2.4"]
+        assert texts(difference.removed) == ["192.0.2.1", "192.0.2.2"]
+
+    def test_an_address_that_moves_between_nodes_is_neither_added_nor_removed(self):
+        old = members(member("n1", "192.0.2.1"))
+        new = members(member("n2", "192.0.2.1"))
+        difference = between(old, new)
+        assert difference
+        assert (difference.added, difference.removed) == ((), ())
+
+    def test_an_address_of_two_nodes_is_removed_with_the_last(self):
+        one, two = member("n1", "192.0.2.1"), member("n2", "192.0.2.1")
+        assert between(members(one, two), members(two)).removed == ()
+        assert texts(between(members(two), {}).removed) == ["192.0.2.1"]
+        assert between(members(one), members(one, two)).added == ()
+
+    def test_a_new_uid_is_an_update_even_with_the_same_address(self):
+        old = members(member("n1", "192.0.2.1", uid="a"))
+        new = members(member("n1", "192.0.2.1", uid="b"))
+        assert between(old, new).updated == (new["n1"],)
+
+    def test_labels_and_readiness_are_updates_without_addresses(self):
+        old = members(member("n1", "192.0.2.1", labels={"pool": "a"}))
+        for new in (
+            members(member("n1", "192.0.2.1", labels={"pool": "b"})),
+            members(member("n1", "192.0.2.1", labels={"pool": "a"}, ready=False)),
+        ):
+            difference = between(old, new)
+            assert difference.updated == (new["n1"],)
+            assert (difference.added, difference.removed) == ((), ())
+
+    def test_addresses_are_in_order(self):
+        new = members(member("a", "192.0.2.10", "2001:db8::1"), member("b", "192.0.2.9"))
+        assert texts(between({}, new).added) == ["192.0.2.9", "192.0.2.10", "2001:db8::1"]
+
+
+VIEWS = st.dictionaries(
+    st.sampled_from(["n1", "n2", "n3", "n4"]),
+    st.tuples(st.sampled_from(["u1", "u2"]), st.sets(st.sampled_from("12345"), max_size=3)),
+).map(
+    lambda found: members(
+        *(member(name, *(f"192.0.2.{n}" for n in ns), uid=uid) for name, (uid, ns) in found.items())
+    )
+)
+
+
+def everything(view: dict[str, Member]) -> frozenset[object]:
+    return addresses_of(view.values())
+
+
+@given(VIEWS, VIEWS)
+def test_the_difference_leads_from_one_view_to_the_other(old, new):
+    difference = between(old, new)
+    assert bool(difference) == (old != new)
+    left = {one.name for one in difference.left}
+    came = {one.name: one for one in (*difference.joined, *difference.updated)}
+    assert {**{name: one for name, one in old.items() if name not in left}, **came} == new
+    added, removed = set(difference.added), set(difference.removed)
+    assert added == everything(new) - everything(old)
+    assert removed == everything(old) - everything(new)
+    assert all(isinstance(item, ipaddress.IPv4Address) for item in added | removed)

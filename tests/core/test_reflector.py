@@ -1,0 +1,302 @@
+"""What is asked of an API server, and in which order, by the rules of client-go."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from salt_ext.core.node import Node
+from salt_ext.core.reflector import Change, ListPage, Probe, Reflector, Step, Wait, Watch
+from salt_ext.core.version import older
+from tests.core.build import node
+
+ADDED, MODIFIED, DELETED = Change.ADDED, Change.MODIFIED, Change.DELETED
+N1, N2, N3 = (node(f"n{n}", f"192.0.2.{n}") for n in (1, 2, 3))
+
+
+@pytest.fixture
+def reflector():
+    return Reflector(relist_every=3600.0, dice=random.Random(7))
+
+
+def watching(reflector: Reflector, *nodes: Node, now: float = 0.0) -> Watch:
+    """Bring a reflector to its first watch."""
+    assert reflector.next(now) == ListPage()
+    assert reflector.listed(nodes, "100", "", now)
+    step = reflector.next(now)
+    assert isinstance(step, Watch)
+    return step
+
+
+def names(reflector: Reflector) -> list[str]:
+    return sorted(reflector.nodes or ())
+
+
+class TestList:
+    def test_it_begins_with_a_list(self, reflector):
+        assert reflector.nodes is None
+        assert reflector.next(0.0) == ListPage("")
+
+    def test_then_it_watches_from_the_version_of_the_list(self, reflector):
+        step = watching(reflector, N1)
+        assert step.resource_version == "100"
+        assert 300 <= step.server_timeout <= 600
+
+    def test_watches_of_many_masters_end_at_different_times(self, reflector):
+        watching(reflector)
+        seen = {reflector.next(float(n)) for n in range(10, 30)}
+        assert len(seen) > 10
+
+    def test_a_list_comes_in_pages_and_counts_when_it_is_complete(self, reflector):
+        assert reflector.listed([N1], "100", "page2", 0.0) is False
+        assert reflector.nodes is None
+        assert reflector.next(0.0) == ListPage("page2")
+        assert reflector.listed([N2], "100", "page3", 0.0) is False
+        assert reflector.next(0.0) == ListPage("page3")
+        assert reflector.listed([N3], "100", "", 0.0) is True
+        assert names(reflector) == ["n1", "n2", "n3"]
+
+    def test_an_empty_list_is_a_complete_view(self, reflector):
+        assert reflector.listed([], "100", "", 0.0) is True
+        assert reflector.nodes == {}
+
+    @pytest.mark.parametrize("what", ["failed", "expired"])
+    def test_what_ends_a_list_in_the_middle_throws_its_pages_away(self, reflector, what):
+        reflector.listed([N1, N2], "100", "page2", 0.0)
+        getattr(reflector, what)(0.0)
+        step = reflector.next(0.0)
+        assert isinstance(step, Wait)
+        assert reflector.next(step.until) == ListPage("")
+        assert reflector.listed([N3], "200", "", 1.0) is True
+        assert names(reflector) == ["n3"]
+
+    def test_a_list_that_fails_leaves_the_view_before_it(self, reflector):
+        watching(reflector, N1)
+        reflector.next(3600.0)
+        reflector.listed([N2], "200", "page2", 3600.0)
+        reflector.failed(3600.0)
+        assert names(reflector) == ["n1"]
+
+    def test_it_lists_anew_now_and_then(self, reflector):
+        watching(reflector, N1, now=50.0)
+        assert isinstance(reflector.next(3649.0), Watch)
+        assert reflector.next(3650.0) == ListPage("")
+        assert names(reflector) == ["n1"]
+        reflector.listed([N2], "300", "", 3651.0)
+        assert names(reflector) == ["n2"]
+        step = reflector.next(3651.0)
+        assert isinstance(step, Watch)
+        assert step.resource_version == "300"
+
+    def test_somebody_can_ask_for_a_list(self, reflector):
+        watching(reflector, N1)
+        assert not reflector.asked
+        reflector.ask()
+        assert reflector.asked
+        assert reflector.next(1.0) == ListPage("")
+        assert not reflector.asked
+
+    def test_who_asks_during_a_list_gets_another_one(self, reflector):
+        watching(reflector, N1)
+        reflector.ask()
+        reflector.next(1.0)
+        reflector.listed([N1], "100", "page2", 1.0)
+        reflector.ask()
+        assert reflector.next(1.0) == ListPage("page2")
+        reflector.listed([N2], "100", "", 1.0)
+        assert reflector.next(1.0) == ListPage("")
+
+
+class TestWatch:
+    def test_events_change_the_view(self, reflector):
+        watching(reflector, N1)
+        assert reflector.changed(ADDED, N2, "101", 1.0) is True
+        moved = node("n1", "192.0.2.9")
+        assert reflector.changed(MODIFIED, moved, "102", 1.0) is True
+        assert reflector.nodes == {"n1": moved, "n2": N2}
+        assert reflector.changed(DELETED, moved, "103", 1.0) is True
+        assert reflector.nodes == {"n2": N2}
+
+    def test_a_heartbeat_is_no_change(self, reflector):
+        watching(reflector, N1)
+        again = node("n1", "192.0.2.1")
+        assert again is not N1
+        assert reflector.changed(MODIFIED, again, "101", 1.0) is False
+        assert reflector.resource_version == "101"
+
+    def test_a_node_that_is_deleted_twice_leaves_once(self, reflector):
+        watching(reflector, N1)
+        assert reflector.changed(DELETED, N1, "101", 1.0) is True
+        assert reflector.changed(DELETED, N1, "102", 1.0) is False
+
+    def test_a_node_on_its_way_out_is_still_there(self, reflector):
+        watching(reflector, N1)
+        reflector.changed(MODIFIED, node("n1", "192.0.2.1", deleting=True), "101", 1.0)
+        assert names(reflector) == ["n1"]
+
+    def test_a_leave_that_was_missed_is_found_by_the_next_list(self, reflector):
+        watching(reflector, N1, N2)
+        reflector.failed(1.0)
+        reflector.expired(5.0)
+        reflector.listed([N2], "200", "", 9.0)
+        assert names(reflector) == ["n2"]
+
+    def test_it_goes_on_where_it_was(self, reflector):
+        watching(reflector, N1)
+        reflector.changed(ADDED, N2, "150", 1.0)
+        reflector.bookmarked("190", 60.0)
+        reflector.ended(320.0)
+        step = reflector.next(320.0)
+        assert isinstance(step, Watch)
+        assert step.resource_version == "190"
+
+    def test_an_event_before_a_complete_view_changes_nothing(self, reflector):
+        assert reflector.changed(ADDED, N1, "100", 0.0) is False
+        assert reflector.nodes is None
+
+
+def steps(reflector: Reflector, seconds: float, answer) -> list[tuple[float, Step]]:
+    """Do what the reflector says for a while; ``answer`` tells it what comes of each request."""
+    now, done = 0.0, []
+    while now < seconds:
+        step = reflector.next(now)
+        if isinstance(step, Wait):
+            assert step.until > now
+            now = step.until
+            continue
+        done.append((now, step))
+        assert len(done) < 1000, "a storm"
+        answer(step, now)
+        now += 0.01
+    return done
+
+
+class TestErrors:
+    def test_a_watch_that_fails_goes_on_later_and_lists_nothing(self, reflector):
+        watching(reflector, N1)
+        reflector.failed(10.0)
+        step = reflector.next(10.0)
+        assert isinstance(step, Wait)
+        assert 10.4 <= step.until <= 10.8
+        assert isinstance(reflector.next(step.until), Watch)
+        assert names(reflector) == ["n1"]
+        assert reflector.failures == 1
+
+    def test_what_is_heard_ends_the_row_of_failures(self, reflector):
+        watching(reflector, N1)
+        reflector.failed(10.0)
+        reflector.bookmarked("101", 12.0)
+        assert reflector.failures == 0
+
+    def test_a_server_that_asks_for_time_gets_it(self, reflector):
+        watching(reflector, N1)
+        reflector.failed(10.0, retry_after=25.0)
+        assert reflector.next(34.9) == Wait(35.0)
+        assert isinstance(reflector.next(35.0), Watch)
+
+    def test_a_forgotten_version_means_a_list_at_once(self, reflector):
+        watching(reflector, N1)
+        reflector.bookmarked("101", 60.0)
+        reflector.expired(320.0)
+        assert reflector.next(320.0) == ListPage("")
+        assert names(reflector) == ["n1"]
+
+    def test_a_server_that_ends_each_watch_at_once_is_not_stormed(self, reflector):
+        def answer(step: Step, now: float) -> None:
+            if isinstance(step, ListPage):
+                reflector.listed([N1], "100", "", now)
+            else:
+                reflector.ended(now + 0.005)
+
+        assert len(steps(reflector, 120.0, answer)) < 16
+
+    def test_a_watch_that_was_quiet_for_its_whole_time_is_no_error(self, reflector):
+        watching(reflector, N1)
+        reflector.ended(300.0)
+        assert isinstance(reflector.next(300.0), Watch)
+        assert reflector.failures == 0
+
+    def test_a_watch_that_told_something_and_ended_is_no_error(self, reflector):
+        watching(reflector, N1)
+        reflector.changed(ADDED, N2, "101", 0.1)
+        reflector.ended(0.2)
+        assert isinstance(reflector.next(0.2), Watch)
+
+    def test_a_server_that_forgets_each_version_at_once_is_not_stormed(self, reflector):
+        def answer(step: Step, now: float) -> None:
+            if isinstance(step, ListPage):
+                reflector.listed([N1], "100", "", now)
+            else:
+                reflector.expired(now)
+
+        done = steps(reflector, 120.0, answer)
+        assert len([step for _, step in done if isinstance(step, ListPage)]) < 16
+
+    def test_a_server_that_refuses_everything_is_not_stormed(self, reflector):
+        assert len(steps(reflector, 120.0, lambda _, now: reflector.failed(now))) < 16
+
+    def test_a_server_that_forgets_its_own_pages_is_not_stormed(self, reflector):
+        def answer(step: Step, now: float) -> None:
+            if step == ListPage(""):
+                reflector.listed([N1], "100", "page2", now)
+            else:
+                reflector.expired(now)
+
+        assert len(steps(reflector, 120.0, answer)) < 32
+
+
+class TestSilence:
+    def test_after_silence_the_server_is_asked_for_its_version(self, reflector):
+        watching(reflector, N1)
+        reflector.silent()
+        assert reflector.next(90.0) == Probe()
+
+    @pytest.mark.parametrize("version", ["100", "101", "9999", "opaque"])
+    def test_a_version_as_new_as_ours_means_to_go_on_watching(self, reflector, version):
+        watching(reflector, N1)
+        reflector.silent()
+        reflector.probed(version, 91.0)
+        step = reflector.next(91.0)
+        assert isinstance(step, Watch)
+        assert step.resource_version == "100"
+
+    def test_an_older_version_means_that_everything_is_listed_anew(self, reflector):
+        watching(reflector, N1)
+        reflector.silent()
+        reflector.probed("99", 91.0)
+        assert reflector.next(91.0) == ListPage("")
+
+    def test_a_probe_that_fails_is_made_again(self, reflector):
+        watching(reflector, N1)
+        reflector.silent()
+        reflector.failed(100.0)
+        step = reflector.next(100.0)
+        assert isinstance(step, Wait)
+        assert reflector.next(step.until) == Probe()
+
+    def test_a_list_makes_a_probe_unnecessary(self, reflector):
+        watching(reflector, N1)
+        reflector.silent()
+        reflector.ask()
+        reflector.next(90.0)
+        reflector.listed([N1], "101", "", 90.0)
+        assert isinstance(reflector.next(90.0), Watch)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_older"),
+    [
+        ("9", "10", True),
+        ("10", "9", False),
+        ("10", "10", False),
+        ("0", "18446744073709551615", True),
+        ("", "10", False),
+        ("10", "", False),
+        ("abc", "10", False),
+        ("-1", "10", False),
+        ("1.5", "10", False),
+    ],
+)
+def test_versions_are_compared_as_numbers_and_only_as_numbers(one, other, is_older):
+    assert older(one, other) is is_older
