@@ -23,8 +23,19 @@ STATE_DIR = "/var/lib/salt-k8s-nodes"
 _NO_NETWORKS: tuple[Network, ...] = ()
 
 _NOT_THE_MEANING = (
-    *("kubeconfig", "context", "server", "ca_file", "token_file", "in_cluster"),
+    *("kubeconfig", "context", "server", "ca_file", "token_file", "token", "in_cluster"),
+    *("insecure_skip_tls_verify", "exec_timeout"),
     *("allowed_networks", "never", "guards", "timing", "page_size"),
+)
+
+_ONLY_WITH = (
+    *(("context", "kubeconfig"), ("exec_timeout", "kubeconfig")),
+    *(("ca_file", "server"), ("token_file", "server"), ("token", "server")),
+)
+
+_NOT_VERIFIED = (
+    "the API server's certificate is not verified (insecure_skip_tls_verify: true): "
+    "whoever is on the way can read the credentials and answer in its place"
 )
 
 
@@ -37,7 +48,19 @@ class Access:
     server: str | None = None
     ca_file: str | None = None
     token_file: str | None = None
+    token: str | None = None
+    """An ``sdb://`` URI that stands for the token, never the token."""
     in_cluster: bool = False
+    insecure_skip_tls_verify: bool = False
+    exec_timeout: float = 30.0
+    """Seconds that a credential plugin may take."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed here and dangerous, each as a sentence."""
+        if not self.insecure_skip_tls_verify:
+            return ()
+        return (_NOT_VERIFIED,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,10 +297,13 @@ def _access(given: Options) -> Access:
     access = Access(
         kubeconfig=given.take("kubeconfig", options.path, None),
         context=given.take("context", text, None),
-        server=given.take("server", _https, None),
+        server=given.take("server", https_url, None),
         ca_file=given.take("ca_file", options.path, None),
         token_file=given.take("token_file", options.path, None),
+        token=given.take("token", _secret_uri, None, hide=True),
         in_cluster=given.take("in_cluster", flag, False),
+        insecure_skip_tls_verify=given.take("insecure_skip_tls_verify", flag, False),
+        exec_timeout=given.take("exec_timeout", seconds(1, 90), 30.0),
     )
     ways = [key for key in ("kubeconfig", "server", "in_cluster") if given.has(key)]
     if len(ways) != 1:
@@ -285,24 +311,33 @@ def _access(given: Options) -> Access:
             ConfigError(
                 given.path,
                 ways or None,
-                "exactly one of kubeconfig, server (with ca_file and token_file), in_cluster",
+                "exactly one of kubeconfig, server (with ca_file and a token), in_cluster",
             )
         )
         return access
-    for key, way in (("context", "kubeconfig"), ("ca_file", "server"), ("token_file", "server")):
+    for key, way in _ONLY_WITH:
         if given.has(key) and way not in ways:
+            value = "(not shown)" if key == "token" else given.raw(key)
             given.problems.append(
-                ConfigError(f"{given.path}:{key}", given.raw(key), f"only together with {way}")
+                ConfigError(f"{given.path}:{key}", value, f"only together with {way}")
             )
     if ways == ["server"]:
-        for key in ("ca_file", "token_file"):
-            if not given.has(key):
-                given.problems.append(
-                    ConfigError(
-                        f"{given.path}:{key}", None, "an absolute path (required with server)"
-                    )
-                )
+        _check_server(given, access)
     return access
+
+
+def _check_server(given: Options, access: Access) -> None:
+    needed = ["ca_file"] if not access.insecure_skip_tls_verify else []
+    needed += ["token_file"] if not given.has("token") else []
+    for key in needed:
+        if not given.has(key):
+            given.problems.append(
+                ConfigError(f"{given.path}:{key}", None, "an absolute path (required with server)")
+            )
+    if given.has("token") and given.has("token_file"):
+        given.problems.append(
+            ConfigError(f"{given.path}:token", "(not shown)", "only without token_file")
+        )
 
 
 def _timing(given: Options) -> Timing:
@@ -317,11 +352,20 @@ def _timing(given: Options) -> Timing:
     return timing
 
 
-def _https(value: object) -> str:
-    # No user in it: a URL is shown in logs.
+def https_url(value: object) -> str:
+    """Read the URL of an API server, without a user in it: it is shown in logs."""
     if isinstance(value, str) and re.fullmatch(r"https://[^\s@?#/][^\s@?#]*", value):
         return value.rstrip("/")
     raise ValueError("an https:// URL such as https://192.0.2.1:6443")
+
+
+def _secret_uri(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"sdb://[^/\s]+/\S+", value):
+        return value
+    raise ValueError(
+        "an sdb:// URI such as sdb://vault/k8s/prod, never the token itself "
+        "(which token_file can name the file of)"
+    )
 
 
 def _address_type(value: object) -> AddressType:

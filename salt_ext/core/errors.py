@@ -64,6 +64,18 @@ class BadAnswer(K8sNodesError):
     """The API answered something that is not what was asked for: keep what is known, ask again."""
 
 
+class NoSecret(K8sNodesError):
+    """A secret that cannot be had: someone must look at where it is kept."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        super().__init__(uri, why)
+        self.uri = uri
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"{self.uri}: {self.why}"
+
+
 class StoreError(K8sNodesError):
     """The store cannot be read or written: keep what is known, try again later."""
 

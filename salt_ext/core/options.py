@@ -14,6 +14,7 @@ T = TypeVar("T")
 _REQUIRED: Any = object()
 
 # A key that we do not know may hold what must not get into a log.
+_HIDDEN = "(not shown)"
 _SECRET = re.compile(r"token|passw|secret|key|credential|data", re.IGNORECASE)
 
 
@@ -48,12 +49,14 @@ class Options:
         """Return the value as it was written."""
         return self._raw.get(key)
 
-    def take(self, key: str, read: Callable[[Any], T], default: T = _REQUIRED) -> T:
+    def take(
+        self, key: str, read: Callable[[Any], T], default: T = _REQUIRED, *, hide: bool = False
+    ) -> T:
         """
         Return the value of ``key`` as ``read`` understands it.
 
         ``read`` raises :class:`ValueError` whose message says what is allowed. Without ``default``
-        the key is required.
+        the key is required. A value to ``hide`` is not shown when it is wrong.
         """
         self._known.append(key)
         value = self._raw.get(key)
@@ -65,7 +68,8 @@ class Options:
         try:
             return read(value)
         except ValueError as exc:
-            self.problems.append(ConfigError(self._at(key), value, str(exc)))
+            told = _HIDDEN if hide else value
+            self.problems.append(ConfigError(self._at(key), told, str(exc)))
             return default
 
     def below(self, key: str) -> Options:
@@ -81,7 +85,7 @@ class Options:
                 continue
             close = difflib.get_close_matches(str(key), self._known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            value = "(not shown)" if _SECRET.search(str(key)) else self._raw[key]
+            value = _HIDDEN if _SECRET.search(str(key)) else self._raw[key]
             self.problems.append(
                 ConfigError(self._at(key), value, f"only {_listed(self._known)}{hint}")
             )

@@ -1,18 +1,23 @@
-"""From the configuration of a cluster to a connection pool and its credentials."""
+"""From the configuration of a cluster to answers of its API server."""
 
 from __future__ import annotations
 
 import socket
-from pathlib import Path
+import ssl
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from kubernetes import config as kube_config
+import urllib3
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
-from kubernetes.config import ConfigException
+from urllib3.exceptions import HTTPError
 
 from salt_ext.core.config import Access
+from salt_ext.kube import tls, way
+from salt_ext.kube.credential import Credential, Secret, no_secrets
 from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.files import Files
+from salt_ext.kube.way import Way
 
 # A dead peer is found by the kernel after about 30 s, idle or with data on the way.
 _KEEPALIVE = [
@@ -26,82 +31,126 @@ _KEEPALIVE = [
 
 
 class Session:
-    """The official client's transport and authentication for one cluster; no global state."""
+    """
+    The official client's transport for one cluster, and that cluster's credentials alone.
 
-    def __init__(self, access: Access) -> None:
-        self._configuration = _configuration(access)
-        self._rest = RESTClientObject(self._configuration)
+    What it read is read again when a file was replaced, when a credential has expired, and when
+    the API server has refused it; so it lives as long as whoever follows the cluster.
+    """
+
+    def __init__(self, access: Access, secret: Secret = no_secrets) -> None:
+        self._access = access
+        self._secret = secret
+        self._files = Files()
+        self._way: Way | None = None
+        self._pool: Any = None
+        self._presented = b""
+        """The client certificate of the connections in the pool."""
+        self.asked_with = ""
+        """Where the credential of the last request came from, for people."""
 
     @property
     def host(self) -> str:
-        """The API server's URL, without a slash at its end."""
-        return str(self._configuration.host).rstrip("/")
+        """The API server's URL as far as it is known, without a slash at its end."""
+        return self._way.host if self._way else self._access.server or "the API server"
 
-    @property
-    def pool(self) -> Any:
-        """The urllib3 pool manager."""
-        return self._rest.pool_manager
+    def open(self, path: str, timeout: urllib3.Timeout) -> Any:
+        """
+        Send a GET and return the answer, its body unread.
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers of one request; a rotated token file is read here."""
+        Raises :class:`NoAccess` before anything is sent when there is no credential, and what
+        urllib3 raises.
+        """
+        found, credential = self._ready()
+        self.asked_with = credential.origin
         headers = {"Accept": "application/json", "User-Agent": "salt-k8s-nodes"}
+        if credential.authorization:
+            headers["Authorization"] = credential.authorization
         try:
-            bearer = self._configuration.get_api_key_with_prefix(
-                "BearerToken", alias="authorization"
+            response = self._pool.request(
+                "GET",
+                found.host + path,
+                headers=headers,
+                preload_content=False,
+                redirect=False,
+                timeout=timeout,
             )
-        except (OSError, ConfigException) as exc:
-            raise NoAccess("credentials", str(exc)) from exc
-        if bearer:
-            headers["Authorization"] = bearer
-        elif self._configuration.username:
-            headers["Authorization"] = self._configuration.get_basic_auth_token()
-        return headers
+        except HTTPError as exc:
+            if _is_tls(exc):
+                self.forget()
+            raise
+        if response.status in (401, 403):
+            self.forget()
+        return response
+
+    def forget(self) -> None:
+        """Read everything again before the next request, and send it on a new connection."""
+        self.close()
+        self._way = self._pool = None
 
     def close(self) -> None:
         """Close the idle connections."""
-        self.pool.clear()
+        if self._pool is not None:
+            self._pool.clear()
+
+    def _ready(self) -> tuple[Way, Credential]:
+        """See to it that the pool is the right one for what is to be sent now."""
+        if self._way is None or self._files.replaced():
+            self.forget()
+            self._files = Files()
+            found = way.find(self._access, self._files, self._secret)
+        else:
+            found = self._way
+        credential = found.find()
+        if not credential:
+            raise NoAccess(found.source, "no credentials")
+        if self._pool is None or credential.certificate != self._presented:
+            self.close()
+            self._pool = _pool(found, credential)
+            self._presented = credential.certificate
+        self._way = found
+        return found, credential
 
 
-def _configuration(access: Access) -> Any:
-    configuration = Configuration()
+def _pool(found: Way, credential: Credential) -> Any:
+    configuration = Configuration(host=found.host)
     configuration.retries = False
     configuration.socket_options = _KEEPALIVE
+    configuration.verify_ssl = found.verify
+    configuration.tls_server_name = found.server_name or None
+    if found.proxy:
+        _use_proxy(configuration, found.proxy)
+    context = tls.context(
+        authority=found.authority,
+        certificate=credential.certificate,
+        verify=found.verify,
+        source=found.source,
+    )
     try:
-        if access.kubeconfig is not None:
-            kube_config.load_kube_config(
-                config_file=access.kubeconfig,
-                context=access.context,
-                client_configuration=configuration,
-                persist_config=False,
-            )
-        elif access.in_cluster:
-            kube_config.load_incluster_config(client_configuration=configuration)
-        else:
-            _by_files(access, configuration)
-    except ConfigException as exc:
-        raise NoAccess(access.kubeconfig or "in-cluster credentials", _one_line(exc)) from exc
-    except OSError as exc:
-        name = exc.filename or access.kubeconfig
-        raise NoAccess(str(name), exc.strerror or str(exc)) from exc
-    except Exception as exc:
-        # The official loader lets yaml, binascii and type errors through, and quotes the file.
-        name = access.kubeconfig or "credentials"
-        raise NoAccess(name, f"cannot be read as a kubeconfig ({type(exc).__name__})") from exc
-    return configuration
+        pool = RESTClientObject(configuration).pool_manager
+    except ImportError as exc:
+        raise NoAccess(
+            found.source, "its proxy-url needs the Python package PySocks: salt-pip install pysocks"
+        ) from exc
+    # The client itself would only take certificates from files.
+    pool.connection_pool_kw["ssl_context"] = context
+    return pool
 
 
-def _by_files(access: Access, configuration: Any) -> None:
-    for path in (access.ca_file, access.token_file):
-        Path(str(path)).read_bytes()
-    configuration.host = access.server
-    configuration.ssl_ca_cert = access.ca_file
-
-    def read_token(current: Any) -> None:
-        token = Path(str(access.token_file)).read_text(encoding="utf-8").strip()
-        current.api_key["authorization"] = f"Bearer {token}"
-
-    configuration.refresh_api_key_hook = read_token
+def _use_proxy(configuration: Any, url: str) -> None:
+    parts = urlsplit(url)
+    # A proxy that the kubeconfig names is used for every host, as kubectl does it.
+    configuration.no_proxy = ""
+    configuration.proxy = url
+    if parts.username and parts.scheme.startswith("http"):
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        configuration.proxy_headers = urllib3.make_headers(proxy_basic_auth=login)
+        configuration.proxy = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _one_line(exc: Exception) -> str:
-    return " ".join(str(exc).split())
+def _is_tls(exc: BaseException | None) -> bool:
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import urllib3
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
+from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError, SSLError
 
 from salt_ext.core.node import Node
 from salt_ext.core.reflector import Change
@@ -28,6 +28,9 @@ _READ = 30.0
 _LARGEST_ANSWER = 256 * 1024 * 1024
 
 _NODES = "/api/v1/nodes"
+
+_OTHER_NAME = (62, 64)
+"""OpenSSL's numbers for a certificate of another host name or IP address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +160,9 @@ class NodesApi:
             response.close()
 
     def _open(self, path: str, query: dict[str, str], what: str, *, read: float) -> Any:
-        url = f"{self._session.host}{path}?{urlencode(query)}"
+        timeout = urllib3.Timeout(connect=_CONNECT, read=read)
         try:
-            response = self._session.pool.request(
-                "GET",
-                url,
-                headers=self._session.headers(),
-                preload_content=False,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=_CONNECT, read=read),
-            )
+            response = self._session.open(f"{path}?{urlencode(query)}", timeout)
         except (HTTPError, OSError) as exc:
             raise RequestFailed(what, f"{self._session.host}: {_reason(exc)}") from exc
         if response.status == 200:
@@ -177,7 +173,10 @@ class NodesApi:
             body = b""
         finally:
             response.close()
-        raise _refused(what, response.status, body, response.headers.get("Retry-After", ""))
+        refused = _refused(what, response.status, body, response.headers.get("Retry-After", ""))
+        if response.status == 401:
+            refused = NotAllowed(what, f"{refused.why}; asked with {self._session.asked_with}")
+        raise refused
 
 
 def _event(line: bytes, what: str) -> Event:
@@ -225,12 +224,19 @@ def _reason(exc: Exception) -> str:
     while isinstance(inner, HTTPError) and (inner.__cause__ or inner.__context__):
         inner = inner.__cause__ or inner.__context__ or inner
     if isinstance(inner, ssl.SSLCertVerificationError):
+        if inner.verify_code in _OTHER_NAME:
+            return (
+                f"the server's certificate is for another name ({inner.verify_message}); "
+                "check server, or tls-server-name in the kubeconfig"
+            )
         return (
             f"the server's certificate does not match the CA ({inner.verify_message}); "
             "check ca_file, or certificate-authority in the kubeconfig"
         )
     if isinstance(exc, SSLError) or isinstance(inner, ssl.SSLError):
         return f"TLS failed ({inner})"
+    if isinstance(exc, ProxyError):
+        return f"the proxy fails ({getattr(inner, 'strerror', None) or inner})"
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror
     if isinstance(inner, TimeoutError) or isinstance(exc, ReadTimeoutError):
