@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from salt_ext.core import events
-from salt_ext.service.updates import Failed, Replaced, Update, Watching
+from salt_ext.service.updates import Failed, Replaced, Update
 from salt_ext.store import Health
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ class Condition:
             self.health.listed_at = self.health.heard_at
             self.health.lists += 1
             self.turned = True
-        else:
-            self.health.events += bool(update.resource_version)
-            self.health.ignored += isinstance(update, Watching) and update.ignored
         if self.health.state != "watching":
             self._restored()
 

@@ -17,7 +17,7 @@ from salt_ext.kube.access import Session
 from salt_ext.kube.api import NodesApi
 from salt_ext.kube.errors import RequestFailed
 from salt_ext.service.keep import Keeper
-from salt_ext.service.updates import Failed, Replaced
+from salt_ext.service.updates import Failed, Heard, Replaced
 from salt_ext.store import Store
 from salt_ext.store.locks import ENGINE, alone, holder
 
@@ -86,7 +86,13 @@ class Fetching:
         keeper = self._keepers.get(cluster.name)
         if keeper is None:
             keeper = self._keepers[cluster.name] = Keeper(
-                cluster, self._store, _Nobody(), queue.Queue(), threading.Event(), lambda: None
+                cluster,
+                self._store,
+                _Nobody(),
+                queue.Queue(),
+                threading.Event(),
+                lambda: None,
+                Heard(),
             )
         try:
             keeper.take_at_once(_listed(cluster))

@@ -14,7 +14,7 @@ from salt_ext.kube.access import Session
 from salt_ext.kube.api import Bookmarked, Changed, Event, Ignored, NodesApi
 from salt_ext.kube.errors import Expired, RequestFailed, Silent
 from salt_ext.service.group import Pulse
-from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update, Watching
+from salt_ext.service.updates import Dropped, Failed, Heard, Put, Replaced, Update, Watching
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class Follower:
         self._session: Session | None = None
         self._nodes: NodesApi | None = None
         self._identity = ""
+        self.heard = Heard()
         self.pulse = Pulse(cluster.timing.inactivity + _PATIENCE)
 
     def run(self) -> None:
@@ -105,22 +106,27 @@ class Follower:
             events.close()
 
     def _take(self, event: Event, now: float) -> None:
+        heard = self.heard
+        heard.at = time.time()
         if isinstance(event, Changed):
+            heard.events += 1
+            heard.resource_version = event.resource_version
             self._take_change(event, now)
         elif isinstance(event, Bookmarked):
+            heard.events += 1
+            heard.resource_version = event.resource_version
             self._reflector.bookmarked(event.resource_version, now)
-            self._pass_on(Watching(event.resource_version))
         elif isinstance(event, Ignored):
             log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
-            self._pass_on(Watching(ignored=True))
+            heard.ignored += 1
         else:
             self._pass_on(Watching())
 
     def _take_change(self, event: Changed, now: float) -> None:
         version = event.resource_version
         if not self._reflector.changed(event.change, event.node, version, now):
-            self._pass_on(Watching(version))
-        elif event.change is Change.DELETED:
+            return
+        if event.change is Change.DELETED:
             self._pass_on(Dropped(event.node.name, version))
         else:
             self._pass_on(Put(event.node, version))

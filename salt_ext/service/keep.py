@@ -20,7 +20,7 @@ from salt_ext.core.membership import Difference, Membership, between
 from salt_ext.core.snapshot import Snapshot
 from salt_ext.service.condition import Condition
 from salt_ext.service.group import Pulse
-from salt_ext.service.updates import Dropped, Failed, Put, Replaced, Update
+from salt_ext.service.updates import Dropped, Failed, Heard, Put, Replaced, Update
 from salt_ext.store import Store
 from salt_ext.store.history import Happened
 
@@ -54,6 +54,7 @@ class Keeper:
         updates: queue.Queue[Update],
         stop: threading.Event,
         list_again: Callable[[], None],
+        heard: Heard,
     ) -> None:
         self._cluster = cluster
         self._name = cluster.name
@@ -62,6 +63,7 @@ class Keeper:
         self._updates = updates
         self._stop = stop
         self._list_again = list_again
+        self._heard = heard
         self._list_again_at: float | None = None
         self._debounce = Debounce(cluster.timing.quiet, cluster.timing.longest)
         self._guard = Guard(rules=cluster.rules)
@@ -151,8 +153,8 @@ class Keeper:
             self._membership.drop(update.name)
             self._deleted.add(update.name)
             self._debounce.changed(now)
-        if not isinstance(update, Failed):
-            self._version = update.resource_version or self._version
+        if isinstance(update, (Replaced, Put, Dropped)):
+            self._version = update.resource_version
 
     def _work(self) -> None:
         now = time.monotonic()
@@ -265,13 +267,20 @@ class Keeper:
             log.debug("event", exc_info=True)
 
     def _tell(self, now: float) -> None:
-        health = self._condition.health
+        health, heard = self._condition.health, self._heard
         health.told_at = time.time()
+        health.events, health.ignored = heard.events, heard.ignored
+        health.heard_at = max(health.heard_at, heard.at)
         health.nodes = len(self._membership.told)
         health.refused = {why.value: n for why, n in self._membership.refused().items()}
         self._store.health.tell(self._name, health)
         if self._persisted is not None and self._complete and not self._frozen:
-            self._guard.saw(self._version)
-            self._store.snapshots.saw(self._name, self._version)
+            newest = heard.resource_version or self._version
+            self._guard.saw(newest)
+            self._store.snapshots.saw(self._name, newest)
+        elif self._frozen and heard.resource_version not in ("", self._version):
+            # An API server that told an old state may have caught up, by heartbeats alone.
+            self._version = heard.resource_version
+            self._debounce.changed(now)
         self._condition.turned = False
         self._tell_at = now + (_LOOK_FOR_RELEASE if self._held else _TELL_EVERY)

@@ -70,7 +70,13 @@ class Service:
         updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
         follower = Follower(cluster, updates, stop)
         keeper = Keeper(
-            cluster, self._store, Bus(self._opts), updates, stop, list_again=follower.list_again
+            cluster,
+            self._store,
+            Bus(self._opts),
+            updates,
+            stop,
+            follower.list_again,
+            follower.heard,
         )
         return {"follow": follower, "keep": keeper}
 

@@ -35,12 +35,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """The watch is open, or something was heard on it that changes no node."""
-
-    resource_version: str = ""
-    """The newest version, where it was told."""
-    ignored: bool = False
-    """Nothing could be made of what was heard."""
+    """The watch is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +45,22 @@ class Failed:
     error: str
     failures: int
     retry_in: float
+
+
+@dataclass(slots=True)
+class Heard:
+    """
+    What the watch said, counted where it is heard and read by the other thread now and then.
+
+    Heartbeats, nearly all there is, must cost nothing more than their own decoding.
+    """
+
+    events: int = 0
+    ignored: int = 0
+    at: float = 0.0
+    """Seconds since the epoch."""
+    resource_version: str = ""
+    """The newest one."""
 
 
 Update = Replaced | Put | Dropped | Watching | Failed

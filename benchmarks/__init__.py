@@ -1,0 +1,1 @@
+"""Measures: ours beside an alternative, in the same run."""

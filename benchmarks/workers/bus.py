@@ -1,0 +1,48 @@
+"""The event bus of a master that runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import salt.config
+import salt.utils.event
+
+from salt_ext.master.bus import Bus, listening
+
+
+class HeardBus:
+    """Fires on the real bus, and returns when a listener has heard the event."""
+
+    def __init__(self, opts: dict[str, Any]) -> None:
+        self._opts = opts
+        self._heard = threading.Event()
+        self._listening = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._bus = Bus(opts)
+        while not self._listening.is_set():
+            self._bus.fire("bench/hello", {})
+            self._listening.wait(0.2)
+
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        """Fire and wait until it was heard."""
+        self._heard.clear()
+        self._bus.fire(tag, data)
+        if tag.endswith("/changed"):
+            self._heard.wait(10)
+
+    def _listen(self) -> None:
+        with listening(self._opts) as event:
+            while True:
+                got = event.get_event(wait=5, full=True)
+                if got is None:
+                    continue
+                self._listening.set()
+                if got["tag"].endswith("/changed"):
+                    self._heard.set()
+
+
+def real_bus(sock_dir: str) -> HeardBus:
+    """Return the bus of a master that runs, by the folder of its sockets."""
+    return HeardBus({**salt.config.master_config(None), "sock_dir": sock_dir})

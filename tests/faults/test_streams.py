@@ -1,0 +1,155 @@
+"""Watches that break in every way a network, a proxy or a server can break them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from lab.kubernetes.emulator import actions
+from lab.kubernetes.emulator.actions import stream
+
+QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
+
+
+@pytest.fixture
+def prod(emulator, watch):
+    """A cluster with one node, under watch."""
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    return watched
+
+
+def lists(emulator) -> list:
+    return [one for one in emulator.control.requests(verb="list") if one.query.get("limit") != "1"]
+
+
+def test_a_stream_that_falls_silent_is_asked_about_and_opened_anew(prod, emulator):
+    emulator.control.stop_streams(actions.FREEZE)
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    probes = [one for one in emulator.control.requests(verb="list") if one.query["limit"] == "1"]
+    assert probes
+    assert all("resourceVersion" not in one.query for one in probes)
+    assert prod.bus.named("sync/lost") == []
+
+
+def test_a_quiet_cluster_is_asked_and_never_listed_again(prod, emulator):
+    before = len(lists(emulator))
+    known = len(emulator.control.requests(verb="watch"))
+    emulator.control.wait_for_requests(known + 2, verb="watch", seconds=10)
+    assert len(lists(emulator)) == before
+
+
+def test_a_server_that_closes_each_watch_at_once_is_asked_ever_less_often(prod, emulator):
+    emulator.control.on("watch", do=stream(then=actions.END), times=None)
+    known = len(emulator.control.requests(verb="watch"))
+    emulator.control.stop_streams(actions.END)
+    seen = emulator.control.wait_for_requests(known + 4, verb="watch", seconds=20)[known:]
+    gaps = [later.time - earlier.time for earlier, later in pairwise(seen)]
+    assert gaps[0] >= 0.4
+    assert gaps[1] >= 0.8
+    assert gaps[2] >= 1.6
+
+
+@pytest.mark.parametrize("how", [actions.CUT, actions.TRUNCATE, actions.RESET, actions.END])
+def test_after_a_stream_that_ends_in_any_way_nothing_is_lost_and_nothing_listed(
+    prod, emulator, how
+):
+    before = len(lists(emulator))
+    emulator.control.disturb(stream(after=1, then=how))
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.nodes.create("n3", internal=["10.0.0.3"])
+    prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    assert len(lists(emulator)) == before
+
+
+def test_lines_that_mean_nothing_are_counted_and_change_nothing(prod, emulator):
+    before = prod.revision()
+    emulator.control.send(
+        "",
+        "not json",
+        {"type": "WEIRD", "object": {}},
+        {"type": "ADDED", "object": {}},
+        {"type": "MODIFIED", "object": {"metadata": {"name": "n1", "uid": "x"}}},
+        {"type": "DELETED"},
+    )
+    prod.until(lambda: prod.follower.heard.ignored == 5, "5 ignored lines")
+    assert prod.revision() == before
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+
+
+def test_gone_as_an_event_lists_again(prod, emulator):
+    before = len(lists(emulator))
+    emulator.control.drop_events(["ADDED", "MODIFIED"])
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    emulator.control.stop_streams(actions.GONE)
+    prod.serves("10.0.0.1", "10.0.0.2")
+    assert len(lists(emulator)) == before + 1
+    assert all("resourceVersion" not in one.query for one in lists(emulator))
+    assert prod.bus.named("sync/lost") == []
+
+
+def test_gone_as_a_status_lists_again(prod, emulator):
+    before = len(lists(emulator))
+    emulator.control.on("watch", do=actions.gone())
+    emulator.control.stop_streams(actions.END)
+    prod.until(lambda: len(lists(emulator)) == before + 1, "another list")
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+
+
+def test_an_old_version_after_a_restart_lists_again(kube, watch):
+    watched = watch(kube, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    kube.restart()
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+
+
+def test_a_deletion_that_was_never_heard_is_a_leave_once(prod, emulator):
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.nodes.create("n3", internal=["10.0.0.3"])
+    prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    emulator.control.drop_events(["DELETED"])
+    prod.nodes.delete("n2")
+    prod.list_again()
+    prod.serves("10.0.0.1", "10.0.0.3")
+    prod.list_again()
+    prod.until(lambda: prod.health().lists >= 3, "another list")
+    assert [data["node"] for data in prod.bus.named("node/left")] == ["n2"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_refused_watch_is_tried_later_without_listing_again(prod, emulator, status):
+    before = len(lists(emulator))
+    emulator.control.on("watch", do=actions.respond(status, {"kind": "Status"}), times=2)
+    emulator.control.stop_streams(actions.END)
+    prod.until(lambda: prod.bus.named("sync/lost"), "lost")
+    prod.until(lambda: prod.bus.named("sync/restored"), "restored")
+    assert str(status) in prod.bus.named("sync/lost")[0]["error"]
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    assert len(lists(emulator)) == before
+
+
+def test_retry_after_is_honoured(prod, emulator):
+    refuse = actions.respond(429, {"kind": "Status"}, headers={"Retry-After": "2"})
+    emulator.control.on("watch", do=refuse)
+    known = len(emulator.control.requests(verb="watch"))
+    emulator.control.stop_streams(actions.END)
+    seen = emulator.control.wait_for_requests(known + 2, verb="watch", seconds=10)[known:]
+    assert seen[1].time - seen[0].time >= 2.0
+
+
+def test_a_connection_that_is_refused_changes_nothing_and_recovers(prod, emulator):
+    emulator.control.refuse()
+    prod.waiting("refused")
+    assert prod.addresses() == {"10.0.0.1"}
+    emulator.control.listen()
+    prod.watching()
+    assert len(prod.bus.named("sync/lost")) == len(prod.bus.named("sync/restored")) == 1
