@@ -74,6 +74,11 @@ class Backend(ABC):
     def client(self, user: str | None = "admin", *, seconds: float = 15.0) -> Client:
         return Client(self.endpoint, user, seconds=seconds, dial=self._dial)
 
+    def client_certificate(self, user: str, to: Path) -> tuple[Path, Path]:
+        """Write a new certificate for a user, and its key, into a folder."""
+        files = certificates.provide(self.folder / "certs", self.address)
+        return certificates.issue(files, user, endpoint.USERS.get(user, "lab:nobodies"), to)
+
     def start(self) -> Endpoint:
         """Start on the data that is there; returns when it answers. A running one is left alone."""
         if self._runs(self._server):

@@ -1,6 +1,6 @@
 """
-The certificates of a lab's API server: a CA of its own and a server certificate that is valid for
-its address.
+The certificates of a lab's API server: a CA of its own, a server certificate that is valid for its
+address, and a second CA for the certificates that clients show.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ class Certificates:
     cert_file: Path
     key_file: Path
     service_account_key_file: Path
+    client_ca_file: Path
+    client_ca_key_file: Path
 
 
 def provide(folder: Path, address: str) -> Certificates:
@@ -38,6 +40,8 @@ def provide(folder: Path, address: str) -> Certificates:
         cert_file=folder / "server.crt",
         key_file=folder / "server.key",
         service_account_key_file=folder / "service-account.key",
+        client_ca_file=folder / "client-ca.crt",
+        client_ca_key_file=folder / "client-ca.key",
     )
     if not files.cert_file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,20 +50,9 @@ def provide(folder: Path, address: str) -> Certificates:
 
 
 def _make(files: Certificates, address: str) -> None:
-    ca_key, server_key = (
-        ec.generate_private_key(ec.SECP256R1()),
-        ec.generate_private_key(ec.SECP256R1()),
-    )
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab CA")])
-    ca = (
-        _builder(ca_name, ca_name, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(sign_certificates=True), critical=True)
-        .add_extension(
-            x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False
-        )
-        .sign(ca_key, hashes.SHA256())
-    )
+    ca_key, ca = _authority("lab CA")
+    client_ca_key, client_ca = _authority("lab client CA")
+    server_key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [
         x509.DNSName(name) for name in ("localhost", "kubernetes", "kubernetes.default.svc")
     ]
@@ -69,7 +62,7 @@ def _make(files: Certificates, address: str) -> None:
     server = (
         _builder(
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")]),
-            ca_name,
+            ca.subject,
             server_key.public_key(),
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -85,7 +78,47 @@ def _make(files: Certificates, address: str) -> None:
     files.ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     _private(files.key_file, server_key)
     _private(files.service_account_key_file, ec.generate_private_key(ec.SECP256R1()))
+    files.client_ca_file.write_bytes(client_ca.public_bytes(serialization.Encoding.PEM))
+    _private(files.client_ca_key_file, client_ca_key)
     files.cert_file.write_bytes(server.public_bytes(serialization.Encoding.PEM))
+
+
+def issue(files: Certificates, user: str, group: str, to: Path) -> tuple[Path, Path]:
+    """Write a client certificate for a user and its key into a folder; return both paths."""
+    ca = x509.load_pem_x509_certificate(files.client_ca_file.read_bytes())
+    ca_key = serialization.load_pem_private_key(files.client_ca_key_file.read_bytes(), None)
+    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, group),
+            x509.NameAttribute(NameOID.COMMON_NAME, user),
+        ]
+    )
+    certificate = (
+        _builder(subject, ca.subject, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    cert_file, key_file = to / f"{user}.crt", to / f"{user}.key"
+    _private(key_file, key)
+    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return cert_file, key_file
+
+
+def _authority(name: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        _builder(subject, subject, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key, certificate
 
 
 def _builder(

@@ -132,6 +132,7 @@ class RealBackend(Backend):
             f"--tls-cert-file={files.cert_file}",
             f"--tls-private-key-file={files.key_file}",
             f"--cert-dir={self.folder / 'certs'}",
+            f"--client-ca-file={files.client_ca_file}",
             f"--token-auth-file={self._tokens / 'tokens.csv'}",
             "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",

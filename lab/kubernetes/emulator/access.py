@@ -1,5 +1,5 @@
 """
-Who asks, and what they may: bearer tokens, and rights as RBAC would give them.
+Who asks, and what they may: client certificates, bearer tokens, and rights as RBAC would give them.
 """
 
 from __future__ import annotations
@@ -54,8 +54,13 @@ class Access:
         with self._lock:
             self._readers.add(user)
 
-    def user(self, headers: Mapping[str, str]) -> str:
-        """The one who asks; no credential at all is anonymous, a wrong one is a 401."""
+    def user(self, headers: Mapping[str, str], shown: str = "") -> str:
+        """
+        The one who asks: the name in the client certificate that was shown, or else the token's; no
+        credential at all is anonymous, a wrong one is a 401.
+        """
+        if shown:
+            return shown
         value = headers.get("authorization", "")
         scheme, _, token = value.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():

@@ -19,6 +19,9 @@ class Listener:
         self._address, self._world = address, world
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certs / "server.crt", certs / "server.key")
+        # As the real server: whoever has a client certificate may show it, nobody has to.
+        self._context.load_verify_locations(certs / "client-ca.crt")
+        self._context.verify_mode = ssl.CERT_OPTIONAL
         self._context.set_alpn_protocols(["http/1.1"])
         self._server: Server | None = None
         self._thread: threading.Thread | None = None

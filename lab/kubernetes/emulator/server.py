@@ -110,7 +110,7 @@ class Connection(BaseHTTPRequestHandler):
         refused: Refused | None = None
         user, page = ANONYMOUS, 1
         try:
-            user = world.access.user(request.headers)
+            user = world.access.user(request.headers, self._shown)
         except Refused as error:
             refused = error
         with contextlib.suppress(Refused):
@@ -128,6 +128,13 @@ class Connection(BaseHTTPRequestHandler):
             self._stream(found, entry, action)
         else:
             self._send(found, action.get("cut_body"))
+
+    @property
+    def _shown(self) -> str:
+        """The common name of the client's certificate."""
+        shown: dict[str, Any] = self.connection.getpeercert() or {}
+        names: dict[str, str] = dict(pair for part in shown.get("subject", ()) for pair in part)
+        return names.get("commonName", "")
 
     def _outcome(
         self, user: str, request: Request, refused: Refused | None, fault: tuple[int, Action] | None
