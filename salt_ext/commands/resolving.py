@@ -15,6 +15,9 @@ from salt_ext.store import Store
 _SNAPSHOTS = 32
 _ANSWERS = 1024
 
+_Stamp = tuple[int, float]
+"""A revision and when it was observed; the file may be a new one that counts from 1 again."""
+
 
 class Resolving:
     """Kept for the life of a process: Salt itself keeps nothing between two compiles."""
@@ -22,7 +25,7 @@ class Resolving:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._snapshots: LRUCache[str, Snapshot] = LRUCache(maxsize=_SNAPSHOTS)
-        self._answers: LRUCache[tuple[str, int], tuple[str, ...]] = LRUCache(maxsize=_ANSWERS)
+        self._answers: LRUCache[tuple[str, _Stamp], tuple[str, ...]] = LRUCache(maxsize=_ANSWERS)
         self._config: Config | None = None
 
     def addresses(self, text: str, config: Config) -> tuple[str, ...] | Unresolved:
@@ -53,12 +56,12 @@ class Resolving:
         if wanted.group is not None and wanted.group not in cluster.groups:
             known = ", ".join(cluster.groups) or "none"
             return Unresolved(f"cluster {name!r} has no group {wanted.group!r}; it has: {known}")
-        revision = self._store.snapshots.revision(name)
-        if not revision:
+        stamp = self._store.snapshots.stamp(name)
+        if not stamp[0]:
             return Unresolved(f"cluster {name!r} has never been listed completely")
-        if (text, revision) in self._answers and self._holds(name, revision):
-            return self._answers[text, revision]
-        snapshot = self._snapshot(name, revision)
+        if (text, stamp) in self._answers and self._holds(name, stamp):
+            return self._answers[text, stamp]
+        snapshot = self._snapshot(name, stamp)
         found = resolve(
             snapshot,
             wanted,
@@ -66,15 +69,15 @@ class Resolving:
             cluster.limits if name in config.clusters else None,
             cluster.groups.get(wanted.group or "", NodeGroup()),
         )
-        self._answers[text, snapshot.revision] = found
+        self._answers[text, (snapshot.revision, snapshot.observed_at)] = found
         return found
 
-    def _holds(self, name: str, revision: int) -> bool:
+    def _holds(self, name: str, stamp: _Stamp) -> bool:
         held = self._snapshots.get(name)
-        return held is not None and held.revision == revision
+        return held is not None and (held.revision, held.observed_at) == stamp
 
-    def _snapshot(self, name: str, revision: int) -> Snapshot:
-        if self._holds(name, revision):
+    def _snapshot(self, name: str, stamp: _Stamp) -> Snapshot:
+        if self._holds(name, stamp):
             return self._snapshots[name]
         newest = self._store.snapshots.load(name)
         if newest is None:

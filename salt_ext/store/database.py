@@ -11,8 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from salt_ext.core.errors import StoreError
+import msgspec
+
+from salt_ext.core.errors import StoreError, shown
 from salt_ext.store import schema
+from salt_ext.store.locks import STORE, alone
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,9 @@ FILE = "store.sqlite3"
 
 _BUSY = 2.0
 """Seconds to wait for another process's transaction; ours last milliseconds."""
+
+_inherited: list[sqlite3.Connection] = []
+"""What a fork has copied: SQLite forbids to close it on this side."""
 
 
 class Database:
@@ -31,9 +37,16 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection for statements that see one state of the file."""
+        """
+        Lend a connection for statements that see one state of the file.
+
+        What they find must be decoded before it is given back: what cannot be is damage.
+        """
         with self._transaction("BEGIN") as connection:
-            yield connection
+            try:
+                yield connection
+            except (msgspec.MsgspecError, ValueError) as exc:
+                raise _Unusable(f"what is stored cannot be read: {exc}") from exc
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -45,15 +58,18 @@ class Database:
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         try:
             connection = self._connection()
-            connection.execute(begin)
             try:
+                connection.execute(begin)
                 yield connection
                 connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
+            except BaseException as exc:
+                # A damaged file may refuse even that.
+                with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
+                if _is_damage(exc):
+                    self._give_up(connection, str(exc))
                 raise
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, UnicodeDecodeError, _Unusable) as exc:
             raise StoreError(f"{self.path}: {exc}") from exc
 
     def _connection(self) -> sqlite3.Connection:
@@ -61,8 +77,11 @@ class Database:
         # on a file that somebody moved away or removed.
         opened = getattr(self._local, "opened", None)
         if opened is None or opened != self._file():
-            self._local.connection = self._open()
-            self._local.opened = self._file()
+            if opened is not None and opened[0] != os.getpid():
+                _inherited.append(self._local.connection)
+            with self._opening():
+                self._local.connection = self._open()
+                self._local.opened = self._file()
         connection: sqlite3.Connection = self._local.connection
         return connection
 
@@ -73,23 +92,43 @@ class Database:
             return None
         return os.getpid(), found.st_dev, found.st_ino
 
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Let nobody open the file while another process may be setting it aside."""
+        until = time.monotonic() + _BUSY
+        while time.monotonic() < until:
+            with alone(self.path.with_name(STORE)) as mine:
+                if mine:
+                    yield
+                    return
+            time.sleep(0.005)
+        raise OSError("another process is opening it, and does not end")
+
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its journal files the mode of the file itself.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
+        connection = self._connect()
         try:
             _prepare(connection)
-        except sqlite3.OperationalError:
+        except (sqlite3.Error, UnicodeDecodeError, _Unusable) as exc:
             connection.close()
-            raise
-        except (sqlite3.DatabaseError, _Foreign) as exc:
-            connection.close()
+            if not _is_damage(exc):
+                raise
             self._set_aside(str(exc))
-            connection = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
-            self.path.chmod(0o600)
+            connection = self._connect()
             _prepare(connection)
         return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # SQLite gives its journal files the mode of the file itself.
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        return sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
+
+    def _give_up(self, connection: sqlite3.Connection, why: str) -> None:
+        """Set the file aside that this connection is open on, unless somebody has."""
+        opened, self._local.opened = self._local.opened, None
+        connection.close()
+        with self._opening():
+            if self._file() == opened:
+                self._set_aside(why)
 
     def _set_aside(self, why: str) -> None:
         kept = self.path.with_name(f"{FILE}.aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
@@ -97,7 +136,7 @@ class Database:
             "%s cannot be used (%s): set aside as %s; the nodes are listed again, and each "
             "minion is applied once more after its pillar is compiled",
             self.path,
-            why,
+            why if why.isprintable() else shown(why),
             kept.name,
         )
         for suffix in ("", "-wal", "-shm"):
@@ -105,8 +144,16 @@ class Database:
                 Path(f"{self.path}{suffix}").replace(f"{kept}{suffix}")
 
 
-class _Foreign(Exception):
-    """The file is a database, but not one of this version."""
+class _Unusable(Exception):
+    """The file is no store of this version, or what is in it cannot be read."""
+
+
+def _is_damage(exc: BaseException) -> bool:
+    """Whether only a new file helps; a lock, a full disk or a missing right will pass."""
+    if isinstance(exc, sqlite3.OperationalError):
+        return any(sign in str(exc) for sign in ("no such", "malformed", "Could not decode"))
+    # SQLite quotes the damaged text in its message, which Python then cannot read.
+    return isinstance(exc, (_Unusable, UnicodeDecodeError)) or type(exc) is sqlite3.DatabaseError
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -114,22 +161,28 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # In WAL mode a crash of the machine may lose the last transactions but never the file, and
     # what they held is found again by the next LIST.
     connection.execute("PRAGMA synchronous = NORMAL")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == schema.VERSION:
+    if _marks(connection) == (schema.VERSION, schema.APPLICATION_ID):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version, owner = _marks(connection)
         empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-        if version == 0 and empty:
+        if (version, owner) == (0, 0) and empty:
             for statement in schema.TABLES.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+        elif owner != schema.APPLICATION_ID:
+            raise _Unusable("it is not ours")
         elif version != schema.VERSION:
-            raise _Foreign(f"its version is {version}, ours is {schema.VERSION}")
+            raise _Unusable(f"its version is {version}, ours is {schema.VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version, connection.execute("PRAGMA application_id").fetchone()[0]

@@ -59,4 +59,4 @@ class HealthTable:
             row = connection.execute(
                 "SELECT told FROM health WHERE cluster = ?", (cluster,)
             ).fetchone()
-        return self._decode(row[0]) if row else None
+            return self._decode(row[0]) if row else None

@@ -44,7 +44,7 @@ class HeldTable:
             row = connection.execute(
                 "SELECT changes FROM held WHERE cluster = ?", (cluster,)
             ).fetchone()
-        return _decode(row[0]) if row else []
+            return _decode(row[0]) if row else []
 
     def hold(self, cluster: str, held: Sequence[Held], now: float) -> None:
         """Replace what is held for a cluster; a kind that was held before keeps its time."""
@@ -82,8 +82,10 @@ class HeldTable:
                 "SELECT id, changes, released_by, released_at FROM release WHERE cluster = ?"
                 " ORDER BY id",
                 (cluster,),
-            ).fetchall()
-        return [Release(id=row[0], changes=_decode(row[1]), by=row[2], at=row[3]) for row in rows]
+            )
+            return [
+                Release(id=row[0], changes=_decode(row[1]), by=row[2], at=row[3]) for row in rows
+            ]
 
     def taken_up(self, release: Release) -> None:
         """Drop a release that the engine knows."""

@@ -50,8 +50,10 @@ class HistoryTable:
             rows = connection.execute(
                 "SELECT at, what, detail FROM history WHERE cluster = ? ORDER BY id DESC LIMIT ?",
                 (cluster, most),
-            ).fetchall()
-        return [
-            Happened(at=row[0], cluster=cluster, what=row[1], detail=msgspec.json.decode(row[2]))
-            for row in rows
-        ]
+            )
+            return [
+                Happened(
+                    at=row[0], cluster=cluster, what=row[1], detail=msgspec.json.decode(row[2])
+                )
+                for row in rows
+            ]

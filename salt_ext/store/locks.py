@@ -16,6 +16,8 @@ ENGINE = "engine.lock"
 """Held while an engine lives."""
 APPLY = "apply.lock"
 """Held while somebody decides what to publish."""
+STORE = "store.lock"
+"""Held while the store's file is opened or set aside."""
 
 
 @contextlib.contextmanager

@@ -33,11 +33,15 @@ class SnapshotTable:
 
     def revision(self, cluster: str) -> int:
         """Return the newest revision of a cluster, 0 when it was never listed completely."""
+        return self.stamp(cluster)[0]
+
+    def stamp(self, cluster: str) -> tuple[int, float]:
+        """Return the newest revision and when it was observed: a new file counts from 1 again."""
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT revision FROM cluster WHERE name = ?", (cluster,)
+                "SELECT revision, observed_at FROM cluster WHERE name = ?", (cluster,)
             ).fetchone()
-        return row[0] if row else 0
+        return row or (0, 0.0)
 
     def load(self, cluster: str) -> Snapshot | None:
         """Return the newest snapshot of a cluster, None when it was never listed completely."""
@@ -51,23 +55,25 @@ class SnapshotTable:
                 return None
             nodes = connection.execute(
                 "SELECT name, member FROM node WHERE cluster = ? ORDER BY name", (cluster,)
-            ).fetchall()
-        return Snapshot(
-            cluster=cluster,
-            revision=row[0],
-            identity=row[1],
-            resource_version=row[2],
-            observed_at=row[3],
-            members={name: _member(name, blob) for name, blob in nodes},
-        )
+            )
+            return Snapshot(
+                cluster=cluster,
+                revision=row[0],
+                identity=row[1],
+                resource_version=row[2],
+                observed_at=row[3],
+                members={name: _member(name, blob) for name, blob in nodes},
+            )
 
     def saw(self, cluster: str, resource_version: str) -> None:
         """Move the version of a cluster forward, without a new revision."""
         with self._database.writing() as connection:
-            connection.execute(
+            updated = connection.execute(
                 "UPDATE cluster SET resource_version = ? WHERE name = ?",
                 (resource_version, cluster),
             )
+            if not updated.rowcount:
+                raise Overtaken(f"{cluster}: what was stored is gone")
 
     def save(self, snapshot: Snapshot, put: Iterable[Member], drop: Iterable[str]) -> None:
         """Make ``snapshot`` the newest, writing only the members that differ from the last one."""

@@ -92,14 +92,13 @@ class SubscriptionTable:
     def _rows(self, where: str, *values: str) -> list[Subscription]:
         query = f"SELECT {_COLUMNS} FROM subscription WHERE {where}"  # noqa: S608
         with self._database.reading() as connection:
-            found = connection.execute(query, values).fetchall()
-        return [
-            Subscription(
-                minion=row[0],
-                pillarenv=row[1],
-                reference=row[2],
-                seen=Seen(cluster=row[3], answer=Answer(row[4]), digest=row[5]),
-                gone=bool(row[6]),
-            )
-            for row in found
-        ]
+            return [
+                Subscription(
+                    minion=row[0],
+                    pillarenv=row[1],
+                    reference=row[2],
+                    seen=Seen(cluster=row[3], answer=Answer(row[4]), digest=row[5]),
+                    gone=bool(row[6]),
+                )
+                for row in connection.execute(query, values)
+            ]

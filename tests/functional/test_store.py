@@ -1,0 +1,545 @@
+"""The store survives other processes, SIGKILL, damage and strangers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from salt_ext.commands.resolving import Resolving
+from salt_ext.core import config
+from salt_ext.core.convergence import Behind, Entry
+from salt_ext.core.errors import Overtaken, StoreError
+from salt_ext.core.expand import Unresolved
+from salt_ext.core.guard import Held, Kind
+from salt_ext.store import Health, Store, history, schema
+from salt_ext.store.history import Happened
+from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
+
+SEEN = Seen(cluster="prod", answer=Answer.SERVED, digest="d")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def store(folder):
+    return Store(str(folder))
+
+
+def save(store: Store, *found, cluster: str = "prod", drop: tuple = ()) -> None:
+    """Save these members as the next revision of a cluster."""
+    revision = store.snapshots.revision(cluster) + 1
+    store.snapshots.save(snapshot(*found, cluster=cluster, revision=revision), found, drop)
+
+
+def aside(folder: Path) -> list[Path]:
+    """Return the files that were set aside."""
+    return [path for path in folder.glob("*.aside-*") if not path.name.endswith(("-wal", "-shm"))]
+
+
+def settled(store: Store, folder: Path) -> Path:
+    """Return the file with everything in it, and nobody at it."""
+    store.database._local.connection.close()
+    assert [path.name for path in folder.glob("store.sqlite3*")] == ["store.sqlite3"]
+    return folder / "store.sqlite3"
+
+
+class TestSnapshots:
+    def test_what_is_saved_is_loaded(self, store, folder):
+        one = member(
+            "n1",
+            "192.0.2.1",
+            "2001:db8::1",
+            external=("198.51.100.1",),
+            pod_cidrs=("10.244.0.0/24",),
+            labels={"pool": "app"},
+            ready=False,
+        )
+        save(store, one, member("n2"))
+        assert Store(str(folder)).snapshots.load("prod") == snapshot(one, member("n2"))
+        assert store.snapshots.revision("prod") == 1
+
+    def test_a_cluster_that_was_never_saved_is_none_and_not_empty(self, store):
+        save(store, cluster="other")
+        assert store.snapshots.load("prod") is None
+        assert store.snapshots.revision("prod") == 0
+        assert store.snapshots.load("other").members == {}
+
+    def test_clusters_do_not_mix(self, store):
+        save(store, member("n1", "192.0.2.1"), cluster="a")
+        save(store, member("n1", "192.0.2.2"), cluster="b")
+        save(store, cluster="b", drop=("n1",))
+        assert store.snapshots.load("a").members == {"n1": member("n1", "192.0.2.1")}
+        assert store.snapshots.load("b").members == {}
+
+    def test_a_newer_version_is_no_new_revision(self, store):
+        save(store, member("n1", "192.0.2.1"))
+        store.snapshots.saw("prod", "999")
+        loaded = store.snapshots.load("prod")
+        assert (loaded.resource_version, loaded.revision) == ("999", 1)
+
+    def test_who_finds_that_another_wrote_or_that_all_is_gone_is_told(self, store):
+        save(store, member("n1", "192.0.2.1"))
+        for revision in (1, 3):
+            with pytest.raises(Overtaken):
+                store.snapshots.save(snapshot(revision=revision), [], ["n1"])
+        with pytest.raises(Overtaken):
+            store.snapshots.saw("unknown", "999")
+        assert list(store.snapshots.load("prod").members) == ["n1"]
+
+    def test_a_save_that_fails_in_the_middle_changes_nothing(self, store):
+        save(store, member("n1", "192.0.2.1"))
+
+        def broken():
+            yield member("n2", "192.0.2.2")
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            store.snapshots.save(snapshot(revision=2), broken(), ["n1"])
+        assert store.snapshots.load("prod") == snapshot(member("n1", "192.0.2.1"))
+
+
+class TestSubscriptions:
+    def test_a_compile_that_sees_the_same_writes_nothing(self, store):
+        assert store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0) is True
+        assert store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 2.0) is False
+
+    def test_another_environment_forgets_nothing(self, store):
+        store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
+        store.subscriptions.record("m1", "dev", {}, 2.0)
+        (row,) = store.subscriptions.all()
+        assert (row.pillarenv, row.gone) == ("base", False)
+
+    def test_a_minion_without_references_writes_nothing(self, store):
+        assert store.subscriptions.record("m1", "base", {}, 1.0) is False
+
+    def test_a_minion_whose_key_is_gone_is_forgotten(self, store):
+        for minion in ("m1", "m2"):
+            store.subscriptions.record(minion, "base", {"k8s://prod": SEEN}, 1.0)
+            store.ledger.dispatched("7", [late(minion)], 1.0)
+        store.subscriptions.forget("m1")
+        assert [row.minion for row in store.subscriptions.all()] == ["m2"]
+        assert [place[0] for place in store.ledger.all()] == ["m2"]
+
+
+def late(minion: str, cluster: str = "prod", desired: str = "new") -> Behind:
+    return Behind(
+        minion=minion,
+        cluster=cluster,
+        desired=desired,
+        entry=Entry(minion=minion, cluster=cluster),
+    )
+
+
+class TestLedger:
+    def test_a_proof_acknowledges_what_was_current_when_it_was_published(self, store):
+        store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
+        store.ledger.dispatched("7", [late("m1", desired="then")], 10.0)
+        assert store.ledger.outstanding()["7"][0].dispatched == "then"
+        store.ledger.proven("7", "m1", 20.0)
+        entry = store.ledger.all()["m1", "prod"]
+        assert (entry.applied, entry.applied_at, entry.jid) == ("then", 20.0, None)
+        assert store.ledger.outstanding() == {}
+
+    def test_an_older_job_proves_nothing(self, store):
+        store.ledger.dispatched("7", [late("m1", desired="then")], 10.0)
+        store.ledger.dispatched("8", [late("m1", desired="now")], 20.0)
+        store.ledger.proven("7", "m1", 30.0)
+        store.ledger.failed("7", "m1", "late", counted=True, next_at=99.0)
+        entry = store.ledger.all()["m1", "prod"]
+        assert (entry.applied, entry.jid, entry.attempts) == (None, "8", 0)
+
+    def test_a_proof_is_of_one_minion_and_all_its_clusters(self, store):
+        for name in ("a", "b"):
+            for minion in ("m1", "m2"):
+                seen = Seen(cluster=name, answer=Answer.SERVED)
+                store.subscriptions.record(minion, name, {f"k8s://{name}": seen}, 1.0)
+        both = [late(minion, name) for minion in ("m1", "m2") for name in ("a", "b")]
+        store.ledger.dispatched("7", both, 10.0)
+        store.ledger.proven("7", "m1", 20.0)
+        applied = {place for place, entry in store.ledger.all().items() if entry.applied}
+        assert applied == {("m1", "a"), ("m1", "b")}
+
+    def test_failures_are_counted_until_a_proof(self, store):
+        store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
+        for jid in ("7", "8"):
+            store.ledger.dispatched(jid, [late("m1")], 10.0)
+            store.ledger.failed(jid, "m1", "no", counted=True, next_at=50.0)
+        store.ledger.dispatched("9", [late("m1")], 10.0)
+        store.ledger.failed("9", "m1", "busy", counted=False, next_at=60.0)
+        entry = store.ledger.all()["m1", "prod"]
+        assert (entry.attempts, entry.next_at, entry.error, entry.jid) == (2, 60.0, "busy", None)
+        store.ledger.dispatched("10", [late("m1")], 10.0)
+        store.ledger.proven("10", "m1", 70.0)
+        entry = store.ledger.all()["m1", "prod"]
+        assert (entry.attempts, entry.next_at, entry.error) == (0, 0.0, None)
+
+    def test_a_gone_reference_is_dropped_by_a_proof_of_a_job_after_it(self, store):
+        store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
+        store.ledger.dispatched("7", [late("m1")], 10.0)
+        store.subscriptions.record("m1", "base", {}, 15.0)
+        store.ledger.proven("7", "m1", 20.0)
+        # That job compiled the pillar with the reference, or may have.
+        assert [row.gone for row in store.subscriptions.all()] == [True]
+        store.ledger.dispatched("8", [late("m1", desired="nothing")], 25.0)
+        store.ledger.proven("8", "m1", 30.0)
+        assert store.subscriptions.all() == []
+        assert store.ledger.all() == {}
+
+
+class TestHistory:
+    def test_it_is_bounded_and_the_newest_stays(self, store, monkeypatch):
+        monkeypatch.setattr(history, "MOST", 10)
+        for n in range(25):
+            store.history.record(Happened(at=n, cluster="prod", what="changed", detail={"n": n}))
+        kept = store.history.newest("prod", 100)
+        assert [entry.detail["n"] for entry in kept] == list(range(24, 14, -1))
+        assert len(store.history.newest("prod", 3)) == 3
+        assert store.history.newest("other", 3) == []
+
+
+class TestHeld:
+    def test_a_kind_that_is_held_on_keeps_its_time(self, store):
+        held = Held(kind=Kind.SHRINK, why="gone", keys=frozenset(["n2", "n1"]))
+        store.held.hold("prod", [held], 1.0)
+        store.held.hold("prod", [held], 9.0)
+        (change,) = store.held.of("prod")
+        assert (change.since, change.keys) == (1.0, ["n1", "n2"])
+        store.held.hold("prod", [], 10.0)
+        assert store.held.of("prod") == []
+
+
+class TestWhoCanReadIt:
+    def test_only_its_owner(self, store, folder):
+        before = os.umask(0)
+        try:
+            save(store)
+            assert folder.stat().st_mode & 0o777 == 0o700
+            modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+        finally:
+            os.umask(before)
+        assert modes["store.sqlite3"] == 0o600
+        assert set(modes.values()) == {0o600}
+
+    def test_what_takes_the_place_of_a_damaged_file_too(self, folder):
+        folder.mkdir()
+        (folder / "store.sqlite3").write_bytes(b"junk" * 1000)
+        before = os.umask(0)
+        try:
+            save(Store(str(folder)))
+            modes = {path.stat().st_mode & 0o777 for path in folder.glob("store.sqlite3*")}
+        finally:
+            os.umask(before)
+        assert (folder / "store.sqlite3").stat().st_mode & 0o777 == 0o600
+        assert aside(folder)
+        assert 0o600 in modes
+
+
+class TestDamage:
+    """Whatever is wrong with the file, it is set aside, said so, and a new one works."""
+
+    def assert_begins_anew(self, folder: Path, caplog, said: str) -> None:
+        with caplog.at_level(logging.ERROR):
+            store = Store(str(folder))
+            assert store.snapshots.load("prod") is None
+        save(store, member("n1", "192.0.2.1"))
+        assert Store(str(folder)).snapshots.load("prod") is not None
+        (kept,) = aside(folder)
+        assert "set aside" in caplog.text
+        assert kept.name in caplog.text
+        assert said in caplog.text
+
+    def test_no_database(self, folder, caplog):
+        folder.mkdir()
+        (folder / "store.sqlite3").write_bytes(random.Random(7).randbytes(20_000))
+        self.assert_begins_anew(folder, caplog, "not a database")
+
+    def test_a_newer_version(self, store, folder, caplog):
+        save(store)
+        with sqlite3.connect(folder / "store.sqlite3") as raw:
+            raw.execute("PRAGMA user_version = 999")
+        raw.close()
+        self.assert_begins_anew(folder, caplog, "its version is 999")
+
+    def test_somebody_elses_database(self, folder, caplog):
+        folder.mkdir()
+        with sqlite3.connect(folder / "store.sqlite3") as raw:
+            raw.execute("CREATE TABLE theirs (x)")
+        raw.close()
+        self.assert_begins_anew(folder, caplog, "not ours")
+
+    def test_somebody_elses_database_of_the_same_version(self, folder, caplog):
+        folder.mkdir()
+        with sqlite3.connect(folder / "store.sqlite3") as raw:
+            raw.execute("CREATE TABLE theirs (x)")
+            raw.execute(f"PRAGMA user_version = {schema.VERSION}")
+        raw.close()
+        self.assert_begins_anew(folder, caplog, "not ours")
+
+    def test_a_file_that_was_cut(self, store, folder, caplog):
+        save(store, *(member(f"n{n}", f"10.0.0.{n}", labels={"a": "b" * 500}) for n in range(200)))
+        path = settled(store, folder)
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2 // 4096 * 4096)
+        with contextlib.suppress(StoreError):
+            Store(str(folder)).snapshots.load("prod")
+        assert "set aside" in caplog.text
+        self.assert_usable_again(folder)
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_bytes_that_were_flipped(self, store, folder, seed):
+        many = [member(f"n{n}", f"10.0.0.{n}", labels={"a": "b" * 500}) for n in range(200)]
+        save(store, *many)
+        path = settled(store, folder)
+        data = bytearray(path.read_bytes())
+        dice = random.Random(seed)
+        for at in (dice.randrange(len(data)) for _ in range(len(data) // 50)):
+            data[at] ^= 0xFF
+        path.write_bytes(data)
+        with contextlib.suppress(StoreError):
+            Store(str(folder)).snapshots.load("prod")
+        self.assert_usable_again(folder)
+
+    def test_a_row_that_cannot_be_decoded(self, store, folder, caplog):
+        save(store, member("n1", "192.0.2.1"))
+        store.health.tell("prod", Health(state="watching", told_at=1.0))
+        for change, read in (
+            ("UPDATE node SET member = x'93a1'", lambda: store.snapshots.load("prod")),
+            ("UPDATE health SET told = x'7b'", lambda: store.health.of("prod")),
+        ):
+            save(store, member("n1", "192.0.2.1"))
+            store.health.tell("prod", Health(state="watching", told_at=1.0))
+            with sqlite3.connect(folder / "store.sqlite3") as raw:
+                raw.execute(change)
+            raw.close()
+            with pytest.raises(StoreError, match="cannot be read"):
+                read()
+            assert read() is None
+        assert "set aside" in caplog.text
+
+    def assert_usable_again(self, folder: Path) -> None:
+        again = Store(str(folder))
+        save(again, member("n1", "192.0.2.1"), cluster="again")
+        assert again.snapshots.load("again").members == {"n1": member("n1", "192.0.2.1")}
+        assert aside(folder)
+
+    def test_a_process_that_has_it_open_goes_on_with_the_new_file(self, store, folder):
+        save(store, member("n1", "192.0.2.1"))
+        for path in folder.glob("store.sqlite3*"):
+            path.rename(path.with_name(f"old-{path.name}"))
+        save(Store(str(folder)), member("n2", "192.0.2.2"))
+        assert list(store.snapshots.load("prod").members) == ["n2"]
+
+    def test_a_file_that_was_removed_is_made_anew(self, store, folder):
+        save(store, member("n1", "192.0.2.1"))
+        for path in folder.glob("store.sqlite3*"):
+            path.unlink()
+        assert store.snapshots.load("prod") is None
+        save(store, member("n2", "192.0.2.2"))
+        assert list(Store(str(folder)).snapshots.load("prod").members) == ["n2"]
+
+    def test_two_that_find_the_damage_at_once_lose_nothing_of_the_new_file(self, folder):
+        for turn in range(10):
+            (folder / "store.sqlite3").parent.mkdir(exist_ok=True)
+            for path in folder.glob("*"):
+                path.unlink()
+            (folder / "store.sqlite3").write_bytes(b"junk" * 5000)
+            barrier = threading.Barrier(4)
+            failed = []
+
+            def work(n: int, turn=turn, barrier=barrier, failed=failed) -> None:
+                barrier.wait()
+                try:
+                    save(Store(str(folder)), member("n", f"10.0.{turn}.{n}"), cluster=f"c{n}")
+                except StoreError as exc:
+                    failed.append(exc)
+
+            threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert failed == []
+            found = Store(str(folder))
+            assert [found.snapshots.revision(f"c{n}") for n in range(4)] == [1, 1, 1, 1]
+            assert len(aside(folder)) == 1
+
+    def test_what_was_read_of_the_old_file_is_not_taken_for_the_new(self, store, folder):
+        settings = config.read(
+            {"clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}
+        )
+        resolving = Resolving(store)
+        save(store, member("n1", "192.0.2.1"))
+        assert resolving.addresses("k8s://prod", settings) == ("192.0.2.1",)
+        for path in folder.glob("store.sqlite3*"):
+            path.unlink()
+        assert isinstance(resolving.addresses("k8s://prod", settings), Unresolved)
+        # The new file counts revisions from 1 again.
+        other = replace(snapshot(member("n2", "192.0.2.2")), observed_at=2_000_000_000.0)
+        store.snapshots.save(other, other.members.values(), [])
+        assert resolving.addresses("k8s://prod", settings) == ("192.0.2.2",)
+
+
+class TestOutOfReach:
+    """What cannot be opened is an error that names the file, and nothing is set aside."""
+
+    @pytest.mark.parametrize("what", ["a file", "a dangling link", "nothing"])
+    def test_a_folder_that_is_none(self, tmp_path, what):
+        folder = tmp_path / "state"
+        if what == "a file":
+            folder.write_text("x")
+        elif what == "a dangling link":
+            folder.symlink_to(tmp_path / "absent" / "absent")
+        else:
+            folder = Path("/proc/nowhere/state")
+        with pytest.raises(StoreError, match=str(folder)):
+            Store(str(folder)).snapshots.load("prod")
+
+    def test_a_folder_in_the_place_of_the_file(self, folder):
+        (folder / "store.sqlite3").mkdir(parents=True)
+        with pytest.raises(StoreError):
+            Store(str(folder)).snapshots.load("prod")
+        assert aside(folder) == []
+
+    def test_a_file_that_another_process_keeps_locked(self, store, folder, monkeypatch):
+        monkeypatch.setattr("salt_ext.store.database._BUSY", 0.1)
+        save(store, member("n1", "192.0.2.1"))
+        other = sqlite3.connect(folder / "store.sqlite3", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            blocked = Store(str(folder))
+            with pytest.raises(StoreError, match="locked"):
+                save(blocked, member("n2", "192.0.2.2"))
+            # Who only reads does not wait.
+            assert list(blocked.snapshots.load("prod").members) == ["n1"]
+        finally:
+            other.close()
+        save(blocked, member("n2", "192.0.2.2"))
+        assert aside(folder) == []
+
+
+WRITER = textwrap.dedent(
+    """
+    import itertools, sys
+    from salt_ext.core.expand import Unresolved
+from salt_ext.core.guard import Held, Kind
+    from salt_ext.store import Store
+    from salt_ext.store.subscriptions import Answer, Seen
+    from tests.core.build import member, snapshot
+
+    name, folder, most = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    store = Store(folder)
+    print("ready", flush=True)
+    for n in itertools.count(1) if most == 0 else range(1, most + 1):
+        # Two nodes that must always be seen with the address of the same revision.
+        pair = [member(who, f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}") for who in "ab"]
+        store.snapshots.save(snapshot(*pair, cluster=name, revision=n), pair, [])
+        seen = Seen(cluster=name, answer=Answer.SERVED, digest=str(n))
+        store.subscriptions.record(name, "base", {"k8s://" + name: seen}, float(n))
+    """
+)
+
+
+def writer(folder: Path, name: str, most: int = 0) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, name, str(folder), str(most)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def assert_whole(store: Store, name: str) -> int:
+    """Check that what is read is one revision and not a mix; return it."""
+    found = store.snapshots.load(name)
+    if found is None:
+        return 0
+    n = found.revision
+    address = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
+    assert {str(a) for one in found.members.values() for a in one.everything()} == {address}
+    assert set(found.members) == {"a", "b"}
+    return n
+
+
+def test_processes_that_write_at_once_lose_nothing(folder):
+    writers = [writer(folder, f"c{n}", 300) for n in range(3)]
+    store = Store(str(folder))
+    while any(process.poll() is None for process in writers):
+        for n in range(3):
+            assert_whole(store, f"c{n}")
+    assert [process.wait() for process in writers] == [0, 0, 0]
+    assert [assert_whole(store, f"c{n}") for n in range(3)] == [300, 300, 300]
+    digests = {row.minion: row.seen.digest for row in store.subscriptions.all()}
+    assert digests == {"c0": "300", "c1": "300", "c2": "300"}
+
+
+def test_a_process_that_is_killed_at_any_instant_leaves_a_whole_store(folder):
+    dice = random.Random(7)
+    reached = 0
+    store = Store(str(folder))
+    for _ in range(8):
+        process = writer(folder, "prod")
+        # Not a wait for something: the instant is what varies.
+        time.sleep(dice.uniform(0.0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        revision = assert_whole(Store(str(folder)), "prod")
+        assert assert_whole(store, "prod") == revision
+        reached = max(reached, revision)
+    assert reached > 0
+    assert aside(folder) == []
+
+
+def test_a_connection_is_not_used_on_both_sides_of_a_fork(store, folder):
+    save(store, member("n1", "192.0.2.1"))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            save(store, member("n2", "192.0.2.2"))
+            code = 0 if len(store.snapshots.load("prod").members) == 2 else 2
+        finally:
+            os._exit(code)
+    for _ in range(50):
+        store.health.tell("prod", Health(state="watching", told_at=1.0))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert len(store.snapshots.load("prod").members) == 2
+
+
+def test_threads_share_a_store(store):
+    failed = []
+
+    def work(name: str) -> None:
+        try:
+            for n in range(1, 60):
+                save(store, member("a", f"10.0.0.{n}"), cluster=name)
+        except StoreError as exc:
+            failed.append(exc)
+
+    threads = [threading.Thread(target=work, args=(f"c{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert [store.snapshots.revision(f"c{n}") for n in range(4)] == [59] * 4
