@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError
 
 from salt_ext.core.config import Access
 from salt_ext.kube import tls, way
@@ -76,7 +76,8 @@ class Session:
                 timeout=timeout,
             )
         except HTTPError as exc:
-            if _is_tls(exc):
+            # A client certificate is refused with an alert of TLS, which a reset may overtake.
+            if _is_tls(exc) or (credential.certificate and isinstance(exc, ProtocolError)):
                 self.forget()
             raise
         if response.status in (401, 403):

@@ -162,7 +162,7 @@ class NodesApi:
     def _open(self, path: str, query: dict[str, str], what: str, *, read: float) -> Any:
         timeout = urllib3.Timeout(connect=_CONNECT, read=read)
         try:
-            response = self._session.open(f"{path}?{urlencode(query)}", timeout)
+            response = self._session.open(f"{path}?{urlencode(query)}" if query else path, timeout)
         except (HTTPError, OSError) as exc:
             raise RequestFailed(what, f"{self._session.host}: {_reason(exc)}") from exc
         if response.status == 200:

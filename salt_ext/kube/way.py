@@ -180,7 +180,7 @@ def _material(chosen: Chosen, files: Files, key: str, data: str | None, path: st
     """Return what stands in the kubeconfig itself, or else in the file that it names."""
     if data:
         try:
-            return base64.b64decode(data)
+            return base64.b64decode("".join(data.split()), validate=True)
         except ValueError:
             raise NoAccess(chosen.path, f"its {key}-data is not base64") from None
     return files.read(chosen.beside(path), f"{key} of {chosen.path}") if path else b""

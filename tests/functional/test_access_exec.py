@@ -1,0 +1,255 @@
+"""Credential plugins: what they print is used, and what goes wrong with them is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.kubernetes import open_backend
+from lab.kubernetes.emulator import actions
+from salt_ext.kube.access import Session
+from salt_ext.kube.errors import NoAccess, NotAllowed
+from tests.functional.ways import ask, kubeconfig, plugin
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    with open_backend("emulator", tmp_path_factory.mktemp("kube")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def seen(backend):
+    """Who the API server was asked by in this test."""
+    backend.control.clear()
+    backend.control.forget_requests()
+    return lambda: [request.user for request in backend.control.requests()]
+
+
+def runs(folder: Path) -> int:
+    """Return how often a plugin ran that notes it."""
+    file = folder / "runs"
+    return len(file.read_text()) if file.exists() else 0
+
+
+def noting(folder: Path, body: str) -> str:
+    return f"open({str(folder / 'runs')!r}, 'a').write('x')\n{body}"
+
+
+def refusal(access) -> str:
+    with pytest.raises(NoAccess) as caught:
+        ask(Session(access))
+    return str(caught.value)
+
+
+def test_the_token_is_used_until_it_expires(backend, tmp_path, seen):
+    token = backend.endpoint.token("reader")
+    body = noting(tmp_path, f"say(token={token!r}, expirationTimestamp=os.environ['UNTIL'])")
+    later = [{"name": "UNTIL", "value": "2999-01-01T00:00:00Z"}]
+    session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body, env=later)))
+    ask(session)
+    ask(session)
+    assert runs(tmp_path) == 1
+    past = [{"name": "UNTIL", "value": "2020-01-01T00:00:00+02:00"}]
+    session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body, env=past)))
+    ask(session)
+    ask(session)
+    assert runs(tmp_path) == 3
+    assert seen() == ["reader"] * 4
+
+
+def test_a_lifetime_is_counted_on_a_clock_that_nobody_sets(backend, tmp_path, monkeypatch):
+    token = backend.endpoint.token("reader")
+    body = noting(
+        tmp_path,
+        f"""
+from datetime import datetime, timedelta, timezone
+until = datetime.now(timezone.utc) + timedelta(minutes=15)
+say(token={token!r}, expirationTimestamp=until.isoformat())
+""",
+    )
+    session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body)))
+    ask(session)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 880)
+    ask(session)
+    assert runs(tmp_path) == 1
+    monkeypatch.setattr(time, "monotonic", lambda: now + 901)
+    ask(session)
+    assert runs(tmp_path) == 2
+
+
+def test_a_refused_token_is_asked_for_again(backend, tmp_path, seen):
+    token = backend.endpoint.token("reader")
+    body = noting(tmp_path, f"say(token={token!r})")
+    session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body)))
+    backend.control.on(do=actions.respond(401))
+    with pytest.raises(NotAllowed, match=f"asked with exec plugin {tmp_path}/plugin"):
+        ask(session)
+    ask(session)
+    assert runs(tmp_path) == 2
+    assert seen() == ["reader"] * 2
+
+
+def test_the_plugin_gets_what_the_kubeconfig_says(backend, tmp_path, seen, monkeypatch):
+    monkeypatch.setenv("FROM_OUTSIDE", "kept")
+    body = f"""
+info = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
+told = {{"args": sys.argv[1:], "own": os.environ["OWN"], "outside": os.environ["FROM_OUTSIDE"],
+        "info": info, "input": sys.stdin.read()}}
+open({str(tmp_path / "told")!r}, "w").write(json.dumps(told))
+say(token={backend.endpoint.token("reader")!r})
+"""
+    user = plugin(
+        tmp_path,
+        body,
+        args=["a b", "$(touch no)", "*"],
+        env=[{"name": "OWN", "value": "yes"}],
+        interactiveMode="IfAvailable",
+        provideClusterInfo=True,
+        apiVersion="client.authentication.k8s.io/v1beta1",
+    )
+    user["exec"]["command"] = "./plugin"  # relative to the kubeconfig
+    name = "client.authentication.k8s.io/exec"
+    cluster = {"extensions": [{"name": name, "extension": {"audience": "x"}}]}
+    ask(Session(kubeconfig(tmp_path, backend, user, cluster=cluster)))
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["args"] == ["a b", "$(touch no)", "*"]
+    assert (told["own"], told["outside"], told["input"]) == ("yes", "kept", "")
+    spec = told["info"]["spec"]
+    assert spec["interactive"] is False
+    assert spec["cluster"]["server"] == backend.endpoint.url
+    assert spec["cluster"]["config"] == {"audience": "x"}
+    assert "BEGIN CERTIFICATE" not in spec["cluster"]["certificate-authority-data"]
+    assert seen() == ["reader"]
+
+
+def test_a_command_without_a_slash_is_found_in_the_path(backend, tmp_path, seen, monkeypatch):
+    user = plugin(tmp_path, f"say(token={backend.endpoint.token('reader')!r})", command="plugin")
+    access = kubeconfig(tmp_path, backend, user)
+    told = refusal(access)
+    assert told == "exec plugin plugin: cannot be started: No such file or directory"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    ask(Session(access))
+    assert seen() == ["reader"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("sys.exit('Token expired\\nplease log in\\n\\n')", "exit status 1: please log in"),
+        ("sys.exit(3)", "exit status 3, and said nothing"),
+        ("os.kill(os.getpid(), 15)", "ended by signal 15, and said nothing"),
+        ("sys.exit('no\\x1b[31m way \\x07' + 'x' * 500)", "exit status 1: no[31m way " + "x" * 185),
+        ("sys.exit('denied: ' + os.environ['KEY'])", "exit status 1: denied: ..."),
+        ("print('sesame')", "printed no ExecCredential: JSON is malformed"),
+        ("print('[]')", "printed no ExecCredential: Expected `object`, got `array`"),
+        ("pass", "printed no ExecCredential: Input data was truncated"),
+        ("say()", "printed neither a token nor a client certificate"),
+        ("say(token='')", "printed neither a token nor a client certificate"),
+        ("say(token='open\\nsesame')", "is no token: it holds a space"),
+        ("say(token=7)", "got `int` - at `$.status.token`"),
+        ("say(token='t', expirationTimestamp='x')", "Invalid RFC3339 encoded datetime"),
+        ("say(clientCertificateData='x')", "a client certificate or a key, but not both"),
+        ("say(clientCertificateData='x', clientKeyData='y')", "certificate and key cannot be read"),
+        ("print(json.dumps(dict(kind='Status', apiVersion='v1')))", "something else than an Exec"),
+        (
+            "print(json.dumps(dict(kind='ExecCredential', apiVersion='v1')))",
+            "something else than an ExecCredential of client.authentication.k8s.io/v1",
+        ),
+        (
+            (
+                "print(json.dumps(dict(kind='ExecCredential', "
+                "apiVersion='client.authentication.k8s.io/v1')))"
+            ),
+            "without a status",
+        ),
+    ],
+)
+def test_a_plugin_that_fails_is_no_access(backend, tmp_path, seen, body, told, caplog):
+    user = plugin(tmp_path, body, env=[{"name": "KEY", "value": "sesame"}])
+    found = refusal(kubeconfig(tmp_path, backend, user))
+    assert told in found
+    assert "sesame" not in found + caplog.text
+    assert found.startswith((f"exec plugin {tmp_path}/plugin: ", f"{tmp_path}/kubeconfig: "))
+    assert seen() == []
+
+
+def test_what_installs_a_plugin_is_told(backend, tmp_path):
+    user = plugin(tmp_path, "", installHint="get it from https://example.org\nand so on")
+    (tmp_path / "plugin").unlink()
+    told = refusal(kubeconfig(tmp_path, backend, user))
+    assert told.endswith(
+        "cannot be started: No such file or directory (get it from https://example.org)"
+    )
+
+
+def test_a_plugin_that_hangs_is_ended_with_all_that_it_started(backend, tmp_path, seen):
+    body = f"""
+import subprocess
+child = subprocess.Popen(["sleep", "1000"])
+open({str(tmp_path / "pids")!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
+print("waiting for the browser", file=sys.stderr, flush=True)
+child.wait()
+"""
+    access = kubeconfig(tmp_path, backend, plugin(tmp_path, body), exec_timeout=1.0)
+    told = refusal(access)
+    assert told == (
+        f"exec plugin {tmp_path}/plugin: ended by us after 1 s without an answer: "
+        "waiting for the browser"
+    )
+    assert seen() == []
+    for pid in (tmp_path / "pids").read_text().split():
+        assert gone(int(pid))
+
+
+def test_what_a_plugin_leaves_behind_does_not_hold_us_up(backend, tmp_path, seen):
+    body = f"""
+import subprocess
+child = subprocess.Popen(["sleep", "1000"])
+open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
+say(token={backend.endpoint.token("reader")!r})
+"""
+    access = kubeconfig(tmp_path, backend, plugin(tmp_path, body), exec_timeout=20.0)
+    ask(Session(access))
+    os.kill(int((tmp_path / "pid").read_text()), 9)
+    assert seen() == ["reader"]
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"interactiveMode": "Always"}, "interactiveMode: Always, and there is nobody to ask"),
+        ({"apiVersion": "client.authentication.k8s.io/v1alpha1"}, "v1alpha1'; supported: client."),
+        ({"command": None}, "Expected `str`, got `null` - at `$.users[0].user.exec.command`"),
+        ({"args": ["a\0b"]}, "a zero byte"),
+    ],
+)
+def test_what_cannot_be_run_is_not_tried(backend, tmp_path, section, told):
+    user = plugin(tmp_path, noting(tmp_path, "say(token='t')"), **section)
+    assert told in refusal(kubeconfig(tmp_path, backend, user))
+    assert runs(tmp_path) == 0
+
+
+def test_a_token_wins_over_a_plugin(backend, tmp_path, seen):
+    user = {"token": backend.endpoint.token("reader"), **plugin(tmp_path, noting(tmp_path, ""))}
+    ask(Session(kubeconfig(tmp_path, backend, user)))
+    assert seen() == ["reader"]
+    assert runs(tmp_path) == 0
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends, or has ended; whoever inherited it may not have noticed yet."""
+    limit = time.monotonic() + 10
+    while time.monotonic() < limit:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        os.sched_yield()
+    return False

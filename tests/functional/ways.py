@@ -1,0 +1,119 @@
+"""Ways to the lab's API server, as an operator would write them down."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import select
+import socket
+import sys
+import textwrap
+import threading
+from pathlib import Path
+from typing import Any
+
+from lab.kubernetes.backend import Backend
+from salt_ext.core.config import Access
+from salt_ext.kube.access import Session
+from salt_ext.kube.api import NodesApi
+
+
+def ask(session: Session) -> str:
+    """Ask for the cluster's identity, which every credential that is good gets."""
+    return NodesApi(session).identity()
+
+
+def kubeconfig(
+    folder: Path,
+    backend: Backend,
+    user: dict[str, Any] | None,
+    *,
+    cluster: dict[str, Any] | None = None,
+    **access: Any,
+) -> Access:
+    """Write a kubeconfig of one user, and return what names it."""
+    path = folder / "kubeconfig"
+    authority = base64.b64encode(backend.endpoint.ca_file.read_bytes()).decode()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "lab", "user": "me"}}],
+        "clusters": [
+            {
+                "name": "lab",
+                "cluster": {
+                    "server": backend.endpoint.url,
+                    "certificate-authority-data": authority,
+                    **(cluster or {}),
+                },
+            }
+        ],
+        "users": [{"name": "me", "user": user}] if user is not None else [],
+    }
+    path.write_text(json.dumps(config))
+    return Access(kubeconfig=str(path), **access)
+
+
+def plugin(folder: Path, body: str, **section: Any) -> dict[str, Any]:
+    """Write a credential plugin in Python, and return the user that runs it."""
+    script = folder / "plugin"
+    script.write_text(f"#!{sys.executable} -IS\n{_PRELUDE}{textwrap.dedent(body)}")
+    script.chmod(0o755)
+    version = "client.authentication.k8s.io/v1"
+    return {"exec": {"apiVersion": version, "command": str(script), **section}}
+
+
+_PRELUDE = """\
+import json, os, sys
+
+def say(**status):
+    version = json.loads(os.environ["KUBERNETES_EXEC_INFO"])["apiVersion"]
+    print(json.dumps({"kind": "ExecCredential", "apiVersion": version, "status": status}))
+
+"""
+
+
+class Proxy:
+    """A proxy that connects to one place, whatever it is asked for; remembers what that was."""
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        self._to = to
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.asked: list[bytes] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def close(self) -> None:
+        """Listen no more."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # ends the accept of the other thread
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.asked.append(head)
+        with client, socket.create_connection(self._to) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            other = {client: server, server: client}
+            while True:
+                for end in select.select(list(other), [], [])[0]:
+                    piece = end.recv(65536)
+                    if not piece:
+                        return
+                    other[end].sendall(piece)
