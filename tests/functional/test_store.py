@@ -437,8 +437,6 @@ class TestOutOfReach:
 WRITER = textwrap.dedent(
     """
     import itertools, sys
-    from salt_ext.core.expand import Unresolved
-from salt_ext.core.guard import Held, Kind
     from salt_ext.store import Store
     from salt_ext.store.subscriptions import Answer, Seen
     from tests.core.build import member, snapshot
