@@ -52,8 +52,7 @@ class Engine:
             bus,
             updates,
             self._stop,
-            follower.list_again,
-            follower.heard,
+            follower,
         )
         self.heard = follower.heard
         self._runs = (follower.run, self.keeper.run)

@@ -89,6 +89,8 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
         }
         told["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
         told["refused_addresses"] = dict(health.refused)
+    cluster = config.clusters.get(name)
+    told["warnings"] = list(cluster.access.warnings) if cluster else []
     told["held"] = [
         {
             "what": change.kind,

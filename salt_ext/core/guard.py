@@ -48,6 +48,8 @@ class View:
     members: Mapping[str, Member]
     identity: str
     version: str
+    regressed: bool = False
+    """Some node is told as it was before what is known of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,9 @@ class Guard:
         )
 
     def _went_back(self, old: View, view: View) -> Held | None:
-        if view.identity != old.identity or not older(view.version, old.version):
+        if view.identity != old.identity:
+            return None
+        if not view.regressed and not older(view.version, old.version):
             return None
         if any(
             not older(view.version, version) for version in self._released.get(Kind.ROLLBACK, ())
@@ -143,7 +147,7 @@ class Guard:
         return Held(
             kind=Kind.ROLLBACK,
             why=f"the API server answers an older state: version {view.version}, "
-            f"it was {old.version}",
+            f"it was {old.version}" + (", and nodes as they were before" if view.regressed else ""),
             keys=frozenset([view.version]),
         )
 
@@ -249,7 +253,7 @@ class Guard:
         }
         if view.identity != old.identity:
             open_[Kind.IDENTITY] = frozenset([view.identity])
-        elif older(view.version, old.version):
+        elif view.regressed or older(view.version, old.version):
             open_[Kind.ROLLBACK] = self._released.get(Kind.ROLLBACK, frozenset())
         self._released = {
             kind: keys & open_.get(kind, frozenset()) for kind, keys in self._released.items()

@@ -31,6 +31,8 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = False
     deleting: bool = False
+    version: str = field(default="", compare=False)
+    """The object's resourceVersion, which each heartbeat moves forward."""
 
     def claims(self) -> tuple[tuple[AddressType, str], ...]:
         """Return every address that the node claims, with where it stands."""

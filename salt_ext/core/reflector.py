@@ -76,6 +76,10 @@ class Reflector:
     _opened_at: float = 0.0
     _heard: bool = False
     _asked: bool = False
+    _newest: dict[str, Node] = field(default_factory=dict)
+    """Of each node, what was told at its highest version."""
+    _behind: set[str] = field(default_factory=set)
+    _forgive: bool = False
     _silent: bool = False
 
     def __post_init__(self) -> None:
@@ -105,6 +109,10 @@ class Reflector:
         if continue_token:
             return False
         self.nodes, self._pages = self._pages, {}
+        self._newest = {name: self._newest.get(name, node) for name, node in self.nodes.items()}
+        self._behind &= self.nodes.keys()
+        for node in self.nodes.values():
+            self._compare(node)
         self.resource_version = resource_version
         self._listing, self._listed_at, self._silent = False, now, False
         self._backoff.worked(now)
@@ -116,7 +124,10 @@ class Reflector:
         if self.nodes is None:
             return False
         if change is Change.DELETED:
+            self._newest.pop(node.name, None)
+            self._behind.discard(node.name)
             return self.nodes.pop(node.name, None) is not None
+        self._compare(node)
         if self.nodes.get(node.name) == node:
             return False
         self.nodes[node.name] = node
@@ -166,6 +177,20 @@ class Reflector:
         self._start_listing()
 
     @property
+    def regressed(self) -> bool:
+        """
+        Whether some node is told as it was before what is known of it.
+
+        A server that came back with an old state soon counts beyond the versions that were seen,
+        but its nodes are still the old ones.
+        """
+        return bool(self._behind) and not self._forgive
+
+    def forgive(self) -> None:
+        """Take the nodes as they are told now for the newest; safe from another thread."""
+        self._forgive = True
+
+    @property
     def failures(self) -> int:
         """Errors since it last worked."""
         return self._backoff.failures
@@ -174,6 +199,18 @@ class Reflector:
         self._heard = True
         self.resource_version = resource_version
         self._backoff.worked(now)
+
+    def _compare(self, node: Node) -> None:
+        if self._forgive:
+            self._forgive = False
+            self._newest = dict(self.nodes or {})
+            self._behind.clear()
+        known = self._newest.get(node.name)
+        if known is not None and known.uid == node.uid and older(node.version, known.version):
+            self._behind.add(node.name)
+        else:
+            self._newest[node.name] = node
+            self._behind.discard(node.name)
 
     def _start_listing(self) -> None:
         self._listing = True

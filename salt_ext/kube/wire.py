@@ -115,4 +115,5 @@ def node(wire: Any) -> Node:
             item.type == "Ready" and item.status == "True" for item in wire.status.conditions or ()
         ),
         deleting=wire.metadata.deletionTimestamp is not None,
+        version=wire.metadata.resourceVersion,
     )

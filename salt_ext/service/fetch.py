@@ -15,6 +15,7 @@ from salt_ext.core.errors import StoreError
 from salt_ext.core.node import Node
 from salt_ext.kube.access import Session
 from salt_ext.kube.api import NodesApi
+from salt_ext.kube.credential import Secret, no_secrets
 from salt_ext.kube.errors import RequestFailed
 from salt_ext.service.keep import Keeper
 from salt_ext.service.updates import Failed, Heard, Replaced
@@ -25,7 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class _Nobody:
-    """The bus where there is none: nobody waits for events of a fetch."""
+    """The bus and the other thread where there is none: nobody waits for what a fetch tells."""
+
+    def __init__(self) -> None:
+        self.heard = Heard()
+
+    def list_again(self) -> None:
+        """Leave it to the next compile."""
+
+    def forgive(self) -> None:
+        """Do nothing: a fetch remembers no versions of nodes."""
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         """Drop an event."""
@@ -39,8 +49,9 @@ class Fetching:
     lives; a compile waits at most ``timeout`` seconds for it, and is then served what is known.
     """
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, secret: Secret = no_secrets) -> None:
         self._config = config
+        self._secret = secret
         self._store = store
         self._keepers: dict[str, Keeper] = {}
         self._running: dict[str, threading.Thread] = {}
@@ -86,22 +97,16 @@ class Fetching:
         keeper = self._keepers.get(cluster.name)
         if keeper is None:
             keeper = self._keepers[cluster.name] = Keeper(
-                cluster,
-                self._store,
-                _Nobody(),
-                queue.Queue(),
-                threading.Event(),
-                lambda: None,
-                Heard(),
+                cluster, self._store, _Nobody(), queue.Queue(), threading.Event(), _Nobody()
             )
         try:
-            keeper.take_at_once(_listed(cluster))
+            keeper.take_at_once(_listed(cluster, self._secret))
         except RequestFailed as exc:
             keeper.take_at_once(Failed(str(exc), 1, min(ttl, 15.0)))
 
 
-def _listed(cluster: Cluster) -> Replaced:
-    session = Session(cluster.access)
+def _listed(cluster: Cluster, secret: Secret) -> Replaced:
+    session = Session(cluster.access, secret)
     try:
         api = NodesApi(session)
         identity = api.identity()
@@ -120,9 +125,9 @@ def _listed(cluster: Cluster) -> Replaced:
 _kept: dict[str, tuple[Config, Fetching]] = {}
 
 
-def fetching(config: Config) -> Fetching:
+def fetching(config: Config, secret: Secret) -> Fetching:
     """Return what this process keeps for a configuration, made at the first call."""
     known = _kept.get(config.state_dir)
     if known is None or known[0] is not config:
-        _kept[config.state_dir] = config, Fetching(config, Store(config.state_dir))
+        _kept[config.state_dir] = config, Fetching(config, Store(config.state_dir), secret)
     return _kept[config.state_dir][1]

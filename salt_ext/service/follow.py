@@ -12,6 +12,7 @@ from salt_ext.core.config import Cluster
 from salt_ext.core.reflector import Change, ListPage, Probe, Reflector, Wait, Watch
 from salt_ext.kube.access import Session
 from salt_ext.kube.api import Bookmarked, Changed, Event, Ignored, NodesApi
+from salt_ext.kube.credential import Secret, no_secrets
 from salt_ext.kube.errors import Expired, RequestFailed, Silent
 from salt_ext.service.group import Pulse
 from salt_ext.service.updates import Dropped, Failed, Heard, Put, Replaced, Update, Watching
@@ -26,20 +27,26 @@ class Follower:
     """Runs in a thread of its own, the only one that waits for the network."""
 
     def __init__(
-        self, cluster: Cluster, updates: queue.Queue[Update], stop: threading.Event
+        self,
+        cluster: Cluster,
+        updates: queue.Queue[Update],
+        stop: threading.Event,
+        secret: Secret = no_secrets,
     ) -> None:
         self._cluster = cluster
         self._updates = updates
         self._stop = stop
         self._reflector = Reflector(relist_every=cluster.timing.relist)
-        self._session: Session | None = None
-        self._nodes: NodesApi | None = None
+        self._session = Session(cluster.access, secret)
+        self._nodes = NodesApi(self._session)
         self._identity = ""
         self.heard = Heard()
         self.pulse = Pulse(cluster.timing.inactivity + _PATIENCE)
 
     def run(self) -> None:
         """Follow until told to stop."""
+        for warning in self._cluster.access.warnings:
+            log.warning("%s: %s", self._cluster.name, warning)
         while not self._stop.is_set():
             self.pulse.beat()
             step = self._reflector.next(time.monotonic())
@@ -49,7 +56,7 @@ class Follower:
                 elif isinstance(step, ListPage):
                     self._list(step)
                 elif isinstance(step, Probe):
-                    self._reflector.probed(self._api().version(), time.monotonic())
+                    self._reflector.probed(self._nodes.version(), time.monotonic())
                 else:
                     self._watch(step)
             except Expired as exc:
@@ -65,29 +72,29 @@ class Follower:
     def list_again(self) -> None:
         """Ask for a LIST now, from another thread."""
         self._reflector.ask()
-        if self._nodes is not None:
-            self._nodes.cut()
+        self._nodes.cut()
 
-    def _api(self) -> NodesApi:
-        if self._nodes is None:
-            self._session = Session(self._cluster.access)
-            self._nodes = NodesApi(self._session)
-        return self._nodes
+    def forgive(self) -> None:
+        """Take an older state for the truth, by a person's word, from another thread."""
+        self._reflector.forgive()
+        self.heard.regressed = False
 
     def _list(self, step: ListPage) -> None:
-        api = self._api()
+        api = self._nodes
         if not step.continue_token:
             self._identity = api.identity()
         page = api.page(self._cluster.page_size, step.continue_token)
         reflector = self._reflector
         now = time.monotonic()
         if reflector.listed(page.nodes, page.resource_version, page.continue_token, now):
+            self.heard.regressed = reflector.regressed
+            self.heard.resource_version = page.resource_version
             nodes = list((reflector.nodes or {}).values())
             self._pass_on(Replaced(nodes, page.resource_version, self._identity))
 
     def _watch(self, step: Watch) -> None:
         reflector = self._reflector
-        events = self._api().watch(
+        events = self._nodes.watch(
             step.resource_version, step.server_timeout, self._cluster.timing.inactivity
         )
         try:
@@ -124,7 +131,9 @@ class Follower:
 
     def _take_change(self, event: Changed, now: float) -> None:
         version = event.resource_version
-        if not self._reflector.changed(event.change, event.node, version, now):
+        changed = self._reflector.changed(event.change, event.node, version, now)
+        self.heard.regressed = self._reflector.regressed
+        if not changed:
             return
         if event.change is Change.DELETED:
             self._pass_on(Dropped(event.node.name, version))
@@ -139,10 +148,7 @@ class Follower:
                 return
 
     def _tell_failure(self, error: str) -> None:
-        # The files behind the credentials may have been replaced: they are read again.
-        if self._session is not None:
-            self._session.close()
-            self._session = self._nodes = None
+        self._session.close()
         now = time.monotonic()
         step = self._reflector.next(now)
         retry_in = step.until - now if isinstance(step, Wait) else 0.0

@@ -43,6 +43,18 @@ class Fires(Protocol):
         """Fire an event."""
 
 
+class Follows(Protocol):
+    """The other thread of a cluster, as far as this one speaks to it."""
+
+    heard: Heard
+
+    def list_again(self) -> None:
+        """Ask for a LIST now."""
+
+    def forgive(self) -> None:
+        """Take an older state for the truth."""
+
+
 class Keeper:
     """Runs in a thread of its own; nothing it does waits for the network."""
 
@@ -53,8 +65,7 @@ class Keeper:
         bus: Fires,
         updates: queue.Queue[Update],
         stop: threading.Event,
-        list_again: Callable[[], None],
-        heard: Heard,
+        follower: Follows,
     ) -> None:
         self._cluster = cluster
         self._name = cluster.name
@@ -62,8 +73,7 @@ class Keeper:
         self._bus = bus
         self._updates = updates
         self._stop = stop
-        self._list_again = list_again
-        self._heard = heard
+        self._follower = follower
         self._list_again_at: float | None = None
         self._debounce = Debounce(cluster.timing.quiet, cluster.timing.longest)
         self._guard = Guard(rules=cluster.rules)
@@ -168,14 +178,17 @@ class Keeper:
             self._debounce.announced(now)
         if self._list_again_at is not None and now >= self._list_again_at:
             self._list_again_at = None
-            self._list_again()
+            self._follower.list_again()
         if now >= self._tell_at or self._condition.turned:
             self._tell(now)
 
     def _judge(self, now: float) -> None:
         """Store what may be stored of the newest view."""
         view = View(
-            members=self._membership.current(now), identity=self._identity, version=self._version
+            members=self._membership.current(now),
+            identity=self._identity,
+            version=self._version,
+            regressed=self._follower.heard.regressed,
         )
         judgement = self._guard.judge(
             view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
@@ -186,6 +199,8 @@ class Keeper:
         if judgement.members is not None:
             self._announce(view, judgement.members)
             self._guard.took(view, judgement.members, now)
+            if view.regressed:
+                self._follower.forgive()
             self._deleted &= judgement.members.keys()
 
     def _hold(self, held: tuple[Held, ...]) -> None:
@@ -267,7 +282,7 @@ class Keeper:
             log.debug("event", exc_info=True)
 
     def _tell(self, now: float) -> None:
-        health, heard = self._condition.health, self._heard
+        health, heard = self._condition.health, self._follower.heard
         health.told_at = time.time()
         health.events, health.ignored = heard.events, heard.ignored
         health.heard_at = max(health.heard_at, heard.at)
@@ -278,9 +293,9 @@ class Keeper:
             newest = heard.resource_version or self._version
             self._guard.saw(newest)
             self._store.snapshots.saw(self._name, newest)
-        elif self._frozen and heard.resource_version not in ("", self._version):
+        elif self._frozen:
             # An API server that told an old state may have caught up, by heartbeats alone.
-            self._version = heard.resource_version
+            self._version = heard.resource_version or self._version
             self._debounce.changed(now)
         self._condition.turned = False
         self._tell_at = now + (_LOOK_FOR_RELEASE if self._held else _TELL_EVERY)

@@ -16,6 +16,7 @@ from salt_ext.core.config import Cluster, Config
 from salt_ext.core.errors import StoreError
 from salt_ext.master import telemetry
 from salt_ext.master.bus import Bus
+from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import engine_settings
 from salt_ext.service import textfile
 from salt_ext.service.converge import Convergence
@@ -68,16 +69,8 @@ class Service:
 
     def _cluster(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Part]:
         updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
-        follower = Follower(cluster, updates, stop)
-        keeper = Keeper(
-            cluster,
-            self._store,
-            Bus(self._opts),
-            updates,
-            stop,
-            follower.list_again,
-            follower.heard,
-        )
+        follower = Follower(cluster, updates, stop, Secrets(self._opts))
+        keeper = Keeper(cluster, self._store, Bus(self._opts), updates, stop, follower)
         return {"follow": follower, "keep": keeper}
 
     def _minions(self, stop: threading.Event) -> Mapping[str, Part]:

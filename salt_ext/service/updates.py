@@ -61,6 +61,8 @@ class Heard:
     """Seconds since the epoch."""
     resource_version: str = ""
     """The newest one."""
+    regressed: bool = False
+    """Some node is told as it was before what is known of it."""
 
 
 Update = Replaced | Put | Dropped | Watching | Failed

@@ -63,15 +63,7 @@ class Watched:
         updates: queue.Queue[Any] = queue.Queue(10_000)
         cluster = self.config.clusters["prod"]
         self.follower = Follower(cluster, updates, self._stop)
-        self.keeper = Keeper(
-            cluster,
-            self.store,
-            self.bus,
-            updates,
-            self._stop,
-            self.follower.list_again,
-            self.follower.heard,
-        )
+        self.keeper = Keeper(cluster, self.store, self.bus, updates, self._stop, self.follower)
         self._wake = lambda: updates.put(Watching())
         self._threads = [
             threading.Thread(target=run, daemon=True)

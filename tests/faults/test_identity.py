@@ -1,0 +1,112 @@
+"""Another cluster, or an old state of the same one, behind the address that is watched."""
+
+from __future__ import annotations
+
+import pytest
+
+QUICK = {
+    "timing": {"inactivity": 1, "quiet": 0, "longest": 0},
+    "guards": {"shrink_percent": 100, "shrink_nodes": 100},
+}
+
+
+def write(watched, times: int) -> None:
+    """Move the versions forward; a heartbeat within the same second would change nothing."""
+    for turn in range(times):
+        watched.nodes.label("n1", {"turn": str(turn)})
+
+
+@pytest.fixture
+def prod(kube, watch):
+    watched = watch(kube, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.watching()
+    return watched
+
+
+def test_a_rebuilt_cluster_changes_nothing_until_a_person_says_so(prod, kube):
+    kube.wipe()
+    prod.holds("identity")
+    prod.nodes.create("other", internal=["10.0.0.9"])
+    prod.list_again()
+    prod.until(lambda: prod.health().nodes == 1, "the new cluster's node")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    released = prod.confirm()["released"]
+    assert [one["what"] for one in released] == ["identity"]
+    prod.serves("10.0.0.9")
+    prod.holds()
+    assert [entry.what for entry in prod.store.history.newest("prod", 2)] == [
+        "changed",
+        "confirmed",
+    ]
+
+
+def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
+    kube.wipe()
+    prod.holds("identity")
+    prod.stop()
+    prod.start()
+    prod.until(lambda: prod.health().state == "watching", "watching")
+    prod.holds("identity")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    prod.confirm()
+    prod.serves()
+
+
+def test_a_restored_state_changes_nothing_until_a_person_says_so(prod, kube):
+    kube.save()
+    prod.nodes.create("n3", internal=["10.0.0.3"])
+    prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    write(prod, 30)
+    kube.restore()
+    prod.list_again()
+    prod.holds("rollback")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+    assert [one["what"] for one in prod.confirm()["released"]] == ["rollback"]
+    prod.serves("10.0.0.1", "10.0.0.2")
+    prod.holds()
+
+
+def test_a_watch_that_waits_for_versions_long_gone_is_noticed_by_its_silence(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    emulator.control.save("old")
+    write(watched, 20)
+    watched.until(lambda: int(watched.follower.heard.resource_version or 0) >= 20, "heartbeats")
+    emulator.control.restore("old", quietly=True)
+    watched.holds("rollback")
+    assert watched.addresses() == {"10.0.0.1"}
+
+
+def test_an_older_state_is_let_in_once_its_versions_catch_up(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    emulator.control.save("old")
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    emulator.control.restore("old")
+    watched.list_again()
+    watched.holds("rollback")
+    write(watched, 5)
+    watched.serves("10.0.0.1")
+    watched.holds()
+
+
+def test_a_confirmation_does_not_reach_the_next_cluster(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    emulator.wipe()
+    watched.holds("identity")
+    watched.confirm()
+    watched.serves()
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.2")
+    emulator.wipe()
+    watched.holds("identity")
+    assert watched.addresses() == {"10.0.0.2"}

@@ -1,0 +1,141 @@
+"""LISTs that are cut, wrong, old or empty: all of a view or nothing of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.kubernetes.emulator import actions
+
+QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}, "page_size": 10}
+
+
+def fill(watched, count: int) -> list[str]:
+    addresses = [f"10.0.0.{i + 1}" for i in range(count)]
+    for i, address in enumerate(addresses):
+        watched.nodes.create(f"n{i:02d}", internal=[address])
+    return addresses
+
+
+@pytest.fixture
+def prod(emulator, watch):
+    """A cluster of 35 nodes, three and a half pages, not yet under watch."""
+    watched = watch(emulator, **QUICK)
+    addresses = fill(watched, 35)
+    watched.serves(*addresses)
+    watched.watching()
+    watched.every = addresses
+    return watched
+
+
+def test_every_page_is_taken_and_none_before_the_last(prod, emulator, watch):
+    again = watch(emulator, "second", **QUICK)
+    again.serves(*prod.every)
+    assert again.revision() == 1
+    pages = [
+        one.page for one in emulator.control.requests(verb="list") if one.query["limit"] == "10"
+    ]
+    assert pages[-4:] == [1, 2, 3, 4]
+
+
+def test_a_continue_token_that_expires_throws_the_pages_away(prod, emulator, watch):
+    emulator.control.on("list", do=actions.gone(), page=3)
+    again = watch(emulator, "second", **QUICK)
+    again.serves(*prod.every)
+    assert again.revision() == 1
+    pages = [
+        one.page for one in emulator.control.requests(verb="list") if one.query["limit"] == "10"
+    ]
+    assert pages[-7:] == [1, 2, 3, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("page", [1, 2, 4])
+def test_a_page_that_fails_changes_nothing(prod, emulator, page):
+    before = prod.revision()
+    emulator.control.on("list", do=actions.respond(500), page=page)
+    prod.list_again()
+    prod.until(lambda: prod.bus.named("sync/restored"), "restored")
+    assert prod.revision() == before
+    assert prod.addresses() == set(prod.every)
+
+
+WRONG = {
+    "an empty list of something else": {
+        "kind": "PodList",
+        "metadata": {"resourceVersion": "9"},
+        "items": [],
+    },
+    "an empty object": {},
+    "html": "<html><body>Welcome</body></html>",
+    "a status": {"kind": "Status", "status": "Success", "metadata": {"resourceVersion": "9"}},
+    "null items": {"kind": "NodeList", "metadata": {"resourceVersion": "999999"}, "items": None},
+    "no items": {"kind": "NodeList", "metadata": {"resourceVersion": "999999"}},
+    "no version": {"kind": "NodeList", "metadata": {}, "items": []},
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
+def test_a_200_with_something_else_is_an_error_and_no_empty_cluster(prod, emulator, body):
+    emulator.control.on("list", do=actions.respond(200, body), times=None)
+    prod.list_again()
+    prod.waiting("LIST nodes: answered")
+    assert prod.addresses() == set(prod.every)
+    emulator.control.clear()
+    prod.watching()
+    assert prod.addresses() == set(prod.every)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_refused_list_is_no_storm(prod, emulator, status):
+    emulator.control.on("list", do=actions.respond(status, {"kind": "Status"}), times=None)
+    known = len(emulator.control.requests(verb="list"))
+    prod.list_again()
+    seen = emulator.control.wait_for_requests(known + 3, verb="list", seconds=15)[known:]
+    assert seen[1].time - seen[0].time >= 0.4
+    assert seen[2].time - seen[1].time >= 0.8
+
+
+def test_a_cut_list_changes_nothing(prod, emulator):
+    before = prod.revision()
+    emulator.control.on("list", do=actions.cut_body())
+    prod.list_again()
+    prod.until(lambda: prod.bus.named("sync/restored"), "restored")
+    assert prod.revision() == before
+
+
+def test_full_lists_check_what_the_watch_told(emulator, watch):
+    watched = watch(emulator, timing={"relist": 10, "inactivity": 1, "quiet": 0, "longest": 0})
+    fill(watched, 3)
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    emulator.control.drop_events(["DELETED"])
+    watched.nodes.delete("n01")
+    # Nobody asks for a list: only the period can find it.
+    watched.serves("10.0.0.1", "10.0.0.3")
+
+
+def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod, emulator):
+    emulator.control.save("old")
+    prod.nodes.delete("n00")
+    prod.nodes.create("late", internal=["10.0.1.1"])
+    now = {*prod.every, "10.0.1.1"} - {"10.0.0.1"}
+    prod.serves(*now)
+    emulator.control.on("list", do=actions.from_state("old"), times=4)
+    prod.list_again()
+    prod.holds("rollback")
+    assert prod.addresses() == now
+    prod.until(lambda: prod.health().state == "watching", "watching")
+    prod.list_again()
+    prod.holds()
+    assert prod.addresses() == now
+
+
+def test_what_happened_while_the_engine_was_down_is_a_change(prod, emulator):
+    prod.stop()
+    prod.nodes.delete("n00")
+    prod.nodes.create("late", internal=["10.0.1.1"])
+    prod.bus.fired.clear()
+    prod.start()
+    prod.serves(*({*prod.every, "10.0.1.1"} - {"10.0.0.1"}))
+    prod.until(lambda: prod.bus.named("node/left"), "the leave")
+    (changed,) = prod.bus.named("changed")
+    assert (changed["added"], changed["removed"]) == (["10.0.1.1"], ["10.0.0.1"])
