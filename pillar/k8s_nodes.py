@@ -29,6 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving
+from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import matcher
 from salt_ext.service.fetch import fetching
@@ -81,7 +82,10 @@ def ext_pillar(
         config = settings(__opts__)
         environment = __opts__.get("pillarenv") or "base"
         matches = matcher(__opts__, minion_id)
-        prepare = partial(fetching(config).ensure, ttl=ttl, timeout=timeout) if fetch else None
+        prepare = None
+        if fetch:
+            fetcher = fetching(config, Secrets(__opts__))
+            prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
         serving(config).serve(minion_id, environment, pillar, config, matches, prepare)
     except Exception:  # noqa: BLE001
         log.error(

@@ -1,0 +1,177 @@
+"""A token that the configuration names by an ``sdb://`` URI, with Salt's own configuration."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+
+import pytest
+import salt.config
+import yaml
+
+from lab.kubernetes import open_backend
+from lab.kubernetes.nodes import Nodes
+from salt_ext.commands.status import status
+from salt_ext.core.config import Access
+from salt_ext.core.errors import NoSecret
+from salt_ext.kube.access import Session
+from salt_ext.kube.errors import NoAccess, NotAllowed
+from salt_ext.master.secrets import Secrets
+from salt_ext.master.settings import engine_settings, settings
+from salt_ext.service.follow import Follower
+from salt_ext.service.service import Service
+from salt_ext.store import Store
+from tests.functional.pillars import Pillars
+from tests.functional.ways import ask
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    with open_backend("emulator", tmp_path_factory.mktemp("kube")) as found:
+        yield found
+
+
+class Master:
+    """A master's configuration in files, with a file of secrets that its ``sdb`` reads."""
+
+    def __init__(self, folder, backend) -> None:
+        self.folder = folder
+        self.backend = backend
+        self.secrets = folder / "secrets.yml"
+        (folder / "master.d").mkdir()
+        self.keep(backend.endpoint.token("reader"))
+
+    def keep(self, token: str) -> None:
+        self.secrets.write_text(yaml.safe_dump({"prod": token, "list": ["a"]}))
+
+    def opts(self, *, main=None, **cluster):
+        """Read the configuration with our block in master.d, as the daemon does."""
+        given = {
+            "server": self.backend.endpoint.url,
+            "ca_file": str(self.backend.endpoint.ca_file),
+            "allowed_networks": ["192.0.2.0/24"],
+            **cluster,
+        }
+        block = {"state_dir": str(self.folder / "state"), "clusters": {"prod": given}}
+        files = {"driver": "yaml", "files": [str(self.secrets)]}
+        (self.folder / "master.d" / "k8s.conf").write_text(yaml.safe_dump({"k8s_nodes": block}))
+        (self.folder / "master").write_text(
+            yaml.safe_dump({"root_dir": str(self.folder), "kept": files, **(main or {})})
+        )
+        return salt.config.master_config(str(self.folder / "master"))
+
+
+@pytest.fixture
+def master(tmp_path, backend):
+    return Master(tmp_path, backend)
+
+
+def test_the_uri_outlives_salts_own_resolving(master):
+    opts = master.opts(token="sdb://kept/prod")
+    assert opts["k8s_nodes"]["clusters"]["prod"]["token"] == master.backend.endpoint.token("reader")
+    for read in (settings, engine_settings):
+        config = read(opts)
+        assert config.problems == ()
+        assert config.clusters["prod"].access.token == "sdb://kept/prod"
+
+
+def test_the_uri_is_found_in_an_included_file_too(master):
+    opts = master.opts(
+        token="sdb://kept/prod", main={"default_include": "none/*", "include": "*.d/*"}
+    )
+    assert settings(opts).clusters["prod"].access.token == "sdb://kept/prod"
+
+
+def test_a_token_that_is_rotated_is_asked_for_again(master, backend):
+    opts = master.opts(token="sdb://kept/prod")
+    access = settings(opts).clusters["prod"].access
+    session = Session(access, Secrets(opts))
+    ask(session)
+    backend.rotate("reader")
+    with pytest.raises(NotAllowed, match=r"401 .*; asked with sdb://kept/prod"):
+        ask(session)
+    master.keep(backend.endpoint.token("reader"))
+    ask(session)
+
+
+def test_a_token_that_is_written_out_is_refused_and_not_shown(master, caplog):
+    caplog.set_level(logging.DEBUG)
+    config = settings(master.opts(token="open-sesame"))
+    (problem,) = config.problems
+    assert str(problem).startswith(
+        "k8s_nodes:clusters:prod:token: '(not shown)' is not allowed; allowed: an sdb:// URI"
+    )
+    assert "prod" in config.broken
+    assert "sesame" not in f"{config!r} {config.problems} {caplog.text}"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "told"),
+    [
+        ({"token": "sdb://kept/prod", "token_file": "/t"}, "only without token_file"),
+        ({"token": 12345}, "an sdb:// URI such as"),
+        ({"token": "sdb://kept"}, "an sdb:// URI such as"),
+        (
+            {"token": "open-sesame", "server": None, "in_cluster": True, "ca_file": None},
+            "an sdb://",
+        ),
+    ],
+)
+def test_a_token_is_a_uri_and_alone(master, cluster, told):
+    problems = [str(problem) for problem in settings(master.opts(**cluster)).problems]
+    assert any(":token: '(not shown)'" in line and told in line for line in problems)
+    assert "sesame" not in str(problems)
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("sdb://kept/none", "has no value"),
+        ("sdb://kept/list", "is no text but a list"),
+        ("sdb://nowhere/prod", 'SDB profile "nowhere" wasnt found'),
+        ("sdb://broken/prod", "its sdb driver fails"),
+    ],
+)
+def test_a_secret_that_is_not_there_is_no_access(master, uri, why):
+    opts = master.opts(token_file="/t", main={"broken": {"driver": "no_such_driver"}})
+    with pytest.raises(NoSecret, match=why):
+        Secrets(opts)(uri)
+    access = Access(server=master.backend.endpoint.url, token=uri, insecure_skip_tls_verify=True)
+    with pytest.raises(NoAccess, match=f"^{uri}: .*{why}"):
+        ask(Session(access, Secrets(opts)))
+
+
+def test_an_engine_without_verification_says_so_at_each_start_and_in_status(master, caplog):
+    opts = master.opts(token="sdb://kept/prod", ca_file=None, insecure_skip_tls_verify=True)
+    config = settings(opts)
+    assert config.problems == ()
+    stop = threading.Event()
+    stop.set()
+    Follower(config.clusters["prod"], queue.Queue(), stop).run()
+    (record,) = [one for one in caplog.records if "is not verified" in one.getMessage()]
+    assert (record.levelname, record.getMessage()[:6]) == ("WARNING", "prod: ")
+    told = status(config, Store(config.state_dir))
+    assert "insecure_skip_tls_verify: true" in told["clusters"]["prod"]["warnings"][0]
+
+
+def test_a_verified_cluster_has_no_warnings(master):
+    config = settings(master.opts(token="sdb://kept/prod"))
+    assert status(config, Store(config.state_dir))["clusters"]["prod"]["warnings"] == []
+
+
+def test_engine_and_ext_pillar_ask_salt_for_the_secret(master, backend, tmp_path):
+    opts = master.opts(token="sdb://kept/prod")
+    service = Service(opts)
+    parts = service._cluster(service._config.clusters["prod"], threading.Event())
+    ask(parts["follow"]._session)
+    Nodes(backend.endpoint).create("n1", internal=["192.0.2.1"])
+    pillars = Pillars(
+        tmp_path,
+        clusters=opts["k8s_nodes"]["clusters"],
+        conf_file=opts["conf_file"],
+        kept=opts["kept"],
+        ext_pillar=[{"k8s_nodes": {"fetch": True}}],
+    )
+    pillars.write({"allow": ["k8s://prod"]})
+    assert pillars.compile()["allow"] == ["192.0.2.1"]
