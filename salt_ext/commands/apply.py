@@ -11,6 +11,7 @@ from typing import Any
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind
+from salt_ext.core.errors import StoreError
 from salt_ext.master.publisher import NotPublished, Publisher
 from salt_ext.store import Store
 from salt_ext.store.locks import APPLY, alone
@@ -36,8 +37,11 @@ class Applying:
         """
         jobs: dict[str, list[str]] = {}
         again = Path(self._config.state_dir) / "apply.again"
-        again.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        again.touch(mode=0o600)
+        try:
+            again.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            again.touch(mode=0o600)
+        except OSError as exc:
+            raise StoreError(f"{again}: {exc.strerror}") from exc
         while again.exists():
             with alone(again.with_name(APPLY)) as mine:
                 if not mine:

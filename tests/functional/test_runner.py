@@ -137,3 +137,11 @@ def test_a_cluster_with_a_mistake_is_not_called_unknown(runners, store, function
     store.snapshots.save(snapshot(one), [one], [])
     # The engine tells of minions that lag behind in it, and the reactor passes its name on.
     assert runners({"prod": {**CLUSTER, "page_size": 0}})[f"k8s_nodes.{function}"]("prod")
+
+
+@pytest.mark.parametrize("function", ["status", "nodes", "apply", "confirm"])
+def test_a_store_that_cannot_be_opened_is_an_error_that_names_it(runners, tmp_path, function):
+    (tmp_path / "state").write_text("a file where the folder should be")
+    arguments = () if function in ("status", "apply") else ("prod",)
+    with pytest.raises(CommandExecutionError, match=str(tmp_path / "state")):
+        runners({"prod": CLUSTER})[f"k8s_nodes.{function}"](*arguments)

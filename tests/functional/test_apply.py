@@ -1,0 +1,331 @@
+"""Who is behind is published to once, whoever asks how often and from which process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from salt_ext.commands.apply import Applying
+from salt_ext.core import config
+from salt_ext.core.config import Apply
+from salt_ext.core.errors import StoreError
+from salt_ext.master.publisher import NotPublished
+from salt_ext.store import Store
+from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
+
+CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
+ALL = frozenset(["prod", "test"])
+
+
+class Published:
+    """Takes the place of Salt's publisher; ``during`` is called while a job is on its way out."""
+
+    def __init__(self, during: Callable[[str], object] = str) -> None:
+        self.jobs: dict[str, list[str]] = {}
+        self.what: list[Apply] = []
+        self.during = during
+        self._jids = iter(range(1, 1000))
+
+    def new_jid(self) -> str:
+        return str(next(self._jids))
+
+    def apply(self, jid: str, minions: Sequence[str], what: Apply) -> None:
+        self.during(jid)
+        self.jobs[jid] = list(minions)
+        self.what.append(what)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return config.read(
+        {
+            "state_dir": str(tmp_path / "state"),
+            "apply": {"states": ["firewall"], "batch": 2, "timeout": 60},
+            "clusters": {"prod": CLUSTER, "test": CLUSTER},
+        }
+    )
+
+
+@pytest.fixture
+def store(settings):
+    found = Store(settings.state_dir)
+    for name, address in (("prod", "192.0.2.1"), ("test", "192.0.2.2")):
+        view = snapshot(member("n1", address), cluster=name)
+        found.snapshots.save(view, view.members.values(), [])
+    return found
+
+
+def refer(store: Store, minion: str, *clusters: str) -> None:
+    """Let a minion's pillar have references to these clusters and no others."""
+    seen = {f"k8s://{name}": Seen(cluster=name, answer=Answer.SERVED) for name in clusters}
+    store.subscriptions.record(minion, "base", seen, time.time())
+
+
+def prove(store: Store, published: Published) -> None:
+    """Let every job that was published return as a success."""
+    for jid, minions in published.jobs.items():
+        for minion in minions:
+            store.ledger.proven(jid, minion, time.time())
+
+
+def test_whoever_is_behind_is_published_to_in_batches(settings, store):
+    for minion in ("m3", "m1", "m2"):
+        refer(store, minion, "prod")
+    published = Published()
+    done = Applying(settings, store, published).run(ALL)
+    assert done == {"jobs": {"1": ["m1", "m2"], "2": ["m3"]}}
+    assert published.jobs == done["jobs"]
+    assert published.what == [settings.apply, settings.apply]
+
+
+def test_nobody_is_behind(settings, store):
+    assert Applying(settings, store, Published()).run(ALL) == {"jobs": {}}
+
+
+def test_a_minion_that_has_proved_it_is_left_alone(settings, store):
+    refer(store, "m1", "prod")
+    published = Published()
+    applying = Applying(settings, store, published)
+    applying.run(ALL)
+    prove(store, published)
+    assert applying.run(ALL) == {"jobs": {}}
+    assert applying.run(ALL, force=True) == {"jobs": {}}
+
+
+def test_a_minion_with_a_job_on_its_way_is_not_published_to_again(settings, store):
+    refer(store, "m1", "prod")
+    applying = Applying(settings, store, Published())
+    assert applying.run(ALL)["jobs"]
+    changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
+    store.snapshots.save(changed, changed.members.values(), [])
+    assert applying.run(ALL) == {"jobs": {}}
+    assert applying.run(ALL, force=True) == {"jobs": {}}
+
+
+def test_not_even_for_another_cluster(settings, store):
+    refer(store, "m1", "prod")
+    applying = Applying(settings, store, Published())
+    applying.run(ALL)
+    refer(store, "m1", "prod", "test")
+    assert applying.run(frozenset(["test"])) == {"jobs": {}}
+
+
+def test_a_job_that_never_returned_is_published_again(settings, store):
+    refer(store, "m1", "prod")
+    quick = replace(settings, apply=replace(settings.apply, timeout=0.0))
+    published = Published()
+    applying = Applying(quick, store, published)
+    applying.run(ALL)
+    assert applying.run(ALL) == {"jobs": {"2": ["m1"]}}
+
+
+def test_one_job_brings_a_minion_all_of_its_clusters(settings, store):
+    refer(store, "m1", "prod", "test")
+    published = Published()
+    applying = Applying(settings, store, published)
+    assert applying.run(frozenset(["test"])) == {"jobs": {"1": ["m1"]}}
+    prove(store, published)
+    assert applying.run(ALL) == {"jobs": {}}
+
+
+def test_only_the_clusters_that_are_asked_for(settings, store):
+    refer(store, "m1", "prod")
+    refer(store, "m2", "test")
+    applying = Applying(settings, store, Published())
+    assert applying.run(frozenset(["test"])) == {"jobs": {"1": ["m2"]}}
+
+
+def test_a_reference_that_is_gone_is_published_once_more(settings, store):
+    refer(store, "m1", "prod")
+    published = Published()
+    applying = Applying(settings, store, published)
+    applying.run(ALL)
+    prove(store, published)
+    refer(store, "m1")
+    assert applying.run(ALL) == {"jobs": {"2": ["m1"]}}
+    prove(store, published)
+    assert applying.run(ALL) == {"jobs": {}}
+    assert store.subscriptions.all() == []
+
+
+def test_nothing_but_unresolved_references_publishes_nothing(settings, store):
+    seen = {"k8s://gone": Seen(cluster="gone", answer=Answer.UNRESOLVED)}
+    store.subscriptions.record("m1", "base", seen, 1.0)
+    assert Applying(settings, store, Published()).run(frozenset(["gone"])) == {"jobs": {}}
+
+
+def test_a_job_is_written_down_before_it_is_published(settings, store):
+    refer(store, "m1", "prod")
+    known: dict[str, list[str]] = {}
+
+    def during(jid: str) -> None:
+        other = Store(settings.state_dir)
+        known[jid] = [entry.minion for entry in other.ledger.outstanding()[jid]]
+
+    Applying(settings, store, Published(during)).run(ALL)
+    assert known == {"1": ["m1"]}
+
+
+class TestNotPublished:
+    def refuse(self, jid: str) -> None:
+        if jid == "1":
+            raise NotPublished("the master took no minion of it")
+
+    def test_it_is_tried_again_and_the_others_are_published(self, settings, store, caplog):
+        for minion in ("m1", "m2", "m3"):
+            refer(store, minion, "prod")
+        applying = Applying(settings, store, Published(self.refuse))
+        assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
+        assert "took no minion" in caplog.text
+        entry = store.ledger.all()["m1", "prod"]
+        assert (entry.jid, entry.attempts) == (None, 1)
+        assert 4.0 < entry.next_at - time.time() <= 5.0
+        assert "took no minion" in entry.error
+        # Not due for some seconds, but a person can insist.
+        assert applying.run(ALL) == {"jobs": {}}
+        assert applying.run(ALL, force=True) == {"jobs": {"3": ["m1", "m2"]}}
+
+
+class TestTriggers:
+    def test_one_that_comes_during_a_run_makes_it_look_again(self, settings, store):
+        refer(store, "m1", "prod")
+        answers = []
+
+        def during(jid: str) -> None:
+            if jid == "1":
+                refer(store, "m2", "test")
+                other = Applying(settings, Store(settings.state_dir), published)
+                answers.append(other.run(frozenset(["test"])))
+
+        published = Published(during)
+        done = Applying(settings, store, published).run(frozenset(["prod"]))
+        assert answers == [{"jobs": {}, "waiting": "another apply is at work and looks again"}]
+        assert done == {"jobs": {"1": ["m1"], "2": ["m2"]}}
+        assert published.jobs == done["jobs"]
+
+    def test_a_thousand_during_a_run_make_it_look_once_more(self, settings, store):
+        refer(store, "m1", "prod")
+        looks = []
+
+        def during(_: str) -> None:
+            for _ in range(1000):
+                Applying(settings, store, published).run(ALL)
+
+        published = Published(during)
+        applying = Applying(settings, store, published)
+        behind = applying._places.behind
+        applying._places.behind = lambda found: looks.append(1) or behind(found)
+        applying.run(ALL)
+        assert len(looks) == 2
+        assert published.jobs == {"1": ["m1"]}
+
+    def test_what_a_killed_run_left_behind_is_in_nobodys_way(self, settings, store):
+        refer(store, "m1", "prod")
+        for name in ("apply.again", "apply.lock"):
+            (Path(settings.state_dir) / name).touch()
+        assert Applying(settings, store, Published()).run(ALL) == {"jobs": {"1": ["m1"]}}
+
+    def test_a_run_that_fails_gives_the_lock_back(self, settings, store):
+        refer(store, "m1", "prod")
+
+        def during(jid: str) -> None:
+            if jid == "1":
+                raise ZeroDivisionError
+
+        applying = Applying(settings, store, Published(during))
+        with pytest.raises(ZeroDivisionError):
+            applying.run(ALL)
+        refer(store, "m2", "prod")
+        assert applying.run(ALL) == {"jobs": {"2": ["m2"]}}
+
+    def test_threads_that_ask_at_once_publish_once(self, settings, store):
+        for n in range(6):
+            refer(store, f"m{n}", "prod", "test")
+        published = [Published() for _ in range(8)]
+        threads = [
+            threading.Thread(
+                target=Applying(settings, Store(settings.state_dir), one).run, args=(ALL,)
+            )
+            for one in published
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        sent = sorted(m for one in published for minions in one.jobs.values() for m in minions)
+        assert sent == [f"m{n}" for n in range(6)]
+
+
+ASKER = textwrap.dedent(
+    """
+    import json, sys, time
+    from pathlib import Path
+    from salt_ext.commands.apply import Applying
+    from salt_ext.core import config
+    from salt_ext.store import Store
+
+    settings = config.read(json.loads(sys.argv[1]))
+    sent = []
+
+    class Publisher:
+        def new_jid(self):
+            return f"{sys.argv[2]}-{time.monotonic_ns()}"
+        def apply(self, jid, minions, what):
+            time.sleep(0.002)
+            sent.extend(minions)
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        Applying(settings, Store(settings.state_dir), Publisher()).run(frozenset(settings.names))
+        print(json.dumps(sent), flush=True)
+        sent.clear()
+    """
+)
+
+
+def test_processes_that_ask_at_once_publish_once(settings, store):
+    block = {
+        "state_dir": settings.state_dir,
+        "apply": {"batch": 1},
+        "clusters": {"prod": CLUSTER, "test": CLUSTER},
+    }
+    askers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASKER, json.dumps(block), str(n)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(3)
+    ]
+    try:
+        for asker in askers:
+            assert asker.stdout.readline() == "ready\n"
+        for turn in range(15):
+            refer(store, f"m{turn}", "prod")
+            for asker in askers:
+                asker.stdin.write("go\n")
+                asker.stdin.flush()
+            sent = [minion for asker in askers for minion in json.loads(asker.stdout.readline())]
+            assert sent == [f"m{turn}"]
+    finally:
+        for asker in askers:
+            asker.stdin.close()
+            asker.wait(10)
+            asker.stdout.close()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(settings):
+    Path(settings.state_dir).write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match=settings.state_dir):
+        Applying(settings, Store(settings.state_dir), Published()).run(ALL)
