@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +13,11 @@ import pytest
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
+from salt_ext.core import config
 from salt_ext.kube.access import Session
 from salt_ext.kube.errors import NoAccess, NotAllowed
+from salt_ext.service.follow import Follower
+from salt_ext.service.updates import Failed, Replaced
 from tests.functional.ways import ask, kubeconfig, plugin
 
 
@@ -240,6 +245,45 @@ def test_a_token_wins_over_a_plugin(backend, tmp_path, seen):
     ask(Session(kubeconfig(tmp_path, backend, user)))
     assert seen() == ["reader"]
     assert runs(tmp_path) == 0
+
+
+def test_a_follower_survives_a_plugin_that_fails_and_goes_on(backend, tmp_path, seen):
+    body = f"""
+if not os.path.exists({str(tmp_path / "login")!r}):
+    sys.exit("not logged in")
+say(token={backend.endpoint.token("reader")!r})
+"""
+    access = kubeconfig(tmp_path, backend, plugin(tmp_path, body))
+    settings = config.read(
+        {
+            "clusters": {
+                "prod": {
+                    "kubeconfig": access.kubeconfig,
+                    "exec_timeout": 20,
+                    "allowed_networks": ["192.0.2.0/24"],
+                }
+            }
+        }
+    )
+    updates, stop = queue.Queue(), threading.Event()
+    follower = Follower(settings.clusters["prod"], updates, stop)
+    thread = threading.Thread(target=follower.run, daemon=True)
+    thread.start()
+    try:
+        failed = updates.get(timeout=20)
+        assert isinstance(failed, Failed)
+        assert failed.error == f"exec plugin {tmp_path}/plugin: exit status 1: not logged in"
+        assert seen() == []
+        (tmp_path / "login").touch()
+        while isinstance(update := updates.get(timeout=30), Failed):
+            pass
+        assert isinstance(update, Replaced)
+        assert set(seen()) == {"reader"}
+    finally:
+        stop.set()
+        follower.list_again()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 def gone(pid: int) -> bool:
