@@ -1,0 +1,221 @@
+"""What nodes do and claim: joins, leaves, moves, lies, flapping, in any order and any number."""
+
+from __future__ import annotations
+
+import pytest
+
+QUICK = {"inactivity": 1, "quiet": 0, "longest": 0}
+JUNK = [
+    "127.0.0.1",
+    "169.254.169.254",
+    "10.0.0.0/8",
+    "0.0.0.0",
+    "0.0.0.0/0",
+    "010.0.0.5",
+    "1.2.3.4; rm -rf /",
+    "10.0.0.5\n10.0.0.6",
+    " 10.0.0.5",
+    "fe80::1%eth0",
+    "::ffff:10.0.0.5",
+    "224.0.0.1",
+    "255.255.255.255",
+    "192.168.1.1",
+    "10.9.9.9",
+    "",
+    "node.example.com",
+]
+
+
+@pytest.fixture
+def prod(emulator, watch):
+    watched = watch(emulator, timing=QUICK, never=["10.9.9.9"], guards={"grace": 1})
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    return watched
+
+
+def claim(watched, name: str, *addresses: str) -> None:
+    """Write a status as a kubelet can."""
+    listed = [{"type": "InternalIP", "address": text} for text in addresses]
+    watched.nodes.patch_status(name, {"addresses": listed})
+
+
+def test_lies_and_junk_are_dropped_and_counted(kube, watch):
+    watched = watch(kube, timing=QUICK, never=["10.9.9.9"], guards={"addresses_per_node": 50})
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    claim(watched, "n1", "10.0.0.2", *JUNK)
+    watched.serves("10.0.0.2")
+    watched.until(lambda: sum(watched.health().refused.values()) == len(JUNK), "all counted")
+    refused = watched.health().refused
+    assert refused["outside allowed_networks"] == 1
+    assert refused["inside never"] == 7
+
+
+def test_a_pod_cidr_that_is_too_wide_is_dropped(kube, watch):
+    watched = watch(kube, timing=QUICK, addresses=["podCIDR", "InternalIP"])
+    watched.nodes.create("wide", internal=["10.0.0.1"], pod_cidrs=["10.0.0.0/8"])
+    watched.nodes.create("good", internal=["10.0.0.2"], pod_cidrs=["10.244.1.0/24"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.244.1.0/24")
+    watched.until(lambda: watched.health().refused.get("podCIDR too wide") == 1, "counted")
+
+
+def test_a_node_with_too_many_addresses_stays_what_it_was_and_others_go_on(prod):
+    claim(prod, "n1", *(f"10.1.{i // 250}.{i % 250 + 1}" for i in range(1000)))
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    prod.holds("node")
+    assert prod.confirm()["released"] == []
+    claim(prod, "n1", "10.0.0.7")
+    prod.serves("10.0.0.7", "10.0.0.2")
+    prod.holds()
+
+
+def test_a_fresh_node_without_addresses_is_no_change_until_it_has_one(prod):
+    before, heard = prod.revision(), prod.follower.heard.events
+    prod.nodes.create("n2")
+    prod.until(lambda: prod.follower.heard.events > heard, "heard of")
+    prod.nodes.set_addresses("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    assert prod.revision() == before + 1
+
+
+def test_a_node_that_tells_no_address_keeps_it_for_the_grace_period(prod):
+    claim(prod, "n1")
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    prod.serves("10.0.0.2")
+
+
+def test_a_lingering_address_that_another_node_tells_is_that_nodes(emulator, watch):
+    watched = watch(emulator, timing=QUICK, guards={"grace": 3600})
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    claim(watched, "n1")
+    watched.nodes.create("n2", internal=["10.0.0.1"])
+    watched.until(lambda: watched.keeper._persisted.members.keys() >= {"n2"}, "n2")
+    watched.nodes.delete("n2")
+    watched.until(lambda: watched.bus.named("node/left"), "n2 left")
+    members = watched.keeper._persisted.members
+    assert "n2" not in members
+
+
+def test_the_same_name_with_another_uid_and_address_is_right_at_each_step(prod):
+    prod.nodes.delete("n1")
+    prod.nodes.create("n1", internal=["10.0.0.9"])
+    prod.serves("10.0.0.9")
+    assert all("10.0.0.9" not in data["removed"] for data in prod.bus.named("changed"))
+
+
+def test_an_address_that_moves_between_nodes_is_never_removed(emulator, watch):
+    watched = watch(emulator, timing={"inactivity": 1, "quiet": 0.3, "longest": 5})
+    watched.nodes.create("n1", internal=["10.0.0.1", "10.0.0.5"])
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.5", "10.0.0.2")
+    watched.nodes.set_addresses("n1", internal=["10.0.0.1"])
+    watched.nodes.set_addresses("n2", internal=["10.0.0.2", "10.0.0.5"])
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.5")
+    added = [data["added"] for data in watched.bus.named("changed")]
+    assert sum("10.0.0.5" in one for one in added) <= 2
+
+
+def test_an_address_of_two_nodes_stays_while_one_of_them_does(prod):
+    prod.nodes.create("n2", internal=["10.0.0.1", "10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    prod.nodes.delete("n1")
+    prod.until(lambda: prod.bus.named("node/left"), "the leave")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    assert prod.bus.named("changed")[-1]["removed"] == []
+
+
+def test_flapping_readiness_and_cordons_change_no_address(prod):
+    for turn in range(6):
+        prod.nodes.set_ready("n1", turn % 2 == 0)
+        prod.nodes.cordon("n1", turn % 2 == 0)
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    changed = prod.bus.named("changed")
+    assert all(data["removed"] == [] for data in changed)
+    assert prod.resolve("k8s://prod") == ("10.0.0.1", "10.0.0.2")
+
+
+def test_a_node_is_a_member_while_a_finalizer_keeps_its_object(kube, watch):
+    watched = watch(kube, timing=QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"], finalizers=["example.com/hold"])
+    watched.serves("10.0.0.1")
+    watched.nodes.delete("n1")
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.nodes.patch("n1", {"metadata": {"finalizers": None}})
+    watched.serves("10.0.0.2")
+
+
+def test_a_relabelled_node_leaves_the_selectors_set_and_no_other(prod):
+    prod.nodes.label("n1", {"pool": "web"})
+    web = "k8s://prod?labelSelector=pool=web"
+    prod.until(lambda: prod.resolve(web) == ("10.0.0.1",), "in")
+    prod.nodes.label("n1", {"pool": "db"})
+    prod.until(lambda: prod.resolve(web) == (), "out")
+    assert prod.resolve("k8s://prod") == ("10.0.0.1",)
+
+
+def test_a_mass_join_is_held_and_let_in_by_a_person(emulator, watch):
+    watched = watch(emulator, timing=QUICK, guards={"growth_nodes": 10, "growth_percent": 100})
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    forged = [f"10.1.0.{i + 1}" for i in range(40)]
+    watched.nodes.create_many(
+        {f"forged{i}": {"internal": [text], "at_once": True} for i, text in enumerate(forged)}
+    )
+    watched.holds("growth")
+    watched.until(lambda: watched.health().nodes == 41, "all heard of")
+    assert len(watched.addresses()) <= 11
+    watched.nodes.delete("n1")
+    watched.until(lambda: "10.0.0.1" not in watched.addresses(), "n1 left meanwhile")
+    watched.until(
+        lambda: watched.confirm() and watched.addresses() == set(forged), "let in", seconds=20
+    )
+
+
+def test_a_mass_loss_is_held_until_another_list_agrees(emulator, watch):
+    watched = watch(emulator, timing=QUICK, guards={"shrink_wait": 2})
+    addresses = [f"10.0.0.{i + 1}" for i in range(10)]
+    for i, text in enumerate(addresses):
+        watched.nodes.create(f"n{i}", internal=[text])
+    watched.serves(*addresses)
+    lists = watched.health().lists
+    emulator.control.drop_events(["DELETED"])
+    for i in range(1, 10):
+        watched.nodes.delete(f"n{i}")
+    watched.list_again()
+    watched.holds("shrink")
+    assert watched.addresses() == set(addresses)
+    watched.serves("10.0.0.1")
+    watched.holds()
+    assert watched.health().lists >= lists + 2
+
+
+def test_an_empty_cluster_is_held_until_a_person_says_so(emulator, watch):
+    watched = watch(emulator, timing=QUICK, guards={"shrink_wait": 3600})
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    emulator.control.drop_events(["DELETED"])
+    watched.nodes.delete("n1")
+    watched.list_again()
+    watched.holds("shrink")
+    assert watched.addresses() == {"10.0.0.1"}
+    watched.confirm()
+    watched.serves()
+
+
+def test_the_first_change_goes_out_at_once_and_a_burst_together(emulator, watch):
+    watched = watch(emulator, timing={"quiet": 60, "longest": 1.0, "inactivity": 1})
+    watched.nodes.create("n0", internal=["10.0.0.100"], at_once=True)
+    # Quiet is a minute: only the first change after it can be there before.
+    watched.until(lambda: watched.addresses() == {"10.0.0.100"}, "the first", seconds=5)
+    before = watched.revision()
+    for i in range(20):
+        watched.nodes.create(f"n{i + 1}", internal=[f"10.0.0.{i + 1}"], at_once=True)
+    watched.until(lambda: len(watched.addresses()) == 21, "all of the burst", seconds=10)
+    assert watched.revision() - before <= 4

@@ -1,0 +1,230 @@
+"""The engine's own threads: one that dies or hangs, a clock that jumps, memory over time, kills."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+
+import pytest
+
+from salt_ext.core.node import Node
+from salt_ext.core.reflector import Change, Reflector
+from salt_ext.kube import api
+from salt_ext.kube.lines import lines
+from salt_ext.service.group import Group, Pulse
+from salt_ext.store import Store
+
+QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
+
+
+class Part:
+    """A thread's work that does what the test wants."""
+
+    def __init__(self, stop: threading.Event, how: str, patience: float = 60.0) -> None:
+        self.pulse = Pulse(patience)
+        self.began = threading.Event()
+        self._stop, self._how = stop, how
+
+    def run(self) -> None:
+        self.began.set()
+        if self._how == "dies":
+            raise RuntimeError("an error of its own")
+        if self._how == "works":
+            self._stop.wait(30)
+        else:
+            threading.Event().wait(30)
+
+
+def started(group: Group, made: list, count: int) -> None:
+    end = time.monotonic() + 10
+    while len(made) < count:
+        group.check()
+        assert time.monotonic() < end, f"{len(made)} of {count}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr("salt_ext.service.group._AGAIN", 0.05)
+
+
+@pytest.mark.parametrize(("how", "said"), [("dies", "error of our own"), ("hangs", "has hung")])
+def test_a_thread_that_dies_or_hangs_is_told_of_and_replaced_with_its_partner(
+    at_once, caplog, how, said
+):
+    made = []
+
+    def make(stop):
+        broken = Part(stop, how if not made else "works", patience=0.1)
+        made.append((stop, broken))
+        return {"broken": broken, "partner": Part(stop, "works")}
+
+    group = Group("prod", make)
+    with caplog.at_level(logging.ERROR):
+        started(group, made, 2)
+    assert said in caplog.text
+    assert made[0][0].is_set()
+    assert not made[1][0].is_set()
+    group.stop()
+
+
+def test_a_group_that_cannot_be_made_is_tried_again(at_once, caplog):
+    made = []
+
+    def make(stop):
+        made.append(stop)
+        if len(made) < 3:
+            raise RuntimeError("not yet")
+        return {"part": Part(stop, "works")}
+
+    group = Group("prod", make)
+    started(group, made, 3)
+    assert "cannot start" in caplog.text
+    group.stop()
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_a_clock_that_jumps_changes_nothing(emulator, watch, monkeypatch, jump):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + jump)
+    emulator.control.refuse()
+    watched.waiting("refused")
+    emulator.control.listen()
+    watched.watching()
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+
+
+class Response:
+    """A watch that never ends, as urllib3 gives it."""
+
+    chunked = True
+
+    def __init__(self, line: bytes, count: int) -> None:
+        self._line, self._count = line, count
+
+    def read_chunked(self, **_):
+        for _ in range(self._count):
+            yield self._line
+
+
+def test_a_hundred_thousand_events_leave_no_memory_behind():
+    reflector = Reflector(relist_every=3600)
+    node = Node(name="n1", uid="u", internal=("10.0.0.1",))
+    reflector.listed([node], "1", "", 0.0)
+    line = json.dumps(
+        {
+            "type": "MODIFIED",
+            "object": {
+                "metadata": {"name": "n1", "uid": "u", "resourceVersion": "2"},
+                "status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
+            },
+        }
+    ).encode()
+
+    def feed(count: int) -> int:
+        for got in lines(Response(line + b"\n", count)):
+            event = api._event(got, "WATCH")
+            assert not reflector.changed(Change.MODIFIED, event.node, "2", 0.0)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = feed(1000)
+        assert feed(100_000) - before < 50_000
+    finally:
+        tracemalloc.stop()
+
+
+WORKER = """
+import json, sys, threading
+from pathlib import Path
+from types import SimpleNamespace
+from tests.faults.watched import Watched
+endpoint = SimpleNamespace(url=sys.argv[2], ca_file=sys.argv[3], tokens={"reader": sys.argv[4]})
+import tests.faults.watched as module
+module.Nodes = lambda _: None
+watched = Watched(Path(sys.argv[1]), SimpleNamespace(endpoint=endpoint),
+                  timing={"inactivity": 1, "quiet": 0, "longest": 0})
+def fire(tag, data):
+    if tag.endswith("/changed"):
+        print(json.dumps([data["revision"], data["added"]]), flush=True)
+watched.bus.fire = fire
+watched.start()
+threading.Event().wait()
+"""
+
+
+def test_an_engine_that_is_killed_at_any_moment_loses_no_change(emulator, watch, tmp_path):
+    other = watch(emulator, "unused", **QUICK)
+    dice = random.Random(11)
+    folder = tmp_path / "killed"
+    endpoint = emulator.endpoint
+    argv = [sys.executable, "-c", WORKER, str(folder), endpoint.url]
+    argv += [str(endpoint.ca_file), str(endpoint.tokens["reader"])]
+    store = Store(str(folder))
+    joined: list[str] = []
+    for turn in range(6):
+        worker = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}
+        )
+        for i in range(4):
+            address = f"10.0.{turn}.{i + 1}"
+            other.nodes.create(f"n{turn}-{i}", internal=[address], at_once=True)
+            joined.append(address)
+        if turn < 5:
+            # At a random moment of its start, its LIST or its writes.
+            time.sleep(dice.uniform(0.0, 1.2))
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.wait()
+            worker.stdout.close()
+    try:
+        end = time.monotonic() + 20
+        snapshot = None
+        while snapshot is None or len(snapshot.members) < len(joined):
+            assert time.monotonic() < end
+            snapshot = store.snapshots.load("prod")
+            time.sleep(0.02)
+        kept = {str(a) for one in snapshot.members.values() for a in one.everything()}
+        assert kept == set(joined)
+        with store.database.reading() as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+
+
+def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    save, full = watched.store.snapshots.save, threading.Event()
+    full.set()
+
+    def on_a_full_disk(*args, **kwargs):
+        with watched.store.database.writing() as connection:
+            if full.is_set():
+                pages = connection.execute("PRAGMA page_count").fetchone()[0]
+                connection.execute(f"PRAGMA max_page_count = {pages}")
+                connection.execute("CREATE TABLE filler AS SELECT zeroblob(1000000) AS room")
+            connection.execute("PRAGMA max_page_count = 1073741823")
+        save(*args, **kwargs)
+
+    watched.store.snapshots.save = on_a_full_disk
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.until(lambda: watched.keeper._debounce.wake_at() is not None, "waiting to be stored")
+    assert watched.addresses() == {"10.0.0.1"}
+    full.clear()
+    watched.serves("10.0.0.1", "10.0.0.2")
