@@ -70,6 +70,8 @@ class Opened:
     """The server has accepted the watch."""
 
 
+_CHANGES = {change.value: change for change in Change}
+
 Event = Opened | Changed | Bookmarked | Ignored
 
 
@@ -181,20 +183,30 @@ class NodesApi:
 
 def _event(line: bytes, what: str) -> Event:
     try:
+        event = wire.node_event.decode(line)
+    except msgspec.MsgspecError as exc:
+        return _other_event(line, what, f"unreadable line ({exc})")
+    change = _CHANGES.get(event.type)
+    if change is None:
+        return _other_event(line, what, "unknown type")
+    found = event.object
+    if not found.metadata.resourceVersion:
+        return Ignored("an object without a resourceVersion")
+    return Changed(change, wire.node(found), found.metadata.resourceVersion)
+
+
+def _other_event(line: bytes, what: str, why: str) -> Event:
+    """Read a line that is not about a node, or give up on it."""
+    try:
         event = wire.watch_event.decode(line)
         if event.type == "ERROR":
             status = wire.status.decode(event.object)
             raise _refused(what, status.code, event.object, "")
         if event.type == "BOOKMARK":
             return Bookmarked(wire.bookmark.decode(event.object).metadata.resourceVersion)
-        if event.type not in Change.__members__:
-            return Ignored("unknown type")
-        found = wire.node_object.decode(event.object)
-    except msgspec.MsgspecError as exc:
-        return Ignored(f"unreadable line ({exc})")
-    if not found.metadata.resourceVersion:
-        return Ignored("an object without a resourceVersion")
-    return Changed(Change(event.type), wire.node(found), found.metadata.resourceVersion)
+    except msgspec.MsgspecError:
+        pass
+    return Ignored(why)
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes, what: str, kind: str) -> Any:

@@ -65,6 +65,13 @@ class WatchEvent(msgspec.Struct):
     object: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class NodeEvent(msgspec.Struct):
+    """A watch line about a node, which nearly all are: read in one go."""
+
+    type: str
+    object: _Node
+
+
 class Bookmark(msgspec.Struct):
     """The object of a BOOKMARK event."""
 
@@ -93,8 +100,8 @@ class Namespace(msgspec.Struct):
 
 
 node_list = msgspec.json.Decoder(NodeList)
+node_event = msgspec.json.Decoder(NodeEvent)
 watch_event = msgspec.json.Decoder(WatchEvent)
-node_object = msgspec.json.Decoder(_Node)
 bookmark = msgspec.json.Decoder(Bookmark)
 status = msgspec.json.Decoder(Status)
 namespace = msgspec.json.Decoder(Namespace)
