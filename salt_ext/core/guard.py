@@ -80,8 +80,8 @@ class Guard:
     rules: Rules
     accepted: View | None = None
     _missing_since: dict[str, float] = field(default_factory=dict)
-    _left: deque[tuple[float, int]] = field(default_factory=deque)
-    _joined: deque[tuple[float, int]] = field(default_factory=deque)
+    _sizes: deque[tuple[float, int]] = field(default_factory=deque)
+    """When how many nodes had been accepted: what comes and goes one by one adds up."""
     _released: dict[Kind, frozenset[str]] = field(default_factory=dict)
 
     def release(self, kind: Kind, keys: frozenset[str]) -> None:
@@ -110,10 +110,11 @@ class Guard:
 
     def took(self, view: View, members: Mapping[str, Member], now: float) -> None:
         """Take that ``members``, judged from ``view``, were stored."""
-        old = self.accepted.members if self.accepted else None
-        if old is not None and self.accepted and self.accepted.identity == view.identity:
-            self._left.append((now, len(old.keys() - members.keys())))
-            self._joined.append((now, len(members.keys() - old.keys())))
+        if self.accepted is None or self.accepted.identity != view.identity:
+            self._sizes.clear()
+        elif len(self.accepted.members) != len(members):
+            # Until now it was what it was, however long ago it came to be that.
+            self._sizes.append((now, len(self.accepted.members)))
         self.accepted = replace(view, members=members)
 
     def saw(self, version: str) -> None:
@@ -159,7 +160,7 @@ class Guard:
         self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
         held: list[Held] = []
         kept = self._shrinking(old, view, frozenset(leaving), now, listed_at, deleted, held)
-        barred = self._growing(old, frozenset(joining), now, held)
+        barred = self._growing(old, frozenset(joining), len(leaving - kept), now, held)
         members = {
             **{name: old.members[name] for name in kept},
             **{name: one for name, one in view.members.items() if name not in barred},
@@ -188,7 +189,6 @@ class Guard:
         held: list[Held],
     ) -> frozenset[str]:
         """Return the nodes that are kept although the view lacks them."""
-        _forget(self._left, now - self.rules.shrink_wait)
         proven = frozenset(
             name
             for name in leaving
@@ -196,11 +196,11 @@ class Guard:
             or self._is_released(Kind.SHRINK, name)
         )
         open_ = leaving - proven
-        recent = sum(count for _, count in self._left)
-        total = recent + len(open_)
-        share = total * 100 > (len(old.members) + recent) * self.rules.shrink_percent
+        most = max([len(old.members), *self._recent(now - self.rules.shrink_wait)])
+        fewer = most - len(view.members) - (len(leaving) - len(open_))
         emptied = not view.members and not open_ <= deleted
-        if not open_ or not ((share and total >= self.rules.shrink_nodes) or emptied):
+        many = self._is_mass(len(open_), len(old.members)) or self._is_mass(fewer, most)
+        if not open_ or not (many or emptied):
             return frozenset()
         held.append(
             Held(
@@ -212,21 +212,19 @@ class Guard:
         return open_
 
     def _growing(
-        self, old: View, joining: frozenset[str], now: float, held: list[Held]
+        self, old: View, joining: frozenset[str], leaving: int, now: float, held: list[Held]
     ) -> frozenset[str]:
         """Return the nodes that are not let in although the view has them."""
-        _forget(self._joined, now - self.rules.growth_window)
         open_ = frozenset(name for name in joining if not self._is_released(Kind.GROWTH, name))
-        recent = sum(count for _, count in self._joined)
-        total = recent + len(open_)
-        base = max(0, len(old.members) - recent)
+        base = min([len(old.members), *self._recent(now - self.rules.growth_window)])
+        more = len(old.members) + len(open_) - leaving - base
         most = max(self.rules.growth_nodes, base * self.rules.growth_percent // 100)
-        if not open_ or total <= most:
+        if not open_ or max(more, len(open_)) <= most:
             return frozenset()
         held.append(
             Held(
                 kind=Kind.GROWTH,
-                why=f"{total} nodes joined a cluster of {base} "
+                why=f"{len(open_)} nodes joined a cluster that had {base} "
                 f"within {self.rules.growth_window:.0f} s",
                 keys=open_,
             )
@@ -240,6 +238,16 @@ class Guard:
             return ()
         why = f"{len(members)} nodes would be left, min_nodes is {self.rules.min_nodes}"
         return (Held(kind=Kind.MINIMUM, why=why, keys=keys),)
+
+    def _is_mass(self, gone: int, of: int) -> bool:
+        return gone >= self.rules.shrink_nodes and gone * 100 > of * self.rules.shrink_percent
+
+    def _recent(self, since: float) -> list[int]:
+        """Return the sizes that were in force at any time since then."""
+        oldest = max(self.rules.shrink_wait, self.rules.growth_window)
+        while self._sizes and self._sizes[0][0] < since - oldest:
+            self._sizes.popleft()
+        return [size for until, size in self._sizes if until >= since]
 
     def _is_released(self, kind: Kind, key: str) -> bool:
         return key in self._released.get(kind, ())
@@ -258,8 +266,3 @@ class Guard:
         self._released = {
             kind: keys & open_.get(kind, frozenset()) for kind, keys in self._released.items()
         }
-
-
-def _forget(counts: deque[tuple[float, int]], before: float) -> None:
-    while counts and counts[0][0] < before:
-        counts.popleft()

@@ -201,6 +201,24 @@ def test_joins_one_by_one_add_up_within_the_window():
     assert judge(one, view(7), 700.0).members == view(7).members
 
 
+def test_nodes_that_are_replaced_one_by_one_are_neither_growth_nor_shrinking():
+    one = guard(view(6))
+    for turn in range(1, 40):
+        seen = view(6, start=turn)
+        found = judge(one, seen, float(turn), deleted=[f"n{turn - 1}"])
+        assert found.members == seen.members, found.held
+        one.took(seen, seen.members, float(turn))
+
+
+def test_a_small_cluster_may_come_and_go_as_often_as_it_likes():
+    one = guard(view(1))
+    for turn in range(20):
+        seen = view(turn % 2)
+        found = judge(one, seen, float(turn), deleted=["n0"])
+        assert found.members == seen.members, found.held
+        one.took(seen, seen.members, float(turn))
+
+
 def test_growth_is_released_by_a_person_and_never_by_time_alone():
     one = guard(view(1))
     held = judge(one, view(20)).held[0]

@@ -1,0 +1,56 @@
+"""The engine's own process under a real master: it ends when told to, and comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from lab.process import wait_until
+from lab.world import World
+
+pytestmark = pytest.mark.root
+
+WITHIN = 60.0
+
+
+def engine(world: World) -> int | None:
+    """The process that holds the engine's lock, as status tells it."""
+    found: int | None = world.salt_run("k8s_nodes.status")["engine_pid"]
+    return found
+
+
+def log(world: World) -> str:
+    return "".join(path.read_text(errors="replace") for path in world.logs("master"))
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_an_engine_that_is_told_to_end_does_so_at_once_and_loses_nothing(quiet: World) -> None:
+    world = quiet
+    pid = engine(world)
+    assert pid
+    before = world.salt_run("k8s_nodes.nodes", "prod")
+    tracebacks = log(world).count("Traceback")
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: gone(pid), within=3, what="the end of the engine", every=0.01)
+    assert log(world).count("Traceback") == tracebacks
+    assert world.salt_run("k8s_nodes.nodes", "prod") == before
+    # Salt looks after its engines every ten seconds.
+    wait_until(
+        lambda: engine(world) not in (None, pid), within=WITHIN, what="a new engine", every=0.2
+    )
+    wait_until(
+        lambda: not world.salt_run("k8s_nodes.status")["clusters"]["prod"]["stale"],
+        within=WITHIN,
+        what="a watch",
+        every=0.2,
+    )
+    assert world.salt_run("k8s_nodes.nodes", "prod") == before
