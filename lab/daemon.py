@@ -37,6 +37,10 @@ class Daemon:
         """Start it, unless it runs; returns at once."""
         if self.alive:
             return
+        # As a boot does. After a kill, a pid file may name a process that waits to be reaped, in a
+        # container perhaps for ever: to Salt it looks alive.
+        for written in self.host.folder.glob(f"var/run/*{self.name}.pid"):
+            written.unlink()
         child = self.host.popen(self.argv, log=self.log)
         child.returncode = 0  # It may outlive us, and is ended by its identity.
         process = Process.of(child.pid)

@@ -98,11 +98,12 @@ class Master(Daemon):
             return self.socket.exists() and self.listeners >= minions
 
         def answered() -> bool:
-            answers = self.salt("*", "test.ping", timeout=2)
+            # One that is given up and sent again is still carried out: patience is less work.
+            answers = self.salt("*", "test.ping", timeout=10)
             return list(answers.values()).count(True) >= minions
 
         wait_until(heard, within=within, what=what)
-        wait_until(answered, within=within, what=what)
+        wait_until(answered, within=within, what=what, every=0.2)
 
     def restart(self, *, within: float = 60) -> None:
         """Stop and start, and wait for every minion that was there before."""

@@ -1,0 +1,39 @@
+"""What a world must leave alone, and the pillar of one that has no extension."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+STATIC_PILLAR = {
+    "firewall": {
+        "services": {
+            "postgresql": {"port": 5432, "ips_allow": ["10.77.3.1", "fd77:0:0:3::1"]},
+        }
+    }
+}
+
+
+def of_the_machine() -> dict[str, Any]:
+    """What the machine's own network looks like, without what a clock changes."""
+
+    def read(*argv: str) -> str:
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+    addresses = json.loads(read("ip", "-j", "address"))
+    for link in addresses:
+        for address in link["addr_info"]:
+            for lifetime in ("valid_life_time", "preferred_life_time"):
+                address.pop(lifetime, None)
+    return {
+        "addresses": addresses,
+        "routes": read("ip", "-4", "route", "show", "table", "all"),
+        "routes v6": read("ip", "-6", "-o", "route", "show", "table", "main"),
+        "rules": read("ip", "rule"),
+        "nft": read("nft", "list", "ruleset"),
+        "sysctl": read("sysctl", "-a", "--pattern", r"^net\.(ipv[46]\.(conf|ip_|tcp_)|bridge)"),
+        "etc": sorted(path.name for path in Path("/etc").iterdir()),
+        "hostname": read("hostname"),
+    }

@@ -1,0 +1,160 @@
+"""
+The whole loop, from a Node object to a packet: Kubernetes API, engine, pillar, reactor, firewall.
+
+What is asserted was seen by probes that try a fresh connection every 10 ms.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.process import wait_until
+from lab.traffic import PORT, Probe
+from lab.world import World
+
+pytestmark = pytest.mark.root
+
+MINIONS = ("minion1", "minion2")
+WITHIN = 60.0
+STALE_WITHIN = 150.0
+"""Most of it is there for an API whose packets vanish: silence is noticed late."""
+
+
+def wait(world: World, name: str, what: str, *, since: float) -> None:
+    for minion in MINIONS:
+        world.traffic[name].connect(minion).wait(what, since=since, within=WITHIN)
+
+
+def join(world: World, name: str) -> None:
+    """A node joins and gets in."""
+    wait(world, name, "open", since=world.join(name).at)
+
+
+def stale(world: World) -> bool:
+    return bool(world.salt_run("k8s_nodes.status")["clusters"]["prod"]["stale"])
+
+
+def changes(world: World, *, since: float) -> list[str]:
+    """What any probe of the world has seen change."""
+    return [
+        f"{probe.source} to {probe.target}: {sight.what}"
+        for traffic in world.traffic.values()
+        for probe in traffic.probes
+        for sight in probe.sights(since=since)
+    ]
+
+
+@pytest.fixture
+def over_ipv6(quiet: World) -> Iterator[Callable[[str], Probe]]:
+    """Start a probe of minion1's IPv6 address from a host."""
+    started = []
+
+    def start(name: str) -> Probe:
+        address = str(quiet.hosts["minion1"].addresses.v6)
+        folder = quiet.folder / "probes"
+        probe = Probe.start(quiet.hosts[name], "connect", "minion1", address, PORT, folder=folder)
+        started.append(probe)
+        return probe
+
+    yield start
+    for probe in started:
+        probe.stop()
+
+
+def test_a_node_that_joins_gets_in_everywhere(
+    quiet: World, over_ipv6: Callable[[str], Probe]
+) -> None:
+    quiet.join("node1", create=False)
+    wait(quiet, "node1", "closed", since=0)
+    probe = over_ipv6("node1")
+    probe.wait("closed", within=WITHIN)
+    node = quiet.join("node1")
+    wait(quiet, "node1", "open", since=node.at)
+    probe.wait("open", since=node.at, within=WITHIN)
+
+
+def test_a_node_that_leaves_is_shut_out_with_its_open_connections(quiet: World) -> None:
+    join(quiet, "node1")
+    join(quiet, "node2")
+    for name in ("node1", "node2"):
+        for minion in MINIONS:
+            quiet.traffic[name].flow(minion).wait("flowing", within=WITHIN)
+    quiet.settle()
+    at = quiet.leave("node1")
+    wait(quiet, "node1", "closed", since=at)
+    for minion in MINIONS:
+        quiet.traffic["node1"].flow(minion).wait("stopped", since=at, within=WITHIN)
+        assert quiet.traffic["node2"].flow(minion).state() == "flowing"
+    assert not [change for change in changes(quiet, since=at) if not change.startswith("node1")]
+
+
+def test_a_node_that_comes_back_gets_in_again(quiet: World) -> None:
+    join(quiet, "node1")
+    wait(quiet, "node1", "closed", since=quiet.leave("node1"))
+    join(quiet, "node1")
+
+
+@pytest.mark.parametrize("how", ["stopped", "black-holed"])
+def test_without_the_api_nothing_changes_and_status_says_stale(quiet: World, how: str) -> None:
+    join(quiet, "node1")
+    join(quiet, "node2")
+    wait(quiet, "node2", "closed", since=quiet.leave("node2"))
+    quiet.settle()
+    begin = time.monotonic()
+    gone, back = {
+        "stopped": (quiet.api.stop, quiet.api.start),
+        "black-holed": (lambda: quiet.cut("kube"), lambda: quiet.mend("kube")),
+    }[how]
+    gone()
+    try:
+        wait_until(lambda: stale(quiet), within=STALE_WITHIN, what="a stale status", every=0.5)
+        quiet.apply()
+        assert not changes(quiet, since=begin)
+    finally:
+        back()
+    wait_until(lambda: not stale(quiet), within=STALE_WITHIN, what="a fresh status", every=0.5)
+    assert not changes(quiet, since=begin)
+    join(quiet, "node3")
+
+
+def test_who_left_while_the_api_was_unreachable_is_shut_out_after(quiet: World) -> None:
+    join(quiet, "node1")
+    quiet.settle()
+    quiet.cut("kube")
+    quiet.leave("node1")  # The administrator is on the API's own host.
+    quiet.mend("kube")
+    wait(quiet, "node1", "closed", since=0)
+
+
+def test_who_came_and_left_while_the_master_was_down_is_so_after(quiet: World) -> None:
+    join(quiet, "node1")
+    quiet.settle()
+    quiet.master.kill()
+    at = quiet.leave("node1")
+    quiet.join("node2")
+    assert not changes(quiet, since=at + 1)
+    quiet.master.start()
+    quiet.master.wait(len(MINIONS), within=WITHIN)
+    wait(quiet, "node1", "closed", since=at)
+    wait(quiet, "node2", "open", since=at)
+
+
+def test_a_node_cannot_let_others_in(quiet: World) -> None:
+    own = quiet.join("node1", create=False).host.addresses
+    stranger = quiet.hosts["stranger"].addresses
+    claimed = [str(own.v4), str(stranger.v4), str(stranger.v6), "0.0.0.0", "::"]
+    node = quiet.join("node1", internal=claimed, pod_cidrs=["0.0.0.0/0"])
+    wait(quiet, "node1", "open", since=node.at)
+    quiet.settle()
+    assert str(stranger.v4) not in quiet.hosts["minion1"].run(["iptables", "-S"]).stdout
+
+
+def test_office_got_in_always_and_stranger_never(world: World) -> None:
+    for minion in MINIONS:
+        office = world.traffic["office"].connect(minion).count()
+        stranger = world.traffic["stranger"].connect(minion).count()
+        assert (office["closed"], stranger["open"]) == (0, 0)
+        assert min(office["open"], stranger["closed"]) > 100
