@@ -47,7 +47,7 @@ lint: $(VENV)/ready ## Style, types, layers, spelling
 	$(BIN)/codespell
 
 .PHONY: bench
-bench: $(VENV)/ready tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
+bench: $(VENV)/bench tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 .PHONY: tools
@@ -70,6 +70,10 @@ $(VENV)/ready: pyproject.toml
 	    { echo "$(PYTHON) cannot make a virtual environment: apt-get install python3-venv"; exit 2; }
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]' 'salt>=3008,<3009'
+	@touch $@
+
+$(VENV)/bench: $(VENV)/ready
+	$(BIN)/pip install --quiet --editable '.[dev,bench]' 'salt>=3008,<3009'
 	@touch $@
 
 .venv-%/ready: pyproject.toml
