@@ -143,14 +143,14 @@ class _Walk:
         for key, item in value.items():
             addresses = self._addresses(key) if is_reference(key) else None
             new = self.value(item, depth=depth + 1)
-            if addresses is not None:
-                entries.update((text, new) for text in addresses if text not in value)
-                continue
-            if not isinstance(key, str):
+            if is_reference(key) or not isinstance(key, str):
                 self.refuse_scalars(new)
                 copies = None
             else:
                 copies = self._copies(new)
+            if addresses is not None:
+                entries.update((text, new) for text in addresses if text not in value)
+                continue
             if copies is None:
                 entries[key] = new
             else:

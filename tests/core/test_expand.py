@@ -155,6 +155,13 @@ class TestMappings:
         pillar = {"ips_allow": {"k8s://prod": {"log": True}, TWO: None}}
         assert expanded(pillar)["ips_allow"] == {ONE: {"log": True}, TWO: None}
 
+    @pytest.mark.parametrize("key", ["k8s://lone", "k8s://unknown"])
+    def test_below_a_key_that_is_a_reference_no_other_can_be_repeated(self, key):
+        done = expand({"rules": {key: {"source": "k8s://prod"}}}, resolve)
+        left = {"192.0.2.9" if key == "k8s://lone" else key: {"source": "k8s://prod"}}
+        assert {"rules": left, **done.changed} == {"rules": left}
+        assert "put it into a list" in done.unresolved["k8s://prod"]
+
     def test_an_entry_whose_id_is_no_text_is_not_repeated(self):
         done = expand({"services": {22: {"source": "k8s://prod"}}}, resolve)
         assert done.changed == {}
