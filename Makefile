@@ -11,6 +11,9 @@ KEEP ?=
 ONLY ?=
 MINIONS ?= 2
 OTHER_SALTS := 3006 3007
+# What depends on the version of Salt, and the whole loop.
+SALT_TESTS := $(patsubst %,tests/functional/test_%.py,loader pillar_merging fetch figures runner reactor apply) \
+              tests/integration/test_loop.py
 
 say = @printf '\n\033[1m== %s\033[0m\n' $(1)
 
@@ -30,8 +33,8 @@ test: $(VENV)/ready tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everythin
 	$(call say,"Tests on Salt 3008")
 	$(BIN)/python -m pytest
 	@for salt in $(OTHER_SALTS); do \
-	    printf '\n\033[1m== The functional tests and the whole loop on Salt %s\033[0m\n' $$salt; \
-	    .venv-$$salt/bin/python -m pytest tests/functional tests/integration/test_loop.py; \
+	    printf '\n\033[1m== What depends on Salt, and the whole loop, on Salt %s\033[0m\n' $$salt; \
+	    .venv-$$salt/bin/python -m pytest $(SALT_TESTS); \
 	done
 
 .PHONY: test-fast
