@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lab.world import World
 
 HERE = Path(__file__).parent
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 
 Say = Callable[[str], None]
 
