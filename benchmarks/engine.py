@@ -174,7 +174,7 @@ def _soak(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
 
 
 def _create(endpoint: Endpoint, first: int, last: int, say: Say) -> None:
-    say(f"creating nodes up to {last}, 14 KB each")
+    say(f"creating nodes up to {last}, 12 to 14 KB each")
     wanted = {
         f"node-{i:05d}": {
             "internal": [f"10.{i // 60000}.{i // 250 % 250}.{i % 250 + 1}"],
