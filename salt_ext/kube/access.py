@@ -122,6 +122,7 @@ def _pool(found: Way, credential: Credential) -> Any:
     if found.proxy:
         _use_proxy(configuration, found.proxy)
     context = tls.context(
+        name=found.server_name or urlsplit(found.host).hostname or "",
         authority=found.authority,
         certificate=credential.certificate,
         verify=found.verify,

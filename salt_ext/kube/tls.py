@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from salt_ext.kube.errors import NoAccess
 
@@ -22,14 +22,29 @@ def certificates(content: bytes, source: str) -> str:
     return b"\n".join(found).decode("ascii")
 
 
-def context(*, authority: str, certificate: bytes, verify: bool, source: str) -> ssl.SSLContext:
+class _Context(ssl.SSLContext):
+    """Verifies one name, also where urllib3 1.26 tells none because it is an IP address."""
+
+    name = ""
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """Do what the base does, with a name in any case."""
+        options["server_hostname"] = options.get("server_hostname") or self.name
+        return super().wrap_socket(*args, **options)
+
+
+def context(
+    *, name: str, authority: str, certificate: bytes, verify: bool, source: str
+) -> ssl.SSLContext:
     """
     Return what connections are made with.
 
-    ``authority`` is the CA's certificates, and the system's when there are none; ``certificate``
-    is the client's with its key, if it has one; ``source`` tells a person where they came from.
+    ``name`` is whom the server's certificate has to be for; ``authority`` is the CA's
+    certificates, and the system's when there are none; ``certificate`` is the client's with its
+    key, if it has one; ``source`` tells a person where they came from.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    made.name = name
     # Any certificate that the operator names is trusted, a CA or not, as kubectl has it.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not verify:

@@ -445,7 +445,6 @@ def test_no_secret_gets_into_a_log(backend, tmp_path, caplog):
         assert backend.endpoint.token("reader") not in f"{caught.value!r} {session.__dict__}"
     with pytest.raises(NotAllowed):
         ask(Session(kubeconfig(tmp_path, backend, password)))
-    assert backend.endpoint.url.partition("//")[2] in caplog.text
     for secret in (backend.endpoint.token("reader"), "sesame", base64_of("me:open-sesame")):
         assert secret not in caplog.text
 

@@ -129,7 +129,7 @@ def test_a_token_is_a_uri_and_alone(master, cluster, told):
     [
         ("sdb://kept/none", "has no value"),
         ("sdb://kept/list", "is no text but a list"),
-        ("sdb://nowhere/prod", 'SDB profile "nowhere" wasnt found'),
+        ("sdb://nowhere/prod", 'SDB profile "nowhere"'),
         ("sdb://broken/prod", "its sdb driver fails"),
     ],
 )
