@@ -19,7 +19,8 @@ def extension(
     """Everything that switches the extension on; ``more`` is laid over the block k8s_nodes."""
     block = {
         "state_dir": str(state_dir),
-        "apply": {"states": ["firewall"]},
+        # A job that a minion never got, as after a master was killed, is missed within a test.
+        "apply": {"states": ["firewall"], "timeout": 20},
         "clusters": {
             CLUSTER: {
                 "server": endpoint.url,
