@@ -15,7 +15,11 @@ import pytest
 import salt.config
 import salt.loader
 import salt.utils.args
-import tomllib
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pytest brings it along
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
 TOOL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
