@@ -306,6 +306,8 @@ def _access(given: Options) -> Access:
         exec_timeout=given.take("exec_timeout", seconds(1, 90), 30.0),
     )
     ways = [key for key in ("kubeconfig", "server", "in_cluster") if given.has(key)]
+    if given.raw("in_cluster") is False:
+        ways.remove("in_cluster")
     if len(ways) != 1:
         given.problems.append(
             ConfigError(

@@ -155,7 +155,20 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:Prod", PROD, "k8s_nodes:clusters", "'Prod'", "a DNS label"),
     ("clusters:prod_eu", PROD, "k8s_nodes:clusters", "'prod_eu'", "a DNS label"),
     ("clusters:prod.eu", PROD, "k8s_nodes:clusters", "'prod.eu'", "a DNS label"),
-    ("clusters:prod:allowed_networks", None, f"{AT}:allowed_networks", "None", "(required)"),
+    (
+        "clusters:prod:allowed_networks",
+        None,
+        f"{AT}:allowed_networks",
+        "None",
+        "a network such as 192.0.2.0/24 or 2001:db8::/64 (host bits zero) (required)",
+    ),
+    (
+        "clusters:prod:insecure_skip_tls_verify",
+        "yes",
+        f"{AT}:insecure_skip_tls_verify",
+        "'yes'",
+        "true or false",
+    ),
     ("clusters:prod:allowed_networks", [], f"{AT}:allowed_networks", "[]", "a non-empty list"),
     (
         "clusters:prod:allowed_networks",
@@ -257,6 +270,12 @@ def test_a_server_is_an_https_url(url):
     files = {"ca_file": "/ca", "token_file": "/token", "allowed_networks": ["192.0.2.0/24"]}
     (line,) = lines(read({"server": url, **files}))
     assert line.startswith(f"{AT}:server: {url!r} is not allowed; allowed: an https:// URL")
+
+
+def test_a_way_that_is_switched_off_is_none():
+    assert read({**PROD, "in_cluster": False}).problems == ()
+    (line,) = lines(read({"in_cluster": False, "allowed_networks": ["192.0.2.0/24"]}))
+    assert "exactly one of" in line
 
 
 def test_a_context_needs_a_kubeconfig():

@@ -41,6 +41,11 @@ def test_what_follows_at_once_waits_for_quiet():
     assert announcements([1.0, 1.02, 1.05], until=2) == pytest.approx([1.0, 1.15], abs=0.002)
 
 
+def test_what_follows_an_announcement_at_once_waits_for_quiet_too():
+    found = announcements([1.0, 1.05, 1.2], until=2)
+    assert found == pytest.approx([1.0, 1.15, 1.3], abs=0.002)
+
+
 def test_two_changes_with_quiet_between_them_are_two():
     assert announcements([1.0, 1.2], until=2) == pytest.approx([1.0, 1.2], abs=0.002)
 

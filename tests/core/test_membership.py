@@ -123,6 +123,13 @@ class TestGrace:
         membership.drop("n2")
         assert "192.0.2.1" in reachable(membership, 3.0)["n1"]
 
+    def test_a_node_all_of_whose_addresses_another_has_is_one_without_addresses(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 1.0)
+        membership.put(node("n2", "192.0.2.1"), 2.0)
+        # An empty type would be a difference where there is none.
+        assert membership.current(2.0)["n1"].addresses == {}
+
     def test_a_node_that_leaves_keeps_nothing(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1"), 1.0)

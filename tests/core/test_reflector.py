@@ -154,6 +154,8 @@ class TestWatch:
     def test_an_event_before_a_complete_view_changes_nothing(self, reflector):
         assert reflector.changed(ADDED, N1, "100", 0.0) is False
         assert reflector.nodes is None
+        assert not reflector.asked
+        assert not reflector.regressed
 
 
 def steps(reflector: Reflector, seconds: float, answer) -> list[tuple[float, Step]]:
@@ -188,6 +190,26 @@ class TestErrors:
         reflector.failed(10.0)
         reflector.bookmarked("101", 12.0)
         assert reflector.failures == 0
+
+    @pytest.mark.parametrize("what", ["listed", "probed"])
+    def test_an_answer_ends_the_row_of_failures(self, reflector, what):
+        watching(reflector, N1)
+        reflector.failed(10.0)
+        if what == "listed":
+            reflector.listed([N1], "100", "", 12.0)
+        else:
+            reflector.probed("100", 12.0)
+        assert reflector.failures == 0
+
+    def test_a_watch_that_ends_after_a_second_is_no_error(self, reflector):
+        watching(reflector, N1, now=5.0)
+        reflector.ended(6.0)
+        assert reflector.failures == 0
+
+    def test_a_version_that_was_good_for_a_while_is_listed_anew_at_once(self, reflector):
+        watching(reflector, N1, now=5.0)
+        reflector.expired(10.0)
+        assert reflector.next(10.0) == ListPage("")
 
     def test_a_server_that_asks_for_time_gets_it(self, reflector):
         watching(reflector, N1)
@@ -282,6 +304,82 @@ class TestSilence:
         reflector.next(90.0)
         reflector.listed([N1], "101", "", 90.0)
         assert isinstance(reflector.next(90.0), Watch)
+
+
+def told(name: str, version: str, uid: str = "") -> Node:
+    return node(name, "192.0.2.1", uid=uid, version=version)
+
+
+class TestOldState:
+    """A server that was restored from an old state tells old nodes at any version of the list."""
+
+    def test_nodes_that_go_forward_or_stay_are_no_sign(self, reflector):
+        watching(reflector, told("n1", "10"), told("n2", "10"))
+        reflector.changed(MODIFIED, told("n1", "11"), "11", 1.0)
+        reflector.listed([told("n1", "11"), told("n2", "10")], "12", "", 2.0)
+        assert not reflector.regressed
+
+    def test_a_node_as_it_was_before_is_one_in_a_list(self, reflector):
+        watching(reflector, told("n1", "10"), told("n2", "20"))
+        reflector.listed([told("n1", "10"), told("n2", "19")], "500", "", 1.0)
+        assert reflector.regressed
+
+    def test_and_on_a_watch(self, reflector):
+        watching(reflector, told("n1", "10"))
+        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
+        assert reflector.regressed
+
+    def test_a_heartbeat_counts_though_it_changes_nothing(self, reflector):
+        watching(reflector, told("n1", "10"))
+        assert reflector.changed(MODIFIED, told("n1", "15"), "15", 1.0) is False
+        reflector.listed([told("n1", "12")], "500", "", 2.0)
+        assert reflector.regressed
+
+    def test_another_uid_is_another_node(self, reflector):
+        watching(reflector, told("n1", "10", "a"))
+        reflector.changed(MODIFIED, told("n1", "9", "b"), "11", 1.0)
+        assert not reflector.regressed
+
+    def test_a_version_that_is_no_number_is_no_sign(self, reflector):
+        watching(reflector, told("n1", "10"))
+        reflector.changed(MODIFIED, told("n1", "opaque"), "11", 1.0)
+        assert not reflector.regressed
+
+    def test_it_is_over_when_the_node_is_told_as_new_as_it_was(self, reflector):
+        watching(reflector, told("n1", "10"))
+        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
+        reflector.changed(MODIFIED, told("n1", "9"), "501", 1.0)
+        assert reflector.regressed
+        reflector.changed(MODIFIED, told("n1", "10"), "502", 2.0)
+        assert not reflector.regressed
+
+    def test_it_is_over_when_the_node_leaves(self, reflector):
+        watching(reflector, told("n1", "10"))
+        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
+        reflector.changed(DELETED, told("n1", "9"), "501", 2.0)
+        assert not reflector.regressed
+        reflector.changed(ADDED, told("n1", "3"), "502", 3.0)
+        assert not reflector.regressed
+
+    def test_it_is_over_when_a_list_does_not_have_the_node(self, reflector):
+        watching(reflector, told("n1", "10"), told("n2", "10"))
+        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
+        reflector.listed([told("n2", "10")], "501", "", 2.0)
+        assert not reflector.regressed
+        reflector.listed([told("n1", "3"), told("n2", "10")], "502", "", 3.0)
+        assert not reflector.regressed
+
+    def test_a_person_can_say_that_the_old_state_is_the_true_one(self, reflector):
+        watching(reflector, told("n1", "10"), told("n2", "10"))
+        reflector.listed([told("n1", "9"), told("n2", "9")], "500", "", 1.0)
+        reflector.forgive()
+        assert not reflector.regressed
+        reflector.changed(MODIFIED, told("n1", "9"), "501", 2.0)
+        reflector.changed(MODIFIED, told("n2", "9"), "502", 2.0)
+        assert not reflector.regressed
+        # From there on it is watched for again.
+        reflector.changed(MODIFIED, told("n1", "8"), "503", 3.0)
+        assert reflector.regressed
 
 
 @pytest.mark.parametrize(

@@ -99,5 +99,18 @@ def test_digests_differ_when_what_was_served_does(one, two):
     assert (digest(one) == digest(two)) is (one == two)
 
 
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"k8s://a": ("1",)}, {"k8s://b": ("1",)}),
+        ({"k8s://a": ("1",), "k8s://b": ("2",)}, {"k8s://a": ("2",), "k8s://b": ("1",)}),
+        ({"k8s://a": ("1", "2")}, {"k8s://a": ("12",)}),
+        ({"k8s://a": ("1",), "k8s://b": ()}, {"k8s://a": ("1k8s://b",)}),
+    ],
+)
+def test_digests_tell_apart_what_looks_alike(one, two):
+    assert digest(one) != digest(two)
+
+
 def test_a_reference_to_nobody_is_not_the_same_as_no_reference():
     assert digest({"k8s://prod": ()}) != digest({})
