@@ -19,6 +19,7 @@ PROD = {"kubeconfig": "/etc/salt/k8s/prod.kubeconfig", "allowed_networks": ["192
 
 FULL = {
     "state_dir": "/srv/state",
+    "metrics": {"textfile": "/srv/k8s_nodes.prom", "port": 9100},
     "apply": {"states": ["firewall", "fail2ban"], "batch": 10, "timeout": 60},
     "never": ["192.0.2.250"],
     "clusters": {
@@ -31,7 +32,11 @@ FULL = {
             "addresses": ["ExternalIP", "podCIDR"],
             "ready": "only",
             "serve_to": "G@role:db",
-            "groups": {"workers": {"labelSelector": "pool=app", "family": "ipv6"}},
+            "groups": {
+                "workers": {"labelSelector": "pool=app", "family": "ipv6"},
+                "edge": {"addresses": ["ExternalIP"], "family": "ipv4", "ready": "only"},
+                "all": {"ready": "any"},
+            },
             "page_size": 100,
             "timing": {"quiet": 0, "longest": 1.5, "inactivity": 30, "relist": 600},
             "guards": {
@@ -106,6 +111,10 @@ def test_every_key_is_read():
     assert (workers.family, workers.types, workers.ready_only) == (6, None, None)
     assert workers.labels.matches({"pool": "app"})
     assert not workers.labels.matches({"pool": "db"})
+    edge = prod.groups["edge"]
+    assert (edge.family, edge.types, edge.ready_only) == (4, (EXTERNAL,), True)
+    assert prod.groups["all"].ready_only is False
+    assert (found.metrics.textfile, found.metrics.port) == ("/srv/k8s_nodes.prom", 9100)
 
 
 def test_reading_alters_nothing():
@@ -143,6 +152,12 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("never", "192.0.2.1", "k8s_nodes:never", "'192.0.2.1'", "a non-empty list"),
     ("aply", {}, "k8s_nodes:aply", "{}", "did you mean apply?"),
     ("apply", "firewall", "k8s_nodes:apply", "'firewall'", "a mapping"),
+    ("apply:stats", ["x"], "k8s_nodes:apply:stats", "['x']", "did you mean states?"),
+    ("metrics:prot", 1, "k8s_nodes:metrics:prot", "1", "did you mean port?"),
+    ("metrics:port", 65_536, "k8s_nodes:metrics:port", "65536", "from 1 to 65535"),
+    ("clusters:prod:exec_timeout", 0, f"{AT}:exec_timeout", "0", "seconds from 1 to 90"),
+    ("clusters:prod:groups:w:labelSelector", 1, f"{AT}:groups:w:labelSelector", "1", "pool=app"),
+    ("clusters:prod:addresses", [None], f"{AT}:addresses", "[None]", "one of InternalIP"),
     ("apply:states", "firewall", "k8s_nodes:apply:states", "'firewall'", "a non-empty list"),
     ("apply:states", [], "k8s_nodes:apply:states", "[]", "a non-empty list"),
     ("apply:states", [1], "k8s_nodes:apply:states", "[1]", "a non-empty string; 1 is not"),
@@ -270,6 +285,46 @@ def test_a_server_is_an_https_url(url):
     files = {"ca_file": "/ca", "token_file": "/token", "allowed_networks": ["192.0.2.0/24"]}
     (line,) = lines(read({"server": url, **files}))
     assert line.startswith(f"{AT}:server: {url!r} is not allowed; allowed: an https:// URL")
+
+
+SERVER = {
+    "server": "https://192.0.2.1",
+    "ca_file": "/ca",
+    "allowed_networks": ["192.0.2.0/24"],
+}
+
+
+def test_a_token_can_come_from_where_secrets_are_kept():
+    access = read({**SERVER, "token": "sdb://vault/k8s/prod"}).clusters["prod"].access
+    assert (access.token, access.token_file) == ("sdb://vault/k8s/prod", None)
+
+
+@pytest.mark.parametrize(
+    ("more", "allowed"),
+    [
+        ({"token": "hunter2"}, "an sdb:// URI"),
+        ({"token": "sdb://hunter2"}, "an sdb:// URI"),
+        ({"token": "sdb://hunter2/x", "token_file": "/t"}, "only without token_file"),
+    ],
+)
+def test_a_token_is_never_told(more, allowed):
+    (line,) = lines(read({**SERVER, **more}))
+    assert line.startswith(f"{AT}:token: '(not shown)' is not allowed; allowed: {allowed}")
+
+
+def test_a_token_without_a_server_is_never_told():
+    (line,) = lines(read({**PROD, "token": "sdb://hunter2/x"}))
+    assert "only together with server" in line
+    assert "hunter2" not in line
+
+
+def test_a_certificate_that_is_not_verified_is_allowed_and_warned_of():
+    server = {key: value for key, value in SERVER.items() if key != "ca_file"}
+    found = read({**server, "token_file": "/t", "insecure_skip_tls_verify": True})
+    assert found.problems == ()
+    (warning,) = found.clusters["prod"].access.warnings
+    assert "is not verified" in warning
+    assert read().clusters["prod"].access.warnings == ()
 
 
 def test_a_way_that_is_switched_off_is_none():

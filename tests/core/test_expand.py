@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -154,6 +155,8 @@ class TestMappings:
     def test_a_key_becomes_addresses(self):
         pillar = {"ips_allow": {"k8s://prod": {"log": True}, TWO: None}}
         assert expanded(pillar)["ips_allow"] == {ONE: {"log": True}, TWO: None}
+        pillar = {"ips_allow": {TWO: None, "k8s://prod": {"log": True}}}
+        assert expanded(pillar)["ips_allow"] == {TWO: None, ONE: {"log": True}}
 
     @pytest.mark.parametrize("key", ["k8s://lone", "k8s://unknown"])
     def test_below_a_key_that_is_a_reference_no_other_can_be_repeated(self, key):
@@ -267,20 +270,22 @@ class TestShapes:
         assert done.changed["knot"][:2] == [ONE, TWO]
         assert done.changed["ring"]["allow"] == [ONE, TWO]
         assert knot[0] == "k8s://prod"
+        assert done.unresolved == {}
 
     def test_deeper_than_any_pillar_stays(self):
-        def nested(depth: int) -> Any:
+        def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
             value: Any = ["k8s://prod"]
             for _ in range(depth):
-                value = {"x": value}
+                value = wrap(value)
             return value
 
-        done = expand({"fine": nested(DEEPEST - 1)}, resolve)
-        assert "fine" in done.changed
-        for depth in (DEEPEST, 100_000):
-            done = expand({"deep": nested(depth)}, resolve)
-            assert done.changed == {}
-            assert "deeper" in done.unresolved["k8s://prod"]
+        for wrap in (lambda inner: {"x": inner}, lambda inner: [inner]):
+            done = expand({"fine": nested(DEEPEST - 1, wrap)}, resolve)
+            assert "fine" in done.changed
+            for depth in (DEEPEST, 100_000):
+                done = expand({"deep": nested(depth, wrap)}, resolve)
+                assert done.changed == {}
+                assert "deeper" in done.unresolved["k8s://prod"]
 
     def test_each_reference_is_looked_up_once(self):
         asked: list[str] = []

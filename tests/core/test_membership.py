@@ -115,13 +115,20 @@ class TestGrace:
         membership.put(node("n1", uid="new"), 1.0)
         assert reachable(membership, 1.0) == {"n1": []}
 
-    def test_an_address_that_another_node_has_now_no_longer_lingers(self, membership):
+    def test_an_address_that_another_node_has_no_longer_lingers_nor_when_that_one_is_gone(
+        self, membership
+    ):
         membership.put(node("n1", "192.0.2.1", "192.0.2.9"), 0.0)
         membership.put(node("n1"), 1.0)
         membership.put(node("n2", "192.0.2.1"), 2.0)
         assert reachable(membership, 2.0) == {"n1": ["192.0.2.9"], "n2": ["192.0.2.1"]}
         membership.drop("n2")
-        assert "192.0.2.1" in reachable(membership, 3.0)["n1"]
+        assert reachable(membership, 3.0) == {"n1": ["192.0.2.9"]}
+
+    def test_an_address_that_the_node_tells_as_another_type_lingers_on(self, membership):
+        membership.put(node("n1", "192.0.2.1", external=("192.0.2.1",)), 0.0)
+        membership.put(node("n1", external=("192.0.2.1",)), 1.0)
+        assert membership.current(1.0)["n1"].addresses.keys() == {INTERNAL, EXTERNAL}
 
     def test_a_node_all_of_whose_addresses_another_has_is_one_without_addresses(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
