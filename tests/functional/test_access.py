@@ -261,11 +261,23 @@ def test_a_server_of_another_ca_is_not_asked(backend, seen):
     assert seen() == []
 
 
-def test_without_a_ca_the_systems_are_trusted_and_no_others(backend, tmp_path, seen):
+def test_without_a_ca_the_systems_are_trusted_and_no_others(backend, tmp_path, seen, monkeypatch):
     user = {"token": backend.endpoint.token("reader")}
     cluster = {"certificate-authority-data": None}
+    access = kubeconfig(tmp_path, backend, user, cluster=cluster)
     with pytest.raises(RequestFailed, match="does not match the CA"):
-        ask(Session(kubeconfig(tmp_path, backend, user, cluster=cluster)))
+        ask(Session(access))
+    assert seen() == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(backend.endpoint.ca_file))
+    ask(Session(access))
+    assert seen() == ["reader"]
+
+
+def test_with_a_ca_the_systems_are_not_trusted(backend, seen, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(backend.endpoint.ca_file))
+    authority = str(backend.folder / "certs" / "client-ca.crt")
+    with pytest.raises(RequestFailed, match="does not match the CA"):
+        ask(Session(by_server(backend, ca_file=authority)))
     assert seen() == []
 
 

@@ -100,7 +100,21 @@ def test_a_refused_token_is_asked_for_again(backend, tmp_path, seen):
     assert seen() == ["reader"] * 2
 
 
-def test_the_plugin_gets_what_the_kubeconfig_says(backend, tmp_path, seen, monkeypatch):
+@pytest.fixture
+def typed():
+    """Something to read from our own standard input, which is nobody else's business."""
+    kept = os.dup(0)
+    reader, writer = os.pipe()
+    os.write(writer, b"typed")
+    os.close(writer)
+    os.dup2(reader, 0)
+    os.close(reader)
+    yield
+    os.dup2(kept, 0)
+    os.close(kept)
+
+
+def test_the_plugin_gets_what_the_kubeconfig_says(backend, tmp_path, seen, monkeypatch, typed):
     monkeypatch.setenv("FROM_OUTSIDE", "kept")
     body = f"""
 info = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
