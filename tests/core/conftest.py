@@ -17,5 +17,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"))
-            # Salt's own import hook, which pytest-salt-factories brings into every test run.
-            item.add_marker(pytest.mark.filterwarnings("ignore:NaclImporter:ImportWarning"))
+            # Salt's own import hooks, which pytest-salt-factories brings into every test run.
+            item.add_marker(
+                pytest.mark.filterwarnings("ignore:(Nacl|Tornado)Importer:ImportWarning")
+            )
