@@ -74,10 +74,11 @@ class Membership:
             del self._lingering[name]
         if not self._lingering:
             return dict(self.told)
-        # What another node tells now is that node's, and no longer lingers.
-        taken = addresses_of(self.told.values())
+        self._give_up_what_others_tell()
         return {
-            name: self._with_lingering(member, taken) if name in self._lingering else member
+            name: replace(member, addresses=self._effective(name))
+            if name in self._lingering
+            else member
             for name, member in self.told.items()
         }
 
@@ -109,11 +110,16 @@ class Membership:
         _, lost = self._lingering.get(name, (0.0, {}))
         return {**lost, **told}
 
-    def _with_lingering(self, member: Member, taken: frozenset[Address | Network]) -> Member:
-        _, lost = self._lingering[member.name]
-        left = {kind: tuple(i for i in items if i not in taken) for kind, items in lost.items()}
-        kept = {kind: items for kind, items in left.items() if items}
-        return replace(member, addresses={**kept, **member.addresses})
+    def _give_up_what_others_tell(self) -> None:
+        """An address that another node tells is that node's, also when that one is gone."""
+        tellers = Counter(item for member in self.told.values() for item in member.everything())
+        for name, (until, lost) in list(self._lingering.items()):
+            own = self.told[name].everything()
+            left = {
+                kind: tuple(item for item in items if tellers[item] == (item in own))
+                for kind, items in lost.items()
+            }
+            self._lingering[name] = until, {kind: items for kind, items in left.items() if items}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
