@@ -86,7 +86,8 @@ class Keeper:
         self._version = ""
         self._listed_at = 0.0
         self._deleted: set[str] = set()
-        self._held: tuple[Held, ...] = ()
+        self._held: tuple[Held, ...] | None = None
+        """None until it is known whether what was held before this process still is."""
         self._frozen = False
         self._tell_at = 0.0
         self.pulse = Pulse(_PATIENCE)
@@ -208,7 +209,7 @@ class Keeper:
             return
         self._store.held.hold(self._name, held, time.time())
         for one in held:
-            if one not in self._held:
+            if one not in (self._held or ()):
                 log.error(
                     "%s: held (%s): %s; see salt-run k8s_nodes.status, "
                     "and salt-run k8s_nodes.confirm %s to let it through",
@@ -221,10 +222,14 @@ class Keeper:
         self._condition.turned = True
 
     def _take_releases(self, now: float) -> None:
-        for release in self._store.held.releases(self._name):
+        releases = self._store.held.releases(self._name)
+        since = {one.kind: one.since for one in self._store.held.of(self._name)} if releases else {}
+        for release in releases:
             for change in release.changes:
-                self._guard.release(Kind(change.kind), frozenset(change.keys))
-                log.warning("%s: %s released: %s", self._name, release.by, change.why)
+                # A word that came when its change was over must not reach the next of its kind.
+                if since.get(change.kind) == change.since:
+                    self._guard.release(Kind(change.kind), frozenset(change.keys))
+                    log.warning("%s: %s released: %s", self._name, release.by, change.why)
             self._store.held.taken_up(release)
             self._debounce.changed(now)
 
