@@ -89,7 +89,7 @@ class Reflector:
         """Return what to do now."""
         if now < self._backoff.until:
             return Wait(self._backoff.until)
-        if not self._listing and (self._asked or now >= self._listed_at + self.relist_every):
+        if not self._listing and self.wants_list(now):
             self._start_listing()
         if self._listing:
             if not self._continue:
@@ -146,6 +146,10 @@ class Reflector:
         """Whether somebody waits for another LIST, which an open watch would delay."""
         return self._asked
 
+    def wants_list(self, now: float) -> bool:
+        """Whether it is time for another LIST; an open watch that never ends would delay it."""
+        return self._asked or now >= self._listed_at + self.relist_every
+
     def silent(self) -> None:
         """Take that nothing was heard on a watch for long: no alarm, but a reason to ask."""
         self._silent = True
@@ -157,11 +161,13 @@ class Reflector:
         if older(version, self.resource_version):
             self._start_listing()
 
-    def ended(self, now: float) -> None:
-        """Take the end of a watch that closed without an error."""
+    def ended(self, now: float) -> bool:
+        """Take the end of a watch that closed without an error; True when it counts as one."""
         # A server or proxy that closes each watch at once would be asked 20 times a second.
-        if not self._heard and now < self._opened_at + 1.0:
+        at_once = not self._heard and now < self._opened_at + 1.0
+        if at_once:
             self._backoff.failed(now)
+        return at_once
 
     def failed(self, now: float, *, retry_after: float = 0.0) -> None:
         """Take an error of the transport or the server: the same again, later."""

@@ -11,7 +11,7 @@ import time
 from salt_ext.core.config import Cluster
 from salt_ext.core.reflector import Change, ListPage, Probe, Reflector, Wait, Watch
 from salt_ext.kube.access import Session
-from salt_ext.kube.api import Bookmarked, Changed, Event, Ignored, NodesApi
+from salt_ext.kube.api import Changed, Event, Ignored, NodesApi, Opened
 from salt_ext.kube.credential import Secret, no_secrets
 from salt_ext.kube.errors import Expired, RequestFailed, Silent
 from salt_ext.service.group import Pulse
@@ -40,6 +40,10 @@ class Follower:
         self._session = Session(cluster.access, secret)
         self._nodes = NodesApi(self._session)
         self._identity = ""
+        self._listed = False
+        """Whether the last that came is a LIST, and with it the cluster's identity."""
+        self._closes_at_once = False
+        """Whether watches are accepted and ended, so that an open one proves nothing."""
         self.heard = Heard()
         self.pulse = Pulse(cluster.timing.inactivity + _PATIENCE)
 
@@ -64,6 +68,7 @@ class Follower:
                 self._reflector.expired(time.monotonic())
             except Silent as exc:
                 log.info("%s: %s; asking", self._cluster.name, exc)
+                self._closes_at_once = False
                 self._reflector.silent()
             except RequestFailed as exc:
                 self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
@@ -87,6 +92,7 @@ class Follower:
         reflector = self._reflector
         now = time.monotonic()
         if reflector.listed(page.nodes, page.resource_version, page.continue_token, now):
+            self._listed = True
             self.heard.regressed = reflector.regressed
             self.heard.resource_version = page.resource_version
             nodes = list((reflector.nodes or {}).values())
@@ -94,6 +100,13 @@ class Follower:
 
     def _watch(self, step: Watch) -> None:
         reflector = self._reflector
+        if not self._listed and self._nodes.identity() != self._identity:
+            # Its versions may be beyond those that were seen: it would tell its own nodes from
+            # there on, and neither that it is another cluster nor that ours are gone.
+            log.warning("%s: another cluster answers; listing again", self._cluster.name)
+            reflector.ask()
+            return
+        self._listed = False
         events = self._nodes.watch(
             step.resource_version, step.server_timeout, self._cluster.timing.inactivity
         )
@@ -102,32 +115,39 @@ class Follower:
                 self.pulse.beat()
                 self._take(event, time.monotonic())
                 # Whoever asked before the watch was open could not cut it.
-                if self._stop.is_set() or reflector.asked:
+                if self._stop.is_set() or reflector.wants_list(time.monotonic()):
                     return
         except RequestFailed:
             if not reflector.asked:
                 raise
         else:
-            reflector.ended(time.monotonic())
+            # Once is a server that ends; twice in a row is one that only accepts.
+            if reflector.ended(time.monotonic()) and reflector.failures > 1:
+                self._closes_at_once = True
+                self._tell_failure("WATCH nodes: accepted, and ended at once")
         finally:
             events.close()
 
     def _take(self, event: Event, now: float) -> None:
         heard = self.heard
         heard.at = time.time()
-        if isinstance(event, Changed):
-            heard.events += 1
-            heard.resource_version = event.resource_version
-            self._take_change(event, now)
-        elif isinstance(event, Bookmarked):
-            heard.events += 1
-            heard.resource_version = event.resource_version
-            self._reflector.bookmarked(event.resource_version, now)
-        elif isinstance(event, Ignored):
+        if isinstance(event, Opened):
+            if not self._closes_at_once:
+                self._pass_on(Watching())
+            return
+        if isinstance(event, Ignored):
             log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
             heard.ignored += 1
-        else:
+            return
+        heard.events += 1
+        heard.resource_version = event.resource_version
+        if self._closes_at_once:
+            self._closes_at_once = False
             self._pass_on(Watching())
+        if isinstance(event, Changed):
+            self._take_change(event, now)
+        else:
+            self._reflector.bookmarked(event.resource_version, now)
 
     def _take_change(self, event: Changed, now: float) -> None:
         version = event.resource_version
@@ -143,6 +163,7 @@ class Follower:
     def _pass_on(self, update: Update) -> None:
         """Hand over an update; wait while the keeper has too many, for as long as it is there."""
         while not self._stop.is_set():
+            self.pulse.beat()
             with contextlib.suppress(queue.Full):
                 self._updates.put(update, timeout=1.0)
                 return
