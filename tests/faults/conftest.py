@@ -7,8 +7,10 @@ import contextlib
 import pytest
 
 from lab.kubernetes import open_backend
+from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.real import unavailable
 from tests.faults.watched import Watched
+from tests.faults.wire import Wire
 
 
 @pytest.fixture
@@ -17,13 +19,38 @@ def emulator(tmp_path):
         yield backend
 
 
-@pytest.fixture(params=["emulator", pytest.param("real", marks=pytest.mark.kube_real)])
-def kube(request, tmp_path):
-    """Each of the two back ends."""
-    if request.param == "real" and (reason := unavailable()):
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory):
+    """One real API server for all tests: it takes seconds to start."""
+    if reason := unavailable():
         pytest.skip(reason)
-    with open_backend(request.param, tmp_path / "kube") as backend:
+    with open_backend("real", tmp_path_factory.mktemp("kube")) as backend:
         yield backend
+
+
+@pytest.fixture
+def real(real_server):
+    """The real API server, whole, and without nodes."""
+    real_server.start()
+    real_server.permit("reader")
+    nodes = Nodes(real_server.endpoint)
+    nodes.delete_all()
+    nodes.close()
+    return real_server
+
+
+@pytest.fixture(params=["emulator", pytest.param("real", marks=pytest.mark.kube_real)])
+def kube(request):
+    """Each of the two back ends."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def wire(kube):
+    """A network to the API server, for faults that no server can be told to have."""
+    wire = Wire(kube.endpoint)
+    yield wire
+    wire.close()
 
 
 @pytest.fixture

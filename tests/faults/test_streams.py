@@ -8,6 +8,7 @@ import pytest
 
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.actions import stream
+from salt_ext.kube import api
 
 QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
 
@@ -36,6 +37,65 @@ def test_a_stream_that_falls_silent_is_asked_about_and_opened_anew(prod, emulato
     assert prod.bus.named("sync/lost") == []
 
 
+def test_a_dead_connection_is_left_within_the_inactivity_limit(kube, watch, wire):
+    watched = watch(kube, server=wire.url, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    lists = watched.health().lists
+    wire.strand()
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.until(lambda: "10.0.0.2" in watched.addresses(), "the new node", seconds=5)
+    assert watched.health().lists == lists
+    assert watched.bus.named("sync/lost") == []
+
+
+def test_a_network_that_drops_everything_changes_nothing_and_recovers(
+    kube, watch, wire, monkeypatch
+):
+    monkeypatch.setattr(api, "_CONNECT", 0.5)
+    monkeypatch.setattr(api, "_READ", 0.5)
+    watched = watch(kube, server=wire.url, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    wire.hold()
+    watched.waiting("no answer in time")
+    assert watched.status()["stale"]
+    assert watched.addresses() == {"10.0.0.1"}
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    wire.flow()
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.watching()
+
+
+def test_a_server_that_is_held_still_is_taken_for_lost_and_then_followed_on(
+    kube, watch, monkeypatch
+):
+    monkeypatch.setattr(api, "_CONNECT", 0.5)
+    watched = watch(kube, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    kube.freeze()
+    try:
+        watched.waiting("no answer in time")
+        assert watched.addresses() == {"10.0.0.1"}
+    finally:
+        kube.thaw()
+    watched.watching()
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+
+
+def test_the_silence_is_counted_from_each_line_and_not_from_the_first(prod, emulator):
+    before = len(emulator.control.requests(user="reader"))
+    emulator.control.disturb(stream(pause=0.4))
+    for i in range(2, 7):
+        prod.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"], at_once=True)
+    prod.serves(*(f"10.0.0.{i}" for i in range(1, 7)))
+    assert len(emulator.control.requests(user="reader")) == before
+
+
 def test_a_quiet_cluster_is_asked_and_never_listed_again(prod, emulator):
     before = len(lists(emulator))
     known = len(emulator.control.requests(verb="watch"))
@@ -52,6 +112,24 @@ def test_a_server_that_closes_each_watch_at_once_is_asked_ever_less_often(prod, 
     assert gaps[0] >= 0.4
     assert gaps[1] >= 0.8
     assert gaps[2] >= 1.6
+    # What is heard of nobody cannot be called watched.
+    assert prod.health().state == "waiting"
+    assert [data["error"] for data in prod.bus.named("sync/lost")] == [
+        "WATCH nodes: accepted, and ended at once"
+    ]
+    emulator.control.clear()
+    prod.nodes.create("n2", internal=["10.0.0.2"])
+    prod.serves("10.0.0.1", "10.0.0.2")
+    prod.watching()
+
+
+def test_a_watch_of_something_else_changes_nothing_and_is_asked_ever_less_often(prod, emulator):
+    known = len(emulator.control.requests(verb="watch"))
+    emulator.control.on("watch", do=actions.respond(200, "<html>\nWelcome\n</html>"), times=None)
+    emulator.control.stop_streams(actions.END)
+    seen = emulator.control.wait_for_requests(known + 3, verb="watch", seconds=20)[known:]
+    assert [seen[1].time - seen[0].time >= 0.4, seen[2].time - seen[1].time >= 0.8] == [True, True]
+    assert prod.addresses() == {"10.0.0.1"}
 
 
 @pytest.mark.parametrize("how", [actions.CUT, actions.TRUNCATE, actions.RESET, actions.END])
@@ -64,6 +142,23 @@ def test_after_a_stream_that_ends_in_any_way_nothing_is_lost_and_nothing_listed(
     prod.nodes.create("n3", internal=["10.0.0.3"])
     prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
     assert len(lists(emulator)) == before
+
+
+def test_a_connection_that_is_cut_at_any_byte_loses_nothing(kube, watch, wire):
+    watched = watch(kube, server=wire.url, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    lists = watched.health().lists
+    expected = ["10.0.0.1"]
+    for i, count in ((2, 1), (3, 700)):
+        wire.cut_after(count)
+        watched.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
+        expected.append(f"10.0.0.{i}")
+        watched.serves(*expected)
+    assert watched.health().lists == lists
+    assert watched.bus.named("sync/lost")
+    assert [data["node"] for data in watched.bus.named("node/joined")] == ["n1", "n2", "n3"]
 
 
 def test_lines_that_mean_nothing_are_counted_and_change_nothing(prod, emulator):
@@ -102,13 +197,42 @@ def test_gone_as_a_status_lists_again(prod, emulator):
     prod.serves("10.0.0.1", "10.0.0.2")
 
 
-def test_an_old_version_after_a_restart_lists_again(kube, watch):
-    watched = watch(kube, **QUICK)
+def test_a_server_that_forgets_each_version_at_once_is_no_storm(prod, emulator):
+    emulator.control.on("watch", do=actions.gone(), times=None)
+    known = len(lists(emulator))
+    emulator.control.stop_streams(actions.END)
+    prod.until(lambda: len(lists(emulator)) >= known + 3, "three more lists")
+    seen = lists(emulator)[known:]
+    assert seen[1].time - seen[0].time >= 0.4
+    assert seen[2].time - seen[1].time >= 0.8
+    assert prod.addresses() == {"10.0.0.1"}
+
+
+def test_another_error_as_an_event_is_tried_later_without_listing_again(prod, emulator):
+    before = len(lists(emulator))
+    status = {"kind": "Status", "code": 500, "reason": "InternalError", "message": "etcd is away"}
+    emulator.control.send({"type": "ERROR", "object": status})
+    prod.until(lambda: prod.bus.named("sync/lost"), "lost")
+    assert "etcd is away" in prod.bus.named("sync/lost")[0]["error"]
+    prod.watching()
+    assert len(lists(emulator)) == before
+
+
+def test_an_old_version_after_a_restart_lists_again(kube, watch, wire):
+    watched = watch(kube, server=wire.url, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
-    kube.restart()
+    watched.watching()
+    lists = watched.health().lists
+    wire.refuse()
     watched.nodes.create("n2", internal=["10.0.0.2"])
-    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.nodes.delete("n1")
+    kube.restart()
+    wire.listen()
+    # The server cannot tell what it has forgotten: the leave comes from the difference.
+    watched.serves("10.0.0.2")
+    watched.until(lambda: watched.health().lists == lists + 1, "one more list")
+    assert [data["node"] for data in watched.bus.named("node/left")] == ["n1"]
 
 
 def test_a_deletion_that_was_never_heard_is_a_leave_once(prod, emulator):

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from lab.kubernetes.backend import Backend
 from lab.kubernetes.nodes import Nodes
 from salt_ext.commands.confirm import confirm
 from salt_ext.commands.resolving import Resolving
+from salt_ext.commands.status import status
 from salt_ext.core import config
 from salt_ext.core.member import addresses_of
 from salt_ext.service.follow import Follower
+from salt_ext.service.group import Part
 from salt_ext.service.keep import Keeper
 from salt_ext.service.updates import Watching
 from salt_ext.store import Health, Store
@@ -24,12 +27,14 @@ ALLOWED = ["10.0.0.0/8", "2001:db8::/32"]
 
 
 class Bus:
-    """Remembers what was fired."""
+    """Remembers what was fired, and when."""
 
     def __init__(self) -> None:
         self.fired: list[tuple[str, Mapping[str, Any]]] = []
+        self.times: list[float] = []
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        self.times.append(time.monotonic())
         self.fired.append((tag, data))
 
     def named(self, what: str) -> list[Mapping[str, Any]]:
@@ -40,7 +45,18 @@ class Bus:
 class Watched:
     """One cluster under watch; it can be stopped and started like an engine."""
 
-    def __init__(self, folder: Path, backend: Backend, *, user: str = "reader", **cluster: Any):
+    def __init__(
+        self,
+        folder: Path,
+        backend: Backend,
+        *,
+        name: str = "prod",
+        user: str = "reader",
+        relist: float | None = None,
+        **cluster: Any,
+    ) -> None:
+        """``relist`` may be shorter than a configuration may have it."""
+        self.name = name
         self.backend = backend
         self.nodes = Nodes(backend.endpoint)
         endpoint = backend.endpoint
@@ -51,23 +67,30 @@ class Watched:
             "allowed_networks": ALLOWED,
             **cluster,
         }
-        self.config = config.read({"state_dir": str(folder), "clusters": {"prod": block}})
+        self.config = config.read({"state_dir": str(folder), "clusters": {name: block}})
         assert not self.config.problems, [str(problem) for problem in self.config.problems]
+        self.cluster = self.config.clusters[name]
+        if relist is not None:
+            timing = replace(self.cluster.timing, relist=relist)
+            self.cluster = replace(self.cluster, timing=timing)
         self.bus = Bus()
         self.store = Store(str(folder))
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
 
+    def make(self, stop: threading.Event) -> Mapping[str, Part]:
+        """Return the parts that a group of the engine would run."""
+        updates: queue.Queue[Any] = queue.Queue(10_000)
+        self.follower = Follower(self.cluster, updates, stop)
+        self.keeper = Keeper(self.cluster, self.store, self.bus, updates, stop, self.follower)
+        self.wake = lambda: updates.put(Watching())
+        return {"follow": self.follower, "keep": self.keeper}
+
     def start(self) -> Watched:
         self._stop = threading.Event()
-        updates: queue.Queue[Any] = queue.Queue(10_000)
-        cluster = self.config.clusters["prod"]
-        self.follower = Follower(cluster, updates, self._stop)
-        self.keeper = Keeper(cluster, self.store, self.bus, updates, self._stop, self.follower)
-        self._wake = lambda: updates.put(Watching())
         self._threads = [
-            threading.Thread(target=run, daemon=True)
-            for run in (self.follower.run, self.keeper.run)
+            threading.Thread(target=part.run, name=f"{self.name} {what}", daemon=True)
+            for what, part in self.make(self._stop).items()
         ]
         for thread in self._threads:
             thread.start()
@@ -76,15 +99,16 @@ class Watched:
     def stop(self) -> None:
         self._stop.set()
         self.follower.list_again()
-        self._wake()
+        self.wake()
         for thread in self._threads:
             thread.join(10)
+            assert not thread.is_alive(), f"{thread.name} does not stop"
 
     def list_again(self) -> None:
         self.follower.list_again()
 
     def confirm(self) -> dict[str, Any]:
-        return confirm(self.config, self.store, "prod", "tester")
+        return confirm(self.config, self.store, self.name, "tester")
 
     def until(self, true: Callable[[], object], what: str = "", *, seconds: float = 15.0) -> None:
         """Wait for a condition; the threads change the store and the bus at their own pace."""
@@ -94,7 +118,7 @@ class Watched:
             time.sleep(0.01)
 
     def addresses(self) -> set[str]:
-        snapshot = self.store.snapshots.load("prod")
+        snapshot = self.store.snapshots.load(self.name)
         return (
             {str(item) for item in addresses_of(snapshot.members.values())} if snapshot else set()
         )
@@ -107,13 +131,17 @@ class Watched:
         return Resolving(self.store).addresses(text, self.config)
 
     def revision(self) -> int:
-        return self.store.snapshots.revision("prod")
+        return self.store.snapshots.revision(self.name)
 
     def health(self) -> Health:
-        return self.store.health.of("prod") or Health(state="", told_at=0)
+        return self.store.health.of(self.name) or Health(state="", told_at=0)
 
     def watching(self) -> None:
-        self.until(lambda: self.health().state == "watching", "watching")
+        """Wait until the state is good and a watch is open."""
+        self.until(
+            lambda: self.health().state == "watching" and self.follower._nodes._watching,
+            "watching",
+        )
 
     def waiting(self, error: str) -> None:
         """Wait until the state is that of an error."""
@@ -123,10 +151,15 @@ class Watched:
         )
 
     def held(self) -> list[str]:
-        return [change.kind for change in self.store.held.of("prod")]
+        return [change.kind for change in self.store.held.of(self.name)]
 
     def holds(self, *kinds: str) -> None:
         self.until(lambda: self.held() == list(kinds), f"held {kinds}")
+
+    def status(self) -> dict[str, Any]:
+        """Return what a person is told of the cluster, as if an engine's process held its lock."""
+        found: dict[str, Any] = status(self.config, self.store)["clusters"][self.name]
+        return found
 
     def told(self) -> object:
         return self.addresses(), self.held(), self.health(), self.bus.fired[-5:]
