@@ -4,38 +4,77 @@ from __future__ import annotations
 
 import logging
 import time
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from salt_ext.commands.choosing import Choosing, Meant, Wish, names
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind
 from salt_ext.core.errors import StoreError
-from salt_ext.master.publisher import NotPublished, Publisher
+from salt_ext.core.publishing import Published
+from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
+from salt_ext.store.ledger import SYNC, Job
 from salt_ext.store.locks import APPLY, alone
 
 log = logging.getLogger(__name__)
+
+SYNC_ALL = Published(name="", function="saltutil.sync_all")
+"""Brings a minion's own modules up to date; ``state.apply`` of an SLS does not."""
+
+_AGAIN = 5.0
+"""Seconds until what the master did not publish is tried again."""
+
+
+class Publishes(Protocol):
+    """What sends jobs to minions."""
+
+    def new_jid(self) -> str:
+        """Return a job id for the next publish."""
+
+    def apply(self, jid: str, minions: Sequence[str], what: Published) -> None:
+        """Publish, and do not wait; :class:`NotPublished` when nothing was sent."""
+
+
+def nobody(_: str) -> frozenset[str]:
+    """Mean no minion by any target."""
+    return frozenset()
 
 
 class Applying:
     """One apply at a time per master, whatever the process that asks for it."""
 
-    def __init__(self, config: Config, store: Store, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        publisher: Publishes,
+        meant: Meant = nobody,
+        module_version: str = "",
+    ) -> None:
         self._config = config
         self._store = store
         self._publisher = publisher
         self._places = Places(store)
+        self._choosing = Choosing(config, store, self._places, meant)
+        self._module_version = module_version
 
-    def run(self, clusters: frozenset[str], *, force: bool = False) -> dict[str, Any]:
+    def run(
+        self, clusters: frozenset[str], *, minions: str | None = None, force: bool = False
+    ) -> dict[str, Any]:
         """
         Publish to every minion that is behind in one of the clusters and due.
 
         A call that finds another at work leaves a note, and the other one looks again for all
         clusters when it is done: a trigger is never lost, and never publishes twice.
         """
-        jobs: dict[str, list[str]] = {}
+        if self._config.in_doubt:
+            # A slip of the pen must not become a highstate everywhere.
+            return {"jobs": {}, "waiting": f"nothing is published: {self._config.in_doubt[0]}"}
+        wish = Wish(clusters=clusters, minions=minions, force=force)
+        told: dict[str, Any] = {"jobs": {}}
         again = Path(self._config.state_dir) / "apply.again"
         try:
             again.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,44 +84,72 @@ class Applying:
         while again.exists():
             with alone(again.with_name(APPLY)) as mine:
                 if not mine:
-                    return {"jobs": jobs, "waiting": "another apply is at work and looks again"}
+                    told["waiting"] = "another apply is at work and looks again"
+                    return told
                 again.unlink(missing_ok=True)
-                jobs.update(self._publish(clusters, force=force))
-            clusters, force = frozenset(self._config.names), False
-        return {"jobs": jobs}
+                self._publish(wish, told)
+            wish = Wish(clusters=frozenset(self._config.names))
+        return told
 
-    def _publish(self, clusters: frozenset[str], *, force: bool) -> dict[str, list[str]]:
+    def _publish(self, wish: Wish, told: dict[str, Any]) -> None:
+        paused = self._store.words.paused()
+        if paused is not None:
+            told["waiting"] = f"paused by {paused.by}; salt-run k8s_nodes.resume goes on"
+            return
         now = time.time()
-        timeout = self._config.apply.timeout
-        # One job brings a minion all of its clusters; a busy one would refuse a second.
-        whole = [list(rows) for _, rows in groupby(self._places.behind(self._config), _minion)]
-        whole = [
-            rows
-            for rows in whole
-            if not any(one.in_flight(now, timeout) for one in rows)
-            and any(one.cluster in clusters and (force or one.due(now, timeout)) for one in rows)
-        ]
-        jobs = {}
+        revisions = {name: self._store.snapshots.revision(name) for name in self._config.names}
+        choice = self._choosing.choose(wish, now)
+        for name, wave in choice.waves.items():
+            if wave is not None and wave.stopped:
+                log.error("minions of class %s: %s", name or "(none)", wave.stopped)
+            self._store.waves.keep(name, wave)
+        modules = self._store.ledger.modules()
+        for what, minions in choice.chosen:
+            ready = [
+                name
+                for name in minions
+                if not what.sync or modules.get(name) == self._module_version
+            ]
+            raw = [name for name in minions if name not in ready]
+            self._send(SYNC_ALL, what, raw, choice.rows, revisions, now, told["jobs"])
+            self._send(what, what, ready, choice.rows, revisions, now, told["jobs"])
+        if choice.waiting:
+            told["held"] = dict(sorted(choice.waiting.items()))
+
+    def _send(
+        self,
+        what: Published,
+        of: Published,
+        minions: Sequence[str],
+        rows: dict[str, list[Behind]],
+        revisions: dict[str, int],
+        now: float,
+        jobs: dict[str, list[str]],
+    ) -> None:
         size = self._config.apply.batch
-        for start in range(0, len(whole), size):
-            batch = whole[start : start + size]
+        for start in range(0, len(minions), size):
+            batch = list(minions[start : start + size])
             jid = self._publisher.new_jid()
-            minions = [rows[0].minion for rows in batch]
+            step = {"step": SYNC} if what is SYNC_ALL else {}
+            job = Job(jid=jid, at=now, class_=of.name, function=what.function, **step)
             # Written before it is sent: a job that nobody knows of could never be acknowledged.
-            self._store.ledger.dispatched(jid, [row for rows in batch for row in rows], now)
+            self._store.ledger.dispatched(
+                job, [row for name in batch for row in rows[name]], revisions
+            )
             try:
-                self._publisher.apply(jid, minions, self._config.apply)
+                self._publisher.apply(jid, batch, what)
             except NotPublished as exc:
                 log.error("%s; it is tried again", exc)
-                for minion in minions:
+                for name in batch:
                     self._store.ledger.failed(
-                        jid, minion, str(exc), counted=True, next_at=now + 5.0
+                        jid,
+                        name,
+                        str(exc),
+                        counted=True,
+                        next_at=now + _AGAIN,
+                        now=now,
+                        silent=True,
                     )
                 continue
-            log.info("job %s: applying to %d minions: %s", jid, len(minions), ", ".join(minions))
-            jobs[jid] = minions
-        return jobs
-
-
-def _minion(one: Behind) -> str:
-    return one.minion
+            log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))
+            jobs[jid] = batch

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from salt_ext.commands.resolving import Resolving
 from salt_ext.core.config import Config
-from salt_ext.core.convergence import Behind, Place, Wanted, behind, desired
+from salt_ext.core.convergence import Behind, Desired, Entry, Place, Wanted, behind, desired
 from salt_ext.core.expand import Unresolved
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer
@@ -17,8 +19,8 @@ class Places:
         self._store = store
         self._resolving = Resolving(store)
 
-    def desired(self, config: Config) -> dict[Place, tuple[str, tuple[str, ...]]]:
-        """Return the digest that each should have, and its unresolved references."""
+    def desired(self, config: Config) -> dict[Place, Desired]:
+        """Return what each should have, and its unresolved references."""
 
         def resolve(text: str) -> tuple[str, ...] | None:
             found = self._resolving.addresses(text, config)
@@ -38,6 +40,7 @@ class Places:
             resolve,
         )
 
-    def behind(self, config: Config) -> list[Behind]:
+    def behind(self, config: Config, ledger: Mapping[Place, Entry] | None = None) -> list[Behind]:
         """Return those whose proven digest is not the desired one."""
-        return behind(self.desired(config), self._store.ledger.all())
+        known = self._store.ledger.all() if ledger is None else ledger
+        return behind(self.desired(config), known)

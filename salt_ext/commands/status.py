@@ -123,12 +123,12 @@ def _minions(config: Config, store: Store, now: float) -> dict[str, Any]:
     late = {(one.minion, one.cluster): one for one in places.behind(config)}
     ledger = store.ledger.all()
     told: dict[str, dict[str, Any]] = {}
-    for place, (_, unresolved) in sorted(wanted.items()):
+    for place, want in sorted(wanted.items(), key=lambda item: item[0]):
         minion, cluster = place
         entry = ledger.get(place)
         told.setdefault(minion, {})[cluster or "unreadable"] = _standing(
             late[place].why(now, config.apply.timeout) if place in late else None,
-            unresolved,
+            want.unresolved,
             entry.attempts if entry else 0,
             entry.applied_at if entry else None,
         )

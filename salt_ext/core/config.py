@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from salt_ext.core import options, selector
+from salt_ext.core import options, publishing, selector
 from salt_ext.core.address import NOT_A_NODE, Network, network
 from salt_ext.core.errors import ConfigError, UnknownCluster
 from salt_ext.core.guard import Rules
 from salt_ext.core.member import Limits
 from salt_ext.core.node import AddressType
 from salt_ext.core.options import Options, flag, list_of, one_of, seconds, text, whole
+from salt_ext.core.publishing import Apply, Mode
 from salt_ext.core.reference import dns_label
 from salt_ext.core.selector import Selector
 from salt_ext.core.snapshot import Defaults, NodeGroup
@@ -25,7 +26,7 @@ _NO_NETWORKS: tuple[Network, ...] = ()
 _NOT_THE_MEANING = (
     *("kubeconfig", "context", "server", "ca_file", "token_file", "token", "in_cluster"),
     *("insecure_skip_tls_verify", "exec_timeout"),
-    *("allowed_networks", "never", "guards", "timing", "page_size"),
+    *("allowed_networks", "never", "guards", "timing", "page_size", "mode"),
 )
 
 _ONLY_WITH = (
@@ -86,6 +87,8 @@ class Cluster:
     limits: Limits
     defaults: Defaults = Defaults()
     timing: Timing = Timing()
+    mode: Mode = Mode.ENFORCE
+    """Whether a change of this cluster is reason enough to publish."""
     serve_to: str | None = None
     """Compound target of the minions that references are resolved for; None means every one."""
     groups: Mapping[str, NodeGroup] = field(default_factory=dict)
@@ -93,18 +96,6 @@ class Cluster:
     grace: float = 300.0
     """Seconds that a node keeps addresses which it no longer tells."""
     page_size: int = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Apply:
-    """What is published to a minion that is behind, and how."""
-
-    states: tuple[str, ...] = ()
-    """SLS names for ``state.apply``; none means a highstate."""
-    batch: int = 50
-    """Minions that one publish names."""
-    timeout: float = 300.0
-    """Seconds after a publish without a return before it is tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +113,7 @@ class Config:
     """What could be read of the block, and every mistake in it."""
 
     state_dir: str = STATE_DIR
-    apply: Apply = Apply()
+    apply: Apply = field(default_factory=Apply)
     metrics: Metrics = Metrics()
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     broken: Mapping[str, Cluster | None] = field(default_factory=dict)
@@ -137,6 +128,17 @@ class Config:
     def names(self) -> tuple[str, ...]:
         """Every cluster that is named, right or wrong, in order."""
         return tuple(sorted({*self.clusters, *self.broken}))
+
+    def mode(self, name: str) -> Mode:
+        """Return how far it goes for a cluster; one that is in doubt is only observed."""
+        cluster = self.clusters.get(name) or self.broken.get(name)
+        return cluster.mode if cluster else Mode.OBSERVE
+
+    @property
+    def in_doubt(self) -> tuple[ConfigError, ...]:
+        """Mistakes that leave open what is to be published, and to whom."""
+        at = f"{KEY}:apply"
+        return tuple(one for one in self.problems if f"{one.key}:".startswith(f"{at}:"))
 
     def known(self, name: str) -> str:
         """Return the name of a cluster, right or wrong; else :class:`UnknownCluster`."""
@@ -154,7 +156,7 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     problems: list[ConfigError] = []
     block = Options(raw, KEY, problems)
     state_dir = block.take("state_dir", options.path, STATE_DIR)
-    apply = _apply(block.below("apply"))
+    apply = publishing.read(block.below("apply"))
     metrics = _metrics(block.below("metrics"))
     never = block.take("never", list_of(network), _NO_NETWORKS)
     listed = block.below("clusters")
@@ -186,17 +188,6 @@ def _is_clear(key: str) -> bool:
     """Whether a mistake in this key of a cluster leaves no doubt about what references mean."""
     # An unknown key may be `serve_to` or `addresses` with a slip of the pen.
     return key.partition(":")[0] in ("", *_NOT_THE_MEANING)
-
-
-def _apply(given: Options) -> Apply:
-    usual = Apply()
-    apply = Apply(
-        states=given.take("states", list_of(text), usual.states),
-        batch=given.take("batch", whole(1, 10_000), usual.batch),
-        timeout=given.take("timeout", seconds(5, 86_400), usual.timeout),
-    )
-    given.finish()
-    return apply
 
 
 def _metrics(given: Options) -> Metrics:
@@ -239,6 +230,7 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
             types=given.take("addresses", list_of(_address_type), Defaults().types),
             ready_only=given.take("ready", one_of("any", "only"), "any") == "only",
         ),
+        mode=publishing.mode_of(given, Mode.ENFORCE),
         serve_to=given.take("serve_to", text, None),
         groups=_groups(given.below("groups")),
         timing=timing,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from salt_ext.core.snapshot import digest
 
 Place = tuple[str, str]
 """A minion and a cluster that it references."""
+
+Served = Mapping[str, tuple[str, ...]]
+"""The addresses that each reference means."""
+
+NO_RETURN = "did not return"
+"""How the error of a job begins that a minion never answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +28,15 @@ class Wanted:
     gone: bool = False
     refused: bool = False
     """The cluster does not serve this minion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """What a minion should have of one cluster."""
+
+    digest: str
+    served: Served = field(default_factory=dict, hash=False)
+    unresolved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +58,17 @@ class Entry:
     next_at: float = 0.0
     """No try before this time."""
     error: str | None = None
+    behind_since: float | None = None
+    """Since when it has been known to lack something."""
+    failing_since: float | None = None
+    """When the first try failed since the last proven run."""
+    failed_at: float | None = None
+    """When the last try failed."""
+    silent: bool = False
+    """The last try failed because there was no return."""
+    revision: int | None = None
+    """The cluster's revision that the newest proven run had."""
+    dispatched_revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +80,7 @@ class Behind:
     desired: str
     entry: Entry
     unresolved: tuple[str, ...] = ()
+    served: Served = field(default_factory=dict, hash=False)
 
     def in_flight(self, now: float, timeout: float) -> bool:
         """Whether a job that may still return is on its way."""
@@ -75,11 +102,27 @@ class Behind:
         return "addresses changed"
 
 
+class Digests:
+    """Remembers the digest of each set of references: many minions have the same ones."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[str, int], ...], tuple[Served, str]] = {}
+
+    def of(self, served: Served) -> str:
+        """Return the digest of what references were served."""
+        key = tuple(sorted((text, id(found)) for text, found in served.items()))
+        known = self._known.get(key)
+        # An id means the same tuple only while that lives, which it does in what is kept here.
+        if known is None:
+            known = self._known[key] = dict(served), digest(served)
+        return known[1]
+
+
 def desired(
     wanted: Iterable[Wanted], resolve: Callable[[str], tuple[str, ...] | None]
-) -> dict[Place, tuple[str, tuple[str, ...]]]:
+) -> dict[Place, Desired]:
     """
-    Return the digest that each minion should have for each cluster, and what stays unresolved.
+    Return what each minion should have for each cluster, and what stays unresolved.
 
     A minion all of whose references to a cluster are gone wants the digest of nothing: it is
     behind until a run without them is proven.
@@ -96,28 +139,32 @@ def desired(
             unresolved.setdefault(place, []).append(want.reference)
         else:
             served[place][want.reference] = addresses
+    digests = Digests()
     return {
-        place: (digest(found), tuple(sorted(unresolved.get(place, ()))))
+        place: Desired(
+            digest=digests.of(found),
+            served=found,
+            unresolved=tuple(sorted(unresolved.get(place, ()))),
+        )
         for place, found in served.items()
     }
 
 
-def behind(
-    targets: Mapping[Place, tuple[str, tuple[str, ...]]], ledger: Mapping[Place, Entry]
-) -> list[Behind]:
+def behind(targets: Mapping[Place, Desired], ledger: Mapping[Place, Entry]) -> list[Behind]:
     """Return the minions whose proven digest is not the desired one, in order."""
     found = []
-    for place, (wanted, unresolved) in sorted(targets.items()):
+    for place, want in sorted(targets.items(), key=lambda item: item[0]):
         entry = ledger.get(place) or Entry(minion=place[0], cluster=place[1])
         # A pillar that has nothing but unresolved references has nothing to apply.
-        if entry.applied != wanted and not (unresolved and wanted == digest({})):
+        if entry.applied != want.digest and (want.served or not want.unresolved):
             found.append(
                 Behind(
                     minion=place[0],
                     cluster=place[1],
-                    desired=wanted,
+                    desired=want.digest,
                     entry=entry,
-                    unresolved=unresolved,
+                    unresolved=want.unresolved,
+                    served=want.served,
                 )
             )
     return found

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from salt_ext.core.publishing import is_states
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -21,12 +23,54 @@ class Verdict:
         return not self.error
 
 
-def judge(told: Mapping[str, Any]) -> Verdict:
+def judge(told: Mapping[str, Any], function: str = "state.apply") -> Verdict:
     """
     Judge one minion's return as the master's job cache holds it.
 
     ``told`` has ``return``, and ``retcode`` and ``success`` where the minion sent them.
     """
+    if is_states(function):
+        return _judge_states(told)
+    return _judge_function(told, function)
+
+
+def _judge_function(told: Mapping[str, Any], function: str) -> Verdict:
+    answer = told.get("return")
+    words = _words(answer)
+    busy = "is running as PID" in words
+    result = answer.get("result", True) if isinstance(answer, Mapping) else True
+    if result is None:
+        unsure = "nothing was written: the minion runs with test: True"
+        return Verdict(error=_short(f"{unsure}: " if words else unsure, words))
+    code, success = told.get("retcode"), told.get("success")
+    proven = isinstance(answer, Mapping) and answer.get("result") is True
+    wrong = (
+        busy
+        or result is not True
+        or (isinstance(answer, Mapping) and bool(answer.get("error")))
+        or code not in (None, 0)
+        or success is False
+        # Not every job cache keeps them.
+        or (code is None and success is None and not proven)
+    )
+    if not wrong:
+        return Verdict()
+    what = f"{function} failed"
+    if not words:
+        words = f"retcode {code}" if code is not None else "the job cache does not tell more"
+    return Verdict(error=_short(f"{what}: ", words), refused=busy)
+
+
+def _words(answer: object) -> str:
+    if isinstance(answer, Mapping):
+        said = answer.get("error") or answer.get("comment")
+        return "" if said is None else str(said).strip()
+    if isinstance(answer, list):
+        return "; ".join(map(str, answer))
+    return answer.strip() if isinstance(answer, str) else ""
+
+
+def _judge_states(told: Mapping[str, Any]) -> Verdict:
     states = told.get("return")
     if isinstance(states, list):
         text = "; ".join(str(line) for line in states).strip() or "no states, and no reason"

@@ -9,8 +9,8 @@ import salt.client
 import salt.utils.jid
 from salt.exceptions import SaltException
 
-from salt_ext.core.config import Apply
 from salt_ext.core.errors import K8sNodesError
+from salt_ext.core.publishing import Published
 
 
 class NotPublished(K8sNodesError):
@@ -27,9 +27,9 @@ class Publisher:
         """Return a job id for the next publish."""
         return str(salt.utils.jid.gen_jid(self._opts))
 
-    def apply(self, jid: str, minions: Sequence[str], what: Apply) -> None:
+    def apply(self, jid: str, minions: Sequence[str], what: Published) -> None:
         """
-        Publish the configured states to minions by name, and do not wait.
+        Publish what is configured to minions by name, and do not wait.
 
         Never queued: a queued job outlives restarts and cannot be found again. A minion that is
         busy refuses at once, and is tried again.
@@ -38,10 +38,11 @@ class Publisher:
             with salt.client.LocalClient(mopts=self._opts) as client:
                 taken = client.cmd_async(
                     list(minions),
-                    "state.apply",
-                    [",".join(what.states)] if what.states else [],
+                    what.function,
+                    list(what.arg),
                     tgt_type="list",
                     jid=jid,
+                    kwarg=dict(what.kwarg) or None,
                 )
         except (SaltException, OSError) as exc:
             raise NotPublished(f"job {jid} was not published: {exc}") from exc

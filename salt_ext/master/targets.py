@@ -1,12 +1,14 @@
-"""Whether a minion is meant by a target, asked while its pillar is compiled."""
+"""Which minions a target means: one whose pillar is compiled, or all that the master knows."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import salt.loader
+import salt.utils.minions
 
 log = logging.getLogger(__name__)
 
@@ -31,3 +33,27 @@ def matcher(opts: Mapping[str, Any], minion: str) -> Matches:
             return False
 
     return matches
+
+
+class Known:
+    """
+    The minions that a compound target means, among those that the master knows.
+
+    Grains in it are those that the master has cached: the minions' own word. A minion whose
+    grains are not known is meant by no grain.
+    """
+
+    def __init__(self, opts: dict[str, Any], keep: float = 0.0) -> None:
+        self._minions = salt.utils.minions.CkMinions(opts)
+        self._keep = keep
+        self._found: dict[str, tuple[float, frozenset[str]]] = {}
+
+    def __call__(self, target: str) -> frozenset[str]:
+        """Return the ids; what was found is kept for a while."""
+        at, found = self._found.get(target, (float("-inf"), frozenset()))
+        now = time.monotonic()
+        if now >= at + self._keep:
+            answer = self._minions.check_minions(target, "compound", greedy=False)
+            found = frozenset(answer["minions"])
+            self._found[target] = now, found
+        return found

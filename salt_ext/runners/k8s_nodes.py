@@ -30,9 +30,12 @@ from salt.exceptions import CommandExecutionError
 from salt_ext.commands import confirm as confirming
 from salt_ext.commands import status as looking
 from salt_ext.commands.apply import Applying
+from salt_ext.core.config import Config
 from salt_ext.core.errors import K8sNodesError
+from salt_ext.master import module
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
+from salt_ext.master.targets import Known
 from salt_ext.store import Store
 
 if TYPE_CHECKING:
@@ -79,31 +82,46 @@ def nodes(cluster: str) -> dict[str, Any]:
     return _translated(looking.nodes, config, Store(config.state_dir), cluster)
 
 
-def apply(cluster: str | None = None, force: bool = False) -> dict[str, Any]:
+def apply(
+    cluster: str | list[str] | None = None, minions: str | None = None, force: bool = False
+) -> dict[str, Any]:
     """
-    Publish the firewall states to the minions that are behind and due; do not wait for them.
+    Publish to the minions that are behind and due what their class is told; do not wait for them.
 
-    Returns ``jobs`` (job id to minions); the engine follows their returns.
+    Returns ``jobs`` (job id to minions), ``held`` (minions that are behind and not published to,
+    and why not) and ``waiting`` (why nothing is published at all). The engine follows the returns
+    and asks for the next batch.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run k8s_nodes.apply
-        salt-run k8s_nodes.apply prod force=True
+        salt-run k8s_nodes.apply prod,staging
+        salt-run k8s_nodes.apply prod minions='web* and G@os:Debian' force=True
 
     cluster : None
-        Only minions that are behind in this cluster; the default is every cluster.
+        Only minions that are behind in this cluster, or in one of several, with commas or as a
+        list; the default is every cluster.
+
+    minions : None
+        Compound target; only minions that it means.
 
     force : False
-        Publish also to minions whose next try is later.
+        Publish also to minions whose next try is later, that are only observed, or whose class
+        was stopped; all at once, without canaries.
     """
     config = settings(__opts__)
 
     def run() -> dict[str, Any]:
-        chosen = frozenset([config.known(cluster)] if cluster else config.names)
-        applying = Applying(config, Store(config.state_dir), Publisher(__opts__))
-        return applying.run(chosen, force=force)
+        applying = Applying(
+            config,
+            Store(config.state_dir),
+            Publisher(__opts__),
+            Known(__opts__),
+            module.version(),
+        )
+        return applying.run(_chosen(config, cluster), minions=minions, force=force)
 
     return _translated(run)
 
@@ -126,6 +144,11 @@ def confirm(cluster: str) -> dict[str, Any]:
     config = settings(__opts__)
     by = salt.utils.user.get_specific_user()
     return _translated(confirming.confirm, config, Store(config.state_dir), cluster, by)
+
+
+def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
+    named = cluster.split(",") if isinstance(cluster, str) else cluster
+    return frozenset(config.known(name) for name in named) if named else frozenset(config.names)
 
 
 def _translated(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from typing import Any
 from salt_ext.commands.places import Places
 from salt_ext.core import events
 from salt_ext.core.config import Config
-from salt_ext.core.convergence import Entry, Place, retry_after
+from salt_ext.core.convergence import NO_RETURN, Entry, Place, retry_after
 from salt_ext.core.errors import StoreError
 from salt_ext.core.verdict import judge
+from salt_ext.master import module
 from salt_ext.master.bus import Bus, listening
 from salt_ext.master.job_cache import JobCache
 from salt_ext.service.group import Pulse
 from salt_ext.store import Store
+from salt_ext.store.ledger import SYNC, Job
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class Convergence:
         self._opts = opts
         self._stop = stop
         self._places = Places(store)
+        self._module_version = module.version()
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
         """Job to the time until which its announced return is looked for."""
@@ -106,36 +109,49 @@ class Convergence:
 
     def _settle_job(self, jid: str, entries: list[Entry], jobs: JobCache) -> set[str]:
         returns = jobs.returns(jid)
+        job = self._store.ledger.job(jid)
         now = time.time()
         settled = set()
         for minion in {entry.minion for entry in entries}:
             mine = [entry for entry in entries if entry.minion == minion]
             told = returns.get(minion)
             if told is not None:
-                self._judge(jid, minion, told, mine)
+                self._judge(jid, job, minion, told, mine)
             elif all(now >= (one.dispatched_at or 0) + self._config.apply.timeout for one in mine):
-                self._failed(jid, minion, f"did not return to job {jid}", mine, refused=False)
+                error = f"{NO_RETURN} to job {jid}"
+                self._failed(jid, minion, error, mine, refused=False, silent=True)
             else:
                 continue
             settled |= {entry.cluster for entry in mine}
         return settled
 
-    def _judge(self, jid: str, minion: str, told: Any, mine: list[Entry]) -> None:
-        verdict = judge(told)
-        if verdict.applied:
+    def _judge(self, jid: str, job: Job | None, minion: str, told: Any, mine: list[Entry]) -> None:
+        verdict = judge(told, job.function if job else "state.apply")
+        if not verdict.applied:
+            self._failed(jid, minion, verdict.error, mine, refused=verdict.refused)
+        elif job is not None and job.step == SYNC:
+            self._store.ledger.synced(jid, minion, self._module_version)
+            log.info("%s: modules brought up to date by job %s", minion, jid)
+        else:
             self._store.ledger.proven(jid, minion, time.time())
             log.info("%s: applied by job %s", minion, jid)
-        else:
-            self._failed(jid, minion, verdict.error, mine, refused=verdict.refused)
 
     def _failed(
-        self, jid: str, minion: str, error: str, mine: list[Entry], *, refused: bool
+        self,
+        jid: str,
+        minion: str,
+        error: str,
+        mine: list[Entry],
+        *,
+        refused: bool,
+        silent: bool = False,
     ) -> None:
         attempts = max(entry.attempts for entry in mine)
         wait = retry_after(attempts, refused=refused, dice=self._dice)
         log.warning("%s: %s; next try in %.0f s", minion, error, wait)
+        now = time.time()
         self._store.ledger.failed(
-            jid, minion, error, counted=not refused, next_at=time.time() + wait
+            jid, minion, error, counted=not refused, next_at=now + wait, now=now, silent=silent
         )
 
     def _remind(self, bus: Bus, settled: frozenset[str]) -> None:

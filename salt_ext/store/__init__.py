@@ -7,6 +7,8 @@ from salt_ext.store.history import HistoryTable
 from salt_ext.store.ledger import LedgerTable
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
+from salt_ext.store.waves import WaveTable
+from salt_ext.store.words import WordTable
 
 __all__ = ["Health", "Store"]
 
@@ -22,3 +24,5 @@ class Store:
         self.health = HealthTable(self.database)
         self.held = HeldTable(self.database)
         self.history = HistoryTable(self.database)
+        self.waves = WaveTable(self.database)
+        self.words = WordTable(self.database)

@@ -168,12 +168,14 @@ def _prepare(connection: sqlite3.Connection) -> None:
         version, owner = _marks(connection)
         empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
         if (version, owner) == (0, 0) and empty:
-            for statement in schema.TABLES.split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+            _make(connection, schema.TABLES)
         elif owner != schema.APPLICATION_ID:
             raise _Unusable("it is not ours")
+        elif version in schema.MIGRATIONS:
+            while version in schema.MIGRATIONS:
+                _make(connection, schema.MIGRATIONS[version])
+                version += 1
+            _make(connection, schema.TABLES)
         elif version != schema.VERSION:
             raise _Unusable(f"its version is {version}, ours is {schema.VERSION}")
         connection.execute("COMMIT")
@@ -181,6 +183,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _make(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
 def _marks(connection: sqlite3.Connection) -> tuple[int, int]:

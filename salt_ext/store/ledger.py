@@ -2,14 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from salt_ext.core.convergence import Behind, Entry, Place
+import msgspec
+
+from salt_ext.core.convergence import Behind, Entry, Place, Served
 from salt_ext.store.database import Database
 
 _COLUMNS = (
-    "minion, cluster, applied, applied_at, jid, dispatched, dispatched_at, attempts, next_at, error"
+    "minion, cluster, applied, applied_at, jid, dispatched, dispatched_at, attempts, next_at,"
+    " error, behind_since, failing_since, failed_at, silent, revision, dispatched_revision"
 )
+
+_FINISHED = 3600.0
+"""Seconds for which it is known what a job was, beyond the time that it is waited for."""
+
+_MOST_TOOK = 20_000
+"""Measured runs that are kept, of all minions and clusters together."""
+
+APPLY, SYNC = "apply", "sync"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One publish."""
+
+    jid: str
+    at: float
+    class_: str
+    function: str
+    step: str = APPLY
+    """``apply``, or ``sync`` when it only brings the minions' modules up to date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """How long a minion took for a change, from the first sight of it to the proof."""
+
+    at: float
+    minion: str
+    cluster: str
+    revision: int | None
+    jid: str
+    seconds: float
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, tuple[str, ...]]).decode
 
 
 class LedgerTable:
@@ -29,14 +70,73 @@ class LedgerTable:
             found.setdefault(str(entry.jid), []).append(entry)
         return found
 
-    def dispatched(self, jid: str, sent: Iterable[Behind], now: float) -> None:
+    def job(self, jid: str) -> Job | None:
+        """Return what was published under a job id."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT jid, at, class, function, step FROM published WHERE jid = ?", (jid,)
+            ).fetchone()
+        return (
+            Job(jid=row[0], at=row[1], class_=row[2], function=row[3], step=row[4]) if row else None
+        )
+
+    def told_since(self, at: float) -> int:
+        """Return how many minions were published to since then, each time counted."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT coalesce(sum(minions), 0) FROM published WHERE at > ?", (at,)
+            ).fetchone()
+        return int(row[0])
+
+    def dispatched(
+        self, job: Job, sent: Iterable[Behind], revisions: Mapping[str, int] | None = None
+    ) -> None:
         """Write down, before it is published, what a job will apply where."""
+        rows = list(sent)
+        minions = len({one.minion for one in rows})
+        lists = {one.desired: one.served for one in rows}
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM published WHERE at < ?", (job.at - _FINISHED * 24,))
+            connection.execute(
+                "INSERT OR REPLACE INTO published VALUES (?, ?, ?, ?, ?, ?)",
+                (job.jid, job.at, job.class_, job.function, job.step, minions),
+            )
+            known = {
+                row[0] for row in connection.execute("SELECT digest FROM served") if row[0] in lists
+            }
+            connection.executemany(
+                "INSERT INTO served VALUES (?, ?)",
+                ((text, zlib.compress(_encode(lists[text]), 1)) for text in lists.keys() - known),
+            )
+            connection.executemany(
+                "INSERT INTO ledger (minion, cluster, jid, dispatched, dispatched_at,"
+                " dispatched_revision, behind_since)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET jid = excluded.jid,"
+                " dispatched = excluded.dispatched, dispatched_at = excluded.dispatched_at,"
+                " dispatched_revision = excluded.dispatched_revision,"
+                " behind_since = coalesce(behind_since, excluded.behind_since)",
+                (
+                    (
+                        one.minion,
+                        one.cluster,
+                        job.jid,
+                        one.desired,
+                        job.at,
+                        (revisions or {}).get(one.cluster),
+                        job.at,
+                    )
+                    for one in rows
+                ),
+            )
+
+    def fell_behind(self, places: Iterable[Place], now: float) -> None:
+        """Write down since when places have been behind, where that is not known."""
         with self._database.writing() as connection:
             connection.executemany(
-                "INSERT INTO ledger (minion, cluster, jid, dispatched, dispatched_at)"
-                " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET jid = excluded.jid,"
-                " dispatched = excluded.dispatched, dispatched_at = excluded.dispatched_at",
-                ((one.minion, one.cluster, jid, one.desired, now) for one in sent),
+                "INSERT INTO ledger (minion, cluster, behind_since) VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET"
+                " behind_since = coalesce(behind_since, excluded.behind_since)",
+                ((minion, cluster, now) for minion, cluster in places),
             )
 
     def proven(self, jid: str, minion: str, now: float) -> None:
@@ -49,9 +149,19 @@ class LedgerTable:
                 " AND cluster = subscription.cluster)",
                 (minion, jid),
             )
+            added = connection.execute(
+                "INSERT INTO took (at, minion, cluster, revision, jid, seconds)"
+                " SELECT ?1, minion, cluster, dispatched_revision, jid,"
+                " ?1 - coalesce(behind_since, dispatched_at) FROM ledger"
+                " WHERE jid = ?2 AND minion = ?3",
+                (now, jid, minion),
+            ).lastrowid
+            connection.execute("DELETE FROM took WHERE id <= ?", ((added or 0) - _MOST_TOOK,))
             connection.execute(
-                "UPDATE ledger SET applied = dispatched, applied_at = ?, jid = NULL, attempts = 0,"
-                " next_at = 0, error = NULL WHERE jid = ? AND minion = ?",
+                "UPDATE ledger SET applied = dispatched, applied_at = ?,"
+                " revision = dispatched_revision, jid = NULL, attempts = 0, next_at = 0,"
+                " error = NULL, behind_since = NULL, failing_since = NULL, silent = 0"
+                " WHERE jid = ? AND minion = ?",
                 (now, jid, minion),
             )
             connection.execute(
@@ -59,15 +169,107 @@ class LedgerTable:
                 " subscription s WHERE s.minion = ?1 AND s.cluster = ledger.cluster)",
                 (minion,),
             )
+            connection.execute(
+                "DELETE FROM served WHERE digest NOT IN (SELECT applied FROM ledger WHERE applied"
+                " IS NOT NULL UNION SELECT dispatched FROM ledger WHERE dispatched IS NOT NULL)"
+            )
 
-    def failed(self, jid: str, minion: str, error: str, *, counted: bool, next_at: float) -> None:
+    def failed(
+        self,
+        jid: str,
+        minion: str,
+        error: str,
+        *,
+        counted: bool,
+        next_at: float,
+        now: float,
+        silent: bool = False,
+    ) -> None:
         """Take a job's failure, or its silence."""
         with self._database.writing() as connection:
             connection.execute(
-                "UPDATE ledger SET jid = NULL, attempts = attempts + ?, next_at = ?, error = ?"
-                " WHERE jid = ? AND minion = ?",
-                (int(counted), next_at, error, jid, minion),
+                "UPDATE ledger SET jid = NULL, attempts = attempts + ?1, next_at = ?2, error = ?3,"
+                " failing_since = CASE WHEN ?1 THEN coalesce(failing_since, ?4)"
+                " ELSE failing_since END,"
+                " failed_at = CASE WHEN ?1 THEN ?4 ELSE failed_at END,"
+                " silent = CASE WHEN ?1 THEN ?5 ELSE silent END"
+                " WHERE jid = ?6 AND minion = ?7",
+                (int(counted), next_at, error, now, int(silent), jid, minion),
             )
+
+    def synced(self, jid: str, minion: str, version: str) -> None:
+        """Take that a minion's modules are up to date; what was to be applied still is."""
+        with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO module VALUES (?, ?)", (minion, version))
+            connection.execute(
+                "UPDATE ledger SET jid = NULL, dispatched = NULL, next_at = 0"
+                " WHERE jid = ? AND minion = ?",
+                (jid, minion),
+            )
+
+    def unsynced(self, minion: str) -> None:
+        """Take that a minion's modules are not what was thought."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
+
+    def modules(self) -> dict[str, str]:
+        """Return the version of our module that each minion was brought to."""
+        with self._database.reading() as connection:
+            return dict(connection.execute("SELECT minion, version FROM module").fetchall())
+
+    def void(self, minion: str, why: str, now: float) -> bool:
+        """
+        Take that nothing of what a minion proved is certain any more, nor will its job return.
+
+        Returns whether anything was known of it.
+        """
+        with self._database.writing() as connection:
+            found = connection.execute(
+                "UPDATE ledger SET applied = NULL, jid = NULL, dispatched = NULL, next_at = 0,"
+                " error = ?2, behind_since = coalesce(behind_since, ?3) WHERE minion = ?1",
+                (minion, why, now),
+            )
+            return found.rowcount > 0
+
+    def hurry(self, minion: str) -> bool:
+        """Take that a minion that did not return is there; whether one is tried again now."""
+        with self._database.writing() as connection:
+            found = connection.execute(
+                "UPDATE ledger SET next_at = 0 WHERE minion = ? AND silent AND next_at > 0",
+                (minion,),
+            )
+            return found.rowcount > 0
+
+    def served(self, digest: str) -> Served | None:
+        """Return the addresses that a digest stands for, None when they are not kept."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT addresses FROM served WHERE digest = ?", (digest,)
+            ).fetchone()
+            try:
+                return _decode(zlib.decompress(row[0])) if row else None
+            except zlib.error as exc:
+                raise ValueError(str(exc)) from exc
+
+    def took(self, cluster: str, most: int) -> list[Took]:
+        """Return the newest measured runs of a cluster, newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT at, minion, cluster, revision, jid, seconds FROM took WHERE cluster = ?"
+                " ORDER BY id DESC LIMIT ?",
+                (cluster, most),
+            )
+            return [
+                Took(
+                    at=row[0],
+                    minion=row[1],
+                    cluster=row[2],
+                    revision=row[3],
+                    jid=row[4],
+                    seconds=row[5],
+                )
+                for row in rows
+            ]
 
     def _entries(self, where: str) -> list[Entry]:
         with self._database.reading() as connection:
@@ -86,6 +288,12 @@ class LedgerTable:
                 attempts=row[7],
                 next_at=row[8],
                 error=row[9],
+                behind_since=row[10],
+                failing_since=row[11],
+                failed_at=row[12],
+                silent=bool(row[13]),
+                revision=row[14],
+                dispatched_revision=row[15],
             )
             for row in found
         ]

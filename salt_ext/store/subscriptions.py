@@ -88,6 +88,7 @@ class SubscriptionTable:
         with self._database.writing() as connection:
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
+            connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
 
     def _rows(self, where: str, *values: str) -> list[Subscription]:
         query = f"SELECT {_COLUMNS} FROM subscription WHERE {where}"  # noqa: S608

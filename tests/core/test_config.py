@@ -84,7 +84,8 @@ def test_every_key_is_read():
     found = config.read(FULL)
     assert lines(found) == []
     assert found.state_dir == "/srv/state"
-    assert found.apply == Apply(states=("firewall", "fail2ban"), batch=10, timeout=60.0)
+    assert str(found.apply.usual) == "state.apply firewall,fail2ban"
+    assert (found.apply.batch, found.apply.timeout) == (10, 60.0)
     prod = found.clusters["prod"]
     assert prod.access == Access(
         server="https://192.0.2.1:6443", ca_file="/etc/ca.crt", token_file="/etc/token"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.convergence import Behind, Entry, Wanted, behind, desired, retry_after
+from salt_ext.core.convergence import Behind, Desired, Entry, Wanted, behind, desired, retry_after
 from salt_ext.core.snapshot import digest
 
 PROD, TEST = "k8s://prod", "k8s://test"
@@ -36,17 +37,22 @@ class TestDesired:
     def test_each_minion_and_cluster_is_a_place_of_its_own(self):
         found = desired([want(), want("m2"), want("m1", TEST)], ADDRESSES.get)
         assert set(found) == {("m1", "prod"), ("m2", "prod"), ("m1", "test")}
-        assert found["m1", "prod"] == found["m2", "prod"] == (digest({PROD: ADDRESSES[PROD]}), ())
+        assert found["m1", "prod"] == found["m2", "prod"]
+        assert found["m1", "prod"] == Desired(
+            digest=digest({PROD: ADDRESSES[PROD]}), served={PROD: ADDRESSES[PROD]}
+        )
 
     def test_what_cannot_be_resolved_is_named_and_leaves_the_rest(self):
         other = "k8s://prod?family=ipv9"
         found = desired([want(), want("m1", other)], ADDRESSES.get)
-        assert found["m1", "prod"] == (digest({PROD: ADDRESSES[PROD]}), (other,))
+        assert found["m1", "prod"].digest == digest({PROD: ADDRESSES[PROD]})
+        assert found["m1", "prod"].unresolved == (other,)
 
     def test_a_reference_that_is_gone_or_refused_means_nothing(self):
-        nothing = digest({})
-        assert desired([want(gone=True)], ADDRESSES.get) == {("m1", "prod"): (nothing, ())}
-        assert desired([want(refused=True)], ADDRESSES.get) == {("m1", "prod"): (nothing, (PROD,))}
+        nothing = Desired(digest=digest({}))
+        assert desired([want(gone=True)], ADDRESSES.get) == {("m1", "prod"): nothing}
+        refused = replace(nothing, unresolved=(PROD,))
+        assert desired([want(refused=True)], ADDRESSES.get) == {("m1", "prod"): refused}
 
     def test_the_order_of_references_does_not_matter(self):
         both = [want(), want("m1", "k8s://prod?x")]

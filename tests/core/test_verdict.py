@@ -133,3 +133,51 @@ class TestNoProof:
         verdict = judge(told(["first\nline\t" + "x" * 10_000]))
         assert "\n" not in verdict.error
         assert len(verdict.error) < 400
+
+
+SYNC = "k8s_firewall.sync"
+
+
+class TestFunctions:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"result": True, "comment": "2 sets", "version": "1"},
+            {"changes": {}},
+            None,
+            True,
+            "done",
+            [],
+        ],
+    )
+    def test_a_function_that_succeeded(self, answer):
+        assert judge(told(answer), SYNC).applied
+
+    def test_a_job_cache_that_keeps_no_retcode_needs_a_result(self):
+        assert judge({"return": {"result": True}}, SYNC).applied
+        assert not judge({"return": "done"}, SYNC).applied
+
+    @pytest.mark.parametrize(
+        ("answer", "more", "says"),
+        [
+            ({"result": False, "comment": "no nft"}, {}, "k8s_firewall.sync failed: no nft"),
+            ({"result": None, "comment": "would"}, {}, "nothing was written: the minion runs"),
+            ({"error": "no pillar"}, {}, "k8s_firewall.sync failed: no pillar"),
+            ({"result": True}, {"retcode": 1}, "k8s_firewall.sync failed: retcode 1"),
+            ({"result": 1}, {}, "k8s_firewall.sync failed"),
+            ("'x' is not available.", {"retcode": 254, "success": False}, "is not available"),
+            ("The minion function caused an exception", {"success": False}, "an exception"),
+            (["Pillar failed to render"], {"retcode": 5}, "Pillar failed to render"),
+        ],
+    )
+    def test_a_function_that_did_not(self, answer, more, says):
+        verdict = judge(told(answer, **more), SYNC)
+        assert not verdict.applied
+        assert not verdict.refused
+        assert says in verdict.error
+
+    def test_a_minion_that_is_busy_refused(self):
+        assert judge(told(RUNNING, retcode=1, success=False), SYNC).refused
+
+    def test_state_functions_are_judged_by_their_states(self):
+        assert not judge(told(True), "state.sls").applied

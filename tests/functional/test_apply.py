@@ -16,11 +16,12 @@ import pytest
 
 from salt_ext.commands.apply import Applying
 from salt_ext.core import config
-from salt_ext.core.config import Apply
 from salt_ext.core.errors import StoreError
+from salt_ext.core.publishing import Published as What
 from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
+from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
@@ -32,14 +33,14 @@ class Published:
 
     def __init__(self, during: Callable[[str], object] = str) -> None:
         self.jobs: dict[str, list[str]] = {}
-        self.what: list[Apply] = []
+        self.what: list[What] = []
         self.during = during
         self._jids = iter(range(1, 1000))
 
     def new_jid(self) -> str:
         return str(next(self._jids))
 
-    def apply(self, jid: str, minions: Sequence[str], what: Apply) -> None:
+    def apply(self, jid: str, minions: Sequence[str], what: What) -> None:
         self.during(jid)
         self.jobs[jid] = list(minions)
         self.what.append(what)
@@ -82,10 +83,13 @@ def test_whoever_is_behind_is_published_to_in_batches(settings, store):
     for minion in ("m3", "m1", "m2"):
         refer(store, minion, "prod")
     published = Published()
-    done = Applying(settings, store, published).run(ALL)
-    assert done == {"jobs": {"1": ["m1", "m2"], "2": ["m3"]}}
-    assert published.jobs == done["jobs"]
-    assert published.what == [settings.apply, settings.apply]
+    applying = Applying(settings, store, published)
+    done = applying.run(ALL)
+    assert done == {"jobs": {"1": ["m1", "m2"]}, "held": {"m3": "waits for the 2 before it"}}
+    prove(store, published)
+    assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
+    assert published.jobs == {"1": ["m1", "m2"], "2": ["m3"]}
+    assert [str(what) for what in published.what] == ["state.apply firewall"] * 2
 
 
 def test_nobody_is_behind(settings, store):
@@ -185,6 +189,7 @@ class TestNotPublished:
         for minion in ("m1", "m2", "m3"):
             refer(store, minion, "prod")
         applying = Applying(settings, store, Published(self.refuse))
+        assert applying.run(ALL)["jobs"] == {}
         assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
         assert "took no minion" in caplog.text
         entry = store.ledger.all()["m1", "prod"]
@@ -224,7 +229,7 @@ class TestTriggers:
         published = Published(during)
         applying = Applying(settings, store, published)
         behind = applying._places.behind
-        applying._places.behind = lambda found: looks.append(1) or behind(found)
+        applying._places.behind = lambda *given: looks.append(1) or behind(*given)
         applying.run(ALL)
         assert len(looks) == 2
         assert published.jobs == {"1": ["m1"]}
@@ -251,11 +256,10 @@ class TestTriggers:
     def test_threads_that_ask_at_once_publish_once(self, settings, store):
         for n in range(6):
             refer(store, f"m{n}", "prod", "test")
+        wide = replace(settings, apply=replace(settings.apply, batch=10))
         published = [Published() for _ in range(8)]
         threads = [
-            threading.Thread(
-                target=Applying(settings, Store(settings.state_dir), one).run, args=(ALL,)
-            )
+            threading.Thread(target=Applying(wide, Store(settings.state_dir), one).run, args=(ALL,))
             for one in published
         ]
         for thread in threads:
@@ -296,7 +300,7 @@ ASKER = textwrap.dedent(
 def test_processes_that_ask_at_once_publish_once(settings, store):
     block = {
         "state_dir": settings.state_dir,
-        "apply": {"batch": 1},
+        "apply": {"batch": 50},
         "clusters": {"prod": CLUSTER, "test": CLUSTER},
     }
     askers = [
@@ -329,3 +333,188 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(settings):
     Path(settings.state_dir).write_text("a file where the folder should be")
     with pytest.raises(StoreError, match=settings.state_dir):
         Applying(settings, Store(settings.state_dir), Published()).run(ALL)
+
+
+def block(settings, **apply):
+    """The settings with another `apply:` block."""
+    return config.read(
+        {
+            "state_dir": settings.state_dir,
+            "apply": {"states": ["firewall"], "timeout": 60, **apply},
+            "clusters": {"prod": CLUSTER, "test": {**CLUSTER, "mode": "observe"}},
+        }
+    )
+
+
+def meant(target: str) -> set[str]:
+    """Mean the minions whose names are the target, with commas."""
+    return set(target.split(","))
+
+
+def fail(store: Store, jid: str, *minions: str, silent: bool = False) -> None:
+    for minion in minions:
+        store.ledger.failed(
+            jid, minion, "no", counted=True, next_at=0.0, now=time.time(), silent=silent
+        )
+
+
+class TestClasses:
+    def test_each_minion_is_told_what_its_class_says(self, settings, store):
+        for minion in ("m1", "m2", "m3"):
+            refer(store, minion, "prod")
+        classes = {
+            "one": {"target": "m1", "function": "fw.sync", "kwarg": {"x": 1}},
+            "two": {"target": "m1,m3", "highstate": True},
+        }
+        published = Published()
+        Applying(block(settings, classes=classes), store, published, meant).run(ALL)
+        told = dict(zip(map(str, published.what), published.jobs.values(), strict=True))
+        assert told == {
+            "fw.sync x=1": ["m1"],
+            "state.apply": ["m3"],
+            "state.apply firewall": ["m2"],
+        }
+        assert store.ledger.job("1").function == "fw.sync"
+
+    def test_who_is_only_observed_is_told_nothing(self, settings, store):
+        for minion in ("m1", "m2"):
+            refer(store, minion, "prod")
+        classes = {"seen": {"target": "m1", "mode": "observe"}}
+        applying = Applying(block(settings, classes=classes), store, Published(), meant)
+        assert applying.run(ALL) == {"jobs": {"1": ["m2"]}, "held": {"m1": "only observed"}}
+        # Unless a person says so.
+        assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
+
+    def test_an_observed_cluster_is_no_reason_and_is_proven_by_what_runs(self, settings, store):
+        refer(store, "m1", "test")
+        published = Published()
+        applying = Applying(block(settings), store, published)
+        assert applying.run(ALL) == {"jobs": {}, "held": {"m1": "only observed"}}
+        refer(store, "m1", "prod", "test")
+        assert applying.run(ALL) == {"jobs": {"1": ["m1"]}}
+        prove(store, published)
+        assert applying.run(ALL, force=True) == {"jobs": {}}
+
+    def test_only_the_minions_that_are_asked_for(self, settings, store):
+        for minion in ("m1", "m2"):
+            refer(store, minion, "prod")
+        applying = Applying(block(settings), store, Published(), meant)
+        assert applying.run(ALL, minions="m2,m9") == {"jobs": {"1": ["m2"]}}
+
+    def test_a_mistake_in_what_is_published_publishes_nothing(self, settings, store):
+        refer(store, "m1", "prod")
+        wrong = block(settings, stats=["firewall"])
+        told = Applying(wrong, store, Published()).run(ALL, force=True)
+        assert told["jobs"] == {}
+        assert "k8s_nodes:apply:stats" in told["waiting"]
+
+
+@pytest.mark.usefixtures("fleet")
+class TestCare:
+    @pytest.fixture
+    def fleet(self, store):
+        for n in range(5):
+            refer(store, f"m{n}", "prod")
+
+    def test_a_pause_holds_everything_until_it_is_taken_back(self, settings, store):
+        applying = Applying(block(settings), store, Published())
+        assert store.words.pause(Word("alice", 1.0))
+        assert not store.words.pause(Word("bob", 2.0))
+        for force in (False, True):
+            told = applying.run(ALL, force=force)
+            assert told["jobs"] == {}
+            assert told["waiting"].startswith("paused by alice")
+        assert Store(settings.state_dir).words.resume()
+        assert not store.words.resume()
+        assert len(applying.run(ALL)["jobs"]["1"]) == 5
+
+    def test_a_canary_goes_first_and_the_others_when_it_is_proven(self, settings, store):
+        published = Published()
+        applying = Applying(block(settings, canary=1), store, published)
+        assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
+        assert applying.run(ALL)["jobs"] == {}
+        prove(store, published)
+        # By whatever process is asked next.
+        again = Applying(block(settings, canary=1), Store(settings.state_dir), published)
+        assert again.run(ALL)["jobs"] == {"2": ["m1", "m2", "m3", "m4"]}
+
+    def test_a_canary_that_fails_stops_its_class_until_a_person_insists(
+        self, settings, store, caplog
+    ):
+        applying = Applying(block(settings, canary=1), store, Published())
+        applying.run(ALL)
+        fail(store, "1", "m0", silent=True)
+        told = applying.run(ALL)
+        assert (told["jobs"], set(told["held"].values())) == (
+            {},
+            {"stopped: 1 of 1 minions failed"},
+        )
+        assert "stopped: 1 of 1" in caplog.text
+        assert applying.run(ALL)["jobs"] == {}
+        assert sum(map(len, applying.run(ALL, force=True)["jobs"].values())) == 5
+
+    def test_at_most_so_many_a_minute_retries_included(self, settings, store):
+        applying = Applying(block(settings, per_minute=6), store, Published())
+        assert len(applying.run(ALL)["jobs"]["1"]) == 5
+        fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
+        told = applying.run(ALL)
+        assert told["jobs"] == {"2": ["m0"]}
+        assert told["held"]["m1"] == "at most 6 publishes a minute"
+
+    def test_force_is_under_the_ceiling_too(self, settings, store):
+        applying = Applying(block(settings, per_minute=2), store, Published())
+        assert len(applying.run(ALL, force=True)["jobs"]["1"]) == 2
+
+
+class TestModules:
+    @pytest.fixture
+    def syncing(self, settings, store):
+        refer(store, "m1", "prod")
+        published = Published()
+        told = block(settings, states=None, function="k8s_firewall.sync")
+
+        def apply(version: str) -> list[str]:
+            published.what.clear()
+            Applying(told, store, published, module_version=version).run(ALL)
+            return [str(what) for what in published.what]
+
+        return apply
+
+    def test_they_are_brought_before_the_first_run_and_after_an_upgrade(self, store, syncing):
+        assert syncing("1") == ["saltutil.sync_all"]
+        assert store.ledger.job("1").step == "sync"
+        assert syncing("1") == []
+        store.ledger.synced("1", "m1", "1")
+        assert syncing("1") == ["k8s_firewall.sync"]
+        store.ledger.proven("2", "m1", time.time())
+        changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
+        store.snapshots.save(changed, changed.members.values(), [])
+        assert syncing("2") == ["saltutil.sync_all"]
+
+    def test_a_proven_sync_proves_no_addresses(self, store, syncing):
+        syncing("1")
+        store.ledger.synced("1", "m1", "1")
+        assert store.ledger.all()["m1", "prod"].applied is None
+
+
+def test_what_was_applied_is_kept_once_for_all_who_have_it(settings, store):
+    for minion in ("m1", "m2"):
+        refer(store, minion, "prod")
+    published = Published()
+    applying = Applying(block(settings), store, published)
+    applying.run(ALL)
+    prove(store, published)
+    digest = store.ledger.all()["m1", "prod"].applied
+    assert store.ledger.served(digest) == {"k8s://prod": ("192.0.2.1",)}
+    changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
+    store.snapshots.save(changed, changed.members.values(), [])
+    applying.run(ALL)
+    prove(store, published)
+    assert store.ledger.served(digest) is None
+    newest = store.ledger.all()["m2", "prod"]
+    assert newest.revision == 2
+    assert store.ledger.served(newest.applied) == {"k8s://prod": ("192.0.2.9",)}
+    assert [(one.minion, one.revision) for one in store.ledger.took("prod", 2)] == [
+        ("m2", 2),
+        ("m1", 2),
+    ]

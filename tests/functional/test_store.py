@@ -26,6 +26,7 @@ from salt_ext.core.expand import Unresolved
 from salt_ext.core.guard import Held, Kind
 from salt_ext.store import Health, Store, history, schema
 from salt_ext.store.history import Happened
+from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
 
@@ -51,6 +52,23 @@ def save(store: Store, *found, cluster: str = "prod", drop: tuple = ()) -> None:
 def aside(folder: Path) -> list[Path]:
     """Return the files that were set aside."""
     return [path for path in folder.glob("*.aside-*") if not path.name.endswith(("-wal", "-shm"))]
+
+
+NEW_IN_2 = (
+    *("behind_since", "failing_since", "failed_at", "silent"),
+    *("revision", "dispatched_revision"),
+)
+
+
+def columns(folder: Path) -> dict[str, list]:
+    """Return the columns of every table."""
+    with contextlib.closing(sqlite3.connect(folder / "store.sqlite3")) as raw:
+        names = [row[0] for row in raw.execute("SELECT name FROM sqlite_schema WHERE sql NOT NULL")]
+        return {name: raw.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
+
+
+def job(jid: str, at: float) -> Job:
+    return Job(jid=jid, at=at, class_="", function="state.apply")
 
 
 def settled(store: Store, folder: Path) -> Path:
@@ -132,7 +150,7 @@ class TestSubscriptions:
     def test_a_minion_whose_key_is_gone_is_forgotten(self, store):
         for minion in ("m1", "m2"):
             store.subscriptions.record(minion, "base", {"k8s://prod": SEEN}, 1.0)
-            store.ledger.dispatched("7", [late(minion)], 1.0)
+            store.ledger.dispatched(job("7", 1.0), [late(minion)])
         store.subscriptions.forget("m1")
         assert [row.minion for row in store.subscriptions.all()] == ["m2"]
         assert [place[0] for place in store.ledger.all()] == ["m2"]
@@ -150,7 +168,7 @@ def late(minion: str, cluster: str = "prod", desired: str = "new") -> Behind:
 class TestLedger:
     def test_a_proof_acknowledges_what_was_current_when_it_was_published(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
-        store.ledger.dispatched("7", [late("m1", desired="then")], 10.0)
+        store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
         assert store.ledger.outstanding()["7"][0].dispatched == "then"
         store.ledger.proven("7", "m1", 20.0)
         entry = store.ledger.all()["m1", "prod"]
@@ -158,10 +176,10 @@ class TestLedger:
         assert store.ledger.outstanding() == {}
 
     def test_an_older_job_proves_nothing(self, store):
-        store.ledger.dispatched("7", [late("m1", desired="then")], 10.0)
-        store.ledger.dispatched("8", [late("m1", desired="now")], 20.0)
+        store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
+        store.ledger.dispatched(job("8", 20.0), [late("m1", desired="now")])
         store.ledger.proven("7", "m1", 30.0)
-        store.ledger.failed("7", "m1", "late", counted=True, next_at=99.0)
+        store.ledger.failed("7", "m1", "late", counted=True, next_at=99.0, now=30.0)
         entry = store.ledger.all()["m1", "prod"]
         assert (entry.applied, entry.jid, entry.attempts) == (None, "8", 0)
 
@@ -171,7 +189,7 @@ class TestLedger:
                 seen = Seen(cluster=name, answer=Answer.SERVED)
                 store.subscriptions.record(minion, name, {f"k8s://{name}": seen}, 1.0)
         both = [late(minion, name) for minion in ("m1", "m2") for name in ("a", "b")]
-        store.ledger.dispatched("7", both, 10.0)
+        store.ledger.dispatched(job("7", 10.0), both)
         store.ledger.proven("7", "m1", 20.0)
         applied = {place for place, entry in store.ledger.all().items() if entry.applied}
         assert applied == {("m1", "a"), ("m1", "b")}
@@ -179,25 +197,25 @@ class TestLedger:
     def test_failures_are_counted_until_a_proof(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
         for jid in ("7", "8"):
-            store.ledger.dispatched(jid, [late("m1")], 10.0)
-            store.ledger.failed(jid, "m1", "no", counted=True, next_at=50.0)
-        store.ledger.dispatched("9", [late("m1")], 10.0)
-        store.ledger.failed("9", "m1", "busy", counted=False, next_at=60.0)
+            store.ledger.dispatched(job(jid, 10.0), [late("m1")])
+            store.ledger.failed(jid, "m1", "no", counted=True, next_at=50.0, now=30.0)
+        store.ledger.dispatched(job("9", 10.0), [late("m1")])
+        store.ledger.failed("9", "m1", "busy", counted=False, next_at=60.0, now=30.0)
         entry = store.ledger.all()["m1", "prod"]
         assert (entry.attempts, entry.next_at, entry.error, entry.jid) == (2, 60.0, "busy", None)
-        store.ledger.dispatched("10", [late("m1")], 10.0)
+        store.ledger.dispatched(job("10", 10.0), [late("m1")])
         store.ledger.proven("10", "m1", 70.0)
         entry = store.ledger.all()["m1", "prod"]
         assert (entry.attempts, entry.next_at, entry.error) == (0, 0.0, None)
 
     def test_a_gone_reference_is_dropped_by_a_proof_of_a_job_after_it(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
-        store.ledger.dispatched("7", [late("m1")], 10.0)
+        store.ledger.dispatched(job("7", 10.0), [late("m1")])
         store.subscriptions.record("m1", "base", {}, 15.0)
         store.ledger.proven("7", "m1", 20.0)
         # That job compiled the pillar with the reference, or may have.
         assert [row.gone for row in store.subscriptions.all()] == [True]
-        store.ledger.dispatched("8", [late("m1", desired="nothing")], 25.0)
+        store.ledger.dispatched(job("8", 25.0), [late("m1", desired="nothing")])
         store.ledger.proven("8", "m1", 30.0)
         assert store.subscriptions.all() == []
         assert store.ledger.all() == {}
@@ -276,6 +294,25 @@ class TestDamage:
             raw.execute("PRAGMA user_version = 999")
         raw.close()
         self.assert_begins_anew(folder, caplog, "its version is 999")
+
+    def test_an_older_version_is_brought_up_to_date(self, store, folder):
+        save(store, member("n1", "192.0.2.1"))
+        first = store.snapshots.load("prod")
+        store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
+        store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
+        tables = columns(folder)
+        with sqlite3.connect(folder / "store.sqlite3") as raw:
+            for table in ("published", "served", "wave", "word", "module", "took"):
+                raw.execute(f"DROP TABLE {table}")
+            for column in NEW_IN_2:
+                raw.execute(f"ALTER TABLE ledger DROP COLUMN {column}")
+            raw.execute("PRAGMA user_version = 1")
+        raw.close()
+        found = Store(str(folder))
+        assert found.snapshots.load("prod") == first
+        assert found.ledger.outstanding()["7"][0].dispatched == "then"
+        assert columns(folder) == tables
+        assert aside(folder) == []
 
     def test_somebody_elses_database(self, folder, caplog):
         folder.mkdir()

@@ -1,0 +1,62 @@
+"""What persons have said that holds until it is done or taken back: a pause, a wish for a LIST."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from salt_ext.store.database import Database
+
+_PAUSE = "pause"
+_REFRESH = "refresh:"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Who said it, and when, in seconds since the epoch."""
+
+    by: str
+    at: float
+
+
+class WordTable:
+    """Written by the runner; the engine takes back what it has done."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def paused(self) -> Word | None:
+        """Return who has paused all publishing, None when nobody has."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT by, at FROM word WHERE what = ?", (_PAUSE,)).fetchone()
+        return Word(*row) if row else None
+
+    def pause(self, word: Word) -> bool:
+        """Pause all publishing; False when it was before, and then the first word stands."""
+        return self._say(_PAUSE, word)
+
+    def resume(self) -> bool:
+        """Take the pause back; False when there was none."""
+        return self._take_back(_PAUSE)
+
+    def refresh(self, cluster: str, word: Word) -> None:
+        """Ask the engine for a LIST of a cluster."""
+        self._say(f"{_REFRESH}{cluster}", word)
+
+    def take_refreshes(self) -> list[str]:
+        """Return the clusters that a LIST is asked for, once."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT what FROM word WHERE what LIKE ?", (f"{_REFRESH}%",)
+            ).fetchall()
+        return [what.removeprefix(_REFRESH) for (what,) in rows if self._take_back(what)]
+
+    def _say(self, what: str, word: Word) -> bool:
+        with self._database.writing() as connection:
+            said = connection.execute(
+                "INSERT OR IGNORE INTO word VALUES (?, ?, ?)", (what, word.by, word.at)
+            )
+            return said.rowcount > 0
+
+    def _take_back(self, what: str) -> bool:
+        with self._database.writing() as connection:
+            return connection.execute("DELETE FROM word WHERE what = ?", (what,)).rowcount > 0

@@ -1,0 +1,113 @@
+"""What is published to whom, as the configuration says it."""
+
+from __future__ import annotations
+
+import pytest
+
+from salt_ext.core import config
+from salt_ext.core.publishing import Apply, Mode
+
+CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
+
+
+def read(**block) -> config.Config:
+    return config.read({"clusters": {"prod": CLUSTER}, "apply": block})
+
+
+def right(**block) -> Apply:
+    found = read(**block)
+    assert [str(problem) for problem in found.problems] == []
+    return found.apply
+
+
+def test_without_a_word_it_is_a_highstate():
+    assert str(right().usual) == "state.apply"
+    assert str(right(highstate=True).usual) == "state.apply"
+
+
+def test_states_are_one_argument():
+    assert right(states=["a", "b.c"]).usual.arg == ("a,b.c",)
+
+
+def test_any_function_with_its_arguments():
+    usual = right(function="fw.set", arg=["x", 1], kwarg={"y": True}).usual
+    assert (usual.function, usual.arg, usual.kwarg) == ("fw.set", ("x", 1), {"y": True})
+    assert str(usual) == "fw.set x 1 y=True"
+
+
+def test_a_class_takes_what_it_does_not_say_from_those_above_it():
+    apply = right(
+        states=["firewall"],
+        mode="observe",
+        kwarg={"saltenv": "prod"},
+        classes={
+            "web": {"target": "web*", "mode": "enforce"},
+            "db": {"target": "db*", "states": ["db"]},
+            "whole": {"target": "old*", "highstate": True},
+        },
+    )
+    web, db, whole = apply.classes
+    assert (str(web), web.mode) == ("state.apply firewall saltenv=prod", Mode.ENFORCE)
+    assert (str(db), db.mode) == ("state.apply db", Mode.OBSERVE)
+    assert str(whole) == "state.apply"
+
+
+def test_the_first_class_that_takes_a_minion_counts():
+    apply = right(
+        classes={
+            "one": {"target": "a*", "states": ["one"]},
+            "two": {"target": "*", "states": ["two"]},
+        }
+    )
+    meant = {"a*": {"a1"}, "*": {"a1", "b1"}}
+    assert [apply.of(name, meant).name for name in ("a1", "b1", "c1")] == ["one", "two", ""]
+
+
+def test_modules_are_synced_where_they_are_called():
+    apply = right(
+        classes={
+            "sets": {"target": "a*", "function": "k8s_firewall.sync"},
+            "said": {"target": "b*", "states": ["x"], "sync": True},
+            "not": {"target": "c*", "function": "k8s_firewall.sync", "sync": False},
+            "other": {"target": "d*", "function": "fw.sync"},
+        }
+    )
+    assert [one.sync for one in apply.classes] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "says"),
+    [
+        ({"states": ["a"], "highstate": True}, "apply", "only one of states, highstate, function"),
+        ({"arg": ["a"]}, "apply:arg", "only with function"),
+        ({"function": "reboot"}, "apply:function", "an execution function such as"),
+        ({"function": "a.b", "arg": "x"}, "apply:arg", "a list of arguments"),
+        ({"kwarg": {"queue": True}}, "apply:kwarg", "without queue"),
+        ({"kwarg": {"test": True}}, "apply:kwarg", "without test"),
+        ({"kwarg": {"__id__": 1}}, "apply:kwarg", "without '__'"),
+        ({"mode": "watch"}, "apply:mode", "one of enforce, observe"),
+        ({"classes": {"x": {"states": ["a"]}}}, "apply:classes:x:target", "(required)"),
+        ({"classes": {"a b": {"target": "*"}}}, "apply:classes", "as a class's name"),
+        ({"classes": {"x": {"target": "*", "stats": []}}}, "apply:classes:x:stats", "states?"),
+        ({"canary": -1}, "apply:canary", "from 0 to"),
+        ({"abort_percent": 101}, "apply:abort_percent", "from 0 to 100"),
+        ({"per_minute": 0}, "apply:per_minute", "from 1 to"),
+    ],
+)
+def test_a_mistake_is_named_and_nothing_is_published(block, key, says):
+    found = read(**block)
+    (problem,) = found.problems
+    assert problem.key == f"k8s_nodes:{key}"
+    assert says in str(problem)
+    assert found.in_doubt == (problem,)
+
+
+def test_a_mode_that_cannot_be_read_only_observes():
+    assert read(mode="enforced").apply.usual.mode is Mode.OBSERVE
+    broken = config.read({"clusters": {"prod": {**CLUSTER, "mode": "on"}, "test": CLUSTER}})
+    assert [broken.mode(name) for name in ("prod", "test", "gone")] == [
+        Mode.OBSERVE,
+        Mode.ENFORCE,
+        Mode.OBSERVE,
+    ]
+    assert not broken.in_doubt
