@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from salt_ext.commands.choosing import Choosing, Meant, Wish, names
+from salt_ext.commands.choosing import Choosing, Meant, Wish, names, nobody
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind
@@ -36,11 +36,6 @@ class Publishes(Protocol):
 
     def apply(self, jid: str, minions: Sequence[str], what: Published) -> None:
         """Publish, and do not wait; :class:`NotPublished` when nothing was sent."""
-
-
-def nobody(_: str) -> frozenset[str]:
-    """Mean no minion by any target."""
-    return frozenset()
 
 
 class Applying:

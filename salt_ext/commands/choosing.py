@@ -20,6 +20,11 @@ Meant = Callable[[str], Set[str]]
 _MINUTE = 60.0
 
 
+def nobody(_: str) -> frozenset[str]:
+    """Mean no minion by any target."""
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What is asked for: by an event, by the engine's timer or by a person."""
@@ -128,7 +133,8 @@ class Choosing:
             minion=name,
             due=due,
             flying_since=max((at for at in flying if at is not None), default=None),
-            attempts=max(row.entry.attempts for row in rows),
+            # One that has proved it begins no wave.
+            attempts=max(row.entry.attempts or int(row.renewal) for row in rows),
             applied_at=max(row.entry.applied_at or 0.0 for row in rows),
         )
 

@@ -23,7 +23,7 @@ class Figures:
     def samples(self) -> Iterator[Sample]:
         """Yield what is known now."""
         wanted = Counter(cluster for _, cluster in self._places.desired(self._config))
-        late = Counter(one.cluster for one in self._places.behind(self._config))
+        late = Counter(one.cluster for one in self._places.behind(self._config) if not one.renewal)
         for name in self._config.names:
             label = (("cluster", name),)
             yield Sample(figures.MINIONS, wanted[name], label)

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from salt_ext.commands.resolving import Resolving
 from salt_ext.core.config import Config
-from salt_ext.core.convergence import Behind, Desired, Entry, Place, Wanted, behind, desired
+from salt_ext.core.convergence import (
+    Behind,
+    Desired,
+    Digests,
+    Entry,
+    Place,
+    Wanted,
+    behind,
+    desired,
+    old,
+)
 from salt_ext.core.expand import Unresolved
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer
@@ -18,6 +29,7 @@ class Places:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._resolving = Resolving(store)
+        self._digests = Digests()
 
     def desired(self, config: Config) -> dict[Place, Desired]:
         """Return what each should have, and its unresolved references."""
@@ -38,9 +50,11 @@ class Places:
                 for row in self._store.subscriptions.all()
             ),
             resolve,
+            self._digests,
         )
 
     def behind(self, config: Config, ledger: Mapping[Place, Entry] | None = None) -> list[Behind]:
-        """Return those whose proven digest is not the desired one."""
+        """Return those whose proven digest is not the desired one, or whose proof is old."""
         known = self._store.ledger.all() if ledger is None else ledger
-        return behind(self.desired(config), known)
+        lasts = config.apply.renew
+        return behind(self.desired(config), known, lambda entry: old(entry, time.time(), lasts))

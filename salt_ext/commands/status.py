@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from salt_ext.commands.choosing import Choosing, Meant, Wish, names, nobody
 from salt_ext.commands.places import Places
+from salt_ext.commands.plan import waiting, when
 from salt_ext.core.config import Config
+from salt_ext.core.convergence import Behind, Entry
 from salt_ext.core.errors import NeverSeen
 from salt_ext.store import Health, Store
 from salt_ext.store.locks import ENGINE, holder
@@ -23,15 +26,20 @@ _FETCHED = 300.0
 """Seconds for which a LIST by the ext_pillar counts as current."""
 
 
-def status(config: Config, store: Store) -> dict[str, Any]:
+def status(config: Config, store: Store, meant: Meant = nobody) -> dict[str, Any]:
     """Return everything at a glance; plain JSON types."""
     now = time.time()
     engine = _engine(config, store, now)
-    minions = _minions(config, store, now)
+    minions = _minions(config, store, meant, now)
+    late = sorted(name for name, rows in minions.items() if not _all_up_to_date(rows))
     return {
         "engine": engine,
         "engine_pid": holder(Path(config.state_dir) / ENGINE),
+        "publishing": waiting(config, store) or "on",
+        "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
+        + (f", not: {names(late, 20)}" if late else ""),
         "problems": [str(problem) for problem in config.problems],
+        "classes": _classes(config, store, now),
         "clusters": {
             name: _cluster(name, config, store, now, alive=engine == "running")
             for name in config.names
@@ -90,6 +98,7 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
         told["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
         told["refused_addresses"] = dict(health.refused)
     cluster = config.clusters.get(name)
+    told["mode"] = config.mode(name).value
     told["warnings"] = list(cluster.access.warnings) if cluster else []
     told["held"] = [
         {
@@ -117,35 +126,64 @@ def _fetched(health: Health | None, now: float) -> bool:
     return health is not None and health.by == "ext_pillar" and now - health.listed_at < _FETCHED
 
 
-def _minions(config: Config, store: Store, now: float) -> dict[str, Any]:
+def _all_up_to_date(clusters: Mapping[str, Mapping[str, Any]]) -> bool:
+    return all(one["up_to_date"] for one in clusters.values())
+
+
+def _classes(config: Config, store: Store, now: float) -> dict[str, Any]:
+    waves = store.waves.all()
+    told: dict[str, Any] = {}
+    for what in (*config.apply.classes, config.apply.usual):
+        one: dict[str, Any] = {"publishes": str(what), "mode": what.mode.value}
+        if what.target is not None:
+            one["target"] = what.target
+        wave = waves.get(what.name)
+        if wave is not None and wave.stopped:
+            one["stopped"] = wave.stopped
+            one["next_try_seconds"] = round(max(0.0, wave.retry_at - now), 1)
+        told[what.name or "(none)"] = one
+    return told
+
+
+def _minions(config: Config, store: Store, meant: Meant, now: float) -> dict[str, Any]:
     places = Places(store)
     wanted = places.desired(config)
-    late = {(one.minion, one.cluster): one for one in places.behind(config)}
     ledger = store.ledger.all()
+    late = places.behind(config, ledger)
+    choosing = Choosing(config, store, places, meant)
+    choice = choosing.choose(Wish(clusters=frozenset(config.names)), now, late)
+    behind = {(one.minion, one.cluster): one for one in late if not one.renewal}
     told: dict[str, dict[str, Any]] = {}
     for place, want in sorted(wanted.items(), key=lambda item: item[0]):
         minion, cluster = place
-        entry = ledger.get(place)
-        told.setdefault(minion, {})[cluster or "unreadable"] = _standing(
-            late[place].why(now, config.apply.timeout) if place in late else None,
-            want.unresolved,
-            entry.attempts if entry else 0,
-            entry.applied_at if entry else None,
-        )
+        one = behind.get(place)
+        standing = _standing(one, want.unresolved, ledger.get(place), config, now)
+        if one is not None:
+            standing["next"] = when(minion, choice.rows[minion], choice, config, now)
+        told.setdefault(minion, {})[cluster or "unreadable"] = standing
     return told
 
 
 def _standing(
-    why: str | None, unresolved: tuple[str, ...], attempts: int, applied_at: float | None
-) -> Mapping[str, Any]:
-    told: dict[str, Any] = {"up_to_date": why is None and not unresolved}
+    late: Behind | None,
+    unresolved: tuple[str, ...],
+    entry: Entry | None,
+    config: Config,
+    now: float,
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"up_to_date": late is None and not unresolved}
     if unresolved:
         told["unresolved"] = list(unresolved)
-    if why is not None:
-        told["why"] = why
-    if attempts:
-        told["failed_attempts"] = attempts
-    told["applied_at"] = _when(applied_at)
+    if late is not None:
+        told["why"] = late.why(now, config.apply.timeout)
+        told["behind_since"] = _when(late.entry.behind_since)
+    elif entry is not None and entry.error:
+        told["why"] = entry.error
+    if entry is not None and entry.attempts:
+        told["failed_attempts"] = entry.attempts
+        told["failing_since"] = _when(entry.failing_since)
+    told["applied_at"] = _when(entry.applied_at) if entry is not None else None
+    told["revision"] = entry.revision if entry is not None else None
     return told
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ Place = tuple[str, str]
 
 Served = Mapping[str, tuple[str, ...]]
 """The addresses that each reference means."""
+
+_Key = tuple[tuple[str, int], ...]
 
 NO_RETURN = "did not return"
 """How the error of a job begins that a minion never answered."""
@@ -81,6 +84,8 @@ class Behind:
     entry: Entry
     unresolved: tuple[str, ...] = ()
     served: Served = field(default_factory=dict, hash=False)
+    renewal: bool = False
+    """It has proved it, but long ago."""
 
     def in_flight(self, now: float, timeout: float) -> bool:
         """Whether a job that may still return is on its way."""
@@ -97,29 +102,41 @@ class Behind:
             return f"job {self.entry.jid} has not returned yet"
         if self.entry.error:
             return self.entry.error
+        if self.renewal:
+            return "applied long ago: once more"
         if self.entry.applied is None:
             return "never applied"
         return "addresses changed"
 
 
 class Digests:
-    """Remembers the digest of each set of references: many minions have the same ones."""
+    """
+    Remembers the digest of each set of references: many minions have the same ones.
+
+    What was not asked for between two calls of :meth:`turn` is forgotten.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[tuple[str, int], ...], tuple[Served, str]] = {}
+        self._before: dict[_Key, tuple[Served, str]] = {}
+        self._known: dict[_Key, tuple[Served, str]] = {}
+
+    def turn(self) -> None:
+        """Begin another round."""
+        self._before, self._known = self._known, {}
 
     def of(self, served: Served) -> str:
         """Return the digest of what references were served."""
+        # An id means the same tuple as long as that lives, which it does in what is kept here.
         key = tuple(sorted((text, id(found)) for text, found in served.items()))
-        known = self._known.get(key)
-        # An id means the same tuple only while that lives, which it does in what is kept here.
-        if known is None:
-            known = self._known[key] = dict(served), digest(served)
+        known = self._known.get(key) or self._before.get(key) or (dict(served), digest(served))
+        self._known[key] = known
         return known[1]
 
 
 def desired(
-    wanted: Iterable[Wanted], resolve: Callable[[str], tuple[str, ...] | None]
+    wanted: Iterable[Wanted],
+    resolve: Callable[[str], tuple[str, ...] | None],
+    digests: Digests | None = None,
 ) -> dict[Place, Desired]:
     """
     Return what each minion should have for each cluster, and what stays unresolved.
@@ -139,7 +156,8 @@ def desired(
             unresolved.setdefault(place, []).append(want.reference)
         else:
             served[place][want.reference] = addresses
-    digests = Digests()
+    digests = digests or Digests()
+    digests.turn()
     return {
         place: Desired(
             digest=digests.of(found),
@@ -150,13 +168,30 @@ def desired(
     }
 
 
-def behind(targets: Mapping[Place, Desired], ledger: Mapping[Place, Entry]) -> list[Behind]:
-    """Return the minions whose proven digest is not the desired one, in order."""
+def old(entry: Entry, now: float, lasts: float) -> bool:
+    """Whether a proof is so old that it is asked for once more; not all at the same time."""
+    spread = 0.8 + zlib.crc32(entry.minion.encode()) % 1000 / 5000
+    return bool(lasts) and entry.applied_at is not None and now > entry.applied_at + lasts * spread
+
+
+def behind(
+    targets: Mapping[Place, Desired],
+    ledger: Mapping[Place, Entry],
+    old: Callable[[Entry], bool] = lambda _: False,
+) -> list[Behind]:
+    """
+    Return the minions whose proven digest is not the desired one, in order.
+
+    Also, as a renewal, those whose proof is ``old``.
+    """
     found = []
     for place, want in sorted(targets.items(), key=lambda item: item[0]):
         entry = ledger.get(place) or Entry(minion=place[0], cluster=place[1])
+        renewal = entry.applied == want.digest
+        if renewal and not old(entry):
+            continue
         # A pillar that has nothing but unresolved references has nothing to apply.
-        if entry.applied != want.digest and (want.served or not want.unresolved):
+        if want.served or not want.unresolved:
             found.append(
                 Behind(
                     minion=place[0],
@@ -165,6 +200,7 @@ def behind(targets: Mapping[Place, Desired], ledger: Mapping[Place, Entry]) -> l
                     entry=entry,
                     unresolved=want.unresolved,
                     served=want.served,
+                    renewal=renewal,
                 )
             )
     return found

@@ -28,6 +28,8 @@ import salt.utils.user
 from salt.exceptions import CommandExecutionError
 
 from salt_ext.commands import confirm as confirming
+from salt_ext.commands import past, words
+from salt_ext.commands import plan as planning
 from salt_ext.commands import status as looking
 from salt_ext.commands.apply import Applying
 from salt_ext.core.config import Config
@@ -62,7 +64,7 @@ def status() -> dict[str, Any]:
         salt-run k8s_nodes.status --out=json
     """
     config = settings(__opts__)
-    return _translated(looking.status, config, Store(config.state_dir))
+    return _translated(looking.status, config, Store(config.state_dir), Known(__opts__))
 
 
 def nodes(cluster: str) -> dict[str, Any]:
@@ -126,6 +128,113 @@ def apply(
     return _translated(run)
 
 
+def plan(cluster: str | list[str] | None = None, minions: str | None = None) -> dict[str, Any]:
+    """
+    Show which minions are behind, which addresses would come and go on each, and when.
+
+    Nothing is published.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.plan
+        salt-run k8s_nodes.plan prod minions='web*'
+
+    cluster : None
+        Only changes of this cluster, or of several, with commas or as a list.
+
+    minions : None
+        Compound target; only minions that it means.
+    """
+    config = settings(__opts__)
+
+    def run() -> dict[str, Any]:
+        store, chosen = Store(config.state_dir), _chosen(config, cluster)
+        return planning.plan(config, store, Known(__opts__), chosen, minions)
+
+    return _translated(run)
+
+
+def history(cluster: str | None = None, count: int = 20) -> dict[str, Any]:
+    """
+    Show who or what changed which addresses when, and how long each minion took.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.history
+        salt-run k8s_nodes.history prod count=100 --out=json
+
+    cluster : None
+        Name of a cluster in the ``k8s_nodes`` configuration; the default is all of them.
+
+    count : 20
+        How many of the newest entries.
+    """
+    config = settings(__opts__)
+    return _translated(past.history, config, Store(config.state_dir), cluster, int(count))
+
+
+def refresh(cluster: str | list[str] | None = None, timeout: float = 30) -> dict[str, Any]:
+    """
+    Have the engine list clusters anew, and tell what came of it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.refresh
+        salt-run k8s_nodes.refresh prod
+
+    cluster : None
+        One cluster, or several, with commas or as a list; the default is every cluster.
+
+    timeout : 30
+        Seconds to wait for it; the LIST happens all the same.
+    """
+    config = settings(__opts__)
+
+    def run() -> dict[str, Any]:
+        store, chosen = Store(config.state_dir), _chosen(config, cluster)
+        return words.refresh(config, store, chosen, _person(), float(timeout))
+
+    return _translated(run)
+
+
+def pause() -> dict[str, Any]:
+    """
+    Publish nothing any more, whoever asks, until ``resume``; recorded with the user's name.
+
+    Clusters are followed and pillars served as before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.pause
+    """
+    config = settings(__opts__)
+    return _translated(words.pause, Store(config.state_dir), _person())
+
+
+def resume() -> dict[str, Any]:
+    """
+    Publish again after a ``pause``, and begin anew with classes that were stopped.
+
+    The engine tells every minion that is behind within seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.resume
+    """
+    config = settings(__opts__)
+    return _translated(words.resume, Store(config.state_dir), _person())
+
+
 def confirm(cluster: str) -> dict[str, Any]:
     """
     Let through what a guard holds for a cluster, and say what that is.
@@ -142,8 +251,11 @@ def confirm(cluster: str) -> dict[str, Any]:
         Name of a cluster in the ``k8s_nodes`` configuration.
     """
     config = settings(__opts__)
-    by = salt.utils.user.get_specific_user()
-    return _translated(confirming.confirm, config, Store(config.state_dir), cluster, by)
+    return _translated(confirming.confirm, config, Store(config.state_dir), cluster, _person())
+
+
+def _person() -> str:
+    return str(salt.utils.user.get_specific_user())
 
 
 def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:

@@ -6,19 +6,23 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
 from typing import Any
 
+from salt_ext.commands.choosing import Choice, Choosing, Wish
 from salt_ext.commands.places import Places
 from salt_ext.core import events
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import NO_RETURN, Entry, Place, retry_after
 from salt_ext.core.errors import StoreError
+from salt_ext.core.publishing import MODULE
 from salt_ext.core.verdict import judge
-from salt_ext.master import module
-from salt_ext.master.bus import Bus, listening
+from salt_ext.master import keys, module
+from salt_ext.master.bus import Bus
 from salt_ext.master.job_cache import JobCache
+from salt_ext.master.targets import Known
+from salt_ext.service.attend import Attending
 from salt_ext.service.group import Pulse
+from salt_ext.service.listen import Board
 from salt_ext.store import Store
 from salt_ext.store.ledger import SYNC, Job
 
@@ -36,6 +40,8 @@ _HANGS = 120.0
 """Seconds without coming round after which this thread counts as hung."""
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
+_TARGETS = 15.0
+"""Seconds for which the minions of a class are known."""
 
 
 class Convergence:
@@ -46,13 +52,17 @@ class Convergence:
         config: Config,
         store: Store,
         opts: dict[str, Any],
+        board: Board,
         stop: threading.Event,
     ) -> None:
         self._config = config
         self._store = store
         self._opts = opts
+        self._board = board
         self._stop = stop
         self._places = Places(store)
+        self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
+        self._attending = Attending(store, lambda: keys.every_accepted(opts))
         self._module_version = module.version()
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
@@ -66,28 +76,20 @@ class Convergence:
         """Go on until told to stop."""
         bus = Bus(self._opts)
         jobs = JobCache(self._opts)
-        with listening(self._opts) as event:
-            while not self._stop.is_set():
-                self.pulse.beat()
-                got = event.get_event(
-                    wait=_SOON if self._hinted else _TICK,
-                    tag="salt/job/",
-                    match_type="startswith",
-                    full=True,
-                )
-                self._hear(str(got["tag"]) if got else "")
-                try:
-                    settled = self._settle(jobs)
-                    self._remind(bus, settled)
-                except StoreError as exc:
-                    log.error("%s; trying again", exc)
-                    self._stop.wait(_TICK)
-
-    def _hear(self, tag: str) -> None:
-        """Take a tag as a hint to look; what the event says is not believed."""
-        parts = tag.split("/")
-        if len(parts) == 5 and parts[3] == "ret":
-            self._hinted[parts[2]] = time.monotonic() + 2.0
+        while not self._stop.is_set():
+            self.pulse.beat()
+            hints = self._board.take(_SOON if self._hinted else _TICK)
+            now = time.monotonic()
+            self._hinted |= dict.fromkeys(hints.returned, now + 2.0)
+            try:
+                settled = self._settle(jobs)
+                self._attending.attend(hints, self._store.ledger.all(), now)
+                self._remind(bus, settled)
+            except StoreError as exc:
+                log.error("%s; trying again", exc)
+                self._stop.wait(_TICK)
+            # Whoever floods the bus with events gets no more than a third of a core of it.
+            self._stop.wait(min(_TICK, 2 * (time.monotonic() - now)))
 
     def _settle(self, jobs: JobCache) -> frozenset[str]:
         """Take the proofs that are there; return the clusters where something was settled."""
@@ -135,6 +137,19 @@ class Convergence:
         else:
             self._store.ledger.proven(jid, minion, time.time())
             log.info("%s: applied by job %s", minion, jid)
+            if job is not None and job.function.startswith(f"{MODULE}."):
+                self._compare(minion, told)
+
+    def _compare(self, minion: str, told: Any) -> None:
+        """See to it that a module of another version is brought up to date before the next run."""
+        answer = told.get("return")
+        version = answer.get("version") if isinstance(answer, dict) else None
+        if version is not None and self._module_version not in ("", str(version)):
+            log.warning(
+                "%s has version %s of %s, this master has %s: it is synced before its next run",
+                *(minion, version, MODULE, self._module_version),
+            )
+            self._store.ledger.unsynced(minion)
 
     def _failed(
         self,
@@ -162,16 +177,33 @@ class Convergence:
             (one.minion, one.cluster): self._behind_since.get((one.minion, one.cluster), clock)
             for one in late
         }
-        due: Counter[str] = Counter()
-        for one in late:
-            waited = clock - self._behind_since[one.minion, one.cluster]
-            if one.due(now, self._config.apply.timeout) and (
-                waited >= _PATIENCE or one.cluster in settled
-            ):
-                due[one.cluster] += 1
-        for cluster, minions in due.items():
+        unknown = [
+            (one.minion, one.cluster)
+            for one in late
+            if one.entry.behind_since is None and not one.renewal
+        ]
+        if unknown:
+            self._store.ledger.fell_behind(unknown, now)
+        if not late or self._config.in_doubt or self._store.words.paused() is not None:
+            return
+        wish = Wish(clusters=frozenset(self._config.names))
+        choice = self._choosing.choose(wish, now, late)
+        for cluster, minions in self._due(choice, settled, clock).items():
             if cluster in settled or clock >= self._reminded.get(cluster, 0.0) + _REMIND:
                 self._reminded[cluster] = clock
                 log.info("%s: %d minions are behind", cluster, minions)
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
+
+    def _due(self, choice: Choice, settled: frozenset[str], clock: float) -> dict[str, int]:
+        """Return how many minions wait to be published to, by cluster."""
+        turning = choice.waves.keys()
+        names = {name for _, minions in choice.chosen for name in minions}
+        names |= {name for name, what in choice.classes.items() if what.name in turning}
+        due: dict[str, set[str]] = {}
+        for name in names:
+            for row in choice.rows[name]:
+                waited = clock - self._behind_since[row.minion, row.cluster]
+                if waited >= _PATIENCE or row.cluster in settled:
+                    due.setdefault(row.cluster, set()).add(name)
+        return {cluster: len(found) for cluster, found in due.items()}

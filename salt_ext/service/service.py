@@ -23,6 +23,7 @@ from salt_ext.service.converge import Convergence
 from salt_ext.service.follow import Follower
 from salt_ext.service.group import Group, Part
 from salt_ext.service.keep import Keeper
+from salt_ext.service.listen import Board, Listener
 from salt_ext.service.updates import Update
 from salt_ext.store import Store
 from salt_ext.store.locks import ENGINE, only_one
@@ -45,6 +46,8 @@ class Service:
         self._store = Store(self._config.state_dir)
         self._figures = Figures(self._config, self._store)
         self._figures_at = 0.0
+        self._followers: dict[str, Follower] = {}
+        """The newest of each cluster: its group may be started again."""
 
     def run(self) -> None:
         """Run until the process is told to end."""
@@ -62,6 +65,7 @@ class Service:
                 while not stop.wait(_CHECK if self._figures_at else 0):
                     for group in groups:
                         group.check()
+                    self._list_again()
                     self._write_figures()
             finally:
                 for group in groups:
@@ -70,11 +74,25 @@ class Service:
     def _cluster(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Part]:
         updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
         follower = Follower(cluster, updates, stop, Secrets(self._opts))
+        self._followers[cluster.name] = follower
         keeper = Keeper(cluster, self._store, Bus(self._opts), updates, stop, follower)
         return {"follow": follower, "keep": keeper}
 
     def _minions(self, stop: threading.Event) -> Mapping[str, Part]:
-        return {"converge": Convergence(self._config, self._store, self._opts, stop)}
+        board = Board()
+        return {
+            "listen": Listener(board, self._opts, stop),
+            "converge": Convergence(self._config, self._store, self._opts, board, stop),
+        }
+
+    def _list_again(self) -> None:
+        """List the clusters that a person asks to be listed."""
+        try:
+            for name in self._store.words.take_refreshes():
+                if name in self._followers:
+                    self._followers[name].list_again()
+        except StoreError as exc:
+            log.error("%s; trying again", exc)
 
     def _write_figures(self) -> None:
         now = time.monotonic()

@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.convergence import Behind, Desired, Entry, Wanted, behind, desired, retry_after
+from salt_ext.core.convergence import (
+    Behind,
+    Desired,
+    Digests,
+    Entry,
+    Wanted,
+    behind,
+    desired,
+    old,
+    retry_after,
+)
 from salt_ext.core.snapshot import digest
 
 PROD, TEST = "k8s://prod", "k8s://test"
@@ -159,3 +169,40 @@ def test_failures_wait_longer_and_longer(attempts, ceiling):
 
 def test_a_refusal_is_tried_again_soon_however_often():
     assert retry_after(50, refused=True, dice=random.Random(7)) <= 5.0
+
+
+class TestOld:
+    def test_a_proof_is_asked_for_once_more_after_a_while(self):
+        entry = applied("m1", PROD, applied_at=NOW - 1000)
+        targets = desired([want()], ADDRESSES.get)
+        (one,) = behind(targets, {("m1", "prod"): entry}, lambda it: old(it, NOW, 1000))
+        assert one.renewal
+        assert one.why(NOW, TIMEOUT) == "applied long ago: once more"
+        assert behind(targets, {("m1", "prod"): entry}, lambda it: old(it, NOW, 0)) == []
+        assert behind(targets, {("m1", "prod"): entry}, lambda it: old(it, NOW, 2000)) == []
+
+    def test_not_all_at_the_same_time(self):
+        ends = [
+            next(
+                age for age in range(700, 1100) if old(applied(f"m{n}", applied_at=0.0), age, 1000)
+            )
+            for n in range(50)
+        ]
+        assert 800 <= min(ends) < 850
+        assert 950 < max(ends) <= 1001
+
+
+def test_digests_are_computed_once_while_they_are_asked_for(monkeypatch):
+    computed = []
+    monkeypatch.setattr(
+        "salt_ext.core.convergence.digest", lambda served: computed.append(1) or digest(served)
+    )
+    digests = Digests()
+    wanted = [want("m1"), want("m2"), want("m1", TEST)]
+    for _ in range(3):
+        desired(wanted, ADDRESSES.get, digests)
+    assert len(computed) == 2
+    desired([], ADDRESSES.get, digests)
+    desired([], ADDRESSES.get, digests)
+    desired(wanted, {PROD: ("192.0.2.9",), TEST: ()}.get, digests)
+    assert len(computed) == 4

@@ -1,0 +1,69 @@
+"""Wishes are kept apart, and the last one is always granted."""
+
+from __future__ import annotations
+
+from salt_ext.core.hints import Hints
+from salt_ext.core.spacing import Spacing
+
+
+def test_the_first_is_granted_at_once_and_others_after_waits_that_double():
+    spacing = Spacing(first=60.0, cap=200.0)
+    granted = [second for second in range(1000) if spacing.wish("m1", float(second))]
+    assert granted == [0, 60, 180, 380, 580, 780, 980]
+
+
+def test_one_that_waits_is_granted_without_another_word():
+    spacing = Spacing(first=60.0)
+    spacing.wish("m1", 0.0)
+    assert not spacing.wish("m1", 10.0)
+    assert spacing.granted(59.0) == []
+    assert spacing.granted(60.0) == ["m1"]
+    assert spacing.granted(1000.0) == []
+
+
+def test_names_do_not_hinder_each_other():
+    spacing = Spacing()
+    assert spacing.wish("m1", 0.0)
+    assert spacing.wish("m2", 0.0)
+
+
+def test_after_an_hour_it_is_as_at_first_and_nothing_is_remembered():
+    spacing = Spacing(first=60.0)
+    for n in range(100):
+        spacing.wish(f"m{n}", 0.0)
+    spacing.wish("m1", 60.0)
+    assert spacing.wish("m1", 3660.0)
+    assert len(spacing._turns) == 1
+    assert spacing.wish("m1", 3720.0)
+
+
+def test_a_thousand_forged_starts_in_an_hour_are_a_few_runs():
+    spacing = Spacing()
+    assert sum(spacing.wish("m1", n * 3.6) for n in range(1000)) <= 7
+
+
+class TestHints:
+    def test_tags_say_where_to_look(self):
+        hints = Hints()
+        said = [
+            hints.take("salt/job/7/ret/m1"),
+            hints.take("salt/minion/m2/start"),
+            hints.take("salt/auth", "m3"),
+            hints.take("salt/key"),
+        ]
+        assert all(said)
+        assert (hints.returned, hints.started) == ({"7"}, {"m2"})
+        assert (hints.alive, hints.keys) == ({"m1", "m3"}, True)
+
+    def test_others_say_nothing(self):
+        hints = Hints()
+        for tag in ("", "salt/auth", "salt/job/7/new", "salt/minion/m2/stop", "salt/beacon/a/b/"):
+            assert not hints.take(tag)
+        assert hints == Hints()
+
+    def test_a_flood_is_bounded(self):
+        hints = Hints()
+        for n in range(20_000):
+            hints.take(f"salt/job/{n}/ret/m{n}")
+            hints.take(f"salt/minion/m{n}/start")
+        assert len(hints.returned) + len(hints.alive) + len(hints.started) == 30_000

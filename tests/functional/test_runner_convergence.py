@@ -1,0 +1,271 @@
+"""What a person sees and says of the minions, from salt-run."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+import salt.config
+import salt.loader
+from salt.exceptions import CommandExecutionError
+
+from salt_ext.commands import words
+from salt_ext.commands.apply import Applying
+from salt_ext.core.wave import Wave
+from salt_ext.master.settings import settings
+from salt_ext.store import Health, Store
+from salt_ext.store.history import Happened
+from salt_ext.store.locks import ENGINE, only_one
+from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
+
+CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
+
+
+class Publisher:
+    def __init__(self) -> None:
+        self.jobs: dict[str, list[str]] = {}
+
+    def new_jid(self) -> str:
+        return str(len(self.jobs) + 1)
+
+    def apply(self, jid: str, minions, _what) -> None:
+        self.jobs[jid] = list(minions)
+
+
+@pytest.fixture
+def opts(tmp_path):
+    found = salt.config.master_config(None)
+    found.update(
+        {
+            "extension_modules": str(tmp_path / "extmods"),
+            "cachedir": str(tmp_path / "cache"),
+            "pki_dir": str(tmp_path / "pki"),
+            "k8s_nodes": {
+                "state_dir": str(tmp_path / "state"),
+                "apply": {
+                    "states": ["firewall"],
+                    "classes": {"seen": {"target": "L@m3", "mode": "observe"}},
+                },
+                "clusters": {"prod": CLUSTER, "test": CLUSTER},
+            },
+        }
+    )
+    for kind in ("", "_pre", "_rejected", "_denied", "_autosign"):
+        (tmp_path / "pki" / f"minions{kind}").mkdir(parents=True)
+    for minion in ("m1", "m2", "m3"):
+        (tmp_path / "pki" / "minions" / minion).write_text("a key")
+    return found
+
+
+@pytest.fixture
+def run(opts):
+    return salt.loader.runner(opts)
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = Store(str(tmp_path / "state"))
+    save(found, "192.0.2.1", "192.0.2.2", at=time.time() - 100)
+    for minion in ("m1", "m2", "m3"):
+        seen = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED)}
+        found.subscriptions.record(minion, "base", seen, time.time())
+    return found
+
+
+def save(store: Store, *addresses: str, at: float | None = None) -> None:
+    """Let these be the nodes of prod, and no others."""
+    old = store.snapshots.load("prod")
+    members = [member(f"n{address}", address) for address in addresses]
+    revision = store.snapshots.revision("prod") + 1
+    view = snapshot(*members, revision=revision)
+    store.snapshots.save(view, members, list(old.members) if old else [])
+    store.history.record(
+        Happened(
+            at=at if at is not None else time.time(),
+            cluster="prod",
+            what="changed",
+            detail={"cluster": "prod", "revision": revision, "added": list(addresses)},
+        )
+    )
+
+
+def apply(opts, store: Store, *proven: str) -> None:
+    """Publish to whoever is behind, and let some prove it."""
+    publisher = Publisher()
+    applying = Applying(settings(opts), store, publisher)
+    applying.run(frozenset(["prod"]), force=True)
+    for jid in publisher.jobs:
+        for minion in proven:
+            store.ledger.proven(jid, minion, time.time())
+
+
+@pytest.mark.usefixtures("store")
+class TestPlan:
+    def test_it_says_which_addresses_come_and_go_where_and_publishes_nothing(
+        self, opts, run, store
+    ):
+        apply(opts, store, "m1", "m2")
+        save(store, "192.0.2.2", "192.0.2.10", "192.0.2.9")
+        for _ in range(2):
+            told = json.loads(json.dumps(run["k8s_nodes.plan"]()))
+            assert told["waiting"] is None
+            assert told["minions"]["m1"] == {
+                "publishes": "state.apply firewall",
+                "class": None,
+                "when": "now",
+                "clusters": {
+                    "prod": {
+                        "why": "addresses changed",
+                        "in": ["192.0.2.9", "192.0.2.10"],
+                        "out": ["192.0.2.1"],
+                        "wanted": 3,
+                    }
+                },
+            }
+        assert store.ledger.told_since(0.0) == 3
+
+    def test_what_is_in_force_is_not_guessed(self, run):
+        told = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
+        assert (told["why"], told["in"], told["out"]) == ("never applied", None, None)
+
+    def test_why_somebody_has_to_wait(self, opts, run, store):
+        apply(opts, store)
+        store.ledger.failed(
+            "1", "m2", "no", counted=True, next_at=time.time() + 99, now=time.time()
+        )
+        minions = run["k8s_nodes.plan"]()["minions"]
+        assert minions["m1"]["when"] == "job 1 is on its way"
+        assert minions["m2"]["when"] in ("in 98 s", "in 99 s")
+        assert minions["m2"]["clusters"]["prod"]["why"] == "no"
+
+    def test_who_is_only_observed_is_in_it(self, run):
+        told = run["k8s_nodes.plan"]()["minions"]["m3"]
+        assert (told["class"], told["when"]) == ("seen", "only observed")
+
+    def test_only_what_is_asked_for(self, run):
+        assert set(run["k8s_nodes.plan"]("prod", minions="L@m2,m3")["minions"]) == {"m2", "m3"}
+        assert run["k8s_nodes.plan"]("test")["minions"] == {}
+
+    def test_a_long_list_is_cut(self, opts, run, store):
+        apply(opts, store, "m1")
+        save(store, *(f"192.0.2.{n}" for n in range(1, 151)))
+        told = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
+        assert (len(told["in"]), told["in"][-1]) == (101, "and 48 more")
+
+
+class TestStatus:
+    def test_it_says_who_is_behind_since_when_and_what_comes_next(self, opts, run, store):
+        apply(opts, store, "m1")
+        told = json.loads(json.dumps(run["k8s_nodes.status"]()))
+        assert told["summary"] == "1 of 3 minions are up to date, not: m2, m3"
+        assert told["publishing"] == "on"
+        one, two = (told["minions"][name]["prod"] for name in ("m1", "m2"))
+        assert (one["up_to_date"], one["revision"]) == (True, 1)
+        assert (two["why"], two["next"]) == (
+            "job 1 has not returned yet",
+            "job 1 is on its way",
+        )
+        assert two["behind_since"].endswith("Z")
+        assert told["classes"]["seen"] == {
+            "publishes": "state.apply firewall",
+            "mode": "observe",
+            "target": "L@m3",
+        }
+
+    def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
+        wave = Wave(started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1)
+        store.waves.keep("", wave)
+        told = run["k8s_nodes.status"]()
+        assert told["classes"]["(none)"]["stopped"] == "stopped: x"
+        assert 55 < told["classes"]["(none)"]["next_try_seconds"] <= 60
+        assert told["minions"]["m1"]["prod"]["next"] == "stopped: x"
+
+    def test_a_mistake_that_stops_publishing_is_said(self, opts):
+        opts["k8s_nodes"]["apply"]["stats"] = ["x"]
+        told = salt.loader.runner(opts)["k8s_nodes.status"]()
+        assert "k8s_nodes:apply:stats" in told["publishing"]
+
+
+class TestPause:
+    def test_it_stops_everything_and_says_who(self, run, store):
+        told = run["k8s_nodes.pause"]()
+        assert told["paused"]
+        assert run["k8s_nodes.apply"]()["waiting"].startswith(f"paused by {told['by']}")
+        assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {told['by']}")
+        assert run["k8s_nodes.plan"]()["waiting"].startswith("paused by")
+        assert run["k8s_nodes.pause"]()["since"] == told["since"]
+        store.waves.keep("", Wave(started_at=1.0, stopped="x", retry_at=1e12, tries=9))
+        assert run["k8s_nodes.resume"]() == {
+            "paused": False,
+            "was_paused": True,
+            "classes_that_were_stopped": ["(none)"],
+        }
+        assert run["k8s_nodes.resume"]()["was_paused"] is False
+        assert store.waves.all() == {}
+        assert [entry.what for entry in store.history.newest("", 9)] == ["resumed", "paused"]
+
+
+class TestHistory:
+    def test_it_says_what_changed_and_how_long_each_minion_took(self, opts, run, store):
+        now = time.time()
+        save(store, "192.0.2.3", at=now - 30)
+        save(store, "192.0.2.4", at=now - 2)
+        apply(opts, store, "m1", "m2")
+        store.history.record(Happened(at=now + 1, cluster="", what="paused", detail={"by": "a"}))
+        told = json.loads(json.dumps(run["k8s_nodes.history"](count=3)))["entries"]
+        assert [entry["what"] for entry in told] == ["paused", "changed", "changed"]
+        assert told[0]["by"] == "a"
+        assert (told[1]["revision"], told[1]["added"]) == (3, ["192.0.2.4"])
+        assert 2 <= told[1]["seconds"]["m1"] < 12
+        # Both had been seen behind only after that: it did not concern them.
+        assert told[2]["seconds"] == {}
+        assert len(run["k8s_nodes.history"]("prod", count="1")["entries"]) == 1
+
+    def test_a_minion_reaches_several_changes_with_one_run(self, opts, run, store):
+        apply(opts, store, "m1")
+        now = time.time() - 1
+        save(store, "192.0.2.3", at=now)
+        store.ledger.fell_behind([("m1", "prod")], now)
+        save(store, "192.0.2.4", at=now + 0.5)
+        apply(opts, store, "m1")
+        first, second = run["k8s_nodes.history"]("prod", count=2)["entries"]
+        assert set(first["seconds"]) == set(second["seconds"]) == {"m1"}
+
+
+class TestRefresh:
+    def test_without_an_engine_it_says_so(self, run, store):
+        told = run["k8s_nodes.refresh"]("prod")
+        assert told == {"prod": "not listed: the engine is not running"}
+        assert store.words.take_refreshes() == []
+
+    def test_it_asks_the_engine_and_waits_for_the_list(self, opts, store):
+        config = settings(opts)
+        stop = threading.Event()
+        told: dict = {}
+        with only_one(store.database.path.parent / ENGINE, stop):
+            thread = threading.Thread(
+                target=lambda: told.update(
+                    words.refresh(config, store, frozenset(["prod", "test"]), "me", 2.0)
+                )
+            )
+            thread.start()
+            taken: list[str] = []
+            while len(taken) < 2:
+                taken += store.words.take_refreshes()
+            store.health.tell(
+                "prod", Health(state="watching", told_at=1.0, listed_at=time.time(), nodes=2)
+            )
+            store.health.tell("test", Health(state="waiting", told_at=1.0, error="refused"))
+            thread.join()
+        assert sorted(taken) == ["prod", "test"]
+        assert (told["prod"]["nodes"], told["prod"]["revision"]) == (2, 1)
+        assert told["test"] == "not listed within 2 s: refused"
+
+
+@pytest.mark.parametrize("function", ["plan", "apply", "refresh", "history"])
+def test_a_cluster_that_is_not_configured_is_refused_by_name(run, function):
+    with pytest.raises(CommandExecutionError, match="'other' is not configured"):
+        run[f"k8s_nodes.{function}"]("other")
