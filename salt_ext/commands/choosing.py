@@ -18,6 +18,8 @@ Meant = Callable[[str], Set[str]]
 """The minions that a compound target means."""
 
 _MINUTE = 60.0
+_ENGINE = 10.0
+"""Seconds that the engine has to notice that a job did not return."""
 
 
 def nobody(_: str) -> frozenset[str]:
@@ -47,6 +49,8 @@ class Choice:
     """Of every minion that is behind."""
     waves: dict[str, Wave | None] = field(default_factory=dict)
     """Those that are not what they were."""
+    paced: dict[str, float] = field(default_factory=dict)
+    """Minions that were published to a moment ago, and when the next may follow."""
     rows: dict[str, list[Behind]] = field(default_factory=dict)
     """What each minion that is behind lacks."""
 
@@ -114,7 +118,8 @@ class Choosing:
     def _candidate(
         self, what: Published, name: str, choice: Choice, wish: Wish, now: float
     ) -> Candidate | None:
-        rows, timeout = choice.rows[name], self._config.apply.timeout
+        # The engine sees a silence first, and counts it: only where there is none does this end it.
+        rows, timeout = choice.rows[name], self._config.apply.timeout + _ENGINE
         # One job brings a minion all of its clusters; a busy one would refuse a second.
         flying = [row.entry.dispatched_at for row in rows if row.in_flight(now, timeout)]
         pushing = [
@@ -129,6 +134,10 @@ class Choosing:
             row.cluster in wish.clusters and (wish.force or row.due(now, timeout))
             for row in pushing
         )
+        until = max(row.paced_until(self._config.apply.pace) for row in rows)
+        if due and not wish.force and now < until:
+            choice.paced[name], choice.waiting[name] = until, "its last run was a moment ago"
+            due = False
         return Candidate(
             minion=name,
             due=due,

@@ -64,6 +64,8 @@ class Apply:
     """More failures among those that were well before stop a class."""
     per_minute: int = 1000
     """Minions that are published to within a minute, retries included."""
+    pace: float = 2.0
+    """Seconds between two runs on one minion, so that a burst of changes is a few runs."""
     renew: float = 86_400.0
     """Seconds after which what was proven is applied once more; 0 for never."""
 
@@ -114,6 +116,7 @@ def read(given: Options) -> Apply:
         canary=given.take("canary", whole(0, 1000), defaults.canary),
         abort_percent=given.take("abort_percent", whole(0, 100), defaults.abort_percent),
         per_minute=given.take("per_minute", whole(1, 100_000), defaults.per_minute),
+        pace=given.take("pace", seconds(0, 3600), defaults.pace),
         renew=given.take("renew", seconds(0, 10_000_000), defaults.renew),
     )
     given.finish()

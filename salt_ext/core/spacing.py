@@ -11,19 +11,23 @@ _FORGET = 3600.0
 class _Turn:
     at: float
     wait: float
+    count: int
     wished: bool = False
 
 
 @dataclass(slots=True)
 class Spacing:
     """
-    Lets the first wish of a name through at once, and later ones after a wait that doubles.
+    Lets the first few wishes of a name through at once, and later ones after waits that double.
 
     Wishes that come meanwhile are one, which is granted at the end of the wait. A minion start
     can be forged by any other minion: so a forger gets a few runs in an hour, and a minion that
     did start is late by a quarter of an hour at most. Times are monotonic seconds.
     """
 
+    few: int = 5
+    least: float = 5.0
+    """Seconds between two wishes in any case."""
     first: float = 60.0
     cap: float = 900.0
     _turns: dict[str, _Turn] = field(default_factory=dict)
@@ -48,10 +52,10 @@ class Spacing:
 
     def _grant(self, name: str, now: float) -> None:
         turn = self._turns.get(name)
-        if turn is None or now >= turn.at + _FORGET:
+        count = 1 if turn is None or now >= turn.at + _FORGET else turn.count + 1
+        if count == 1:
             for old in [one for one, had in self._turns.items() if now >= had.at + _FORGET]:
                 del self._turns[old]
-            wait = self.first
-        else:
-            wait = min(self.cap, turn.wait * 2)
-        self._turns[name] = _Turn(at=now, wait=wait)
+        doubled = self.first * 2 ** min(count - self.few, 16)
+        wait = self.least if count < self.few else min(self.cap, doubled)
+        self._turns[name] = _Turn(at=now, wait=wait, count=count)

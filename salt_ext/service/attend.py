@@ -29,8 +29,9 @@ class Attending:
         self._accepted = accepted
         self._starts = Spacing()
         self._lives = Spacing()
-        self._probes = Spacing(first=30.0, cap=30.0)
+        self._probes = Spacing(few=1, first=30.0, cap=30.0)
         self._keys_at = 0.0
+        self._keys_were_at = float("-inf")
         self._known_keys: frozenset[str] | None = None
         self._missing: dict[str, float] = {}
 
@@ -41,9 +42,9 @@ class Attending:
         silent = {entry.minion for entry in ledger.values() if entry.silent and entry.next_at}
         self._take_lives(hints.alive & silent, now)
         if hints.keys:
-            self._keys_at = min(self._keys_at, now + _KEYS_SOON)
+            self._keys_at = min(self._keys_at, self._keys_were_at + _KEYS_SOON)
         if now >= self._keys_at:
-            self._keys_at = now + _KEYS_EVERY
+            self._keys_were_at, self._keys_at = now, now + _KEYS_EVERY
             self._look_at_keys(minions, now)
 
     def _take_starts(self, started: set[str], now: float) -> None:

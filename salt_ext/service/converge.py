@@ -70,6 +70,8 @@ class Convergence:
         self._look_at = 0.0
         self._behind_since: dict[Place, float] = {}
         self._reminded: dict[str, float] = {}
+        self._paced: dict[str, float] = {}
+        """Minions whose next run was too early when it was asked for, and when it is not."""
         self.pulse = Pulse(_HANGS)
 
     def run(self) -> None:
@@ -78,7 +80,7 @@ class Convergence:
         jobs = JobCache(self._opts)
         while not self._stop.is_set():
             self.pulse.beat()
-            hints = self._board.take(_SOON if self._hinted else _TICK)
+            hints = self._board.take(self._patience())
             now = time.monotonic()
             self._hinted |= dict.fromkeys(hints.returned, now + 2.0)
             try:
@@ -91,18 +93,22 @@ class Convergence:
             # Whoever floods the bus with events gets no more than a third of a core of it.
             self._stop.wait(min(_TICK, 2 * (time.monotonic() - now)))
 
+    def _patience(self) -> float:
+        if self._hinted:
+            return _SOON
+        left = min(self._paced.values(), default=float("inf")) - time.time()
+        return max(_SOON, min(_TICK, left))
+
     def _settle(self, jobs: JobCache) -> frozenset[str]:
         """Take the proofs that are there; return the clusters where something was settled."""
         now = time.monotonic()
-        if not self._hinted and now < self._look_at:
-            return frozenset()
         outstanding = self._store.ledger.outstanding()
         everything = now >= self._look_at
         if everything:
             self._look_at = now + _UNANNOUNCED
         settled: set[str] = set()
         for jid, entries in outstanding.items():
-            if everything or jid in self._hinted:
+            if everything or jid in self._hinted or self._overdue(entries, time.time()):
                 settled |= self._settle_job(jid, entries, jobs)
         self._hinted = {
             jid: until for jid, until in self._hinted.items() if jid in outstanding and now < until
@@ -119,13 +125,17 @@ class Convergence:
             told = returns.get(minion)
             if told is not None:
                 self._judge(jid, job, minion, told, mine)
-            elif all(now >= (one.dispatched_at or 0) + self._config.apply.timeout for one in mine):
+            elif self._overdue(mine, now):
                 error = f"{NO_RETURN} to job {jid}"
                 self._failed(jid, minion, error, mine, refused=False, silent=True)
             else:
                 continue
             settled |= {entry.cluster for entry in mine}
         return settled
+
+    def _overdue(self, entries: list[Entry], now: float) -> bool:
+        timeout = self._config.apply.timeout
+        return all(now >= (one.dispatched_at or 0) + timeout for one in entries)
 
     def _judge(self, jid: str, job: Job | None, minion: str, told: Any, mine: list[Entry]) -> None:
         verdict = judge(told, job.function if job else "state.apply")
@@ -185,17 +195,22 @@ class Convergence:
         if unknown:
             self._store.ledger.fell_behind(unknown, now)
         if not late or self._config.in_doubt or self._store.words.paused() is not None:
+            self._paced = {}
             return
         wish = Wish(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
-        for cluster, minions in self._due(choice, settled, clock).items():
-            if cluster in settled or clock >= self._reminded.get(cluster, 0.0) + _REMIND:
+        ripe = {name for name, until in self._paced.items() if now >= until}
+        self._paced = choice.paced
+        for cluster, minions in self._due(choice, settled, ripe, clock).items():
+            if cluster in settled or ripe or clock >= self._reminded.get(cluster, 0.0) + _REMIND:
                 self._reminded[cluster] = clock
                 log.info("%s: %d minions are behind", cluster, minions)
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
 
-    def _due(self, choice: Choice, settled: frozenset[str], clock: float) -> dict[str, int]:
+    def _due(
+        self, choice: Choice, settled: frozenset[str], ripe: set[str], clock: float
+    ) -> dict[str, int]:
         """Return how many minions wait to be published to, by cluster."""
         turning = choice.waves.keys()
         names = {name for _, minions in choice.chosen for name in minions}
@@ -204,6 +219,6 @@ class Convergence:
         for name in names:
             for row in choice.rows[name]:
                 waited = clock - self._behind_since[row.minion, row.cluster]
-                if waited >= _PATIENCE or row.cluster in settled:
+                if waited >= _PATIENCE or row.cluster in settled or name in ripe:
                     due.setdefault(row.cluster, set()).add(name)
         return {cluster: len(found) for cluster, found in due.items()}

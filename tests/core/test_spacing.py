@@ -6,14 +6,14 @@ from salt_ext.core.hints import Hints
 from salt_ext.core.spacing import Spacing
 
 
-def test_the_first_is_granted_at_once_and_others_after_waits_that_double():
-    spacing = Spacing(first=60.0, cap=200.0)
+def test_a_few_are_granted_at_once_and_others_after_waits_that_double():
+    spacing = Spacing(few=3, least=5.0, first=60.0, cap=200.0)
     granted = [second for second in range(1000) if spacing.wish("m1", float(second))]
-    assert granted == [0, 60, 180, 380, 580, 780, 980]
+    assert granted == [0, 5, 10, 70, 190, 390, 590, 790, 990]
 
 
 def test_one_that_waits_is_granted_without_another_word():
-    spacing = Spacing(first=60.0)
+    spacing = Spacing(few=1, first=60.0)
     spacing.wish("m1", 0.0)
     assert not spacing.wish("m1", 10.0)
     assert spacing.granted(59.0) == []
@@ -28,7 +28,7 @@ def test_names_do_not_hinder_each_other():
 
 
 def test_after_an_hour_it_is_as_at_first_and_nothing_is_remembered():
-    spacing = Spacing(first=60.0)
+    spacing = Spacing(few=1, first=60.0)
     for n in range(100):
         spacing.wish(f"m{n}", 0.0)
     spacing.wish("m1", 60.0)
@@ -39,7 +39,7 @@ def test_after_an_hour_it_is_as_at_first_and_nothing_is_remembered():
 
 def test_a_thousand_forged_starts_in_an_hour_are_a_few_runs():
     spacing = Spacing()
-    assert sum(spacing.wish("m1", n * 3.6) for n in range(1000)) <= 7
+    assert sum(spacing.wish("m1", n * 3.6) for n in range(1000)) <= 11
 
 
 class TestHints:

@@ -51,7 +51,7 @@ def settings(tmp_path):
     return config.read(
         {
             "state_dir": str(tmp_path / "state"),
-            "apply": {"states": ["firewall"], "batch": 2, "timeout": 60},
+            "apply": {"states": ["firewall"], "batch": 2, "timeout": 60, "pace": 0},
             "clusters": {"prod": CLUSTER, "test": CLUSTER},
         }
     )
@@ -126,7 +126,8 @@ def test_not_even_for_another_cluster(settings, store):
 
 def test_a_job_that_never_returned_is_published_again(settings, store):
     refer(store, "m1", "prod")
-    quick = replace(settings, apply=replace(settings.apply, timeout=0.0))
+    # The engine has ten seconds more to see it first, and to count it.
+    quick = replace(settings, apply=replace(settings.apply, timeout=-10.0))
     published = Published()
     applying = Applying(quick, store, published)
     applying.run(ALL)
@@ -340,7 +341,7 @@ def block(settings, **apply):
     return config.read(
         {
             "state_dir": settings.state_dir,
-            "apply": {"states": ["firewall"], "timeout": 60, **apply},
+            "apply": {"states": ["firewall"], "timeout": 60, "pace": 0, **apply},
             "clusters": {"prod": CLUSTER, "test": {**CLUSTER, "mode": "observe"}},
         }
     )
@@ -460,6 +461,17 @@ class TestCare:
         told = applying.run(ALL)
         assert told["jobs"] == {"2": ["m0"]}
         assert told["held"]["m1"] == "at most 6 publishes a minute"
+
+    def test_a_minion_is_not_told_twice_within_a_moment(self, settings, store):
+        published = Published()
+        applying = Applying(block(settings, pace=60), store, published)
+        applying.run(ALL)
+        prove(store, published)
+        changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
+        store.snapshots.save(changed, changed.members.values(), [])
+        told = applying.run(ALL)
+        assert (told["jobs"], told["held"]["m0"]) == ({}, "its last run was a moment ago")
+        assert Applying(block(settings), store, published).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):
         applying = Applying(block(settings, per_minute=2), store, Published())

@@ -47,6 +47,7 @@ def opts(tmp_path):
                 "state_dir": str(tmp_path / "state"),
                 "apply": {
                     "states": ["firewall"],
+                    "pace": 0,
                     "classes": {"seen": {"target": "L@m3", "mode": "observe"}},
                 },
                 "clusters": {"prod": CLUSTER, "test": CLUSTER},

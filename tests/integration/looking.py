@@ -1,0 +1,88 @@
+"""A look at what the master of a world knows of its minions, without a call of Salt's tools."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.process import wait_until
+from lab.world import World
+from salt_ext.commands.status import status
+from salt_ext.core import config
+from salt_ext.store import Store
+
+WITHIN = 60.0
+
+FORGE = '''
+import os
+import signal
+
+def events(tag, data, count=1):
+    """What any minion can do: fire any event, with any tag, in anybody's name."""
+    for _ in range(count):
+        __salt__["event.fire_master"](data, tag)
+    return count
+
+def sync(fail=False):
+    """An execution function that says of itself whether it has done it."""
+    if not __pillar__.get("k8s_nodes"):
+        return {"result": False, "comment": "no pillar"}
+    return {"result": not fail, "comment": "told to fail" if fail else "", "version": "1"}
+'''
+
+
+class Looking:
+    """One world, as its store tells it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.folder = Path(world.master.host.folder) / "state"
+        self.store = Store(str(self.folder))
+
+    def status(self) -> dict[str, Any]:
+        conf = self.world.master.host.folder / "salt" / "master.d" / "k8s_nodes.conf"
+        return status(config.read(yaml.safe_load(conf.read_text())["k8s_nodes"]), self.store)
+
+    def minion(self, name: str, cluster: str = "prod") -> dict[str, Any]:
+        """What status says of a minion, empty when it does not know it."""
+        found: dict[str, Any] = self.status()["minions"].get(name, {}).get(cluster, {})
+        return found
+
+    def up_to_date(self, *minions: str) -> bool:
+        return all(self.minion(name).get("up_to_date") for name in minions)
+
+    def wait(self, *minions: str, within: float = WITHIN) -> None:
+        """Wait until minions are up to date."""
+        what = f"{minions} up to date, but {[self.minion(name) for name in minions]}"
+        wait_until(lambda: self.up_to_date(*minions), within=within, what=what, every=0.05)
+
+    def wait_for(self, minion: str, why: str, *, within: float = WITHIN) -> dict[str, Any]:
+        """Wait until status says of a minion why it is behind."""
+        wait_until(
+            lambda: why in self.minion(minion).get("why", ""),
+            within=within,
+            what=f"{why!r} of {minion}",
+            every=0.05,
+        )
+        return self.minion(minion)
+
+    def revision(self) -> int:
+        return self.store.snapshots.revision("prod")
+
+    def changed(self, revision: int, *, within: float = WITHIN) -> None:
+        """Wait until there is a later revision."""
+        wait_until(lambda: self.revision() > revision, within=within, what="a change", every=0.02)
+
+    def published(self) -> list[tuple[str, str, int]]:
+        """Every job: its class, function and how many minions, oldest first."""
+        with closing(sqlite3.connect(self.folder / "store.sqlite3")) as raw:
+            return raw.execute(
+                "SELECT class, function, minions FROM published ORDER BY at, jid"
+            ).fetchall()
+
+    def runs(self) -> int:
+        return sum(minions for _, _, minions in self.published())
