@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lab.kubernetes.emulator import actions
+
 QUICK = {
     "timing": {"inactivity": 1, "quiet": 0, "longest": 0},
     "guards": {"shrink_percent": 100, "shrink_nodes": 100},
@@ -82,7 +84,7 @@ def test_a_watch_that_waits_for_versions_long_gone_is_noticed_by_its_silence(emu
     assert watched.addresses() == {"10.0.0.1"}
 
 
-def test_an_older_state_is_let_in_once_its_versions_catch_up(emulator, watch):
+def test_a_node_that_an_older_state_lacks_stays_when_its_versions_have_caught_up(emulator, watch):
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
@@ -93,8 +95,37 @@ def test_an_older_state_is_let_in_once_its_versions_catch_up(emulator, watch):
     watched.list_again()
     watched.holds("rollback")
     write(watched, 5)
-    watched.serves("10.0.0.1")
+    watched.holds("vanished")
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    watched.stop()
+    watched.start()
+    watched.until(lambda: watched.health().lists, "a list after the restart")
+    watched.nodes.create("n4", internal=["10.0.0.4"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+    assert watched.held() == ["vanished"]
+    assert [one["what"] for one in watched.confirm()["released"]] == ["vanished"]
+    watched.serves("10.0.0.1", "10.0.0.3", "10.0.0.4")
     watched.holds()
+
+
+def test_an_older_state_that_catches_up_by_its_own_events_needs_nobody(emulator, watch, caplog):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    emulator.control.save("old")
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.nodes.delete("n1")
+    watched.serves("10.0.0.2")
+    emulator.control.on("list", do=actions.from_state("old"))
+    watched.list_again()
+    # The watch goes on from the old version, and is told what a lagging server had not heard of.
+    watched.until(lambda: "held (rollback)" in caplog.text, "a rollback")
+    watched.holds()
+    assert watched.addresses() == {"10.0.0.2"}
+    assert {str(one) for data in watched.bus.named("changed") for one in data["removed"]} == {
+        "10.0.0.1"
+    }
 
 
 def test_a_confirmation_does_not_reach_the_next_cluster(emulator, watch):

@@ -120,6 +120,8 @@ def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod,
     now = {*prod.every, "10.0.1.1"} - {"10.0.0.1"}
     prod.serves(*now)
     emulator.control.on("list", do=actions.from_state("old"), times=None)
+    # Else the watch soon tells what the old state had not heard of.
+    emulator.control.on("watch", do=actions.hang(), times=None)
     prod.list_again()
     prod.holds("rollback")
     assert prod.addresses() == now
