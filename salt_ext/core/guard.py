@@ -19,7 +19,7 @@ class Kind(str, Enum):
     ROLLBACK = "rollback"
     """The versions went back: an old state, from a restored etcd or a lagging API server."""
     VANISHED = "vanished"
-    """After an older state, nodes are missing whose deletion nobody saw: a restored etcd, perhaps."""
+    """After an older state, nodes are missing whose deletion nobody saw."""
     MINIMUM = "min_nodes"
     """Fewer nodes would be left than configured."""
     SHRINK = "shrink"
