@@ -25,6 +25,7 @@ def prod(kube, watch):
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.2")
     watched.watching()
+    watched.before = watched.revision()
     return watched
 
 
@@ -43,6 +44,27 @@ def test_a_rebuilt_cluster_changes_nothing_until_a_person_says_so(prod, kube):
         "changed",
         "confirmed",
     ]
+
+
+def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_a_restore_mends_it(prod, kube):
+    kube.save()
+    kube.wipe()
+    prod.holds("identity")
+    for _ in range(100):
+        lists = prod.health().lists
+        prod.list_again()
+        prod.until(lambda lists=lists: prod.health().lists > lists, "another list")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    (held,) = prod.status()["held"]
+    assert held["why"].startswith("another cluster answers: kube-system has the uid ")
+    assert (prod.revision(), prod.bus.named("node/left")) == (prod.before, [])
+    kube.restore()
+    prod.list_again()
+    prod.holds()
+    prod.watching()
+    prod.nodes.create("n3", internal=["10.0.0.3"])
+    prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    assert prod.bus.named("node/left") == []
 
 
 def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
