@@ -67,6 +67,47 @@ def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_a_restore_mends_i
     assert prod.bus.named("node/left") == []
 
 
+def test_another_cluster_whose_versions_are_beyond_ours_is_seen_before_its_watch(kube, watch, wire):
+    watched = watch(kube, server=wire.url, **QUICK)
+    for name in ("n1", "n2"):
+        watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.watching()
+    version, revision = int(watched.follower.heard.resource_version), watched.revision()
+    wire.refuse()
+    kube.wipe()
+    watched.nodes.create("n1", internal=["10.0.0.9"])
+    made = watched.nodes.label("n1", {"turn": "0"})
+    while int(made["metadata"]["resourceVersion"]) <= version:
+        made = watched.nodes.label("n1", {"turn": made["metadata"]["resourceVersion"]})
+    wire.listen()
+    watched.holds("identity")
+    assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
+    assert watched.revision() == revision
+
+
+def test_a_word_that_came_too_late_does_not_reach_the_next_change_of_its_kind(emulator, watch):
+    watched = watch(emulator, **QUICK | {"guards": {"shrink_percent": 1, "shrink_nodes": 1}})
+    for name in ("n1", "n2"):
+        watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.nodes.delete("n1")
+    watched.holds("shrink")
+    watched.stop()
+    assert [one["what"] for one in watched.confirm()["released"]] == ["shrink"]
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.start()
+    watched.holds()
+    watched.nodes.delete("n1")
+    watched.holds("shrink")
+    watched.until(lambda: not watched.store.held.releases("prod"), "the word heard")
+    lists = watched.health().lists
+    watched.list_again()
+    watched.until(lambda: watched.health().lists > lists, "another look")
+    watched.holds("shrink")
+    assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
+
+
 def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
     kube.wipe()
     prod.holds("identity")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from salt_ext.core.node import Node
 from salt_ext.core.reflector import Change, Reflector
 from salt_ext.kube import api
 from salt_ext.kube.lines import lines
+from salt_ext.service.follow import Follower
 from salt_ext.service.group import Group, Pulse
 from salt_ext.service.updates import Dropped, Put, Replaced
 from salt_ext.store import Store
@@ -91,6 +93,26 @@ def test_a_group_that_cannot_be_made_is_tried_again(at_once, caplog):
     started(group, made, 3)
     assert "cannot start" in caplog.text
     group.stop()
+
+
+def test_a_thread_that_waits_for_its_partner_does_not_count_as_hung(emulator, tmp_path):
+    class Counting(Pulse):
+        beats = 0
+
+        def beat(self) -> None:
+            self.beats += 1
+
+    watched = Watched(tmp_path / "state", emulator)
+    stop, full = threading.Event(), queue.Queue(1)
+    full.put(Dropped("n1", "1"))
+    follower = Follower(watched.cluster, full, stop)
+    follower.pulse = Counting(60.0)
+    thread = threading.Thread(target=follower._pass_on, args=(Dropped("n2", "2"),), daemon=True)
+    thread.start()
+    watched.until(lambda: follower.pulse.beats >= 3, "three beats")
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
