@@ -14,11 +14,14 @@ from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
 from salt_ext.core.snapshot import Snapshot, digest
+from salt_ext.master.compiling import Compile
 from salt_ext.master.targets import Matches
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
 
 log = logging.getLogger(__name__)
+
+_PUT_BACK = "stands in a pillar= override, which Salt puts back over what became of it"
 
 _SILENT = 120.0
 """Seconds after which what nobody has told anew counts as stale."""
@@ -38,6 +41,7 @@ class Serving:
         pillar: MutableMapping[str, Any],
         config: Config,
         matches: Matches,
+        compiled: Compile,
         prepare: Callable[[str], None] | None = None,
     ) -> Expansion:
         """
@@ -65,12 +69,14 @@ class Serving:
 
         done = expand.expand(pillar, answer)
         pillar.update(done.changed)
+        for text in expand.references(compiled.override):
+            done.unresolved.setdefault(text, _PUT_BACK)
         if done.served or done.unresolved:
             pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used)}
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
-        if config.names:
-            self._record(minion, pillarenv, _seen(done, refused))
+        if config.names and compiled.lasting:
+            self._record(minion, pillarenv, _seen(done, refused), whole=compiled.whole)
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
@@ -78,9 +84,11 @@ class Serving:
         cluster = config.clusters.get(name) or config.broken[name]
         return cluster.serve_to if cluster else None
 
-    def _record(self, minion: str, pillarenv: str, seen: Mapping[str, Seen]) -> None:
+    def _record(
+        self, minion: str, pillarenv: str, seen: Mapping[str, Seen], *, whole: bool
+    ) -> None:
         try:
-            self._store.subscriptions.record(minion, pillarenv, seen, time.time())
+            self._store.subscriptions.record(minion, pillarenv, seen, time.time(), whole=whole)
         except StoreError as exc:
             log.error(
                 "%s: which clusters its pillar references could not be recorded, so that it is "

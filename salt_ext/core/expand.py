@@ -47,6 +47,8 @@ class Expansion:
 def expand(pillar: Mapping[Any, Any], resolve: Resolve) -> Expansion:
     """Return what has to change in a pillar so that its references become addresses."""
     walk = _Walk(resolve)
+    if not _mentions(pillar):
+        return walk.result
     for key, value in list(pillar.items()):
         if is_reference(key):
             walk.refuse(key, "is a top-level key of the pillar")
@@ -60,19 +62,52 @@ def expand(pillar: Mapping[Any, Any], resolve: Resolve) -> Expansion:
     return walk.result
 
 
+# What most of a pillar is made of, and no reference can be.
+_ATOMS = frozenset([int, float, bool, bytes, type(None)])
+
+
 def _mentions(root: Any) -> bool:
-    return next(_references(root), None) is not None
+    """Whether there may be a reference below; in doubt there is."""
+    # This is all that a pillar without a reference costs. Each container is looked at once, and
+    # what does most of the looking is written in C.
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            try:
+                if SCHEME in "\0".join(value):
+                    return True
+            except TypeError:
+                stack.extend(value)
+            value = value.values()
+        elif isinstance(value, str):
+            if value.startswith(SCHEME):
+                return True
+            continue
+        elif not isinstance(value, (list, tuple)):
+            continue
+        for item in value:
+            kind = type(item)
+            if kind is str:
+                if SCHEME in item:
+                    return True
+            elif kind not in _ATOMS:
+                stack.append(item)
+    return False
 
 
-def _references(root: Any) -> Iterator[str]:
+def references(root: Any) -> Iterator[str]:
     """Yield the references anywhere below, each container looked at once, without recursion."""
     seen: set[int] = set()
     stack = [root]
     while stack:
         value = stack.pop()
-        if isinstance(value, str):
-            if value.startswith(SCHEME):
-                yield value
+        if is_reference(value):
+            yield value
         elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
             seen.add(id(value))
             stack.extend(value)
@@ -109,7 +144,7 @@ class _Walk:
         if id(value) in self._open:
             return value
         if depth > DEEPEST:
-            for text in _references(value):
+            for text in references(value):
                 self.refuse(text, f"is nested deeper than {DEEPEST}")
             return value
         self._open.add(id(value))
@@ -158,11 +193,7 @@ class _Walk:
                 entries.update((name, one) for name, one in made if name not in value)
         if list(entries) == list(value) and all(map(_same, entries.values(), value.values())):
             return value
-        # A copy keeps the type, and with it the attributes, of somebody's own kind of mapping.
-        rebuilt = copy.copy(value)
-        rebuilt.clear()
-        rebuilt.update(entries)
-        return rebuilt
+        return _of_the_same_kind(value, entries)
 
     def _copies(self, mapping: Any) -> dict[str, dict[Any, Any]] | None:
         """Return a mapping once per address when one of its values is a reference, else None."""
@@ -192,13 +223,24 @@ class _Walk:
 
 
 def _filled(mapping: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
-    new = copy.copy(mapping)
+    new = dict(mapping)
     for key, item in mapping.items():
-        if item == text:
-            new[key] = address
-        elif isinstance(item, str) and PLACEHOLDER in item:
-            new[key] = item.replace(PLACEHOLDER, address)
-    return new
+        if isinstance(item, str):
+            new[key] = address if item == text else item.replace(PLACEHOLDER, address)
+    return _of_the_same_kind(mapping, new)
+
+
+def _of_the_same_kind(value: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a mapping with the type, and with it the attributes, of somebody's own kind."""
+    if type(value) is dict:
+        return entries
+    try:
+        made = copy.copy(value)
+        made.clear()
+        made.update(entries)
+    except Exception:  # noqa: BLE001  a kind that does not let itself be copied or written
+        return entries
+    return made
 
 
 def _same(one: Any, other: Any) -> bool:
