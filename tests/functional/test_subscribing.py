@@ -161,6 +161,8 @@ class TestWhoIsNoMinionOfThisMaster:
 
 def test_a_pillar_cache_is_filled_with_addresses_and_the_minion_subscribed(pillars, subscribed):
     pillars.accept("m1")
+    # The master makes its folders when it starts.
+    (pillars.folder / "cache" / "pillar_cache").mkdir(parents=True)
     options = {**pillars.opts, "pillar_cache": True}
     for _ in range(2):
         compiler = salt.pillar.get_pillar(options, {"id": "m1"}, "m1", "base")
