@@ -6,10 +6,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
+from salt_ext.commands.lists import NOT_SERVED, Lists, cluster_of, lists_for, nodes_by_cluster
+from salt_ext.commands.lists import seen as listed
 from salt_ext.commands.resolving import Resolving
-from salt_ext.core import expand, reference
+from salt_ext.core import expand, handing, reference
 from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
@@ -61,7 +64,7 @@ class Serving:
             target = None if isinstance(found, Unresolved) else self._target(text, config)
             if target is not None and not matches(target):
                 refused.add(text)
-                return Unresolved(f"the cluster serves only {target!r} (serve_to)")
+                return Unresolved(NOT_SERVED.format(target))
             if not isinstance(found, Unresolved):
                 name = reference.parse(text).cluster
                 used[name] = self.resolving.held(name)
@@ -71,18 +74,33 @@ class Serving:
         pillar.update(done.changed)
         for text in expand.references(compiled.override):
             done.unresolved.setdefault(text, _PUT_BACK)
-        if done.served or done.unresolved:
-            pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used)}
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
+        known = partial(self._known, minion, pillarenv)
+        lists = lists_for(config, matches, self.resolving, known, prepare)
+        for text, handed in lists.items():
+            if isinstance(handed, Unresolved):
+                done.unresolved[text] = handed.why
+                log.warning("%s: it is not handed %s: %s", minion, text, handed.why)
+            else:
+                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
+        if done.served or done.unresolved or lists:
+            pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used, lists)}
         if config.names and compiled.lasting:
-            self._record(minion, pillarenv, _seen(done, refused), whole=compiled.whole)
+            seen = {**_seen(done, refused), **listed(lists)}
+            self._record(minion, pillarenv, seen, whole=compiled.whole)
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
         name = reference.parse(text).cluster
         cluster = config.clusters.get(name) or config.broken[name]
         return cluster.serve_to if cluster else None
+
+    def _known(self, minion: str, pillarenv: str) -> list[str]:
+        try:
+            return self._store.subscriptions.texts(minion, pillarenv)
+        except StoreError:
+            return []
 
     def _record(
         self, minion: str, pillarenv: str, seen: Mapping[str, Seen], *, whole: bool
@@ -97,8 +115,13 @@ class Serving:
                 exc,
             )
 
-    def _told(self, done: Expansion, used: Mapping[str, Snapshot]) -> dict[str, Any]:
-        clusters = {
+    def _told(
+        self,
+        done: Expansion,
+        used: Mapping[str, Snapshot],
+        lists: Lists,
+    ) -> dict[str, Any]:
+        clusters: dict[str, dict[str, Any]] = {
             name: {
                 "revision": snapshot.revision,
                 "observed_at": snapshot.observed_at,
@@ -106,15 +129,21 @@ class Serving:
             }
             for name, snapshot in sorted(used.items())
         }
-        served = sorted({address for found in done.served.values() for address in found})
+        served = {address for found in done.served.values() for address in found}
+        for name, nodes in nodes_by_cluster(lists).items():
+            clusters[name]["nodes"] = nodes
+            served |= handing.addresses_of(nodes)
         return {
             "clusters": clusters,
-            "served": served,
+            "served": sorted(served),
             "unresolved": dict(sorted(done.unresolved.items())),
         }
 
     def _stale(self, cluster: str) -> bool:
-        health = self._store.health.of(cluster)
+        try:
+            health = self._store.health.of(cluster)
+        except StoreError:
+            return True
         return (
             health is None
             or health.state != "watching"

@@ -95,6 +95,12 @@ class SubscriptionTable:
             )
         return bool(put or gone)
 
+    def texts(self, minion: str, pillarenv: str) -> list[str]:
+        """Return what one pillar of a minion refers to."""
+        with self._database.reading() as connection:
+            rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
+        return [row.reference for row in rows if not row.gone]
+
     def environments(self) -> dict[str, list[str]]:
         """Return the pillar environments in which each minion has references."""
         with self._database.reading() as connection:
