@@ -16,6 +16,7 @@ from salt_ext.core import expand, handing, reference
 from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
+from salt_ext.core.finding import references
 from salt_ext.core.snapshot import Snapshot, digest
 from salt_ext.master.compiling import Compile
 from salt_ext.master.targets import Matches
@@ -72,7 +73,7 @@ class Serving:
 
         done = expand.expand(pillar, answer)
         pillar.update(done.changed)
-        for text in expand.references(compiled.override):
+        for text in references(compiled.override):
             done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
