@@ -95,6 +95,14 @@ def _addresses(served: Mapping[str, Iterable[str]]) -> frozenset[str]:
 
 
 def _ordered(addresses: frozenset[str]) -> list[str]:
-    read = sorted(addresses, key=lambda text: order(ipaddress.ip_network(text)))
+    read = sorted(addresses, key=_order)
     more = [f"and {len(read) - MOST} more"] if len(read) > MOST else []
     return [*read[:MOST], *more]
+
+
+def _order(text: str) -> tuple[tuple[int, int, int], str]:
+    try:
+        return order(ipaddress.ip_network(text)), text
+    except ValueError:
+        # A list that the configuration hands to a minion has a line for each node.
+        return (9, 0, 0), text

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+KEY_TAG = "salt/key"
+"""A key may have been accepted or deleted."""
+
 _MOST = 10_000
 """Names that are remembered between two looks: the engine's own timer finds the rest."""
 
@@ -18,8 +21,6 @@ class Hints:
     """Minions that may be there."""
     started: set[str] = field(default_factory=set)
     """Minions that may have started."""
-    keys: bool = False
-    """A key may have been accepted or deleted."""
 
     def take(self, tag: str, minion: str = "") -> bool:
         """Take a tag, and the minion that its data names where that is needed; whether it says."""
@@ -31,8 +32,6 @@ class Hints:
             _add(self.started, parts[2])
         elif tag == "salt/auth" and minion:
             _add(self.alive, minion)
-        elif tag == "salt/key":
-            self.keys = True
         else:
             return False
         return True

@@ -22,12 +22,14 @@ See and drive the firewalls that follow Kubernetes clusters.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import salt.utils.user
 from salt.exceptions import CommandExecutionError
 
 from salt_ext.commands import confirm as confirming
+from salt_ext.commands import discover as discovering
 from salt_ext.commands import past, words
 from salt_ext.commands import plan as planning
 from salt_ext.commands import status as looking
@@ -35,6 +37,7 @@ from salt_ext.commands.apply import Applying
 from salt_ext.core.config import Config
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.master import module
+from salt_ext.master.pillars import Pillars
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import Known
@@ -261,6 +264,35 @@ def _person() -> str:
 def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
     named = cluster.split(",") if isinstance(cluster, str) else cluster
     return frozenset(config.known(name) for name in named) if named else frozenset(config.names)
+
+
+def discover(after: str = "", within: float = 300) -> dict[str, Any]:
+    """
+    Find out anew which minions refer to which clusters, and forget those whose keys are gone.
+
+    Compiles the pillars of all accepted minions from the grains that this master keeps, one after
+    the other; no minion is touched by that. Needed after the store was set aside or deleted.
+
+    Returns how many were ``compiled``, who is ``referring`` to what, whose pillar ``failed``, who
+    is ``without_grains`` (and is found when it next asks for its pillar), who was ``forgotten``,
+    and how many are ``left``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.discover
+        salt-run k8s_nodes.discover after=web17
+
+    after : ''
+        Begin behind this minion, in the order of names: ``go_on_after`` of the call before.
+
+    within : 300
+        Seconds after which no further pillar is begun.
+    """
+    config = settings(__opts__)
+    found = partial(discovering.discover, after=str(after), within=float(within))
+    return _translated(found, Store(config.state_dir), Pillars(__opts__))
 
 
 def _translated(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:

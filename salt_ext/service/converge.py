@@ -16,7 +16,7 @@ from salt_ext.core.convergence import NO_RETURN, Entry, Place, retry_after
 from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import MODULE
 from salt_ext.core.verdict import judge
-from salt_ext.master import keys, module
+from salt_ext.master import module
 from salt_ext.master.bus import Bus
 from salt_ext.master.job_cache import JobCache
 from salt_ext.master.targets import Known
@@ -62,7 +62,7 @@ class Convergence:
         self._stop = stop
         self._places = Places(store)
         self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
-        self._attending = Attending(store, lambda: keys.every_accepted(opts))
+        self._attending = Attending(store)
         self._module_version = module.version()
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}

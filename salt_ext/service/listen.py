@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from salt_ext.core.hints import Hints
+from salt_ext.core.hints import KEY_TAG, Hints
 from salt_ext.master.bus import listening
 from salt_ext.service.group import Pulse
 
@@ -22,12 +22,16 @@ class Board:
         self._hints = Hints()
         self._lock = threading.Lock()
         self._news = threading.Event()
+        self.keys = threading.Event()
+        """Set when a key may have been accepted or deleted."""
 
     def leave(self, tag: str, minion: str = "") -> None:
         """Leave what a tag hints at."""
         with self._lock:
             if self._hints.take(tag, minion):
                 self._news.set()
+        if tag == KEY_TAG:
+            self.keys.set()
 
     def take(self, wait: float) -> Hints:
         """Return what was left since the last time; wait for it, but not for long."""

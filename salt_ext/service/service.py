@@ -21,6 +21,7 @@ from salt_ext.master.settings import engine_settings
 from salt_ext.service import textfile
 from salt_ext.service.converge import Convergence
 from salt_ext.service.follow import Follower
+from salt_ext.service.forget import Forgetting
 from salt_ext.service.group import Group, Part
 from salt_ext.service.keep import Keeper
 from salt_ext.service.listen import Board, Listener
@@ -83,6 +84,7 @@ class Service:
         return {
             "listen": Listener(board, self._opts, stop),
             "converge": Convergence(self._config, self._store, self._opts, board, stop),
+            "forget": Forgetting(self._store, self._opts, stop, nudge=board.keys),
         }
 
     def _list_again(self) -> None:

@@ -9,24 +9,10 @@ import pytest
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.core.hints import Hints
 from salt_ext.core.wave import Wave
-from salt_ext.master.keys import NoKeys
 from salt_ext.service.attend import Attending
 from salt_ext.store import Store
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
-
-
-class Keys:
-    def __init__(self, *minions: str) -> None:
-        self.minions = set(minions)
-        self.broken = False
-        self.looks = 0
-
-    def __call__(self) -> frozenset[str]:
-        self.looks += 1
-        if self.broken:
-            raise NoKeys("no keys")
-        return frozenset(self.minions)
 
 
 @pytest.fixture
@@ -41,13 +27,8 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def keys():
-    return Keys("m1", "m2")
-
-
-@pytest.fixture
-def attend(store, keys):
-    attending = Attending(store, keys)
+def attend(store):
+    attending = Attending(store)
 
     def take(now: float, **hints) -> None:
         attending.attend(Hints(**hints), store.ledger.all(), now)
@@ -121,46 +102,3 @@ class TestLives:
         self.fail(store, silent=False)
         attend(0.0, alive={"m1"})
         assert entry(store).next_at > time.time()
-
-
-class TestKeys:
-    def test_a_minion_whose_key_is_gone_is_forgotten(self, store, keys, attend):
-        attend(0.0)
-        keys.minions.discard("m1")
-        attend(1.0, keys=True)
-        assert ("m1", "prod") in store.ledger.all()
-        attend(6.0)
-        attend(11.0)
-        assert set(store.ledger.all()) == {("m2", "prod")}
-        assert {row.minion for row in store.subscriptions.all()} == {"m2"}
-        assert store.history.newest("", 1)[0].detail == {"minion": "m1"}
-
-    def test_one_that_is_back_at_once_is_not(self, store, keys, attend):
-        keys.minions.discard("m1")
-        attend(0.0, keys=True)
-        keys.minions.add("m1")
-        for second in (5.0, 10.0, 70.0):
-            attend(second)
-        assert ("m1", "prod") in store.ledger.all()
-
-    @pytest.mark.parametrize("how", ["broken", "empty"])
-    def test_keys_that_cannot_be_read_are_no_keys_that_are_gone(self, store, keys, attend, how):
-        keys.broken = how == "broken"
-        keys.minions.clear()
-        for second in range(0, 300, 5):
-            attend(float(second), keys=True)
-        assert len(store.ledger.all()) == 2
-
-    def test_a_thousand_events_are_a_few_looks(self, keys, attend):
-        for n in range(1000):
-            attend(n / 100, keys=True)
-        assert keys.looks <= 4
-
-    def test_one_that_is_accepted_again_is_tried_at_once(self, store, keys, attend):
-        keys.minions.discard("m1")
-        keys.minions.add("m3")
-        attend(0.0)
-        TestLives().fail(store, silent=True)
-        keys.minions.add("m1")
-        attend(5.0)
-        assert entry(store).next_at == 0
