@@ -128,7 +128,7 @@ def test_a_forged_return_proves_nothing(looking: Looking, forging: World) -> Non
     assert "10.77.2.202" in rules(looking.world, "minion2")
 
 
-def test_a_forged_start_costs_one_run(looking: Looking, forging: World) -> None:
+def test_a_forged_start_costs_a_few_runs(looking: Looking, forging: World) -> None:
     node(looking, "x1", "10.77.2.201")
     looking.wait(*BOTH)
     before = looking.runs()
@@ -138,7 +138,8 @@ def test_a_forged_start_costs_one_run(looking: Looking, forging: World) -> None:
     looking.wait(*BOTH)
     node(looking, "x2", "10.77.2.202")
     looking.wait(*BOTH)
-    assert looking.runs() == before + 1 + 2
+    # Five in an hour count at once, five seconds apart; one run on each minion is for the node.
+    assert before + 1 + 2 <= looking.runs() <= before + 5 + 2
 
 
 def test_a_minion_that_is_busy_is_tried_until_it_is_not(looking: Looking) -> None:
@@ -196,20 +197,21 @@ def test_a_minion_that_is_killed_during_its_job_is_applied_after_its_start(
     looking: Looking,
 ) -> None:
     killed = minion(looking.world, "minion2")
+    node(looking, "x0", "10.77.2.200")
+    looking.wait(*BOTH)
     freeze(killed)
     node(looking, "x1", "10.77.2.201")
     looking.wait_for("minion2", "has not returned yet")
     killed.kill()
     # As a reboot does: what is loaded is what was saved at some time.
-    rule = next(
-        line for line in rules(looking.world, "minion2").splitlines() if "10.77.3.1" in line
-    )
+    loaded = rules(looking.world, "minion2").splitlines()
+    rule = next(line for line in loaded if "10.77.2.200/" in line)
     looking.world.hosts["minion2"].run(["iptables", *rule.replace("-A", "-D", 1).split()])
     killed.start()
     # Long before the job is given up.
     looking.wait("minion2", within=COMES_BACK_WITHIN)
     assert "10.77.2.201" in rules(looking.world, "minion2")
-    assert "10.77.3.1/" in rules(looking.world, "minion2")
+    assert "10.77.2.200/" in rules(looking.world, "minion2")
 
 
 def test_a_minion_whose_key_is_deleted_is_forgotten_and_may_come_again(looking: Looking) -> None:
