@@ -57,6 +57,7 @@ class TestStarts:
     def test_the_job_on_its_way_is_given_up(self, store, attend):
         send(store, "m1", "2")
         attend(0.0, started={"m1"})
+        assert store.ledger.outstanding() == {}
         store.ledger.proven("2", "m1", time.time())
         assert (entry(store).jid, entry(store).applied) == (None, None)
 
@@ -101,4 +102,5 @@ class TestLives:
     def test_who_returned_a_failure_keeps_its_pace(self, store, attend):
         self.fail(store, silent=False)
         attend(0.0, alive={"m1"})
+        assert not store.ledger.hurry("m1")
         assert entry(store).next_at > time.time()
