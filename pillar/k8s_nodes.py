@@ -30,10 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving
 from salt_ext.master import compiling
-from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import matcher
-from salt_ext.service.fetch import fetching
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +84,13 @@ def ext_pillar(
         matches = matcher(__opts__, minion_id)
         prepare = None
         if fetch:
+            # Brings the official client along, which takes long to import.
+            from salt_ext.master.secrets import Secrets
+            from salt_ext.service.fetch import fetching
+
             fetcher = fetching(config, Secrets(__opts__))
             prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
-        compiled = compiling.current(__opts__, minion_id)
+        compiled = partial(compiling.current, __opts__, minion_id)
         serving(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001
         log.error(

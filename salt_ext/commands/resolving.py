@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cachetools import LRUCache
@@ -120,8 +123,21 @@ class Resolving:
     def _snapshot(self, name: str, stamp: _Stamp) -> Snapshot:
         if self._holds(name, stamp):
             return self._snapshots[name]
-        newest = self._store.snapshots.load(name)
+        with _no_collection():
+            newest = self._store.snapshots.load(name)
         if newest is None:
             raise StoreError(f"the snapshot of {name!r} has gone")
         self._snapshots[name] = newest
         return newest
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage among thousands of values that are all in use."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

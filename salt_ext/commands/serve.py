@@ -45,13 +45,14 @@ class Serving:
         pillar: MutableMapping[str, Any],
         config: Config,
         matches: Matches,
-        compiled: Compile,
+        compiled: Callable[[], Compile],
         prepare: Callable[[str], None] | None = None,
     ) -> Expansion:
         """
         Replace the references of a pillar, in place, and record them.
 
-        ``prepare`` is called with the name of each cluster before it is looked up. Never raises
+        ``compiled`` is asked only when it matters what kind of compile this is, and ``prepare``
+        is called with the name of each cluster before it is looked up. Never raises
         for a store that cannot be used: then the references stay as they are.
         """
         refused: set[str] = set()
@@ -73,8 +74,9 @@ class Serving:
 
         done = expand.expand(pillar, answer)
         pillar.update(done.changed)
-        for text in references(compiled.override):
-            done.unresolved.setdefault(text, _PUT_BACK)
+        if done.served or done.unresolved:
+            for text in references(compiled().override):
+                done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
         known = partial(self._known, minion, pillarenv)
@@ -87,9 +89,8 @@ class Serving:
                 used[cluster_of(text)] = self.resolving.held(cluster_of(text))
         if done.served or done.unresolved or lists:
             pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used, lists)}
-        if config.names and compiled.lasting:
-            seen = {**_seen(done, refused), **listed(lists)}
-            self._record(minion, pillarenv, seen, whole=compiled.whole)
+        if config.names:
+            self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
@@ -104,10 +105,17 @@ class Serving:
             return []
 
     def _record(
-        self, minion: str, pillarenv: str, seen: Mapping[str, Seen], *, whole: bool
+        self,
+        minion: str,
+        pillarenv: str,
+        seen: Mapping[str, Seen],
+        compiled: Callable[[], Compile],
     ) -> None:
+        subscriptions = self._store.subscriptions
         try:
-            self._store.subscriptions.record(minion, pillarenv, seen, time.time(), whole=whole)
+            if subscriptions.differ(minion, pillarenv, seen) and compiled().lasting:
+                whole = compiled().whole
+                subscriptions.record(minion, pillarenv, seen, time.time(), whole=whole)
         except StoreError as exc:
             log.error(
                 "%s: which clusters its pillar references could not be recorded, so that it is "

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
 
-from salt_ext.core.address import Address, Network, address, network, order, overlaps, within
+from salt_ext.core.address import (
+    Address,
+    Addresses,
+    Network,
+    address,
+    network,
+    order,
+    overlaps,
+    within,
+)
 from salt_ext.core.node import AddressType, Node
 
 
@@ -56,6 +66,17 @@ class Limits:
         if isinstance(item, Network) and item.prefixlen < self._shortest(item):
             return Refused.TOO_WIDE
         return None
+
+    def sieve(self) -> Callable[[Address | Network], bool]:
+        """Return a function that tells of many items whether each may be opened."""
+        allowed, never = Addresses(self.allowed), Addresses(self.never)
+
+        def lets_through(item: Address | Network) -> bool:
+            if isinstance(item, (IPv4Network, IPv6Network)):
+                return self.refuse(item) is None
+            return item in allowed and item not in never
+
+        return lets_through
 
     def _shortest(self, item: Network) -> int:
         return self.widest_ipv4 if item.version == 4 else self.widest_ipv6

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from salt_ext.core.address import Address, Network, order
+from salt_ext.core.address import Address, Network, in_order
 from salt_ext.core.member import Limits, Member
 from salt_ext.core.node import AddressType
 from salt_ext.core.reference import Reference
@@ -69,11 +69,11 @@ def chosen(
     family = reference.family or group.family
     wishes = (reference.ready_only, group.ready_only, defaults.ready_only)
     ready_only = next(wish for wish in wishes if wish is not None)
+    lets_through = limits.sieve() if limits else _everything
+    selectors = [one for one in (reference.labels, group.labels) if one.requirements]
     for member in snapshot.members.values():
-        if (
-            reference.labels.matches(member.labels)
-            and group.labels.matches(member.labels)
-            and (member.ready or not ready_only)
+        if (member.ready or not ready_only) and all(
+            selector.matches(member.labels) for selector in selectors
         ):
             yield (
                 member,
@@ -82,9 +82,13 @@ def chosen(
                     for kind in types
                     for item in member.addresses.get(kind, ())
                     if family in (None, item.version)
-                    if limits is None or limits.refuse(item) is None
+                    if lets_through(item)
                 ],
             )
+
+
+def _everything(_item: Address | Network) -> bool:
+    return True
 
 
 def resolve(
@@ -100,7 +104,7 @@ def resolve(
     }
     if not found and reference.placeholder:
         found = {PLACEHOLDERS[reference.family or group.family or 4]}
-    ordered = sorted(found, key=order)
+    ordered = in_order(found)
     if reference.as_network:
         return tuple(str(ipaddress.ip_network(item)) for item in ordered)
     return tuple(str(item) for item in ordered)
@@ -110,8 +114,6 @@ def digest(served: Mapping[str, Iterable[str]]) -> str:
     """Return one short text for what references were served, equal when the addresses are."""
     state = hashlib.sha256()
     for text in sorted(served):
-        state.update(text.encode())
-        for item in served[text]:
-            state.update(b"\0" + item.encode())
+        state.update("\0".join((text, *served[text])).encode())
         state.update(b"\n")
     return state.hexdigest()[:16]

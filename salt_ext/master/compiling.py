@@ -27,19 +27,21 @@ def current(opts: Mapping[str, Any], minion: object) -> Compile:
     """Return what is known of the compile that the caller serves."""
     override: Mapping[Any, Any] = {}
     whole, asked = True, False
-    frame = inspect.currentframe()
-    while frame is not None:
-        # These three are named alike in Salt 3006, 3007 and 3008. Where a later one renames them,
-        # a compile counts as a usual one; tests on every version say so.
-        if frame.f_code.co_name == "_external_pillar_data":
-            given = getattr(frame.f_locals.get("self"), "pillar_override", None)
-            override = given if isinstance(given, Mapping) else {}
-        elif frame.f_code.co_name in ("ext_pillar", "compile_pillar"):
-            whole = whole and not _errors(frame)
-        elif frame.f_code.co_name == "show_pillar":
-            # Other grains, or another environment, than the minion's own.
-            asked = asked or bool(frame.f_locals.get("kwargs"))
+    # These are named alike in Salt 3006, 3007 and 3008. Where a later one renames them, a compile
+    # counts as a usual one; tests on every version say so.
+    frame = _outward(inspect.currentframe(), "_external_pillar_data")
+    if frame is not None:
+        given = getattr(frame.f_locals.get("self"), "pillar_override", None)
+        override = given if isinstance(given, Mapping) else {}
         frame = frame.f_back
+    if frame is not None:
+        whole = not frame.f_locals.get("errors")
+        frame = frame.f_back
+    if frame is not None:
+        whole = whole and not frame.f_locals.get("top_errors")
+        # Other grains, or another environment, than the minion's own.
+        frame = _outward(frame, "show_pillar", within=3)
+        asked = frame is not None and bool(frame.f_locals.get("kwargs"))
     return Compile(
         override=override,
         whole=whole,
@@ -52,7 +54,10 @@ def current(opts: Mapping[str, Any], minion: object) -> Compile:
     )
 
 
-def _errors(frame: FrameType) -> bool:
-    """Whether a method of Salt's compiler has met an error."""
-    found = frame.f_locals
-    return bool(found.get("top_errors") or found.get("errors"))
+def _outward(frame: FrameType | None, name: str, *, within: int = 30) -> FrameType | None:
+    """Return the nearest caller of that name."""
+    for _ in range(within):
+        if frame is None or frame.f_code.co_name == name:
+            return frame
+        frame = frame.f_back
+    return None

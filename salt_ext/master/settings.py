@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import salt.utils.network
 from cachetools import LRUCache
 
@@ -14,17 +15,28 @@ from salt_ext.core.address import Network
 from salt_ext.core.config import Config
 from salt_ext.master.written import as_written
 
-_read: LRUCache[str, Config] = LRUCache(maxsize=8)
+_encode = msgspec.msgpack.Encoder().encode
+_read: LRUCache[bytes, Config] = LRUCache(maxsize=8)
 
 
 def settings(opts: Mapping[str, Any]) -> Config:
     """Return the ``k8s_nodes`` block of a master's (or masterless minion's) options."""
     raw = opts.get(config.KEY)
-    text = repr(raw)
+    text = _text(raw)
     found = _read.get(text)
     if found is None:
         found = _read[text] = config.read(as_written(opts))
     return found
+
+
+def _text(raw: object) -> bytes:
+    """Return the same for equal blocks; Salt hands over a copy of it with each pillar."""
+    try:
+        # Salt 3008's own kind of mapping copies what it is asked for by key, but not its items.
+        return _encode(dict(raw.items()) if isinstance(raw, Mapping) else raw)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # A block with something odd in it, which will be refused.
+        return repr(raw).encode(errors="replace")
 
 
 def engine_settings(opts: Mapping[str, Any]) -> Config:

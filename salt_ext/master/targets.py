@@ -23,15 +23,15 @@ def matcher(opts: Mapping[str, Any], minion: str) -> Matches:
     means nobody.
     """
 
-    mine = {**opts, "id": minion}
-    # Loading them takes longer than asking them.
-    loaded: list[Any] = []
+    # Made for the first target, and kept: both take longer than any question.
+    made: list[tuple[Any, dict[str, Any]]] = []
 
     def matches(target: str) -> bool:
         try:
-            if not loaded:
-                loaded.append(salt.loader.matchers(mine))
-            compound = loaded[0]["compound_match.match"]
+            if not made:
+                mine = {**opts, "id": minion}
+                made.append((salt.loader.matchers(mine)["compound_match.match"], mine))
+            ((compound, mine),) = made
             return bool(compound(target, opts=mine, minion_id=minion))
         except Exception as exc:  # noqa: BLE001  Salt's matchers raise all sorts
             log.error("target %r cannot be read (%s): it means no minion", target, exc)

@@ -14,6 +14,7 @@ from typing import Any
 from salt_ext.commands.figures import Figures
 from salt_ext.core.config import Cluster, Config
 from salt_ext.core.errors import StoreError
+from salt_ext.core.pillar_options import findings
 from salt_ext.master import telemetry
 from salt_ext.master.bus import Bus
 from salt_ext.master.secrets import Secrets
@@ -54,6 +55,8 @@ class Service:
         """Run until the process is told to end."""
         for problem in self._config.problems:
             log.error("configuration: %s", problem)
+        for finding in findings(self._opts):
+            log.warning("%s", finding)
         stop = threading.Event()
         groups = [
             Group(cluster.name, partial(self._cluster, cluster))

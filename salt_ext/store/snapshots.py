@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable
 
 import msgspec
 
+from salt_ext.core.address import Address
 from salt_ext.core.errors import Overtaken
 from salt_ext.core.member import Member
 from salt_ext.core.node import AddressType
@@ -21,6 +23,7 @@ class _Row(msgspec.Struct, array_like=True):
     ready: bool
 
 
+_KINDS = {kind.value: kind for kind in AddressType}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Row).decode
 
@@ -121,7 +124,17 @@ def _member(name: str, blob: bytes) -> Member:
     row = _decode(blob)
     addresses = {}
     for text, items in row.addresses.items():
-        kind = AddressType(text)
-        read = ipaddress.ip_network if kind is AddressType.POD_CIDR else ipaddress.ip_address
-        addresses[kind] = tuple(read(item) for item in items)
+        kind = _KINDS[text] if text in _KINDS else AddressType(text)
+        read = ipaddress.ip_network if kind is AddressType.POD_CIDR else _address
+        addresses[kind] = tuple(map(read, items))
     return Member(name=name, uid=row.uid, addresses=addresses, labels=row.labels, ready=row.ready)
+
+
+def _address(text: str) -> Address:
+    """Read what we wrote; the parser of ``ipaddress`` takes three times as long."""
+    try:
+        if ":" in text:
+            return ipaddress.IPv6Address(socket.inet_pton(socket.AF_INET6, text))
+        return ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))
+    except OSError as exc:
+        raise ValueError(f"{text!r} is no address") from exc

@@ -52,6 +52,11 @@ class SubscriptionTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def differ(self, minion: str, pillarenv: str, references: Mapping[str, Seen]) -> bool:
+        """Whether what one compile saw is anything else than what is recorded."""
+        with self._database.reading() as connection:
+            return any(_difference(connection, minion, pillarenv, references))
+
     def record(
         self,
         minion: str,
@@ -67,24 +72,12 @@ class SubscriptionTable:
         Of a pillar that is not ``whole``, nothing that is missing counts as gone. Returns whether
         anything had to be written.
         """
-
-        def differs(connection: Connection) -> tuple[list[_Row], list[str]]:
-            rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
-            known = {row.reference: row for row in rows}
-            put = [
-                (minion, pillarenv, text, seen.cluster, seen.answer.value, seen.digest)
-                for text, seen in references.items()
-                if text not in known or known[text].gone or known[text].seen != seen
-            ]
-            gone = [text for text, row in known.items() if text not in references and not row.gone]
-            return put, gone if whole else []
-
-        with self._database.reading() as connection:
-            if not any(differs(connection)):
-                return False
+        if not self.differ(minion, pillarenv, references):
+            return False
         with self._database.writing() as connection:
             # Another worker may have compiled the same pillar since.
-            put, gone = differs(connection)
+            put, gone = _difference(connection, minion, pillarenv, references)
+            gone = gone if whole else []
             connection.executemany(
                 "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL)", put
             )
@@ -132,6 +125,20 @@ class SubscriptionTable:
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
+
+
+def _difference(
+    connection: Connection, minion: str, pillarenv: str, references: Mapping[str, Seen]
+) -> tuple[list[_Row], list[str]]:
+    """Return the rows that have to be written, and the references that are no longer there."""
+    rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
+    known = {row.reference: row for row in rows}
+    put = [
+        (minion, pillarenv, text, seen.cluster, seen.answer.value, seen.digest)
+        for text, seen in references.items()
+        if text not in known or known[text].gone or known[text].seen != seen
+    ]
+    return put, [text for text, row in known.items() if text not in references and not row.gone]
 
 
 def _rows(connection: Connection, where: str, *values: str) -> list[Subscription]:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.address import NOT_A_NODE, address, network, order, overlaps, within
+from salt_ext.core.address import (
+    NOT_A_NODE,
+    Addresses,
+    address,
+    in_order,
+    network,
+    order,
+    overlaps,
+    within,
+)
 
 JUNK = [
     "",
@@ -150,3 +159,23 @@ def test_order_is_by_family_then_number_then_the_wider_first():
         "2001:db8::/64",
         "2001:db8::2",
     ]
+
+
+ADDRESSES = st.one_of(
+    # Close to each other, so that they meet.
+    st.integers(0, 40).map(lambda number: ipaddress.IPv4Address(3221225984 + number)),
+    st.integers(0, 40).map(lambda number: ipaddress.IPv6Address((0x20010DB8 << 96) + number)),
+)
+NETWORKS = st.tuples(ADDRESSES, st.integers(0, 6)).map(
+    lambda pair: ipaddress.ip_network((pair[0], pair[0].max_prefixlen - pair[1]), strict=False)
+)
+
+
+@given(st.lists(NETWORKS, max_size=6), ADDRESSES)
+def test_the_quick_question_has_the_answer_of_the_slow_one(networks, item):
+    assert (item in Addresses(networks)) == within(item, networks) == overlaps(item, networks)
+
+
+@given(st.lists(st.one_of(ADDRESSES, NETWORKS), max_size=8))
+def test_the_quick_order_is_the_order(items):
+    assert in_order(items) == sorted(items, key=order)

@@ -135,3 +135,19 @@ def test_claims_tell_where_each_address_stands():
         (POD_CIDR, "c"),
         (POD_CIDR, "d"),
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["192.0.2.1", "198.51.100.1", "192.0.2.9", "2001:db8::1", "127.0.0.1", "ff00::1"]
+)
+def test_of_many_addresses_the_same_are_let_through_as_of_one(text):
+    found = limits("192.0.2.0/24", "127.0.0.0/8", never=("192.0.2.8/29",))
+    item = ipaddress.ip_address(text)
+    assert found.sieve()(item) == (found.refuse(item) is None)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.0/26", "192.0.2.0/23", "192.0.2.8/30", "192.0.0.0/12"])
+def test_of_networks_too(text):
+    found = limits("192.0.0.0/8", never=("192.0.2.8/29",))
+    item = ipaddress.ip_network(text)
+    assert found.sieve()(item) == (found.refuse(item) is None)
