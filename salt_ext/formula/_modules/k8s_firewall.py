@@ -1,0 +1,186 @@
+"""
+Kernel sets and gates that hold what references such as ``k8s://prod`` stand for.
+
+.. versionadded:: 0.1.0
+
+.. code-block:: yaml
+
+    # pillar
+    k8s_firewall:
+      sets:
+        prod: ['k8s://prod', 192.0.2.200]
+      gates:
+        5432: prod
+
+The state folder is ``/var/lib/k8s_firewall``, or ``k8s_firewall:state_dir`` of the minion's
+configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import salt.exceptions
+import salt.pillar
+
+# Salt loads this file under a name of its own making, and again after each sync: its parts are
+# imported from the folder beside it, and what was imported before is old then.
+for _name in [name for name in sys.modules if name.split(".")[0] == "k8s_firewall_parts"]:
+    del sys.modules[_name]
+_HERE = Path(__file__).parent
+sys.path.insert(0, str(_HERE))
+try:
+    from k8s_firewall_parts import errors, force, state
+    from k8s_firewall_parts import sync as _sync
+    from k8s_firewall_parts.record import Record
+finally:
+    sys.path.remove(str(_HERE))
+
+if TYPE_CHECKING:
+    __opts__: dict[str, Any]
+    __grains__: Any
+    __pillar__: Any
+    __context__: dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "k8s_firewall"
+
+RELEASE = "0.1.0"
+
+
+def __virtual__() -> str | tuple[bool, str]:
+    if not sys.platform.startswith("linux"):
+        return False, "k8s_firewall: sets and gates are those of the Linux kernel"
+    return __virtualname__
+
+
+def version() -> str:
+    """
+    Return the version of this module: the release, and a digest of its files.
+
+    ``python3 -m salt_ext.formula --version`` on the master prints the one that it would send.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' k8s_firewall.version
+    """
+    digest = hashlib.sha256()
+    for path in [_HERE / "k8s_firewall.py", *sorted(_HERE.glob("k8s_firewall_parts/*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return f"{RELEASE}+{digest.hexdigest()[:8]}"
+
+
+def sync(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
+    """
+    Bring what the pillar asks for into force; one call, no state run.
+
+    Returns ``result`` (``False`` when something is left as it is, ``None`` with ``test``),
+    ``comment``, ``changes``, ``version``, and the ``digest`` and ``revision`` that are in force.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.sync
+        salt 'db*' k8s_firewall.sync test=True
+
+    fresh : True
+        Ask the master for the pillar. ``False`` takes the one that this minion has, which a
+        state run has asked for already.
+
+    test : None
+        Change nothing and tell the difference; the minion's own ``test`` where it is not given.
+    """
+    testing = bool(__opts__.get("test")) if test is None else bool(test)
+    try:
+        pillar = _fresh_pillar() if fresh else dict(__pillar__)
+    except errors.Refused as exc:
+        comment = f"what is in force stays as it is: {exc}"
+        outcome = {"result": False, "comment": comment, "version": version(), "changes": {}}
+    else:
+        outcome = _sync.sync(pillar, _folder(), _masters(), version(), test=testing)
+    if outcome["result"] is False:
+        log.error("%s", outcome["comment"])
+        __context__["retcode"] = 1
+    elif outcome["changes"] and not testing:
+        log.info("in force: digest %s, revisions %s", outcome["digest"], outcome["revision"])
+    return outcome
+
+
+def status() -> dict[str, Any]:
+    """
+    Return what is in force and what is wrong with it: ``result``, ``comment``, ``problems``.
+
+    A gate that somebody's ``nft flush ruleset`` has taken away is such a problem. The next
+    :py:func:`sync` mends each of them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.status
+    """
+    told = state.status(_folder(), version())
+    if not told["result"]:
+        __context__["retcode"] = 1
+    return told
+
+
+def sets(name: str | None = None) -> dict[str, Any]:
+    """
+    Return what the sets hold that are in force, by this module's own record.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.sets
+        salt 'db*' k8s_firewall.sets prod
+
+    name : None
+        The name of one set; every one where it is not given.
+    """
+    known = force.in_force(_folder())
+    found = known.contents() if known else {}
+    if name is not None and name not in found:
+        raise salt.exceptions.CommandExecutionError(
+            f"no set {name!r} is in force; in force: {', '.join(sorted(found)) or 'none'}"
+        )
+    return {
+        one: sorted(content.everything())
+        for one, content in sorted(found.items())
+        if name in (None, one)
+    }
+
+
+def _folder() -> Record:
+    told = __opts__.get("k8s_firewall")
+    folder = told.get("state_dir") if isinstance(told, dict) else None
+    return Record(folder or "/var/lib/k8s_firewall")
+
+
+def _masters() -> list[str]:
+    """Return the addresses of the Salt master that this minion is connected to."""
+    address = __opts__.get("master_ip")
+    return [address] if address else []
+
+
+def _fresh_pillar() -> dict[str, Any]:
+    try:
+        found = salt.pillar.get_pillar(
+            __opts__,
+            dict(__grains__),
+            __opts__["id"],
+            __opts__.get("saltenv"),
+            pillarenv=__opts__.get("pillarenv"),
+        ).compile_pillar()
+    except salt.exceptions.SaltException as exc:
+        raise errors.Refused(f"the master gave no pillar: {exc}") from exc
+    return dict(found or {})
