@@ -217,7 +217,7 @@ def service(host: Host, port: int) -> Iterator[None]:
         yield
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def name() -> str:

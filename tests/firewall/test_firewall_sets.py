@@ -62,13 +62,13 @@ def run_once(minion: Minion, pillar: dict[str, Any]) -> subprocess.Popen[str]:
     assert child.stdin is not None
     child.stdin.write(json.dumps(pillar))
     child.stdin.close()
+    child.stdin = None
     return child
 
 
 def result(child: subprocess.Popen[str]) -> dict[str, Any]:
     assert child.stdout is not None
-    done = json.loads(child.stdout.read().splitlines()[1])
-    child.wait()
+    done = json.loads(child.communicate()[0].splitlines()[1])
     assert done["result"] is True, done
     return dict(done)
 
@@ -132,7 +132,7 @@ def test_nothing_is_touched_when_nothing_differs(minion: Minion, here: Place) ->
         assert not [line for line in _marked(here, monitor, "after") if "k8s_firewall" in line]
     finally:
         monitor.kill()
-        monitor.wait()
+        monitor.communicate()
     assert {path: path.stat().st_mtime_ns for path in minion.state_dir.glob("*.*")} == files
 
 
@@ -287,7 +287,7 @@ def test_a_set_with_an_unresolved_reference_stays_and_others_go_on(
     minion.wants(backend=backend, sets={"prod": ["k8s://prdo"], "web": ["192.0.2.2"]})
     done = minion.call("sync")
     assert done["result"] is False
-    assert "prod: k8s://prdo is not resolved" in done["comment"]
+    assert "the set prod is left as it is: k8s://prdo is not resolved" in done["comment"]
     assert held(minion, backend) == set(MEMBERS)
     assert held(minion, backend, "web") == {"192.0.2.2"}
     assert minion.call("sync")["result"] is False
@@ -342,7 +342,7 @@ def test_a_disk_that_takes_nothing_is_said_and_mended(minion: Minion, here: Plac
     minion.wants(sets={"prod": ["192.0.2.1"]}, gates={PORT: "prod"})
     done = minion.call("sync")
     assert done["result"] is False
-    assert "in force, but not for the next boot" in done["comment"]
+    assert "the next boot will not have it" in done["comment"]
     assert "applied.json" in done["comment"]
     assert held(minion, "nft") == {"192.0.2.1"}
     (minion.state_dir / "applied.json").rmdir()
@@ -376,7 +376,7 @@ def test_killed_at_any_moment_the_old_or_the_new_is_in_force(minion: Minion, bac
         child.stdout.readline()
         time.sleep(dice.uniform(0, 0.4))
         child.kill()
-        child.wait()
+        child.communicate()
         assert held(minion, backend) in [set(one) for one in either]
     done = minion.sync(backend=backend, sets={"prod": either[0]})
     assert held(minion, backend) == set(either[0]), done

@@ -35,8 +35,8 @@ _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
     from k8s_firewall_parts import errors, force, state
-    from k8s_firewall_parts import sync as _sync
     from k8s_firewall_parts.record import Record
+    from k8s_firewall_parts.sync import Run
 finally:
     sys.path.remove(str(_HERE))
 
@@ -98,20 +98,49 @@ def sync(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
     test : None
         Change nothing and tell the difference; the minion's own ``test`` where it is not given.
     """
-    testing = bool(__opts__.get("test")) if test is None else bool(test)
-    try:
-        pillar = _fresh_pillar() if fresh else dict(__pillar__)
-    except errors.Refused as exc:
-        comment = f"what is in force stays as it is: {exc}"
-        outcome = {"result": False, "comment": comment, "version": version(), "changes": {}}
-    else:
-        outcome = _sync.sync(pillar, _folder(), _masters(), version(), test=testing)
-    if outcome["result"] is False:
-        log.error("%s", outcome["comment"])
-        __context__["retcode"] = 1
-    elif outcome["changes"] and not testing:
-        log.info("in force: digest %s, revisions %s", outcome["digest"], outcome["revision"])
-    return outcome
+    return _run("sync", fresh, test)
+
+
+def prune(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
+    """
+    Close who was served by a reference and is not any more, where a formula only appends rules.
+
+    Deletes the rules of ``k8s_firewall:prune`` that accept exactly such an address, in force and
+    saved, and ends its connections. An address that is written in the pillar, or is to be kept,
+    or was not served by a reference, is spared. :py:func:`sync` does it too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.prune test=True
+
+    fresh : True
+        Ask the master for the pillar; see :py:func:`sync`.
+
+    test : None
+        Delete nothing and tell what would be; see :py:func:`sync`.
+    """
+    return _run("prune", fresh, test)
+
+
+def remember(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
+    """
+    Write down who is served by references, before a formula lets them in.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.remember
+
+    fresh : True
+        Ask the master for the pillar; see :py:func:`sync`.
+
+    test : None
+        Write nothing; see :py:func:`sync`.
+    """
+    return _run("remember", fresh, test)
 
 
 def status() -> dict[str, Any]:
@@ -158,6 +187,24 @@ def sets(name: str | None = None) -> dict[str, Any]:
         for one, content in sorted(found.items())
         if name in (None, one)
     }
+
+
+def _run(what: str, fresh: bool, test: bool | None) -> dict[str, Any]:
+    testing = bool(__opts__.get("test")) if test is None else bool(test)
+    try:
+        pillar = _fresh_pillar() if fresh else dict(__pillar__)
+    except errors.Refused as exc:
+        comment = f"what is in force stays as it is: {exc}"
+        outcome = {"result": False, "comment": comment, "version": version(), "changes": {}}
+    else:
+        run = Run(pillar, _folder(), _masters(), version(), test=testing)
+        outcome = getattr(run, what)()
+    if outcome["result"] is False:
+        log.error("%s: %s", what, outcome["comment"])
+        __context__["retcode"] = 1
+    elif outcome["changes"] and not testing:
+        log.info("in force: digest %s, revisions %s", outcome["digest"], outcome["revision"])
+    return outcome
 
 
 def _folder() -> Record:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ class Record:
 
     def save(self, name: str, text: str) -> None:
         """Write a file of the folder as a whole; it is on the disk when this returns."""
-        replace(self.folder / name, text, mode=0o600)
+        replace(self.folder / name, text)
 
     def keep(self, name: str, also: str) -> None:
         """Keep what is written under a name under another one too."""
@@ -69,12 +70,14 @@ class Record:
         (self.folder / name).unlink(missing_ok=True)
 
 
-def replace(path: Path, text: str, *, mode: int) -> None:
-    """Put a file in the place of another, at once."""
+def replace(path: Path, text: str, *, like: os.stat_result | None = None) -> None:
+    """Put a file in the place of another, at once; its mode and owner are root's, or as told."""
     fresh = path.with_name(f".{path.name}.new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
-        os.fchmod(file.fileno(), mode)
+        if like is not None:
+            os.fchown(file.fileno(), like.st_uid, like.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode) if like else 0o600)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

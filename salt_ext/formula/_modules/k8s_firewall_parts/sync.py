@@ -2,69 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import errors, force, revision, wanted
+from . import errors, force, prune, revision, served, sockets, wanted
 from .record import Record
 
 SERVED_BY = "served_by"
 """The revisions that are in force, under this name in the record."""
 
-
-def sync(
-    pillar: Mapping[str, Any],
-    record: Record,
-    masters: Sequence[str],
-    version: str,
-    *,
-    test: bool,
-) -> dict[str, Any]:
-    """Return what was done, with ``result`` and ``comment`` as a state has them."""
-    outcome: dict[str, Any] = {"result": False, "comment": "", "version": version, "changes": {}}
-    try:
-        with record.locked():
-            _run(pillar, record, masters, version, outcome, test=test)
-    except (errors.FirewallError, OSError) as exc:
-        outcome["result"] = False
-        outcome["comment"] = f"what is in force stays as it is: {exc}"
-    outcome["digest"] = record.read(force.APPLIED).get("digest", "")
-    outcome["revision"] = revision.numbers(record.read(SERVED_BY))
-    return outcome
+Pillar = wanted.Pillar
+Outcome = dict[str, Any]
 
 
-def _run(
-    pillar: Mapping[str, Any],
-    record: Record,
-    masters: Sequence[str],
-    version: str,
-    outcome: dict[str, Any],
-    *,
-    test: bool,
-) -> None:
-    before = force.in_force(record)
-    reading = wanted.read(pillar, before.sets if before else {}, masters)
-    now, known = revision.of(pillar), record.read(SERVED_BY)
-    if behind := revision.older(now, known):
-        raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
-    if test:
-        made = force.plan(reading.wanted, record.read(force.APPLIED))
-        force.check(made)
-        outcome["changes"] = made.told()
-        outcome["result"] = True if made.empty else None
-        outcome["comment"] = "in force already" if made.empty else "this would be changed"
-        return
-    made = force.bring(reading.wanted, record)
-    outcome["changes"] = made.told()
-    try:
-        force.remember(reading.wanted, made, record, version)
-        if now != known:
-            record.write(SERVED_BY, now)
-    except OSError as exc:
-        outcome["comment"] = f"in force, but not for the next boot: {exc}"
-        return
-    outcome["result"] = not reading.held
-    outcome["comment"] = "in force already" if made.empty else "in force"
-    if reading.held:
-        held = "; ".join(f"{name}: {why}" for name, why in sorted(reading.held.items()))
-        outcome["comment"] += f", but for sets that are left as they are: {held}"
+class Run:
+    """What one run knows; each of its functions returns ``result``, ``comment`` and ``changes``."""
+
+    def __init__(
+        self, pillar: Pillar, record: Record, masters: Sequence[str], version: str, *, test: bool
+    ) -> None:
+        self.pillar = pillar
+        self.record = record
+        self.masters = masters
+        self.version = version
+        self.test = test
+        self.outcome: Outcome = {
+            "result": False,
+            "comment": "",
+            "changes": {},
+            "version": version,
+        }
+        self._problems: list[str] = []
+
+    def sync(self) -> Outcome:
+        """Bring sets and gates into force, prune where that is asked for, end connections."""
+        return self._guarded(self._sync, "what is in force stays as it is")
+
+    def prune(self) -> Outcome:
+        """Only close who has left, where a formula only appends."""
+        return self._guarded(self._prune, "not everything of who has left is closed")
+
+    def remember(self) -> Outcome:
+        """Only write down who is served, before a formula lets them in."""
+        return self._guarded(self._remember, "who is served is not written down")
+
+    def _guarded(self, what: Callable[[], None], failed: str) -> Outcome:
+        outcome = self.outcome
+        try:
+            with self.record.locked():
+                what()
+        except (errors.FirewallError, OSError) as exc:
+            outcome["result"] = False
+            outcome["comment"] = f"{failed}: {exc}"
+        outcome["digest"] = self.record.read(force.APPLIED).get("digest", "")
+        outcome["revision"] = revision.numbers(self.record.read(SERVED_BY))
+        return outcome
+
+    def _read(self) -> wanted.Reading:
+        before = force.in_force(self.record)
+        reading = wanted.read(self.pillar, before.sets if before else {}, self.masters)
+        now, known = revision.of(self.pillar), self.record.read(SERVED_BY)
+        if behind := revision.older(now, known):
+            raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
+        return reading
+
+    def _sync(self) -> None:
+        before = force.in_force(self.record) or wanted.Wanted()
+        reading = self._read()
+        this = reading.wanted
+        if self.test:
+            made = force.plan(this, self.record.read(force.APPLIED))
+            force.check(made)
+            self.outcome["changes"] = made.told()
+            self._close(reading)
+            changed = bool(self.outcome["changes"])
+            self.outcome["result"] = None if changed else True
+            self.outcome["comment"] = "this would be changed" if changed else "in force already"
+            return
+        made = force.bring(this, self.record)
+        self.outcome["changes"] = made.told()
+        # By the record too: a run may have ended between the kernel and this.
+        gone = before.current().union(*(removed for _, removed in made.sets.values()))
+        self._end(gone - this.current(), this)
+        self._close(reading)
+        self._write_down(reading, made)
+        for name, why in sorted(reading.held.items()):
+            self._problems.append(f"the set {name} is left as it is: {why}")
+        self._conclude()
+
+    def _prune(self) -> None:
+        reading = self._read()
+        if reading.prune is None:
+            raise errors.Refused(f"the pillar has no {wanted.KEY}:prune")
+        self._close(reading)
+        self._conclude()
+        if self.test and self.outcome["changes"]:
+            self.outcome["result"] = None
+
+    def _remember(self) -> None:
+        wanted.block(self.pillar)
+        if not self.test:
+            self._note()
+        self.outcome["result"] = True
+        self.outcome["comment"] = "who is served is written down"
+
+    def _conclude(self) -> None:
+        changed = "in force" if self.outcome["changes"] else "in force already"
+        self.outcome["result"] = not self._problems
+        self.outcome["comment"] = "; ".join([changed, *self._problems])
+
+    def _note(self) -> frozenset[str]:
+        """Add who is served now to who was served before; return who was."""
+        known = served.recorded(self.record)
+        served.remember(self.record, known | served.now(self.pillar))
+        return known
+
+    def _close(self, reading: wanted.Reading) -> None:
+        """Prune, where the pillar asks for it."""
+        if reading.prune is None:
+            return
+        before = served.recorded(self.record) if self.test else self._note()
+        if unresolved := served.unresolved(self.pillar):
+            self._problems.append(
+                f"nothing is pruned while {unresolved[0]} is not resolved: who it means may be in"
+            )
+            return
+        leaving = served.leaving(self.pillar, before, reading.wanted.keep)
+        deleted = prune.prune(reading.prune, leaving.gone, test=self.test)
+        if deleted:
+            self.outcome["changes"]["pruned"] = deleted
+        if leaving.spared:
+            self.outcome["spared"] = dict(sorted(leaving.spared.items()))
+        if not self.test:
+            self._end(leaving.gone, reading.wanted)
+            served.remember(self.record, served.now(self.pillar))
+
+    def _end(self, gone: frozenset[str], this: wanted.Wanted) -> None:
+        """End the connections of who is let in by nothing any more."""
+        if not gone:
+            return
+        try:
+            told = sockets.end(gone, served.Staying(self.pillar, this.contents().values()))
+        except errors.FirewallError as exc:
+            self._problems.append(f"connections of who has left are not ended: {exc}")
+            return
+        if told:
+            self.outcome.setdefault("connections", {}).update(told)
+        if problem := sockets.problem(told):
+            self._problems.append(problem)
+
+    def _write_down(self, reading: wanted.Reading, made: force.Plan) -> None:
+        now = revision.of(self.pillar)
+        try:
+            force.remember(reading.wanted, made, self.record, self.version)
+            if now != self.record.read(SERVED_BY):
+                self.record.write(SERVED_BY, now)
+        except OSError as exc:
+            self._problems.append(f"not written down, so the next boot will not have it: {exc}")

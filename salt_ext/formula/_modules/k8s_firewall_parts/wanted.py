@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import addresses, errors, gates
+from . import addresses, errors, gates, prune
 
 KEY = "k8s_firewall"
+Pillar = Mapping[str, Any]
 KEEP = "keep"
 """The set of those that whatever we install lets in."""
 
 BACKENDS = ("nft", "ipset")
-KEYS = frozenset({"backend", "sets", "gates", "keep"})
+KEYS = frozenset({"backend", "sets", "gates", "keep", "prune"})
 # nft takes a letter first; ipset takes 31 characters, of which three are ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,27}")
 _PART = re.compile(r"_(v4|v6)(_net)?$")
@@ -70,9 +71,10 @@ class Reading:
 
     wanted: Wanted
     held: Mapping[str, str]
+    prune: prune.Where | None
 
 
-def block(pillar: Mapping[str, Any]) -> Mapping[str, Any]:
+def block(pillar: Pillar) -> Mapping[str, Any]:
     """Return the pillar's block; refuse a pillar that is absent or did not compile."""
     if not pillar:
         raise errors.Refused("this minion's pillar is empty")
@@ -86,7 +88,7 @@ def block(pillar: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read(
-    pillar: Mapping[str, Any],
+    pillar: Pillar,
     in_force: Mapping[str, addresses.Content],
     masters: Sequence[str] = (),
 ) -> Reading:
@@ -107,6 +109,7 @@ def read(
     held: dict[str, str] = {}
     sets = _sets(told.get("sets", {}), in_force, held, problems)
     keep = _keep(told.get("keep"), masters, problems)
+    where = prune.read(told.get("prune"), problems)
     wanted = Wanted(
         backend=backend,
         sets=sets,
@@ -115,7 +118,7 @@ def read(
     )
     if problems:
         raise errors.Refused("; ".join(problems))
-    return Reading(wanted, held)
+    return Reading(wanted, held, where)
 
 
 def _sets(
