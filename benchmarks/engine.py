@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,8 @@ RUNS = 3
 HEARTBEATS = 1500
 CHANGES = 100
 SOAK = 60.0
+CLUSTERS = 100
+MANY_CHANGES = 20
 WAYS = (("ours", "follow"), ("official", "watch"), ("official", "informed"), ("operator", "kopf"))
 
 
@@ -49,7 +52,7 @@ def rows(say: Say) -> list[Row]:
         found += _heartbeats(endpoint, nodes, say)
         _create(endpoint, NODES, MANY, say)
         found += _soak(endpoint, nodes, say)
-        return found
+    return [*found, *_many(say)]
 
 
 def _sync(endpoint: Endpoint, say: Say) -> list[Row]:
@@ -137,9 +140,8 @@ def _latency(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
     ):
         times = sorted(one * 1000 for one in told[what])
         for share, which, aim in ((0.5, "median", aims[0]), (0.99, "99th percentile", aims[1])):
-            value = times[min(len(times) - 1, int(share * len(times)))]
             text = f"{name}, {NODES} nodes, {which}"
-            found.append(Row(part=PART, name=text, unit="ms", ours=value, aim=aim))
+            found.append(Row(part=PART, name=text, unit="ms", ours=_share(times, share), aim=aim))
     return found
 
 
@@ -171,6 +173,67 @@ def _soak(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
         ),
         Row(part=PART, name=f"{name}: memory growth", unit="MiB", ours=told["kept"], aim=1.0),
     ]
+
+
+def _many(say: Say) -> list[Row]:
+    """One of many clusters swallows everything: what the others see of it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        open_backend("real", Path(folder)) as backend,
+        _nowhere() as nowhere,
+    ):
+        endpoint = backend.endpoint
+        _create(endpoint, 0, 50, say)
+        say(f"{CLUSTERS} clusters of 50 nodes, {MANY_CHANGES} changes; then with one black-holed")
+        whole = _reactions(endpoint, endpoint.url)
+        holed = _reactions(endpoint, nowhere)
+    name = (
+        f"{CLUSTERS} clusters of 50 nodes, one of them black-holed: change to event on the others"
+    )
+    return [
+        Row(
+            part=PART,
+            name=f"{name}, {which} (beside none black-holed)",
+            unit="ms",
+            ours=_share(holed, share),
+            alternative=_share(whole, share),
+            aim_ratio=1.15,
+        )
+        for share, which in ((0.5, "median"), (0.99, "99th percentile"))
+    ]
+
+
+def _reactions(endpoint: Endpoint, last: str) -> list[float]:
+    """Milliseconds from the API's 2xx to the event, of every cluster but the last."""
+    nodes = Nodes(endpoint, realistic=True)
+    worker = _Worker("many", "", endpoint, str(CLUSTERS - 1), last)
+    found = []
+    try:
+        worker.read()
+        for turn in range(MANY_CHANGES):
+            # Once the last change is quiet, so that the next is announced at once.
+            time.sleep(0.5)
+            worker.go()
+            nodes.set_addresses("node-00000", internal=[f"10.98.{turn // 250}.{turn % 250 + 1}"])
+            at = time.monotonic()
+            found += [(fired - at) * 1000 for fired in worker.read()["fired"]]
+    finally:
+        worker.process.kill()
+        worker.process.wait()
+        # What the next engine finds is what this one found.
+        nodes.set_addresses("node-00000", internal=["10.0.0.1"])
+    return sorted(found)
+
+
+@contextmanager
+def _nowhere() -> Iterator[str]:
+    """An address that takes connections, and then nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _share(times: list[float], share: float) -> float:
+    return times[min(len(times) - 1, int(share * len(times)))]
 
 
 def _create(endpoint: Endpoint, first: int, last: int, say: Say) -> None:

@@ -29,6 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving
+from salt_ext.master import compiling
 from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import matcher
@@ -80,13 +81,15 @@ def ext_pillar(
     """
     try:
         config = settings(__opts__)
-        environment = __opts__.get("pillarenv") or "base"
+        # None is every environment, and not the same as only "base".
+        environment = __opts__.get("pillarenv") or ""
         matches = matcher(__opts__, minion_id)
         prepare = None
         if fetch:
             fetcher = fetching(config, Secrets(__opts__))
             prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
-        serving(config).serve(minion_id, environment, pillar, config, matches, prepare)
+        compiled = compiling.current(__opts__, minion_id)
+        serving(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001
         log.error(
             "k8s_nodes: the references in the pillar of %s stay as they are, "

@@ -21,7 +21,7 @@ class Places:
         """Return the digest that each should have, and its unresolved references."""
 
         def resolve(text: str) -> tuple[str, ...] | None:
-            found = self._resolving.addresses(text, config)
+            found = self._resolving.lines(text, config)
             return None if isinstance(found, Unresolved) else found
 
         return desired(

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cachetools import LRUCache
 
-from salt_ext.core import reference
-from salt_ext.core.config import Config
+from salt_ext.core import handing, reference
+from salt_ext.core.config import Cluster, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Unresolved
-from salt_ext.core.reference import Reference
+from salt_ext.core.handing import Handed, handed
+from salt_ext.core.member import Limits
 from salt_ext.core.snapshot import NodeGroup, Snapshot, resolve
 from salt_ext.store import Store
 
 _SNAPSHOTS = 32
 _ANSWERS = 1024
+_LISTS = 64
 
 _Stamp = tuple[int, float]
 """A revision and when it was observed; the file may be a new one that counts from 1 again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """What a reference to one cluster, or one of its groups, is answered from."""
+
+    snapshot: Snapshot
+    cluster: Cluster
+    limits: Limits | None
+    group: NodeGroup
+
+    @property
+    def stamp(self) -> _Stamp:
+        return self.snapshot.revision, self.snapshot.observed_at
 
 
 class Resolving:
@@ -26,26 +44,55 @@ class Resolving:
         self._store = store
         self._snapshots: LRUCache[str, Snapshot] = LRUCache(maxsize=_SNAPSHOTS)
         self._answers: LRUCache[tuple[str, _Stamp], tuple[str, ...]] = LRUCache(maxsize=_ANSWERS)
+        self._lists: LRUCache[tuple[str, _Stamp], tuple[Handed, ...]] = LRUCache(maxsize=_LISTS)
         self._config: Config | None = None
 
     def addresses(self, text: str, config: Config) -> tuple[str, ...] | Unresolved:
         """Return what takes the place of a reference, or why it stays."""
-        if config is not self._config:
-            self._answers.clear()
-            self._config = config
         try:
-            return self._addresses(text, reference.parse(text), config)
+            wanted = reference.parse(text)
+            found = self._view(wanted.cluster, wanted.group, config)
         except (BadReference, StoreError) as exc:
             return Unresolved(str(exc))
+        if isinstance(found, Unresolved):
+            return found
+        if (text, found.stamp) not in self._answers:
+            self._answers[text, found.stamp] = resolve(
+                found.snapshot, wanted, found.cluster.defaults, found.limits, found.group
+            )
+        return self._answers[text, found.stamp]
+
+    def nodes(self, text: str, config: Config) -> tuple[Handed, ...] | Unresolved:
+        """Return the nodes of a list that the configuration hands to a minion, or why not."""
+        try:
+            name, wanted = handing.parse(text)
+            found = self._view(name, wanted.group, config)
+        except (BadReference, StoreError) as exc:
+            return Unresolved(str(exc))
+        if isinstance(found, Unresolved):
+            return found
+        if (text, found.stamp) not in self._lists:
+            self._lists[text, found.stamp] = handed(
+                found.snapshot, wanted, found.cluster.defaults, found.limits, found.group
+            )
+        return self._lists[text, found.stamp]
+
+    def lines(self, text: str, config: Config) -> tuple[str, ...] | Unresolved:
+        """Return what a minion that refers to this has of it, for comparison."""
+        if not text.startswith(handing.SCHEME):
+            return self.addresses(text, config)
+        found = self.nodes(text, config)
+        return found if isinstance(found, Unresolved) else tuple(map(str, found))
 
     def held(self, cluster: str) -> Snapshot:
         """Return the snapshot that the last answer for a cluster came from."""
         return self._snapshots[cluster]
 
-    def _addresses(
-        self, text: str, wanted: Reference, config: Config
-    ) -> tuple[str, ...] | Unresolved:
-        name = wanted.cluster
+    def _view(self, name: str, group: str | None, config: Config) -> _View | Unresolved:
+        if config is not self._config:
+            self._answers.clear()
+            self._lists.clear()
+            self._config = config
         if name not in config.names:
             known = ", ".join(config.names) or "none"
             return Unresolved(f"cluster {name!r} is not configured; configured: {known}")
@@ -53,24 +100,18 @@ class Resolving:
         cluster = config.clusters.get(name) or config.broken[name]
         if cluster is None:
             return Unresolved(f"the configuration of cluster {name!r} has a mistake")
-        if wanted.group is not None and wanted.group not in cluster.groups:
+        if group is not None and group not in cluster.groups:
             known = ", ".join(cluster.groups) or "none"
-            return Unresolved(f"cluster {name!r} has no group {wanted.group!r}; it has: {known}")
+            return Unresolved(f"cluster {name!r} has no group {group!r}; it has: {known}")
         stamp = self._store.snapshots.stamp(name)
         if not stamp[0]:
             return Unresolved(f"cluster {name!r} has never been listed completely")
-        if (text, stamp) in self._answers and self._holds(name, stamp):
-            return self._answers[text, stamp]
-        snapshot = self._snapshot(name, stamp)
-        found = resolve(
-            snapshot,
-            wanted,
-            cluster.defaults,
-            cluster.limits if name in config.clusters else None,
-            cluster.groups.get(wanted.group or "", NodeGroup()),
+        return _View(
+            snapshot=self._snapshot(name, stamp),
+            cluster=cluster,
+            limits=cluster.limits if name in config.clusters else None,
+            group=cluster.groups.get(group or "", NodeGroup()),
         )
-        self._answers[text, (snapshot.revision, snapshot.observed_at)] = found
-        return found
 
     def _holds(self, name: str, stamp: _Stamp) -> bool:
         held = self._snapshots.get(name)

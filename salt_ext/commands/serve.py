@@ -6,19 +6,26 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
+from salt_ext.commands.lists import NOT_SERVED, Lists, cluster_of, lists_for, nodes_by_cluster
+from salt_ext.commands.lists import seen as listed
 from salt_ext.commands.resolving import Resolving
-from salt_ext.core import expand, reference
+from salt_ext.core import expand, handing, reference
 from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
+from salt_ext.core.finding import references
 from salt_ext.core.snapshot import Snapshot, digest
+from salt_ext.master.compiling import Compile
 from salt_ext.master.targets import Matches
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
 
 log = logging.getLogger(__name__)
+
+_PUT_BACK = "stands in a pillar= override, which Salt puts back over what became of it"
 
 _SILENT = 120.0
 """Seconds after which what nobody has told anew counts as stale."""
@@ -38,6 +45,7 @@ class Serving:
         pillar: MutableMapping[str, Any],
         config: Config,
         matches: Matches,
+        compiled: Compile,
         prepare: Callable[[str], None] | None = None,
     ) -> Expansion:
         """
@@ -57,7 +65,7 @@ class Serving:
             target = None if isinstance(found, Unresolved) else self._target(text, config)
             if target is not None and not matches(target):
                 refused.add(text)
-                return Unresolved(f"the cluster serves only {target!r} (serve_to)")
+                return Unresolved(NOT_SERVED.format(target))
             if not isinstance(found, Unresolved):
                 name = reference.parse(text).cluster
                 used[name] = self.resolving.held(name)
@@ -65,12 +73,23 @@ class Serving:
 
         done = expand.expand(pillar, answer)
         pillar.update(done.changed)
-        if done.served or done.unresolved:
-            pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used)}
+        for text in references(compiled.override):
+            done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
-        if config.names:
-            self._record(minion, pillarenv, _seen(done, refused))
+        known = partial(self._known, minion, pillarenv)
+        lists = lists_for(config, matches, self.resolving, known, prepare)
+        for text, handed in lists.items():
+            if isinstance(handed, Unresolved):
+                done.unresolved[text] = handed.why
+                log.warning("%s: it is not handed %s: %s", minion, text, handed.why)
+            else:
+                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
+        if done.served or done.unresolved or lists:
+            pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used, lists)}
+        if config.names and compiled.lasting:
+            seen = {**_seen(done, refused), **listed(lists)}
+            self._record(minion, pillarenv, seen, whole=compiled.whole)
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
@@ -78,9 +97,17 @@ class Serving:
         cluster = config.clusters.get(name) or config.broken[name]
         return cluster.serve_to if cluster else None
 
-    def _record(self, minion: str, pillarenv: str, seen: Mapping[str, Seen]) -> None:
+    def _known(self, minion: str, pillarenv: str) -> list[str]:
         try:
-            self._store.subscriptions.record(minion, pillarenv, seen, time.time())
+            return self._store.subscriptions.texts(minion, pillarenv)
+        except StoreError:
+            return []
+
+    def _record(
+        self, minion: str, pillarenv: str, seen: Mapping[str, Seen], *, whole: bool
+    ) -> None:
+        try:
+            self._store.subscriptions.record(minion, pillarenv, seen, time.time(), whole=whole)
         except StoreError as exc:
             log.error(
                 "%s: which clusters its pillar references could not be recorded, so that it is "
@@ -89,8 +116,13 @@ class Serving:
                 exc,
             )
 
-    def _told(self, done: Expansion, used: Mapping[str, Snapshot]) -> dict[str, Any]:
-        clusters = {
+    def _told(
+        self,
+        done: Expansion,
+        used: Mapping[str, Snapshot],
+        lists: Lists,
+    ) -> dict[str, Any]:
+        clusters: dict[str, dict[str, Any]] = {
             name: {
                 "revision": snapshot.revision,
                 "observed_at": snapshot.observed_at,
@@ -98,15 +130,21 @@ class Serving:
             }
             for name, snapshot in sorted(used.items())
         }
-        served = sorted({address for found in done.served.values() for address in found})
+        served = {address for found in done.served.values() for address in found}
+        for name, nodes in nodes_by_cluster(lists).items():
+            clusters[name]["nodes"] = nodes
+            served |= handing.addresses_of(nodes)
         return {
             "clusters": clusters,
-            "served": served,
+            "served": sorted(served),
             "unresolved": dict(sorted(done.unresolved.items())),
         }
 
     def _stale(self, cluster: str) -> bool:
-        health = self._store.health.of(cluster)
+        try:
+            health = self._store.health.of(cluster)
+        except StoreError:
+            return True
         return (
             health is None
             or health.state != "watching"

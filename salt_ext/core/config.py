@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from salt_ext.core import options, selector
 from salt_ext.core.address import NOT_A_NODE, Network, network
 from salt_ext.core.errors import ConfigError, UnknownCluster
 from salt_ext.core.guard import Rules
+from salt_ext.core.handing import Handing
 from salt_ext.core.member import Limits
 from salt_ext.core.node import AddressType
 from salt_ext.core.options import Options, flag, list_of, one_of, seconds, text, whole
@@ -89,6 +91,7 @@ class Cluster:
     serve_to: str | None = None
     """Compound target of the minions that references are resolved for; None means every one."""
     groups: Mapping[str, NodeGroup] = field(default_factory=dict)
+    serve: tuple[Handing, ...] = ()
     rules: Rules = Rules()
     grace: float = 300.0
     """Seconds that a node keeps addresses which it no longer tells."""
@@ -137,6 +140,12 @@ class Config:
     def names(self) -> tuple[str, ...]:
         """Every cluster that is named, right or wrong, in order."""
         return tuple(sorted({*self.clusters, *self.broken}))
+
+    @property
+    def serving(self) -> dict[str, Cluster]:
+        """The clusters that hand lists of nodes to minions, as far as they could be read."""
+        readable = {**self.broken, **self.clusters}
+        return {name: one for name, one in sorted(readable.items()) if one and one.serve}
 
     def known(self, name: str) -> str:
         """Return the name of a cluster, right or wrong; else :class:`UnknownCluster`."""
@@ -223,6 +232,7 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
     timing = _timing(given.below("timing"))
     guards = given.below("guards")
     usual = Limits(allowed=(), never=())
+    groups = _groups(given.below("groups"))
     cluster = Cluster(
         name=label,
         access=access,
@@ -240,7 +250,8 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
             ready_only=given.take("ready", one_of("any", "only"), "any") == "only",
         ),
         serve_to=given.take("serve_to", text, None),
-        groups=_groups(given.below("groups")),
+        groups=groups,
+        serve=given.take("serve", list_of(partial(_handing, groups)), ()),
         timing=timing,
         grace=guards.take("grace", seconds(0, 86_400), 300.0),
         rules=_rules(guards),
@@ -272,6 +283,29 @@ def _groups(listed: Options) -> dict[str, NodeGroup]:
         )
         given.finish()
     return groups
+
+
+def _handing(groups: Mapping[str, NodeGroup], value: object) -> Handing:
+    problems: list[ConfigError] = []
+    given = Options(value, "", problems)
+    handing = Handing(
+        to=given.take("to", text, ""),
+        group=given.take("group", one_of(*groups), None),
+        labels=given.take("labels", list_of(_label_key), ()),
+    )
+    given.finish()
+    if problems or not handing.to:
+        raise ValueError(
+            "a mapping with `to` (a target), and perhaps `group` (one of this cluster's groups) "
+            "and `labels` (a list of label keys)"
+        )
+    return handing
+
+
+def _label_key(value: object) -> str:
+    if isinstance(value, str) and selector.KEY.fullmatch(value):
+        return value
+    raise ValueError("a label key such as topology.kubernetes.io/zone")
 
 
 def _selector(value: object) -> Selector:

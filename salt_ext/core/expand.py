@@ -8,11 +8,12 @@ because nested objects may be another ext_pillar's memory.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from salt_ext.core.reference import SCHEME, is_reference
+from salt_ext.core.finding import mentions, references
+from salt_ext.core.reference import is_reference
 
 PLACEHOLDER = "{address}"
 
@@ -28,6 +29,14 @@ class Unresolved:
 
 
 _NO_PLACE = "stands where only one value can; put it into a list"
+_NO_RULE = (
+    "stands in a mapping that is no rule among rules, because there are other values beside it; "
+    "put it into a list"
+)
+
+# Below these a rule tells whose packets it means, as in `source: {address: k8s://prod}`. They
+# belong to the rule: were one taken for the id of a rule, what is left would match everybody.
+_PARTS = frozenset(["source", "destination", "src", "dst", "saddr", "daddr", "from", "to"])
 
 Resolve = Callable[[str], Sequence[str] | Unresolved]
 
@@ -47,37 +56,21 @@ class Expansion:
 def expand(pillar: Mapping[Any, Any], resolve: Resolve) -> Expansion:
     """Return what has to change in a pillar so that its references become addresses."""
     walk = _Walk(resolve)
+    if not mentions(pillar):
+        return walk.result
     for key, value in list(pillar.items()):
         if is_reference(key):
             walk.refuse(key, "is a top-level key of the pillar")
         if is_reference(value):
             walk.refuse(value, _NO_PLACE)
-        elif _mentions(value):
+        elif mentions(value):
             new = walk.value(value, depth=1)
-            walk.refuse_scalars(new)
             if new is not value:
                 walk.result.changed[key] = new
+            if mentions(new):
+                for text in references(new):
+                    walk.refuse(text, _NO_PLACE)
     return walk.result
-
-
-def _mentions(root: Any) -> bool:
-    return next(_references(root), None) is not None
-
-
-def _references(root: Any) -> Iterator[str]:
-    """Yield the references anywhere below, each container looked at once, without recursion."""
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, str):
-            if value.startswith(SCHEME):
-                yield value
-        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
-            seen.add(id(value))
-            stack.extend(value)
-            if isinstance(value, dict):
-                stack.extend(value.values())
 
 
 class _Walk:
@@ -93,13 +86,6 @@ class _Walk:
     def refuse(self, text: str, why: str) -> None:
         self.result.unresolved.setdefault(text, why)
 
-    def refuse_scalars(self, value: Any) -> None:
-        """Refuse the references that are values of a mapping which nothing can repeat."""
-        if isinstance(value, dict):
-            for text in value.values():
-                if is_reference(text):
-                    self.refuse(text, _NO_PLACE)
-
     def value(self, value: Any, *, depth: int) -> Any:
         """Return a value with everything below it expanded: itself when nothing was."""
         if not isinstance(value, (dict, list, tuple)):
@@ -109,7 +95,7 @@ class _Walk:
         if id(value) in self._open:
             return value
         if depth > DEEPEST:
-            for text in _references(value):
+            for text in references(value):
                 self.refuse(text, f"is nested deeper than {DEEPEST}")
             return value
         self._open.add(id(value))
@@ -143,14 +129,10 @@ class _Walk:
         for key, item in value.items():
             addresses = self._addresses(key) if is_reference(key) else None
             new = self.value(item, depth=depth + 1)
-            if is_reference(key) or not isinstance(key, str):
-                self.refuse_scalars(new)
-                copies = None
-            else:
-                copies = self._copies(new)
             if addresses is not None:
                 entries.update((text, new) for text in addresses if text not in value)
                 continue
+            copies = self._copies(new) if self._is_rule(key, new, value) else None
             if copies is None:
                 entries[key] = new
             else:
@@ -158,17 +140,24 @@ class _Walk:
                 entries.update((name, one) for name, one in made if name not in value)
         if list(entries) == list(value) and all(map(_same, entries.values(), value.values())):
             return value
-        # A copy keeps the type, and with it the attributes, of somebody's own kind of mapping.
-        rebuilt = copy.copy(value)
-        rebuilt.clear()
-        rebuilt.update(entries)
-        return rebuilt
+        return _of_the_same_kind(value, entries)
+
+    def _is_rule(self, key: Any, item: Any, mapping: dict[Any, Any]) -> bool:
+        """Whether an entry of a mapping may become several, with ids made from its own."""
+        if not isinstance(key, str) or is_reference(key) or key in _PARTS:
+            return False
+        texts = _texts(item) if isinstance(item, dict) else set()
+        if texts and not all(one is None or isinstance(one, dict) for one in mapping.values()):
+            for text in texts:
+                self.refuse(text, _NO_RULE)
+            return False
+        return bool(texts)
 
     def _copies(self, mapping: Any) -> dict[str, dict[Any, Any]] | None:
-        """Return a mapping once per address when one of its values is a reference, else None."""
+        """Return a mapping once per address when it is a rule with a reference in it, else None."""
         if not isinstance(mapping, dict):
             return None
-        texts = {item for item in mapping.values() if is_reference(item)}
+        texts = _texts(mapping)
         if len(texts) > 1:
             for text in texts:
                 self.refuse(text, "stands in one mapping with another reference")
@@ -191,14 +180,42 @@ class _Walk:
         return self.result.served.get(text)
 
 
-def _filled(mapping: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
-    new = copy.copy(mapping)
+def _texts(rule: dict[Any, Any]) -> set[str]:
+    """Return the references that are values of a rule, or of a part of it."""
+    found = {item for item in rule.values() if is_reference(item)}
+    for key, item in rule.items():
+        if isinstance(item, dict) and isinstance(key, str) and key in _PARTS:
+            found |= {one for one in item.values() if is_reference(one)}
+    return found
+
+
+def _filled(rule: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
+    new = _replaced(rule, text, address)
+    for key, item in rule.items():
+        if isinstance(item, dict) and isinstance(key, str) and key in _PARTS:
+            new[key] = _of_the_same_kind(item, _replaced(item, text, address))
+    return _of_the_same_kind(rule, new)
+
+
+def _replaced(mapping: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
+    new = dict(mapping)
     for key, item in mapping.items():
-        if item == text:
-            new[key] = address
-        elif isinstance(item, str) and PLACEHOLDER in item:
-            new[key] = item.replace(PLACEHOLDER, address)
+        if isinstance(item, str):
+            new[key] = address if item == text else item.replace(PLACEHOLDER, address)
     return new
+
+
+def _of_the_same_kind(value: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a mapping with the type, and with it the attributes, of somebody's own kind."""
+    if type(value) is dict:
+        return entries
+    try:
+        made = copy.copy(value)
+        made.clear()
+        made.update(entries)
+    except Exception:  # noqa: BLE001  a kind that does not let itself be copied or written
+        return entries
+    return made
 
 
 def _same(one: Any, other: Any) -> bool:

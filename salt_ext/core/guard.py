@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -18,6 +18,8 @@ class Kind(str, Enum):
     """Another cluster answers: the uid of ``kube-system`` is a different one."""
     ROLLBACK = "rollback"
     """The versions went back: an old state, from a restored etcd or a lagging API server."""
+    VANISHED = "vanished"
+    """After an older state, nodes are missing whose deletion nobody saw."""
     MINIMUM = "min_nodes"
     """Fewer nodes would be left than configured."""
     SHRINK = "shrink"
@@ -79,6 +81,8 @@ class Guard:
 
     rules: Rules
     accepted: View | None = None
+    suspicious: bool = False
+    """An older state was told: whoever is missing since then may be missing because of it."""
     _missing_since: dict[str, float] = field(default_factory=dict)
     _sizes: deque[tuple[float, int]] = field(default_factory=deque)
     """When how many nodes had been accepted: what comes and goes one by one adds up."""
@@ -103,7 +107,11 @@ class Guard:
         self._drop_releases(old, view)
         frozen = self._other_cluster(old, view) or self._went_back(old, view)
         if frozen is not None:
+            # Its versions will catch up, also those of a restored etcd, which never had our nodes.
+            self.suspicious |= frozen.kind is Kind.ROLLBACK
             return Judgement(members=None, held=(frozen,))
+        if self._released.get(Kind.ROLLBACK) or view.identity != old.identity:
+            self.suspicious = False
         if self._is_released(Kind.IDENTITY, view.identity) and view.identity != old.identity:
             return Judgement(members=view.members)
         return self._nodes(old, view, now, listed_at, deleted)
@@ -159,7 +167,8 @@ class Guard:
         joining = view.members.keys() - old.members.keys()
         self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
         held: list[Held] = []
-        kept = self._shrinking(old, view, frozenset(leaving), now, listed_at, deleted, held)
+        unproven = self._shrinking(old, view, frozenset(leaving), now, listed_at, deleted, held)
+        kept = unproven | self._vanished(leaving - deleted, held)
         barred = self._growing(old, frozenset(joining), len(leaving - kept), now, held)
         members = {
             **{name: old.members[name] for name in kept},
@@ -171,12 +180,23 @@ class Guard:
             held.extend(short)
         again = [
             self._missing_since[name] + self.rules.shrink_wait
-            for name in kept
+            for name in unproven
             if listed_at < self._missing_since[name] + self.rules.shrink_wait
         ]
         return Judgement(
             members=members, held=tuple(held), list_again_at=max(again) if again else None
         )
+
+    def _vanished(self, missing: Set[str], held: list[Held]) -> frozenset[str]:
+        """Return the nodes that are kept because an older state may be why they are missing."""
+        if not self.suspicious:
+            return frozenset()
+        open_ = frozenset(name for name in missing if not self._is_released(Kind.VANISHED, name))
+        self.suspicious = bool(open_)
+        if open_:
+            why = f"{len(open_)} nodes are missing since the API server told an older state"
+            held.append(Held(kind=Kind.VANISHED, why=why, keys=open_))
+        return open_
 
     def _shrinking(
         self,
@@ -257,6 +277,7 @@ class Guard:
         open_: dict[Kind, frozenset[str]] = {
             Kind.SHRINK: frozenset(old.members.keys() - view.members.keys()),
             Kind.MINIMUM: frozenset(old.members.keys() - view.members.keys()),
+            Kind.VANISHED: frozenset(old.members.keys() - view.members.keys()),
             Kind.GROWTH: frozenset(view.members.keys() - old.members.keys()),
         }
         if view.identity != old.identity:

@@ -16,6 +16,7 @@ _VALUE = rf"(?:{_NAME})?"
 _SET = re.compile(rf"^({_KEY})\s+(in|notin)\s*\(([^()]*)\)$")
 _EQUALITY = re.compile(rf"^({_KEY})\s*(==|!=|=)\s*({_VALUE})$")
 _EXISTS = re.compile(rf"^(!?)\s*({_KEY})$")
+KEY = re.compile(_KEY)
 _WHOLE_VALUE = re.compile(rf"^{_VALUE}$")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from salt_ext.core.address import order
+from salt_ext.core.address import Address, Network, order
 from salt_ext.core.member import Limits, Member
 from salt_ext.core.node import AddressType
 from salt_ext.core.reference import Reference
@@ -52,15 +52,15 @@ class Snapshot:
     """By node name."""
 
 
-def resolve(
+def chosen(
     snapshot: Snapshot,
     reference: Reference,
     defaults: Defaults,
     limits: Limits | None,
     group: NodeGroup = NodeGroup(),
-) -> tuple[str, ...]:
+) -> Iterator[tuple[Member, list[Address | Network]]]:
     """
-    Return the canonical addresses that a reference means: sorted, without duplicates.
+    Yield the members that a reference means, each with the addresses that it means of them.
 
     ``limits`` are applied once more, so that networks that were taken out of the configuration
     are closed even before the next complete view; None while the configuration cannot be read.
@@ -69,19 +69,37 @@ def resolve(
     family = reference.family or group.family
     wishes = (reference.ready_only, group.ready_only, defaults.ready_only)
     ready_only = next(wish for wish in wishes if wish is not None)
+    for member in snapshot.members.values():
+        if (
+            reference.labels.matches(member.labels)
+            and group.labels.matches(member.labels)
+            and (member.ready or not ready_only)
+        ):
+            yield (
+                member,
+                [
+                    item
+                    for kind in types
+                    for item in member.addresses.get(kind, ())
+                    if family in (None, item.version)
+                    if limits is None or limits.refuse(item) is None
+                ],
+            )
+
+
+def resolve(
+    snapshot: Snapshot,
+    reference: Reference,
+    defaults: Defaults,
+    limits: Limits | None,
+    group: NodeGroup = NodeGroup(),
+) -> tuple[str, ...]:
+    """Return the canonical addresses that a reference means: sorted, without duplicates."""
     found = {
-        item
-        for member in snapshot.members.values()
-        if reference.labels.matches(member.labels)
-        if group.labels.matches(member.labels)
-        if member.ready or not ready_only
-        for kind in types
-        for item in member.addresses.get(kind, ())
-        if family in (None, item.version)
-        if limits is None or limits.refuse(item) is None
+        item for _, items in chosen(snapshot, reference, defaults, limits, group) for item in items
     }
     if not found and reference.placeholder:
-        found = {PLACEHOLDERS[family or 4]}
+        found = {PLACEHOLDERS[reference.family or group.family or 4]}
     ordered = sorted(found, key=order)
     if reference.as_network:
         return tuple(str(ipaddress.ip_network(item)) for item in ordered)

@@ -21,10 +21,15 @@ def matcher(opts: Mapping[str, Any], minion: str) -> Matches:
     means nobody.
     """
 
+    mine = {**opts, "id": minion}
+    # Loading them takes longer than asking them.
+    loaded: list[Any] = []
+
     def matches(target: str) -> bool:
-        mine = {**opts, "id": minion}
         try:
-            compound = salt.loader.matchers(mine)["compound_match.match"]
+            if not loaded:
+                loaded.append(salt.loader.matchers(mine))
+            compound = loaded[0]["compound_match.match"]
             return bool(compound(target, opts=mine, minion_id=minion))
         except Exception as exc:  # noqa: BLE001  Salt's matchers raise all sorts
             log.error("target %r cannot be read (%s): it means no minion", target, exc)

@@ -22,15 +22,18 @@ See and drive the firewalls that follow Kubernetes clusters.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import salt.utils.user
 from salt.exceptions import CommandExecutionError
 
 from salt_ext.commands import confirm as confirming
+from salt_ext.commands import discover as discovering
 from salt_ext.commands import status as looking
 from salt_ext.commands.apply import Applying
 from salt_ext.core.errors import K8sNodesError
+from salt_ext.master.pillars import Pillars
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
 from salt_ext.store import Store
@@ -126,6 +129,35 @@ def confirm(cluster: str) -> dict[str, Any]:
     config = settings(__opts__)
     by = salt.utils.user.get_specific_user()
     return _translated(confirming.confirm, config, Store(config.state_dir), cluster, by)
+
+
+def discover(after: str = "", within: float = 300) -> dict[str, Any]:
+    """
+    Find out anew which minions refer to which clusters, and forget those whose keys are gone.
+
+    Compiles the pillars of all accepted minions from the grains that this master keeps, one after
+    the other; no minion is touched by that. Needed after the store was set aside or deleted.
+
+    Returns how many were ``compiled``, who is ``referring`` to what, whose pillar ``failed``, who
+    is ``without_grains`` (and is found when it next asks for its pillar), who was ``forgotten``,
+    and how many are ``left``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.discover
+        salt-run k8s_nodes.discover after=web17
+
+    after : ''
+        Begin behind this minion, in the order of names: ``go_on_after`` of the call before.
+
+    within : 300
+        Seconds after which no further pillar is begun.
+    """
+    config = settings(__opts__)
+    found = partial(discovering.discover, after=str(after), within=float(within))
+    return _translated(found, Store(config.state_dir), Pillars(__opts__))
 
 
 def _translated(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Follower:
         """Whether the last that came is a LIST, and with it the cluster's identity."""
         self._closes_at_once = False
         """Whether watches are accepted and ended, so that an open one proves nothing."""
+        self._passed = 0
+        """Updates that were passed on."""
         self.heard = Heard()
         self.pulse = Pulse(cluster.timing.inactivity + _PATIENCE)
 
@@ -82,7 +84,6 @@ class Follower:
     def forgive(self) -> None:
         """Take an older state for the truth, by a person's word, from another thread."""
         self._reflector.forgive()
-        self.heard.regressed = False
 
     def _list(self, step: ListPage) -> None:
         api = self._nodes
@@ -93,10 +94,10 @@ class Follower:
         now = time.monotonic()
         if reflector.listed(page.nodes, page.resource_version, page.continue_token, now):
             self._listed = True
-            self.heard.regressed = reflector.regressed
-            self.heard.resource_version = page.resource_version
             nodes = list((reflector.nodes or {}).values())
-            self._pass_on(Replaced(nodes, page.resource_version, self._identity))
+            version, regressed = page.resource_version, reflector.regressed
+            self._pass_on(Replaced(nodes, version, self._identity, regressed))
+            self._note(version)
 
     def _watch(self, step: Watch) -> None:
         reflector = self._reflector
@@ -140,7 +141,6 @@ class Follower:
             heard.ignored += 1
             return
         heard.events += 1
-        heard.resource_version = event.resource_version
         if self._closes_at_once:
             self._closes_at_once = False
             self._pass_on(Watching())
@@ -148,17 +148,21 @@ class Follower:
             self._take_change(event, now)
         else:
             self._reflector.bookmarked(event.resource_version, now)
+        self._note(event.resource_version)
 
     def _take_change(self, event: Changed, now: float) -> None:
         version = event.resource_version
-        changed = self._reflector.changed(event.change, event.node, version, now)
-        self.heard.regressed = self._reflector.regressed
-        if not changed:
+        if not self._reflector.changed(event.change, event.node, version, now):
             return
+        regressed = self._reflector.regressed
         if event.change is Change.DELETED:
-            self._pass_on(Dropped(event.node.name, version))
+            self._pass_on(Dropped(event.node.name, version, regressed))
         else:
-            self._pass_on(Put(event.node, version))
+            self._pass_on(Put(event.node, version, regressed))
+
+    def _note(self, version: str) -> None:
+        """Note a version, after the update that belongs to it was passed on, if there is one."""
+        self.heard.newest = self._passed, version, self._reflector.regressed
 
     def _pass_on(self, update: Update) -> None:
         """Hand over an update; wait while the keeper has too many, for as long as it is there."""
@@ -166,6 +170,7 @@ class Follower:
             self.pulse.beat()
             with contextlib.suppress(queue.Full):
                 self._updates.put(update, timeout=1.0)
+                self._passed += 1
                 return
 
     def _tell_failure(self, error: str) -> None:

@@ -84,6 +84,10 @@ class Keeper:
         """Whether a complete view came in this process; before, a change means nothing."""
         self._identity = ""
         self._version = ""
+        self._regressed = False
+        """Whether, at that version, some node was told as it was before."""
+        self._taken = 0
+        """Updates that were taken."""
         self._listed_at = 0.0
         self._deleted: set[str] = set()
         self._held: tuple[Held, ...] | None = None
@@ -139,6 +143,8 @@ class Keeper:
             self._guard.accepted = View(
                 members=kept.members, identity=kept.identity, version=kept.resource_version
             )
+        held = {change.kind for change in self._store.held.of(self._name)}
+        self._guard.suspicious = bool(held & {Kind.ROLLBACK.value, Kind.VANISHED.value})
 
     def _wake_at(self) -> float:
         times = (self._debounce.wake_at(), self._membership.fades_at(), self._list_again_at)
@@ -146,6 +152,7 @@ class Keeper:
 
     def _take(self, update: Update) -> None:
         now = time.monotonic()
+        self._taken += 1
         self._condition.take(update)
         if isinstance(update, Replaced):
             self._complete = True
@@ -165,7 +172,7 @@ class Keeper:
             self._deleted.add(update.name)
             self._debounce.changed(now)
         if isinstance(update, (Replaced, Put, Dropped)):
-            self._version = update.resource_version
+            self._version, self._regressed = update.resource_version, update.regressed
 
     def _work(self) -> None:
         now = time.monotonic()
@@ -189,7 +196,7 @@ class Keeper:
             members=self._membership.current(now),
             identity=self._identity,
             version=self._version,
-            regressed=self._follower.heard.regressed,
+            regressed=self._regressed,
         )
         judgement = self._guard.judge(
             view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
@@ -201,6 +208,7 @@ class Keeper:
             self._announce(view, judgement.members)
             self._guard.took(view, judgement.members, now)
             if view.regressed:
+                self._regressed = False
                 self._follower.forgive()
             self._deleted &= judgement.members.keys()
 
@@ -294,13 +302,15 @@ class Keeper:
         health.nodes = len(self._membership.told)
         health.refused = {why.value: n for why, n in self._membership.refused().items()}
         self._store.health.tell(self._name, health)
+        passed, version, regressed = heard.newest
+        # With an update still on its way, the version is that of a view which is not here yet.
+        if passed == self._taken and version:
+            self._version, self._regressed = version, regressed
         if self._persisted is not None and self._complete and not self._frozen:
-            newest = heard.resource_version or self._version
-            self._guard.saw(newest)
-            self._store.snapshots.saw(self._name, newest)
+            self._guard.saw(self._version)
+            self._store.snapshots.saw(self._name, self._version)
         elif self._frozen:
             # An API server that told an old state may have caught up, by heartbeats alone.
-            self._version = heard.resource_version or self._version
             self._debounce.changed(now)
         self._condition.turned = False
         self._tell_at = now + (_LOOK_FOR_RELEASE if self._held else _TELL_EVERY)

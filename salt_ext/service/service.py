@@ -21,6 +21,7 @@ from salt_ext.master.settings import engine_settings
 from salt_ext.service import textfile
 from salt_ext.service.converge import Convergence
 from salt_ext.service.follow import Follower
+from salt_ext.service.forget import Forgetting
 from salt_ext.service.group import Group, Part
 from salt_ext.service.keep import Keeper
 from salt_ext.service.updates import Update
@@ -74,7 +75,10 @@ class Service:
         return {"follow": follower, "keep": keeper}
 
     def _minions(self, stop: threading.Event) -> Mapping[str, Part]:
-        return {"converge": Convergence(self._config, self._store, self._opts, stop)}
+        return {
+            "converge": Convergence(self._config, self._store, self._opts, stop),
+            "forget": Forgetting(self._store, self._opts, stop),
+        }
 
     def _write_figures(self) -> None:
         now = time.monotonic()

@@ -15,6 +15,8 @@ class Replaced:
     nodes: Sequence[Node]
     resource_version: str
     identity: str
+    regressed: bool = False
+    """Some node is told as it was before what is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Put:
 
     node: Node
     resource_version: str
+    regressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Dropped:
 
     name: str
     resource_version: str
+    regressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,17 @@ class Heard:
     ignored: int = 0
     at: float = 0.0
     """Seconds since the epoch."""
-    resource_version: str = ""
-    """The newest one."""
-    regressed: bool = False
-    """Some node is told as it was before what is known of it."""
+    newest: tuple[int, str, bool] = (0, "", False)
+    """
+    The newest version, whether some node is told as it was before, and, first, how many updates had
+    been passed on by then: a version that is ahead of the updates says nothing of those taken. One
+    tuple, so that it is read as a whole.
+    """
+
+    @property
+    def resource_version(self) -> str:
+        """The newest version that was heard of."""
+        return self.newest[1]
 
 
 Update = Replaced | Put | Dropped | Watching | Failed

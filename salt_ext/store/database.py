@@ -134,7 +134,8 @@ class Database:
         kept = self.path.with_name(f"{FILE}.aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
         log.error(
             "%s cannot be used (%s): set aside as %s; the nodes are listed again, and each "
-            "minion is applied once more after its pillar is compiled",
+            "minion is applied once more after its pillar is compiled, which "
+            "salt-run k8s_nodes.discover does for all of them",
             self.path,
             why if why.isprintable() else shown(why),
             kept.name,

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from sqlite3 import Connection
 
 from salt_ext.store.database import Database
 
 _COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL"
+
+
+_Row = tuple[str, str, str, str, str, str]
 
 
 class Answer(str, Enum):
@@ -49,26 +53,38 @@ class SubscriptionTable:
         self._database = database
 
     def record(
-        self, minion: str, pillarenv: str, references: Mapping[str, Seen], now: float
+        self,
+        minion: str,
+        pillarenv: str,
+        references: Mapping[str, Seen],
+        now: float,
+        *,
+        whole: bool = True,
     ) -> bool:
         """
         Record what one compile saw of each reference.
 
-        Returns whether anything had to be written.
+        Of a pillar that is not ``whole``, nothing that is missing counts as gone. Returns whether
+        anything had to be written.
         """
-        known = {
-            row.reference: row
-            for row in self._rows("minion = ? AND pillarenv = ?", minion, pillarenv)
-        }
-        put = [
-            (minion, pillarenv, text, seen.cluster, seen.answer.value, seen.digest)
-            for text, seen in references.items()
-            if text not in known or known[text].gone or known[text].seen != seen
-        ]
-        gone = [text for text, row in known.items() if text not in references and not row.gone]
-        if not put and not gone:
-            return False
+
+        def differs(connection: Connection) -> tuple[list[_Row], list[str]]:
+            rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
+            known = {row.reference: row for row in rows}
+            put = [
+                (minion, pillarenv, text, seen.cluster, seen.answer.value, seen.digest)
+                for text, seen in references.items()
+                if text not in known or known[text].gone or known[text].seen != seen
+            ]
+            gone = [text for text, row in known.items() if text not in references and not row.gone]
+            return put, gone if whole else []
+
+        with self._database.reading() as connection:
+            if not any(differs(connection)):
+                return False
         with self._database.writing() as connection:
+            # Another worker may have compiled the same pillar since.
+            put, gone = differs(connection)
             connection.executemany(
                 "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL)", put
             )
@@ -77,11 +93,38 @@ class SubscriptionTable:
                 " WHERE minion = ? AND pillarenv = ? AND reference = ?",
                 ((now, minion, pillarenv, text) for text in gone),
             )
-        return True
+        return bool(put or gone)
+
+    def texts(self, minion: str, pillarenv: str) -> list[str]:
+        """Return what one pillar of a minion refers to."""
+        with self._database.reading() as connection:
+            rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
+        return [row.reference for row in rows if not row.gone]
+
+    def environments(self) -> dict[str, list[str]]:
+        """Return the pillar environments in which each minion has references."""
+        with self._database.reading() as connection:
+            found: dict[str, list[str]] = {}
+            for minion, pillarenv in connection.execute(
+                "SELECT DISTINCT minion, pillarenv FROM subscription ORDER BY 1, 2"
+            ):
+                found.setdefault(minion, []).append(pillarenv)
+            return found
+
+    def known(self) -> frozenset[str]:
+        """Return the minions of whom anything is recorded, in the ledger too."""
+        with self._database.reading() as connection:
+            return frozenset(
+                minion
+                for (minion,) in connection.execute(
+                    "SELECT minion FROM subscription UNION SELECT minion FROM ledger"
+                )
+            )
 
     def all(self) -> list[Subscription]:
         """Return every subscription."""
-        return self._rows("1")
+        with self._database.reading() as connection:
+            return _rows(connection, "1")
 
     def forget(self, minion: str) -> None:
         """Drop a minion whose key is gone, and its ledger."""
@@ -89,16 +132,16 @@ class SubscriptionTable:
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
 
-    def _rows(self, where: str, *values: str) -> list[Subscription]:
-        query = f"SELECT {_COLUMNS} FROM subscription WHERE {where}"  # noqa: S608
-        with self._database.reading() as connection:
-            return [
-                Subscription(
-                    minion=row[0],
-                    pillarenv=row[1],
-                    reference=row[2],
-                    seen=Seen(cluster=row[3], answer=Answer(row[4]), digest=row[5]),
-                    gone=bool(row[6]),
-                )
-                for row in connection.execute(query, values)
-            ]
+
+def _rows(connection: Connection, where: str, *values: str) -> list[Subscription]:
+    query = f"SELECT {_COLUMNS} FROM subscription WHERE {where}"  # noqa: S608
+    return [
+        Subscription(
+            minion=row[0],
+            pillarenv=row[1],
+            reference=row[2],
+            seen=Seen(cluster=row[3], answer=Answer(row[4]), digest=row[5]),
+            gone=bool(row[6]),
+        )
+        for row in connection.execute(query, values)
+    ]

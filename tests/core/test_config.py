@@ -13,6 +13,7 @@ from salt_ext.core.address import NOT_A_NODE
 from salt_ext.core.config import Access, Apply, Config, Timing
 from salt_ext.core.errors import UnknownCluster
 from salt_ext.core.guard import Rules
+from salt_ext.core.handing import Handing
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
 
 PROD = {"kubeconfig": "/etc/salt/k8s/prod.kubeconfig", "allowed_networks": ["192.0.2.0/24"]}
@@ -32,6 +33,10 @@ FULL = {
             "addresses": ["ExternalIP", "podCIDR"],
             "ready": "only",
             "serve_to": "G@role:db",
+            "serve": [
+                {"to": "lb*"},
+                {"to": "G@role:db", "group": "edge", "labels": ["a.io/zone", "pool"]},
+            ],
             "groups": {
                 "workers": {"labelSelector": "pool=app", "family": "ipv6"},
                 "edge": {"addresses": ["ExternalIP"], "family": "ipv4", "ready": "only"},
@@ -114,6 +119,11 @@ def test_every_key_is_read():
     edge = prod.groups["edge"]
     assert (edge.family, edge.types, edge.ready_only) == (4, (EXTERNAL,), True)
     assert prod.groups["all"].ready_only is False
+    assert prod.serve == (
+        Handing(to="lb*"),
+        Handing(to="G@role:db", group="edge", labels=("a.io/zone", "pool")),
+    )
+    assert list(found.serving) == ["prod"]
     assert (found.metrics.textfile, found.metrics.port) == ("/srv/k8s_nodes.prom", 9100)
 
 
@@ -209,6 +219,30 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:prod:addresses", ["Hostname"], f"{AT}:addresses", "['Hostname']", "InternalIP"),
     ("clusters:prod:ready", True, f"{AT}:ready", "True", "one of any, only"),
     ("clusters:prod:serve_to", " ", f"{AT}:serve_to", "' '", "a non-empty string"),
+    ("clusters:prod:serve", {"to": "lb*"}, f"{AT}:serve", "{'to': 'lb*'}", "with `to`"),
+    ("clusters:prod:serve", [{}], f"{AT}:serve", "[{}]", "with `to`"),
+    ("clusters:prod:serve", ["lb*"], f"{AT}:serve", "['lb*']", "with `to`"),
+    (
+        "clusters:prod:serve",
+        [{"to": "*", "x": 1}],
+        f"{AT}:serve",
+        "[{'to': '*', 'x': 1}]",
+        "`labels` (a list",
+    ),
+    (
+        "clusters:prod:serve",
+        [{"to": "*", "group": "w"}],
+        f"{AT}:serve",
+        "[{'to': '*', 'group': 'w'}]",
+        "`group` (one",
+    ),
+    (
+        "clusters:prod:serve",
+        [{"to": "*", "labels": ["a b"]}],
+        f"{AT}:serve",
+        "[{'to': '*', 'labels': ['a b']}]",
+        "`labels`",
+    ),
     ("clusters:prod:page_size", 0, f"{AT}:page_size", "0", "from 10 to 5000"),
     ("clusters:prod:timing:quiet", -1, f"{AT}:timing:quiet", "-1", "seconds from 0 to 60"),
     ("clusters:prod:timing:quite", 1, f"{AT}:timing:quite", "1", "did you mean quiet?"),
@@ -422,6 +456,7 @@ def test_a_mistake_elsewhere_leaves_what_references_mean(key, value):
         ("addresses", ["Hostname"]),
         ("ready", "yes"),
         ("serve_to", ["db*"]),
+        ("serve", ["db*"]),
         ("groups", {"w": {"labelSelector": "a b"}}),
         ("serve-to", "db*"),
         ("adresses", ["ExternalIP"]),

@@ -148,6 +148,57 @@ class TestMappings:
         assert set(done.unresolved) == {"k8s://prod", "k8s://test"}
         assert "another reference" in done.unresolved["k8s://prod"]
 
+    def test_a_part_of_a_rule_belongs_to_the_rule(self):
+        # As in a rich rule of firewalld: without its `source` it would match everybody.
+        rule = {"family": "ipv4", "source": {"address": "k8s://prod"}, "accept": True}
+        wanted = [
+            {"family": "ipv4", "source": {"address": address}, "accept": True}
+            for address in (ONE, TWO)
+        ]
+        assert expanded({"rich_rules": [rule]})["rich_rules"] == wanted
+        found = expanded({"rich_rules": {"a": rule, "b": {"service": "ssh"}}})["rich_rules"]
+        assert found == {f"a-{ONE}": wanted[0], f"a-{TWO}": wanted[1], "b": {"service": "ssh"}}
+
+    def test_a_part_of_a_rule_without_a_node_takes_the_rule_away(self):
+        rule = {"source": {"address": "k8s://none"}, "port": {"portid": 22}, "accept": {}}
+        assert expanded({"rich_rules": [rule]}) == {"rich_rules": []}
+
+    def test_a_part_is_filled_like_its_rule_and_keeps_what_else_it_has(self):
+        rule = {
+            "to": {"ip": "k8s://lone", "note": "{address}", "invert": True},
+            "name": "{address}",
+        }
+        assert expanded({"rules": [rule]})["rules"] == [
+            {"to": {"ip": "192.0.2.9", "note": "192.0.2.9", "invert": True}, "name": "192.0.2.9"}
+        ]
+
+    @pytest.mark.parametrize("part", ["source", "destination", "src", "dst", "from", "to"])
+    def test_a_part_is_never_taken_for_the_id_of_a_rule(self, part):
+        for rule in (
+            {part: {"address": "k8s://prod"}},
+            {part: {"address": "k8s://prod"}, "port": {"portid": 22}, "accept": {}},
+            {part: {part: {"address": "k8s://prod"}}},
+        ):
+            done = expand({"zone": {"rule": rule, "target": "DROP"}}, resolve)
+            assert done.changed == {}
+            assert list(done.unresolved) == ["k8s://prod"]
+
+    def test_an_entry_beside_other_values_is_no_rule_among_rules(self):
+        for beside in ("ipv4", True, 1, ["x"]):
+            done = expand({"rule": {"match": {"address": "k8s://prod"}, "x": beside}}, resolve)
+            assert done.changed == {}
+            assert "no rule among rules" in done.unresolved["k8s://prod"]
+
+    def test_an_empty_rule_is_a_rule(self):
+        pillar = {"rules": {"a": None, "b": {}, "db": {"source": "k8s://lone"}}}
+        assert list(expanded(pillar)["rules"]) == ["a", "b", "db-192.0.2.9"]
+
+    def test_a_rule_that_is_a_part_of_itself_ends(self):
+        rule: dict[str, Any] = {"source": {"address": "k8s://lone"}}
+        rule["to"] = rule
+        done = expand({"rules": [rule]}, resolve)
+        assert done.changed["rules"][0]["source"] == {"address": "192.0.2.9"}
+
     def test_a_list_in_a_repeated_mapping_is_expanded_too(self):
         rule = {"source": "k8s://lone", "also": ["k8s://prod"]}
         assert expanded({"rules": [rule]})["rules"] == [{"source": "192.0.2.9", "also": [ONE, TWO]}]
@@ -270,7 +321,8 @@ class TestShapes:
         assert done.changed["knot"][:2] == [ONE, TWO]
         assert done.changed["ring"]["allow"] == [ONE, TWO]
         assert knot[0] == "k8s://prod"
-        assert done.unresolved == {}
+        # What is inside itself holds itself as it was, and that is said.
+        assert list(done.unresolved) == ["k8s://prod"]
 
     def test_deeper_than_any_pillar_stays(self):
         def nested(depth: int, wrap: Callable[[Any], Any]) -> Any:
@@ -321,7 +373,7 @@ PILLARS = st.dictionaries(
             st.lists(inner, max_size=4),
             st.lists(inner, max_size=3).map(tuple),
             st.dictionaries(
-                st.one_of(st.sampled_from(["a", "b", "k8s://lone", "k8s://unknown"]), st.just(22)),
+                st.sampled_from(["a", "b", "source", "k8s://lone", "k8s://unknown", 22]),
                 inner,
                 max_size=3,
             ),

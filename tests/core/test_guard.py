@@ -82,7 +82,55 @@ def test_an_older_state_changes_nothing_until_its_versions_catch_up():
     found = judge(one, view(4, version="99"))
     assert found.members is None
     assert kinds(found) == [Kind.ROLLBACK]
-    assert judge(one, view(9, version="100")).members == view(9).members
+    assert judge(one, view(11, version="100")).members == view(11).members
+
+
+class TestAfterAnOlderState:
+    """Versions catch up within minutes, also those of a restored etcd that never had some nodes."""
+
+    @pytest.fixture
+    def one(self):
+        one = guard(view(10, version="100"))
+        assert judge(one, view(9, version="99")).members is None
+        return one
+
+    def test_who_is_missing_stays_until_a_person_says_so(self, one):
+        found = judge(one, view(9, version="100"))
+        assert found.members == view(10).members
+        assert kinds(found) == [Kind.VANISHED]
+        assert found.held[0].keys == {"n9"}
+        assert judge(one, view(9, version="101"), 1e6).members == view(10).members
+        one.release(Kind.VANISHED, found.held[0].keys)
+        assert judge(one, view(9, version="102")).members == view(9).members
+
+    def test_who_is_new_is_let_in_meanwhile(self, one):
+        seen = View(
+            members={**view(9).members, **view(1, start=20).members}, identity="a", version="101"
+        )
+        assert judge(one, seen).members == {**view(10).members, **view(1, start=20).members}
+
+    def test_a_deletion_that_was_seen_is_proof(self, one):
+        found = judge(one, view(9, version="100"), deleted=["n9"])
+        assert (found.members, found.held) == (view(9).members, ())
+
+    def test_it_is_over_once_nobody_is_missing(self, one):
+        assert judge(one, view(10, version="100")).held == ()
+        assert judge(one, view(9, version="101")).members == view(9).members
+
+    def test_a_person_who_lets_the_older_state_in_means_its_nodes(self, one):
+        old = view(9, version="99")
+        one.release(Kind.ROLLBACK, judge(one, old).held[0].keys)
+        assert judge(one, old).members == old.members
+        one.took(old, old.members, 0.0)
+        assert judge(one, view(8, version="100")).members == view(8).members
+
+    def test_another_cluster_that_was_let_in_has_other_nodes(self, one):
+        other = view(1, identity="b", version="7")
+        one.release(Kind.IDENTITY, frozenset("b"))
+        assert judge(one, other).members == other.members
+        one.took(other, other.members, 0.0)
+        assert judge(one, view(0, identity="b", version="8"), deleted=["n0"]).held == ()
+        assert not one.suspicious
 
 
 def test_a_person_lets_an_older_state_in_and_its_later_versions_with_it():

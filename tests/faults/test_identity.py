@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lab.kubernetes.emulator import actions
+
 QUICK = {
     "timing": {"inactivity": 1, "quiet": 0, "longest": 0},
     "guards": {"shrink_percent": 100, "shrink_nodes": 100},
@@ -23,6 +25,7 @@ def prod(kube, watch):
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.2")
     watched.watching()
+    watched.before = watched.revision()
     return watched
 
 
@@ -41,6 +44,68 @@ def test_a_rebuilt_cluster_changes_nothing_until_a_person_says_so(prod, kube):
         "changed",
         "confirmed",
     ]
+
+
+def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_a_restore_mends_it(prod, kube):
+    kube.save()
+    kube.wipe()
+    prod.holds("identity")
+    for _ in range(100):
+        lists = prod.health().lists
+        prod.list_again()
+        prod.until(lambda lists=lists: prod.health().lists > lists, "another list")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    (held,) = prod.status()["held"]
+    assert held["why"].startswith("another cluster answers: kube-system has the uid ")
+    assert (prod.revision(), prod.bus.named("node/left")) == (prod.before, [])
+    kube.restore()
+    prod.list_again()
+    prod.holds()
+    prod.watching()
+    prod.nodes.create("n3", internal=["10.0.0.3"])
+    prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    assert prod.bus.named("node/left") == []
+
+
+def test_another_cluster_whose_versions_are_beyond_ours_is_seen_before_its_watch(kube, watch, wire):
+    watched = watch(kube, server=wire.url, **QUICK)
+    for name in ("n1", "n2"):
+        watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.watching()
+    version, revision = int(watched.follower.heard.resource_version), watched.revision()
+    wire.refuse()
+    kube.wipe()
+    watched.nodes.create("n1", internal=["10.0.0.9"])
+    made = watched.nodes.label("n1", {"turn": "0"})
+    while int(made["metadata"]["resourceVersion"]) <= version:
+        made = watched.nodes.label("n1", {"turn": made["metadata"]["resourceVersion"]})
+    wire.listen()
+    watched.holds("identity")
+    assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
+    assert watched.revision() == revision
+
+
+def test_a_word_that_came_too_late_does_not_reach_the_next_change_of_its_kind(emulator, watch):
+    watched = watch(emulator, **QUICK | {"guards": {"shrink_percent": 1, "shrink_nodes": 1}})
+    for name in ("n1", "n2"):
+        watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.nodes.delete("n1")
+    watched.holds("shrink")
+    watched.stop()
+    assert [one["what"] for one in watched.confirm()["released"]] == ["shrink"]
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.start()
+    watched.holds()
+    watched.nodes.delete("n1")
+    watched.holds("shrink")
+    watched.until(lambda: not watched.store.held.releases("prod"), "the word heard")
+    lists = watched.health().lists
+    watched.list_again()
+    watched.until(lambda: watched.health().lists > lists, "another look")
+    watched.holds("shrink")
+    assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
 
 
 def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
@@ -82,7 +147,7 @@ def test_a_watch_that_waits_for_versions_long_gone_is_noticed_by_its_silence(emu
     assert watched.addresses() == {"10.0.0.1"}
 
 
-def test_an_older_state_is_let_in_once_its_versions_catch_up(emulator, watch):
+def test_a_node_that_an_older_state_lacks_stays_when_its_versions_have_caught_up(emulator, watch):
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
@@ -93,8 +158,37 @@ def test_an_older_state_is_let_in_once_its_versions_catch_up(emulator, watch):
     watched.list_again()
     watched.holds("rollback")
     write(watched, 5)
-    watched.serves("10.0.0.1")
+    watched.holds("vanished")
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    watched.stop()
+    watched.start()
+    watched.until(lambda: watched.health().lists, "a list after the restart")
+    watched.nodes.create("n4", internal=["10.0.0.4"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
+    assert watched.held() == ["vanished"]
+    assert [one["what"] for one in watched.confirm()["released"]] == ["vanished"]
+    watched.serves("10.0.0.1", "10.0.0.3", "10.0.0.4")
     watched.holds()
+
+
+def test_an_older_state_that_catches_up_by_its_own_events_needs_nobody(emulator, watch, caplog):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    emulator.control.save("old")
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.nodes.delete("n1")
+    watched.serves("10.0.0.2")
+    emulator.control.on("list", do=actions.from_state("old"))
+    watched.list_again()
+    # The watch goes on from the old version, and is told what a lagging server had not heard of.
+    watched.until(lambda: "held (rollback)" in caplog.text, "a rollback")
+    watched.holds()
+    assert watched.addresses() == {"10.0.0.2"}
+    assert {str(one) for data in watched.bus.named("changed") for one in data["removed"]} == {
+        "10.0.0.1"
+    }
 
 
 def test_a_confirmation_does_not_reach_the_next_cluster(emulator, watch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lab.kubernetes.emulator import actions
@@ -113,6 +115,21 @@ def test_full_lists_check_what_the_watch_told(emulator, watch):
     watched.serves("10.0.0.1", "10.0.0.3")
 
 
+def test_a_watch_that_always_tells_something_delays_no_full_list(emulator, watch):
+    timing = {"inactivity": 60, "quiet": 0, "longest": 0}
+    watched = watch(emulator, relist=1.0, timing=timing)
+    fill(watched, 3)
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    emulator.control.drop_events(["DELETED"])
+    watched.nodes.delete("n01")
+
+    def told_something() -> bool:
+        watched.nodes.label("n00", {"turn": str(time.monotonic())})
+        return watched.addresses() == {"10.0.0.1", "10.0.0.3"}
+
+    watched.until(told_something, "the leave")
+
+
 def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod, emulator):
     emulator.control.save("old")
     prod.nodes.delete("n00")
@@ -120,6 +137,8 @@ def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod,
     now = {*prod.every, "10.0.1.1"} - {"10.0.0.1"}
     prod.serves(*now)
     emulator.control.on("list", do=actions.from_state("old"), times=None)
+    # Else the watch soon tells what the old state had not heard of.
+    emulator.control.on("watch", do=actions.hang(), times=None)
     prod.list_again()
     prod.holds("rollback")
     assert prod.addresses() == now

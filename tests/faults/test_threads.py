@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import random
 import signal
 import subprocess
@@ -19,8 +20,11 @@ from salt_ext.core.node import Node
 from salt_ext.core.reflector import Change, Reflector
 from salt_ext.kube import api
 from salt_ext.kube.lines import lines
+from salt_ext.service.follow import Follower
 from salt_ext.service.group import Group, Pulse
+from salt_ext.service.updates import Dropped, Put, Replaced
 from salt_ext.store import Store
+from tests.faults.watched import Watched
 
 QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
 
@@ -89,6 +93,26 @@ def test_a_group_that_cannot_be_made_is_tried_again(at_once, caplog):
     started(group, made, 3)
     assert "cannot start" in caplog.text
     group.stop()
+
+
+def test_a_thread_that_waits_for_its_partner_does_not_count_as_hung(emulator, tmp_path):
+    class Counting(Pulse):
+        beats = 0
+
+        def beat(self) -> None:
+            self.beats += 1
+
+    watched = Watched(tmp_path / "state", emulator)
+    stop, full = threading.Event(), queue.Queue(1)
+    full.put(Dropped("n1", "1"))
+    follower = Follower(watched.cluster, full, stop)
+    follower.pulse = Counting(60.0)
+    thread = threading.Thread(target=follower._pass_on, args=(Dropped("n2", "2"),), daemon=True)
+    thread.start()
+    watched.until(lambda: follower.pulse.beats >= 3, "three beats")
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
@@ -228,3 +252,28 @@ def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(emulat
     assert watched.addresses() == {"10.0.0.1"}
     full.clear()
     watched.serves("10.0.0.1", "10.0.0.2")
+
+
+def test_a_version_that_is_ahead_of_its_changes_makes_no_old_view_a_new_one(emulator, tmp_path):
+    watched = Watched(tmp_path / "state", emulator, timing={"quiet": 0, "longest": 0})
+    parts = watched.make(threading.Event())
+    keeper, follower = parts["keep"], parts["follow"]
+    new, old = (Node(name=name, uid=name, internal=(f"10.0.0.{name}",)) for name in "12")
+    keeper._load()
+    for update in (Replaced([new], "78", "here"), Replaced([old], "75", "here")):
+        keeper._take(update)
+        keeper._work()
+    # The other thread has read on, and what it read is still in the queue.
+    follower.heard.newest = 4, "78", False
+    keeper._tell(time.monotonic())
+    keeper._work()
+    assert (watched.held(), watched.addresses()) == (["rollback"], {"10.0.0.1"})
+    keeper._take(Dropped("2", "76"))
+    keeper._work()
+    keeper._take(Put(new, "77"))
+    keeper._work()
+    assert (watched.held(), watched.addresses()) == (["rollback"], {"10.0.0.1"})
+    keeper._tell(time.monotonic())
+    keeper._work()
+    assert (watched.held(), watched.addresses()) == ([], {"10.0.0.1"})
+    assert watched.revision() == 1

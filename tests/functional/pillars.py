@@ -23,6 +23,7 @@ class Pillars:
             {
                 "root_dir": str(folder),
                 "cachedir": str(folder / "cache"),
+                "pki_dir": str(folder / "pki"),
                 "extension_modules": str(folder / "extmods"),
                 "file_client": "local",
                 "pillar_roots": {"base": [str(self.roots)]},
@@ -38,12 +39,31 @@ class Pillars:
         (self.roots / "top.sls").write_text("base: {'*': [data]}\n")
         (self.roots / "data.sls").write_text(yaml.safe_dump(pillar))
 
+    def accept(self, *minions: str) -> None:
+        """Accept the keys of minions."""
+        folder = self.folder / "pki" / "minions"
+        folder.mkdir(parents=True, exist_ok=True)
+        for minion in minions:
+            (folder / minion).touch()
+
     def compile(
-        self, minion: str = "minion1", *, grains: dict[str, Any] | None = None, **options: Any
+        self,
+        minion: str = "minion1",
+        *,
+        grains: dict[str, Any] | None = None,
+        override: dict[str, Any] | None = None,
+        pillarenv: str | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
-        """Return the pillar of a minion as the master compiles it."""
+        """Return the pillar of an accepted minion as the master compiles it."""
+        self.accept(minion)
         compiler = salt.pillar.Pillar(
-            {**self.opts, **options}, grains or {"id": minion, "os": "Debian"}, minion, "base"
+            {**self.opts, **options},
+            grains or {"id": minion, "os": "Debian"},
+            minion,
+            "base",
+            pillar_override=override,
+            pillarenv=pillarenv,
         )
         try:
             found: dict[str, Any] = compiler.compile_pillar()

@@ -1,0 +1,36 @@
+"""Which minions belong to this master."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import salt.key
+from salt.exceptions import SaltException
+
+from salt_ext.core.errors import K8sNodesError
+
+
+class NoKeys(K8sNodesError):
+    """The master's keys cannot be read: nobody may be forgotten."""
+
+
+def accepted(opts: Mapping[str, Any], minion: object) -> bool:
+    """Whether a minion's key is accepted, asked of a file alone; in doubt it is."""
+    if not isinstance(minion, str) or not minion:
+        return False
+    # Salt 3008 can keep its keys elsewhere, which may mean a network.
+    if opts.get("keys.cache_driver", "localfs_key") != "localfs_key":
+        return True
+    folder = opts.get("cluster_pki_dir") if opts.get("cluster_id") else opts.get("pki_dir")
+    return Path(str(folder), "minions", minion).is_file()
+
+
+def every_accepted(opts: Mapping[str, Any]) -> frozenset[str]:
+    """Return the minions whose keys are accepted; :class:`NoKeys` when they cannot be read."""
+    try:
+        found = salt.key.get_key(dict(opts)).list_keys()
+    except (SaltException, OSError) as exc:
+        raise NoKeys(f"the keys of this master's minions cannot be read: {exc}") from exc
+    return frozenset(map(str, found.get("minions", ())))

@@ -1,0 +1,92 @@
+"""A list of nodes shows what a reference would mean, and the labels that were asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from salt_ext.core.errors import BadReference
+from salt_ext.core.handing import Handing, addresses_of, as_pillar, handed, parse
+from salt_ext.core.selector import parse as selector
+from salt_ext.core.snapshot import Defaults, NodeGroup
+from tests.core.build import EXTERNAL, limits, member, snapshot
+
+PROD = snapshot(
+    member("n2", "192.0.2.10", "192.0.2.9", labels={"pool": "app", "zone": "a"}),
+    member("n1", "192.0.2.11", "2001:db8::1", external=("198.51.100.1",), labels={"pool": "db"}),
+    member("n3", labels={"pool": "app"}),
+)
+EVERYTHING = Handing(to="*")
+
+
+def listed(wanted=EVERYTHING, **more):
+    given = {"defaults": Defaults(), "limits": limits(), "group": NodeGroup(), **more}
+    return as_pillar([handed(PROD, wanted, **given)])
+
+
+def test_each_node_with_an_address_is_listed_in_order():
+    assert listed() == {
+        "n1": {"addresses": ["192.0.2.11", "2001:db8::1"], "labels": {}},
+        "n2": {"addresses": ["192.0.2.9", "192.0.2.10"], "labels": {}},
+    }
+    assert list(listed()) == ["n1", "n2"]
+
+
+def test_labels_are_shown_where_the_operator_asked_and_the_node_has_them():
+    found = listed(Handing(to="*", labels=("zone", "pool")))
+    assert found["n2"]["labels"] == {"pool": "app", "zone": "a"}
+    assert found["n1"]["labels"] == {"pool": "db"}
+
+
+def test_a_group_chooses_nodes_and_addresses():
+    group = NodeGroup(labels=selector("pool=db"), types=(EXTERNAL,))
+    assert list(listed(group=group)) == ["n1"]
+    assert listed(group=group)["n1"]["addresses"] == ["198.51.100.1"]
+
+
+def test_no_more_than_the_configuration_allows():
+    assert listed(limits=limits("192.0.2.10/32")) == {
+        "n2": {"addresses": ["192.0.2.10"], "labels": {}}
+    }
+
+
+@pytest.mark.parametrize("value", ["a b", "a\n", "{{ x }}", "-a", "a" * 64, "a;b"])
+def test_what_is_no_label_value_is_not_shown(value):
+    odd = snapshot(member("n1", "192.0.2.1", labels={"zone": value, "ok": "A-1_b.c"}))
+    wanted = Handing(to="*", labels=("zone", "ok"))
+    (node,) = handed(odd, wanted, Defaults(), limits(), NodeGroup())
+    assert node.labels == (("ok", "A-1_b.c"),)
+
+
+@pytest.mark.parametrize("name", ["N1", "n1\n", "{{ x }}", "../n1", ""])
+def test_what_is_no_node_name_is_not_listed(name):
+    odd = snapshot(member(name, "192.0.2.1"))
+    assert handed(odd, EVERYTHING, Defaults(), limits(), NodeGroup()) == ()
+
+
+def test_two_lists_of_one_cluster_become_one():
+    both = [
+        handed(PROD, Handing(to="*", labels=("zone",)), Defaults(), limits(), NodeGroup()),
+        handed(PROD, Handing(to="*", labels=("pool",)), Defaults(), limits(), NodeGroup(family=6)),
+    ]
+    found = as_pillar(both)
+    assert found["n1"] == {"addresses": ["192.0.2.11", "2001:db8::1"], "labels": {"pool": "db"}}
+    assert found["n2"]["labels"] == {"zone": "a"}
+    assert addresses_of(found) == {"192.0.2.9", "192.0.2.10", "192.0.2.11", "2001:db8::1"}
+
+
+@pytest.mark.parametrize(
+    "handing",
+    [
+        Handing(to=""),
+        Handing(to="", group="workers"),
+        Handing(to="", labels=("topology.kubernetes.io/zone", "pool")),
+        Handing(to="", group="workers", labels=("pool",)),
+    ],
+)
+def test_what_is_recorded_of_a_list_can_be_read_again(handing):
+    assert parse(handing.text("prod")) == ("prod", handing)
+
+
+def test_a_reference_is_no_list():
+    with pytest.raises(BadReference, match="no list of nodes"):
+        parse("k8s://prod")

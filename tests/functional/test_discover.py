@@ -1,0 +1,189 @@
+"""Who refers to what is found again from keys and grains alone, in bounded time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import salt.cache
+import salt.loader
+import salt.version
+from salt.exceptions import CommandExecutionError
+
+from salt_ext.core.convergence import Behind, Entry
+from salt_ext.service.forget import Forgetting
+from salt_ext.store import Store
+from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
+from tests.functional.pillars import Pillars
+
+CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
+SEEN = Seen(cluster="prod", answer=Answer.SERVED, digest="x")
+
+
+@pytest.fixture
+def pillars(tmp_path):
+    found = Pillars(tmp_path, clusters={"prod": CLUSTER})
+    one = member("n1", "192.0.2.1")
+    Store(str(found.state_dir)).snapshots.save(snapshot(one), [one], [])
+    (found.roots / "top.sls").write_text("base: {'role:db': [{match: grain}, data]}\n")
+    (found.roots / "data.sls").write_text("allow: ['k8s://prod']\n")
+    return found
+
+
+@pytest.fixture
+def store(pillars):
+    return Store(str(pillars.state_dir))
+
+
+@pytest.fixture
+def discover(pillars):
+    def run(**arguments):
+        return salt.loader.runner(pillars.opts)["k8s_nodes.discover"](**arguments)
+
+    return run
+
+
+def known(pillars: Pillars, minion: str, **grains: str) -> None:
+    """Keep the grains of an accepted minion as the master does when it asks for its pillar."""
+    pillars.accept(minion)
+    cache = salt.cache.factory(pillars.opts)
+    kept = {"id": minion, **grains}
+    if salt.version.__saltstack_version__.major >= 3008:
+        cache.store("grains", minion, kept)
+    else:
+        cache.store(f"minions/{minion}", "data", {"grains": kept, "pillar": {}})
+
+
+def references(store: Store) -> dict[str, str]:
+    return {row.minion: row.reference for row in store.subscriptions.all() if not row.gone}
+
+
+def test_every_accepted_minion_is_found_by_its_grains(pillars, store, discover):
+    for name in ("db1", "db2"):
+        known(pillars, name, role="db")
+    known(pillars, "web1", role="web")
+    pillars.accept("new")
+    told = discover()
+    assert told == {
+        "compiled": 3,
+        "referring": {"db1": ["k8s://prod"], "db2": ["k8s://prod"]},
+        "failed": {},
+        "without_grains": ["new"],
+        "forgotten": [],
+        "left": 0,
+    }
+    assert references(store) == {"db1": "k8s://prod", "db2": "k8s://prod"}
+
+
+def test_after_the_store_was_set_aside_they_are_all_there_again(pillars, store, discover):
+    known(pillars, "db1", role="db")
+    discover()
+    before = store.subscriptions.all()
+    for path in pillars.state_dir.glob("store.sqlite3*"):
+        path.rename(path.with_name(f"aside-{path.name}"))
+    assert store.subscriptions.all() == []
+    store.snapshots.save(snapshot(member("n1", "192.0.2.1")), [member("n1", "192.0.2.1")], [])
+    discover()
+    assert store.subscriptions.all() == before
+
+
+def test_it_is_bounded_and_goes_on_where_it_stopped(pillars, store, discover):
+    for name in ("db1", "db2", "db3"):
+        known(pillars, name, role="db")
+    told = discover(within=0)
+    assert (told["compiled"], told["left"], told["go_on_after"]) == (1, 2, "db1")
+    assert list(references(store)) == ["db1"]
+    told = discover(after="db1")
+    assert (told["compiled"], told["left"]) == (2, 0)
+    assert "go_on_after" not in told
+    assert list(references(store)) == ["db1", "db2", "db3"]
+
+
+def test_who_has_no_key_any_more_is_forgotten(pillars, store, discover):
+    known(pillars, "db1", role="db")
+    store.subscriptions.record("old", "", {"k8s://prod": SEEN}, 1.0)
+    assert discover()["forgotten"] == ["old"]
+    assert list(references(store)) == ["db1"]
+
+
+def test_when_no_key_is_found_at_all_nobody_is_forgotten(pillars, store, discover):
+    store.subscriptions.record("m1", "", {"k8s://prod": SEEN}, 1.0)
+    with pytest.raises(CommandExecutionError, match="nobody is forgotten"):
+        discover()
+    assert list(references(store)) == ["m1"]
+
+
+def test_a_pillar_that_fails_is_named_and_forgets_nothing(pillars, store, discover):
+    known(pillars, "db1", role="db")
+    discover()
+    (pillars.roots / "data.sls").write_text("{{ nothing.there }}\n")
+    told = discover()
+    assert list(told["failed"]) == ["db1"]
+    assert "errors" in told["failed"]["db1"]
+    assert list(references(store)) == ["db1"]
+
+
+def test_a_reference_that_went_meanwhile_is_gone(pillars, store, discover):
+    known(pillars, "db1", role="db")
+    discover()
+    (pillars.roots / "data.sls").write_text("allow: []\n")
+    assert discover()["referring"] == {}
+    assert [row.gone for row in store.subscriptions.all()] == [True]
+
+
+def test_every_environment_that_a_minion_uses_is_compiled(pillars, store, discover):
+    dev = pillars.folder / "dev"
+    dev.mkdir()
+    (dev / "top.sls").write_text("dev: {'*': [data]}\n")
+    (dev / "data.sls").write_text("allow: ['k8s://prod?family=ipv4']\n")
+    pillars.opts["pillar_roots"]["dev"] = [str(dev)]
+    known(pillars, "db1", role="db")
+    pillars.compile("db1", pillarenv="dev")
+    (dev / "data.sls").write_text("allow: []\n")
+    discover()
+    rows = {(row.pillarenv, row.reference): row.gone for row in store.subscriptions.all()}
+    assert rows[("dev", "k8s://prod?family=ipv4")] is True
+
+
+def test_without_the_ext_pillar_it_says_so(pillars, discover):
+    known(pillars, "db1", role="db")
+    pillars.opts["ext_pillar"] = []
+    with pytest.raises(CommandExecutionError, match="`ext_pillar` has no `k8s_nodes`"):
+        discover()
+
+
+def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
+    for name in ("db1", "db2"):
+        known(pillars, name, role="db")
+        store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
+    store.ledger.dispatched("1", [behind("db1")], 1.0)
+    stop = threading.Event()
+    forgetting = Forgetting(store, pillars.opts, stop, every=0.02)
+    thread = threading.Thread(target=forgetting.run)
+    thread.start()
+    try:
+        (pillars.folder / "pki" / "minions" / "db1").unlink()
+        wait_for(lambda: list(references(store)) == ["db2"])
+        assert store.ledger.all() == {}
+        # A folder of keys that is away is no reason to forget anybody.
+        (pillars.folder / "pki" / "minions" / "db2").unlink()
+        wait_for(lambda: "nobody is forgotten" in caplog.text)
+        assert list(references(store)) == ["db2"]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def behind(minion: str) -> Behind:
+    entry = Entry(minion=minion, cluster="prod")
+    return Behind(minion=minion, cluster="prod", desired="x", entry=entry)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
