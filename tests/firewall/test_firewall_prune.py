@@ -195,8 +195,12 @@ def test_while_a_reference_is_not_resolved_nothing_is_pruned(
 
 
 def test_an_old_pillar_prunes_nobody(minion: Minion, formula: Formula) -> None:
-    minion.wants(nodes=told(*MEMBERS, revision=7), prune=PRUNE, keep=[])
-    assert minion.call("sync")["result"] is True
+    assert minion.call("status")["result"] is False
+    prunes(minion, *MEMBERS, revision=7)
+    assert minion.call("status") | {"version": "", "applied_at": None} == {
+        "version": "", "digest": "", "revision": {"prod": 7}, "applied_at": None, "served": 2,
+        "problems": [], "result": True, "comment": "in force",
+    }  # fmt: skip
     done = prunes(minion, revision=6)
     assert "older than what is in force" in done["comment"]
     assert all(one in formula.rules() for one in MEMBERS)

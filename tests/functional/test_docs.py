@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from k8s_firewall_parts import prune, wanted
+from k8s_firewall_parts import prune, rules, wanted
 from salt_ext.core import config, reference
 from salt_ext.core.expand import expand
 
@@ -123,7 +123,18 @@ def test_each_firewall_of_the_documentation_can_be_read():
         assert not read.held
 
 
+def test_the_formulas_example_has_every_key_and_can_be_read():
+    path = ROOT / "salt_ext/formula/k8s_firewall/pillar.example"
+    # What is there as a comment can be taken in as it is.
+    text = re.sub(r"^  # (?=keep:|rules:|policy:|prune:|  )", "  ", path.read_text(), flags=re.MULTILINE)
+    pillar = yaml.safe_load(text)
+    assert set(pillar["k8s_firewall"]) == wanted.KEYS
+    assert set(pillar["k8s_firewall"]["prune"]) == prune.KEYS
+    done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
+    assert wanted.read({**pillar, **done.changed}, {}).wanted.gates
+
+
 def test_the_firewall_page_names_every_key():
     text = (ROOT / "docs/firewall.md").read_text()
-    for key in wanted.KEYS | prune.KEYS:
+    for key in wanted.KEYS | prune.KEYS | set(rules.KEYS):
         assert re.search(rf"^\| `{key}", text, re.MULTILINE), key

@@ -86,9 +86,24 @@ def test_a_node_that_leaves_is_shut_out_with_its_open_connections(quiet: World) 
     at = quiet.leave("node1")
     wait(quiet, "node1", "closed", since=at)
     for minion in MINIONS:
-        quiet.traffic["node1"].flow(minion).wait("stopped", since=at, within=WITHIN)
+        # Silent, and then reset.
+        quiet.traffic["node1"].flow(minion).wait("ended", since=at, within=WITHIN)
         assert quiet.traffic["node2"].flow(minion).state() == "flowing"
     assert not [change for change in changes(quiet, since=at) if not change.startswith("node1")]
+
+
+def test_both_ways_of_a_firewall_are_in_use(quiet: World) -> None:
+    node = quiet.join("node1")
+    wait(quiet, "node1", "open", since=node.at)
+    quiet.settle()
+    address = str(node.host.addresses.v4)
+    assert f"-s {address}/32" in quiet.hosts["minion1"].run(["iptables", "-S"]).stdout
+    assert address not in quiet.hosts["minion2"].run(["iptables", "-S"]).stdout
+    told = quiet.salt("minion*", "k8s_firewall.status")
+    assert [told[minion]["problems"] for minion in MINIONS] == [[], []]
+    assert told["minion1"]["served"] == 2
+    assert told["minion2"]["sets"] == {"postgresql": 4}
+    assert told["minion1"]["revision"] == told["minion2"]["revision"]
 
 
 def test_a_node_that_comes_back_gets_in_again(quiet: World) -> None:

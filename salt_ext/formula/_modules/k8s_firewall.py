@@ -1,5 +1,5 @@
 """
-Kernel sets and gates that hold what references such as ``k8s://prod`` stand for.
+Kernel sets, gates and rules that hold what references such as ``k8s://prod`` stand for.
 
 .. versionadded:: 0.1.0
 

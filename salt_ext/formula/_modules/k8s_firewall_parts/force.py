@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from . import addresses, commands, errors, ipset, nft, wanted
+from . import addresses, commands, errors, foreign, ipset, nft, wanted
 from .record import Record
 
 APPLIED = "applied"
@@ -28,6 +31,8 @@ class Plan:
     nft: str = ""
     structure: bool = False
     """Whether the nft table is replaced as a whole."""
+    difference: list[str] = field(default_factory=list)
+    """What is different then, line by line, but for the elements of sets."""
     ipset: str = ""
     unused: list[str] = field(default_factory=list)
     """Our ipsets that nothing wants any more."""
@@ -51,6 +56,8 @@ class Plan:
             found["table"] = (
                 "replaced" if "table inet" in self.nft[len(nft.DELETE) :] else "deleted"
             )
+        if self.difference:
+            found["difference"] = self.difference
         if self.unused:
             found["unused"] = self.unused
         return found
@@ -83,6 +90,35 @@ def changed(applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | 
     )
 
 
+def _difference(
+    applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | None
+) -> list[str]:
+    old, new = applied.get("structure", ""), nft.structure(this)
+    if old == new and found is not None:
+        # Somebody has changed it.
+        old, new = found.structure, applied.get("listing", "")
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1)
+    return [line.replace("\t", "") for line in lines if not line.startswith(("---", "+++"))]
+
+
+def refusing(this: wanted.Wanted) -> str:
+    """Say whose chain drops what a rule of ours lets in; empty when nobody's does."""
+    for hook in {rule.chain: None for rule in this.rules if rule.action == "accept"}:
+        names = foreign.dropping(json.loads(commands.run(foreign.LIST)), nft.TABLE, hook)
+        for family, tables in (("ip", "iptables"), ("ip6", "ip6tables")):
+            made = Path(f"/proc/thread-self/net/{family}_tables_names")
+            if "filter" in (made.read_text().split() if made.exists() else ()):
+                saved = commands.run([f"{tables}-legacy-save", "-t", "filter"])
+                if foreign.dropping_legacy(saved, hook):
+                    names.append(f"{tables}-legacy filter {hook.upper()}")
+        if names:
+            return (
+                f"rules that accept in {hook} open nothing here: {', '.join(names)} drops the "
+                f"packets after them; use sets or gates beside that firewall"
+            )
+    return ""
+
+
 def _plan_nft(this: wanted.Wanted, applied: Mapping[str, Any], made: Plan) -> None:
     needed = nft.needed(this)
     if not needed and not commands.installed("nft"):
@@ -95,9 +131,14 @@ def _plan_nft(this: wanted.Wanted, applied: Mapping[str, Any], made: Plan) -> No
     meant = nft.elements(this)
     made.structure = changed(applied, this, found)
     had = found.elements if found else {}
+    if made.structure and (foreign := refusing(this)):
+        raise errors.Refused(foreign)
+    if made.structure:
+        made.difference = _difference(applied, this, found)
     made.nft = nft.full(this) if made.structure else nft.delta(had, meant)
-    if this.backend == "nft":
-        for name in this.contents():
+    for name in this.contents():
+        # The others are told of as ipsets.
+        if this.backend == "nft" or name not in this.sets:
             _note(made, name, [f"{name}_{part}" for part in addresses.PARTS], had, meant)
 
 

@@ -1,16 +1,16 @@
 """
 Our own nft table: rendered, read back, and the difference between the two; text in, text out.
 
-The table has the sets and, where they are asked for, the gates. It is one transaction whatever is
-changed: the kernel takes all of it or nothing, and no packet sees half of it.
+The table has the sets and, where they are asked for, gates and rules. It is one transaction
+whatever is changed: the kernel takes all of it or nothing, and no packet sees half of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import gates, wanted
+from . import gates, rules, wanted
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
@@ -37,12 +37,15 @@ class Found:
 
 def needed(this: wanted.Wanted) -> bool:
     """Whether there has to be a table."""
-    return bool(this.gates) or (this.backend == "nft" and bool(this.sets))
+    return bool(this.gates or this.rules) or (this.backend == "nft" and bool(this.sets))
 
 
 def elements(this: wanted.Wanted) -> dict[str, frozenset[str]]:
     """Return what the table's sets are to hold."""
-    used = set(this.sets) if this.backend == "nft" else {n for g in this.gates for n in g.sets}
+    used = {name for gate in this.gates for name in gate.sets}
+    used.update(name for rule in this.rules for name in rule.sets)
+    if this.backend == "nft":
+        used.update(this.sets)
     return {
         f"{name}_{part}": held
         for name, content in sorted(this.contents().items())
@@ -122,6 +125,12 @@ def _table(this: wanted.Wanted, held: Elements) -> str:
         lines.append("}")
     if this.gates:
         lines += _gates(this.gates)
+    for rule in this.rules:
+        lines += _rule(rule)
+    for chain in rules.POLICIES:
+        asked = [rule for rule in this.rules if rule.chain == chain]
+        if asked:
+            lines += _rules(chain, asked, this.policy[chain])
     lines.append("}")
     return "\n".join(lines) + "\n"
 
@@ -164,6 +173,42 @@ def _asked(gate: gates.Gate, further: str) -> str:
     )
 
 
+def _rule(this: rules.Rule) -> Iterator[str]:
+    """Yield the chain of one rule: what becomes of packets to its ports."""
+    comment = f' comment "{this.comment}"' if this.comment else ""
+    matches = [""] if this.anyone else [f"{one} " for name in this.sets for one in _members(name)]
+    yield f"chain {rules.PREFIX}{this.name} {{"
+    for match in matches:
+        if this.log:
+            yield f'{match}limit rate 5/second log prefix "{this.log}"'
+        yield f"{match}counter {this.action}{comment}"
+    yield "}"
+
+
+def _rules(chain: str, these: Sequence[rules.Rule], policy: str) -> Iterator[str]:
+    yield f"chain rules_{chain} {{"
+    yield f"type filter hook {chain} priority 0; policy {policy};"
+    if chain == "input":
+        yield 'iifname "lo" accept'
+    # Only answers: who has left is shut out of established connections too.
+    yield "ct state established,related ct direction reply accept"
+    yield "meta l4proto { icmp, ipv6-icmp } accept"
+    if chain == "input":
+        # A DHCPv6 server answers what was sent to all of them, which is no connection.
+        yield "ip6 saddr fe80::/10 udp dport 546 accept"
+    yield from _accept(wanted.KEEP)
+    for rule in these:
+        match = f"meta l4proto {rule.protocol} " if rule.protocol else ""
+        if rule.ports:
+            match = f"{rule.protocol} dport {{ {', '.join(rule.ports)} }} "
+        yield f"{match}jump {rules.PREFIX}{rule.name}"
+    yield "}"
+
+
 def _accept(name: str) -> Iterator[str]:
+    return (f"{match} accept" for match in _members(name))
+
+
+def _members(name: str) -> Iterator[str]:
     for part in ("v4", "v4_net", "v6", "v6_net"):
-        yield f"{_MATCH[part[:2]]} @{name}_{part} accept"
+        yield f"{_MATCH[part[:2]]} @{name}_{part}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import commands, errors, force, nft, revision, wanted
+from . import commands, errors, force, nft, revision, served, wanted
 from .record import Record
 from .sync import SERVED_BY
 
@@ -20,11 +20,16 @@ def status(record: Record, version: str) -> dict[str, Any]:
         "problems": [],
     }
     this = force.in_force(record)
+    known = served.recorded(record)
+    if known:
+        told["served"] = len(known)
     if this is None:
-        told["problems"] = ["nothing was brought into force yet: k8s_firewall.sync"]
+        if not record.read(SERVED_BY):
+            told["problems"] = ["nothing was brought into force yet: k8s_firewall.sync"]
     else:
         told["backend"] = this.backend
         told["sets"] = {name: len(one.everything()) for name, one in sorted(this.sets.items())}
+        told["rules"] = [rule.name for rule in this.rules]
         told["gates"] = {str(gate): list(gate.sets) for gate in this.gates}
         told["problems"] = _problems(this, applied, record)
     told["result"] = not told["problems"]
@@ -35,6 +40,8 @@ def status(record: Record, version: str) -> dict[str, Any]:
 def _problems(this: wanted.Wanted, applied: dict[str, Any], record: Record) -> list[str]:
     found: list[str] = []
     try:
+        if foreign := force.refusing(this):
+            found.append(foreign)
         made = force.plan(this, applied)
     except errors.FirewallError as exc:
         return [str(exc)]

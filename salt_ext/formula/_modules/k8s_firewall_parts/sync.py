@@ -60,7 +60,7 @@ class Run:
 
     def _read(self) -> wanted.Reading:
         before = force.in_force(self.record)
-        reading = wanted.read(self.pillar, before.sets if before else {}, self.masters)
+        reading = wanted.read(self.pillar, before.contents() if before else {}, self.masters)
         now, known = revision.of(self.pillar), self.record.read(SERVED_BY)
         if behind := revision.older(now, known):
             raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
@@ -95,6 +95,8 @@ class Run:
         if reading.prune is None:
             raise errors.Refused(f"the pillar has no {wanted.KEY}:prune")
         self._close(reading)
+        if not self.test and not self._problems:
+            self._note_revisions()
         self._conclude()
         if self.test and self.outcome["changes"]:
             self.outcome["result"] = None
@@ -151,11 +153,14 @@ class Run:
         if problem := sockets.problem(told):
             self._problems.append(problem)
 
-    def _write_down(self, reading: wanted.Reading, made: force.Plan) -> None:
+    def _note_revisions(self) -> None:
         now = revision.of(self.pillar)
+        if now != self.record.read(SERVED_BY):
+            self.record.write(SERVED_BY, now)
+
+    def _write_down(self, reading: wanted.Reading, made: force.Plan) -> None:
         try:
             force.remember(reading.wanted, made, self.record, self.version)
-            if now != self.record.read(SERVED_BY):
-                self.record.write(SERVED_BY, now)
+            self._note_revisions()
         except OSError as exc:
             self._problems.append(f"not written down, so the next boot will not have it: {exc}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import addresses, errors, gates, prune
+from . import addresses, errors, gates, prune, rules
 
 KEY = "k8s_firewall"
 Pillar = Mapping[str, Any]
@@ -17,7 +17,7 @@ KEEP = "keep"
 """The set of those that whatever we install lets in."""
 
 BACKENDS = ("nft", "ipset")
-KEYS = frozenset({"backend", "sets", "gates", "keep", "prune"})
+KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune"})
 # nft takes a letter first; ipset takes 31 characters, of which three are ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,27}")
 _PART = re.compile(r"_(v4|v6)(_net)?$")
@@ -30,11 +30,15 @@ class Wanted:
     backend: str = "nft"
     sets: Mapping[str, addresses.Content] = field(default_factory=dict)
     gates: tuple[gates.Gate, ...] = ()
+    rules: tuple[rules.Rule, ...] = ()
+    policy: Mapping[str, str] = field(default_factory=lambda: dict(rules.POLICIES))
+    inline: Mapping[str, addresses.Content] = field(default_factory=dict)
+    """What rules have for addresses in themselves, as sets by the rules' names."""
     keep: addresses.Content = addresses.Content()
 
     def contents(self) -> dict[str, addresses.Content]:
         """Return every set by its name, also the one of those who are always let in."""
-        return {**self.sets, KEEP: self.keep}
+        return {**self.sets, **self.inline, KEEP: self.keep}
 
     def current(self) -> frozenset[str]:
         """Return every address and network that some set has."""
@@ -46,6 +50,9 @@ class Wanted:
             "backend": self.backend,
             "sets": {name: one.to_dict() for name, one in sorted(self.sets.items())},
             "gates": [gate.to_dict() for gate in self.gates],
+            "rules": [rule.to_dict() for rule in self.rules],
+            "policy": dict(self.policy),
+            "inline": {name: one.to_dict() for name, one in sorted(self.inline.items())},
             "keep": self.keep.to_dict(),
         }
 
@@ -56,6 +63,9 @@ class Wanted:
             backend=told["backend"],
             sets={name: addresses.Content.from_dict(one) for name, one in told["sets"].items()},
             gates=tuple(gates.Gate.from_dict(one) for one in told["gates"]),
+            rules=tuple(rules.Rule.from_dict(one) for one in told["rules"]),
+            policy=told["policy"],
+            inline={name: addresses.Content.from_dict(one) for name, one in told["inline"].items()},
             keep=addresses.Content.from_dict(told["keep"]),
         )
 
@@ -108,12 +118,19 @@ def read(
         problems.append(f"{KEY}:backend is {backend!r}, not one of {', '.join(BACKENDS)}")
     held: dict[str, str] = {}
     sets = _sets(told.get("sets", {}), in_force, held, problems)
+    ours, items = rules.read(told.get("rules", ()), sets, problems)
+    inline = {
+        name: _content(name, these, in_force, held, problems) for name, these in items.items()
+    }
     keep = _keep(told.get("keep"), masters, problems)
     where = prune.read(told.get("prune"), problems)
     wanted = Wanted(
         backend=backend,
         sets=sets,
         gates=gates.read(told.get("gates", {}), sets, problems),
+        rules=ours,
+        policy=rules.read_policy(told.get("policy"), problems),
+        inline=inline,
         keep=keep,
     )
     if problems:
@@ -139,25 +156,37 @@ def _sets(
                 f"28 at most, and not {KEEP}"
             )
             continue
-        if _PART.search(name):
-            problems.append(f"{where} ends like the kernel's sets do that are made of a set")
+        if _PART.search(name) or name.startswith(rules.PREFIX):
+            problems.append(f"{where} is a name like those that the kernel's sets are given")
             continue
         if not isinstance(items, (list, tuple)):
             problems.append(f"{where} is not a list (write [] to let nobody in)")
             continue
-        found[name] = addresses.Content()
-        if unresolved := addresses.references(items):
-            if name in in_force:
-                found[name] = in_force[name]
-                held[name] = f"{unresolved[0]} is not resolved"
-            else:
-                problems.append(f"{where} has {unresolved[0]}, which is not resolved")
-            continue
-        try:
-            found[name] = addresses.content(items)
-        except addresses.NoAddress as exc:
-            problems.append(f"{where}: {exc}")
+        found[name] = _content(name, items, in_force, held, problems)
     return found
+
+
+def _content(
+    name: str,
+    items: Sequence[object],
+    in_force: Mapping[str, addresses.Content],
+    held: dict[str, str],
+    problems: list[str],
+) -> addresses.Content:
+    where = f"{KEY}:sets:{name}"
+    if name.startswith(rules.PREFIX):
+        where = f"{KEY}:rules: {name[len(rules.PREFIX) :]}: sources"
+    if unresolved := addresses.references(items):
+        if name in in_force:
+            held[name] = f"{unresolved[0]} is not resolved"
+            return in_force[name]
+        problems.append(f"{where} has {unresolved[0]}, which is not resolved")
+        return addresses.Content()
+    try:
+        return addresses.content(items)
+    except addresses.NoAddress as exc:
+        problems.append(f"{where}: {exc}")
+        return addresses.Content()
 
 
 def _keep(told: object, masters: Sequence[str], problems: list[str]) -> addresses.Content:
