@@ -126,7 +126,9 @@ def test_each_firewall_of_the_documentation_can_be_read():
 def test_the_formulas_example_has_every_key_and_can_be_read():
     path = ROOT / "salt_ext/formula/k8s_firewall/pillar.example"
     # What is there as a comment can be taken in as it is.
-    text = re.sub(r"^  # (?=keep:|rules:|policy:|prune:|  )", "  ", path.read_text(), flags=re.MULTILINE)
+    text = re.sub(
+        r"^  # (?=keep:|rules:|policy:|prune:|  )", "  ", path.read_text(), flags=re.MULTILINE
+    )
     pillar = yaml.safe_load(text)
     assert set(pillar["k8s_firewall"]) == wanted.KEYS
     assert set(pillar["k8s_firewall"]["prune"]) == prune.KEYS

@@ -34,7 +34,7 @@ for _name in [name for name in sys.modules if name.split(".")[0] == "k8s_firewal
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
-    from k8s_firewall_parts import errors, force, state
+    from k8s_firewall_parts import access, addresses, errors, force, state
     from k8s_firewall_parts.record import Record
     from k8s_firewall_parts.sync import Run
 finally:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     __grains__: Any
     __pillar__: Any
     __context__: dict[str, Any]
+    __salt__: Any
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,117 @@ def remember(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
         Write nothing; see :py:func:`sync`.
     """
     return _run("remember", fresh, test)
+
+
+def rollback(test: bool | None = None) -> dict[str, Any]:
+    """
+    Bring back what was in force before the last change; calling it again undoes that.
+
+    The next :py:func:`sync` brings the pillar into force again: mend the pillar, or pause the
+    master's publishing, first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db1' k8s_firewall.rollback
+
+    test : None
+        Change nothing and tell the difference; see :py:func:`sync`.
+    """
+    return _run("rollback", False, test)
+
+
+def drift(repair: bool = False) -> dict[str, Any]:
+    """
+    Return in what the kernel differs from what is in force; no master is asked.
+
+    A difference is fired as ``k8s_firewall/drift`` on the minion's and the master's bus, with
+    ``problems`` and ``repaired``. For a schedule:
+
+    .. code-block:: yaml
+
+        schedule:
+          k8s_firewall:
+            function: k8s_firewall.drift
+            kwargs: {repair: true}
+            minutes: 5
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.drift
+        salt 'db*' k8s_firewall.drift repair=True
+
+    repair : False
+        Bring back what is in force, by this minion's own record.
+    """
+    told = state.status(_folder(), version())
+    if not told["problems"]:
+        return {"result": True, "comment": "no drift", "changes": {}}
+    found = {"problems": told["problems"], "repaired": False}
+    outcome = {"result": False, "comment": told["comment"], "changes": {}}
+    if repair:
+        outcome = _run("repair", False, None)
+        found["repaired"] = outcome["result"] is True
+    __salt__["event.send"]("k8s_firewall/drift", found)
+    log.error("drift: %s", "; ".join(told["problems"]))
+    return {**outcome, **found}
+
+
+def check_access(address: str, port: int, protocol: str = "tcp") -> dict[str, Any]:
+    """
+    Return whether an address gets in at a port of this host, and what decides it.
+
+    ``let_in`` is ``None`` where nothing of ours decides. What passes a gate may still meet another
+    firewall. ``problems`` are those of :py:func:`status`: with any, the kernel may differ.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db1' k8s_firewall.check_access 192.0.2.10 5432
+
+    address
+        An IPv4 or IPv6 address.
+
+    port
+        A number.
+
+    protocol : tcp
+        Or ``udp``.
+    """
+    try:
+        _, plain = addresses.canonical(address)
+        number = int(port)
+    except ValueError as exc:
+        raise salt.exceptions.CommandExecutionError(str(exc)) from exc
+    if protocol not in ("tcp", "udp"):
+        raise salt.exceptions.CommandExecutionError(f"{protocol!r} is not tcp or udp")
+    this = force.in_force(_folder())
+    if this is None:
+        raise salt.exceptions.CommandExecutionError("nothing was brought into force yet")
+    told = access.decide(this, plain, protocol, number)
+    return {**told, "problems": state.status(_folder(), version())["problems"]}
+
+
+def remove(test: bool | None = None) -> dict[str, Any]:
+    """
+    Take everything of ours out of the kernel and off the disk: sets, gates, rules, records.
+
+    The systemd units of the formula stay, and load nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db1' k8s_firewall.remove
+
+    test : None
+        Change nothing and tell the difference; see :py:func:`sync`.
+    """
+    return _run("remove", False, test)
 
 
 def status() -> dict[str, Any]:

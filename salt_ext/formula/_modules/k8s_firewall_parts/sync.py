@@ -46,6 +46,18 @@ class Run:
         """Only write down who is served, before a formula lets them in."""
         return self._guarded(self._remember, "who is served is not written down")
 
+    def rollback(self) -> Outcome:
+        """Bring back what was in force before the last change."""
+        return self._guarded(self._rollback, "what is in force stays as it is")
+
+    def repair(self) -> Outcome:
+        """Bring back into the kernel what is in force by the record; no pillar is asked."""
+        return self._guarded(self._repair, "the kernel is not as it should be")
+
+    def remove(self) -> Outcome:
+        """Take everything of ours out of the kernel and off the disk."""
+        return self._guarded(self._remove, "not everything is removed")
+
     def _guarded(self, what: Callable[[], None], failed: str) -> Outcome:
         outcome = self.outcome
         try:
@@ -107,6 +119,38 @@ class Run:
             self._note()
         self.outcome["result"] = True
         self.outcome["comment"] = "who is served is written down"
+
+    def _rollback(self) -> None:
+        told = self.record.read(force.PREVIOUS).get("wanted")
+        if not told:
+            raise errors.Refused("nothing was in force before the last change")
+        self._bring(wanted.Wanted.from_dict(told))
+        self.outcome["comment"] += "; the next sync brings the pillar into force again"
+
+    def _repair(self) -> None:
+        this = force.in_force(self.record)
+        if this is None:
+            raise errors.Refused("nothing was brought into force yet: k8s_firewall.sync")
+        self._bring(this)
+
+    def _remove(self) -> None:
+        self._bring(wanted.Wanted())
+        if not self.test:
+            for name in (force.APPLIED, force.PREVIOUS, SERVED_BY, served.NAME):
+                self.record.forget(f"{name}.json")
+
+    def _bring(self, this: wanted.Wanted) -> None:
+        before = force.in_force(self.record) or wanted.Wanted()
+        if self.test:
+            made = force.plan(this, self.record.read(force.APPLIED))
+        else:
+            made = force.bring(this, self.record)
+            self._end(before.current() - this.current(), this)
+            force.remember(this, made, self.record, self.version)
+        self.outcome["changes"] = made.told()
+        self._conclude()
+        if self.test and made.told():
+            self.outcome["result"] = None
 
     def _conclude(self) -> None:
         changed = "in force" if self.outcome["changes"] else "in force already"
