@@ -58,6 +58,8 @@ def make(world: World, plan: Plan, say: Say) -> None:
     world.api.start()
     say(f"Kubernetes API, {plan.api}, at {world.api.endpoint.url}")
     _start_master(world, plan)
+    # A highstate would bring the formula's modules along, the state of an SLS does not.
+    world.salt("*", "saltutil.sync_all")
     say(f"Salt master and {plan.minions} minions")
     world.apply(within=READY_SECONDS)
     if plan.extension and plan.pillar is None:

@@ -19,6 +19,7 @@ from lab.daemon import Daemon
 from lab.errors import CommandFailed, LabError, TookTooLong
 from lab.host import Host
 from lab.process import wait_until
+from salt_ext import formula
 
 _PUBLISH_PORT = 4505
 _SCRIPTS = Path(sys.executable).parent
@@ -67,7 +68,7 @@ class Master(Daemon):
                 "interface": str(address.MASTER.v4),
                 "auto_accept": True,
                 "worker_threads": 3,
-                "file_roots": {"base": [str(self.srv / "salt")]},
+                "file_roots": {"base": [str(self.srv / "salt"), str(formula.path())]},
                 "pillar_roots": {"base": [str(self.srv / "pillar")]},
                 "timeout": 10,
                 "gather_job_timeout": 3,
@@ -175,6 +176,8 @@ class Minion(Daemon):
             _common(self.host)
             | {
                 "id": self.host.name,
+                # /var is the machine's, which all hosts share.
+                "k8s_firewall": {"state_dir": str(self.host.folder / "k8s_firewall")},
                 "master": str(address.MASTER.v4),
                 "acceptance_wait_time": 1,
                 "random_reauth_delay": 0,

@@ -1,3 +1,16 @@
+{#- Two ways: minion2 has sets and a gate of the formula, the others a rule for each address. -#}
+{%- if opts['id'] == 'minion2' %}
+k8s_firewall:
+  # Not the units of the machine's own systemd.
+  boot: false
+  sets:
+    postgresql:
+      - 10.77.3.1
+      - fd77:0:0:3::1
+      - k8s://prod
+  gates:
+    5432: postgresql
+{%- else %}
 firewall:
   services:
     postgresql:
@@ -8,3 +21,8 @@ firewall:
         - fd77:0:0:3::1
         # Every node of the cluster prod, whoever that is just now.
         - k8s://prod
+k8s_firewall:
+  prune:
+    iptables: {filter: [firewall-postgresql]}
+    saved: []
+{%- endif %}

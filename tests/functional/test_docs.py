@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from k8s_firewall_parts import prune, rules, wanted
 from salt_ext.core import config, reference
 from salt_ext.core.errors import BadReference
 from salt_ext.core.expand import expand
@@ -124,3 +125,32 @@ def test_each_link_between_pages_leads_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_each_firewall_of_the_documentation_can_be_read():
+    found = documents("k8s_firewall")
+    assert found
+    for _, pillar in found:
+        done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
+        read = wanted.read({**pillar, **done.changed}, {}, ["192.0.2.1"])
+        assert read.wanted.sets or read.prune
+        assert not read.held
+
+
+def test_the_formulas_example_has_every_key_and_can_be_read():
+    path = ROOT / "salt_ext/formula/k8s_firewall/pillar.example"
+    # What is there as a comment can be taken in as it is.
+    text = re.sub(
+        r"^  # (?=keep:|rules:|policy:|prune:|  )", "  ", path.read_text(), flags=re.MULTILINE
+    )
+    pillar = yaml.safe_load(text)
+    assert set(pillar["k8s_firewall"]) == wanted.KEYS
+    assert set(pillar["k8s_firewall"]["prune"]) == prune.KEYS
+    done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
+    assert wanted.read({**pillar, **done.changed}, {}).wanted.gates
+
+
+def test_the_firewall_page_names_every_key():
+    text = (ROOT / "docs/firewall.md").read_text()
+    for key in wanted.KEYS | prune.KEYS | set(rules.KEYS):
+        assert re.search(rf"^\| `{key}", text, re.MULTILINE), key

@@ -118,7 +118,7 @@ def test_nothing_is_missing_from_the_wheel_and_nothing_else_is_in_it(wheel):
     wanted = {
         f"{name}/{path.relative_to(folder)}"
         for name, folder in folders.items()
-        for pattern in ("*.py", "*.sls", "py.typed")
+        for pattern in ("*.py", "*.sls", "*.example", "*.service", "py.typed")
         for path in folder.rglob(pattern)
         if "__pycache__" not in path.parts
     }

@@ -33,6 +33,12 @@ def join(world: World, name: str) -> None:
     wait(world, name, "open", since=world.join(name).at)
 
 
+def flowing(world: World, name: str) -> None:
+    """Wait until a node's lasting connections carry data: they begin after its first ones."""
+    for minion in MINIONS:
+        world.traffic[name].flow(minion).wait("flowing", within=WITHIN)
+
+
 def stale(world: World) -> bool:
     return bool(world.salt_run("k8s_nodes.status")["clusters"]["prod"]["stale"])
 
@@ -80,15 +86,36 @@ def test_a_node_that_leaves_is_shut_out_with_its_open_connections(quiet: World) 
     join(quiet, "node1")
     join(quiet, "node2")
     for name in ("node1", "node2"):
-        for minion in MINIONS:
-            quiet.traffic[name].flow(minion).wait("flowing", within=WITHIN)
+        flowing(quiet, name)
     quiet.settle()
     at = quiet.leave("node1")
     wait(quiet, "node1", "closed", since=at)
     for minion in MINIONS:
-        quiet.traffic["node1"].flow(minion).wait("stopped", since=at, within=WITHIN)
+        # Silent, and then reset.
+        quiet.traffic["node1"].flow(minion).wait("ended", since=at, within=WITHIN)
         assert quiet.traffic["node2"].flow(minion).state() == "flowing"
     assert not [change for change in changes(quiet, since=at) if not change.startswith("node1")]
+
+
+def test_both_ways_of_a_firewall_are_in_use(quiet: World) -> None:
+    node = quiet.join("node1")
+    wait(quiet, "node1", "open", since=node.at)
+    quiet.settle()
+    address = str(node.host.addresses.v4)
+    assert f"-s {address}/32" in quiet.hosts["minion1"].run(["iptables", "-S"]).stdout
+    assert address not in quiet.hosts["minion2"].run(["iptables", "-S"]).stdout
+    told = quiet.salt("minion*", "k8s_firewall.status")
+    assert [told[minion]["problems"] for minion in MINIONS] == [[], []]
+    assert told["minion1"]["served"] == 2
+    assert told["minion2"]["sets"] == {"postgresql": 4}
+    # Somebody changes it, harmlessly.
+    quiet.hosts["minion2"].run(
+        ["nft", "add", "rule", "inet", "k8s_firewall", "gate_forward", "counter"]
+    )
+    done = quiet.salt("minion2", "k8s_firewall.drift", repair=True)["minion2"]
+    assert (done["result"], done["repaired"]) == (True, True)
+    assert quiet.salt("minion2", "k8s_firewall.drift")["minion2"]["comment"] == "no drift"
+    assert told["minion1"]["revision"] == told["minion2"]["revision"]
 
 
 def test_a_node_that_comes_back_gets_in_again(quiet: World) -> None:
@@ -99,9 +126,13 @@ def test_a_node_that_comes_back_gets_in_again(quiet: World) -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "black-holed"])
 def test_without_the_api_nothing_changes_and_status_says_stale(quiet: World, how: str) -> None:
-    join(quiet, "node1")
-    join(quiet, "node2")
-    wait(quiet, "node2", "closed", since=quiet.leave("node2"))
+    for name in ("node1", "node2"):
+        join(quiet, name)
+        flowing(quiet, name)
+    at = quiet.leave("node2")
+    wait(quiet, "node2", "closed", since=at)
+    for minion in MINIONS:
+        quiet.traffic["node2"].flow(minion).wait("ended", since=at, within=WITHIN)
     quiet.settle()
     begin = time.monotonic()
     gone, back = {

@@ -11,7 +11,23 @@
   It knows nothing of Kubernetes: a reference such as k8s://prod among the addresses has been replaced
   before the pillar comes here. One that has not is no address. Then, and when a list is missing, this
   state fails and says so, and the rules in force stay in force.
+
+  A minion whose pillar has k8s_firewall:sets has the formula k8s_firewall in its place. One whose pillar
+  has k8s_firewall:prune has its states beside these, as a formula that only appends would need them.
 #}
+{%- set formula = pillar.get('k8s_firewall', {}) %}
+{%- if 'sets' in formula %}
+
+include:
+  - k8s_firewall
+
+{%- else %}
+{%-   if 'prune' in formula %}
+
+include:
+  - k8s_firewall.prune
+{%-   endif %}
+
 {%- set services = pillar.get('firewall', {}).get('services') %}
 {%- set problems = [] %}
 {%- if services is not mapping %}
@@ -72,4 +88,5 @@ firewall {{ family }}:
     - require:
       - file: /etc/iptables/firewall.{{ family }}
 {%-   endfor %}
+{%- endif %}
 {%- endif %}

@@ -1,0 +1,41 @@
+"""One call of a program, its input and its output."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from . import errors
+
+_SECONDS = 60
+_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+def installed(program: str) -> bool:
+    """Whether a program is there to be called."""
+    return shutil.which(program, path=_PATH) is not None
+
+
+def run(argv: Sequence[str], text: str = "") -> str:
+    """Return what a program printed; raise what it said when it refused."""
+    found = shutil.which(argv[0], path=_PATH)
+    if found is None:
+        raise errors.Missing(argv[0])
+    try:
+        done = subprocess.run(
+            [found, *argv[1:]],
+            input=text.encode(),
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            # Not the caller's: messages are compared, and no library may be preloaded.
+            env={"PATH": _PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/root")},
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise errors.CommandFailed(argv, -1, f"no end within {_SECONDS} s") from exc
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace")
+        raise errors.CommandFailed(argv, done.returncode, said)
+    return done.stdout.decode(errors="replace")

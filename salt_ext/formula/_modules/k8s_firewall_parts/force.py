@@ -1,0 +1,258 @@
+"""Bring what is wanted into force in the kernel, and on the disk for the next boot."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import addresses, commands, errors, foreign, ipset, nft, wanted
+from .record import Record
+
+APPLIED = "applied"
+PREVIOUS = "previous"
+RULESET = "ruleset.nft"
+IPSETS = "sets.ipset"
+
+_SHOWN = 100
+_HEADER = (
+    "# Written by k8s_firewall, loaded at boot. The pillar k8s_firewall is where to change it.\n"
+)
+
+
+@dataclass
+class Plan:
+    """The difference between the kernel and what is wanted, and the texts that end it."""
+
+    nft: str = ""
+    structure: bool = False
+    """Whether the nft table is replaced as a whole."""
+    difference: list[str] = field(default_factory=list)
+    """What is different then, line by line, but for the elements of sets."""
+    ipset: str = ""
+    unused: list[str] = field(default_factory=list)
+    """Our ipsets that nothing wants any more."""
+    sets: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
+    """What each set gains and loses."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether the kernel has it all."""
+        return not (self.nft or self.ipset or self.unused)
+
+    def told(self) -> dict[str, Any]:
+        """Return the changes for a person and for Salt; long lists are cut."""
+        found: dict[str, Any] = {}
+        if self.sets:
+            found["sets"] = {
+                name: {"added": _some(added), "removed": _some(gone)}
+                for name, (added, gone) in sorted(self.sets.items())
+            }
+        if self.structure:
+            found["table"] = (
+                "replaced" if "table inet" in self.nft[len(nft.DELETE) :] else "deleted"
+            )
+        if self.difference:
+            found["difference"] = self.difference
+        if self.unused:
+            found["unused"] = self.unused
+        return found
+
+
+def plan(this: wanted.Wanted, applied: Mapping[str, Any]) -> Plan:
+    """Ask the kernel what it has; change nothing."""
+    made = Plan()
+    _plan_nft(this, applied, made)
+    _plan_ipset(this, applied, made)
+    return made
+
+
+def listed() -> nft.Found | None:
+    """Return our nft table as the kernel has it, None when there is none."""
+    try:
+        return nft.parse(commands.run(nft.LIST))
+    except errors.CommandFailed as exc:
+        if "No such file or directory" in exc.output:
+            return None
+        raise
+
+
+def changed(applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | None) -> bool:
+    """Whether the nft table is not as it was when it was loaded, or is to have another shape."""
+    return (
+        found is None
+        or applied.get("structure") != nft.structure(this)
+        or applied.get("listing") != found.structure
+    )
+
+
+def _difference(
+    applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | None
+) -> list[str]:
+    old, new = applied.get("structure", ""), nft.structure(this)
+    if old == new and found is not None:
+        # Somebody has changed it.
+        old, new = found.structure, applied.get("listing", "")
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1)
+    return [line.replace("\t", "") for line in lines if not line.startswith(("---", "+++"))]
+
+
+def refusing(this: wanted.Wanted) -> str:
+    """Say whose chain drops what a rule of ours lets in; empty when nobody's does."""
+    for hook in {rule.chain: None for rule in this.rules if rule.action == "accept"}:
+        names = foreign.dropping(json.loads(commands.run(foreign.LIST)), nft.TABLE, hook)
+        for family, tables in (("ip", "iptables"), ("ip6", "ip6tables")):
+            made = Path(f"/proc/thread-self/net/{family}_tables_names")
+            if "filter" in (made.read_text().split() if made.exists() else ()):
+                saved = commands.run([f"{tables}-legacy-save", "-t", "filter"])
+                if foreign.dropping_legacy(saved, hook):
+                    names.append(f"{tables}-legacy filter {hook.upper()}")
+        if names:
+            return (
+                f"rules that accept in {hook} open nothing here: {', '.join(names)} drops the "
+                f"packets after them; use sets or gates beside that firewall"
+            )
+    return ""
+
+
+def _plan_nft(this: wanted.Wanted, applied: Mapping[str, Any], made: Plan) -> None:
+    needed = nft.needed(this)
+    if not needed and not commands.installed("nft"):
+        return
+    found = listed()
+    if not needed:
+        if found is not None:
+            made.nft, made.structure = nft.DELETE, True
+        return
+    meant = nft.elements(this)
+    made.structure = changed(applied, this, found)
+    had = found.elements if found else {}
+    if made.structure and (foreign := refusing(this)):
+        raise errors.Refused(foreign)
+    if made.structure:
+        made.difference = _difference(applied, this, found)
+    made.nft = nft.full(this) if made.structure else nft.delta(had, meant)
+    for name in this.contents():
+        # The others are told of as ipsets.
+        if this.backend == "nft" or name not in this.sets:
+            _note(made, name, [f"{name}_{part}" for part in addresses.PARTS], had, meant)
+
+
+def _plan_ipset(this: wanted.Wanted, applied: Mapping[str, Any], made: Plan) -> None:
+    meant = ipset.members(this.sets) if this.backend == "ipset" else {}
+    ours = set(applied.get("ipsets", []))
+    if not meant and not ours:
+        return
+    found = ipset.parse(commands.run(ipset.READ))
+    made.ipset = ipset.changes(found, meant)
+    made.unused = sorted((ours - meant.keys()) & found.keys())
+    had = {name: one.members for name, one in found.items()}
+    for name in this.sets if meant else ():
+        _note(made, name, [f"{name}_{family}" for family in ("v4", "v6")], had, meant)
+
+
+def _note(
+    made: Plan,
+    name: str,
+    parts: Iterable[str],
+    had: Mapping[str, frozenset[str]],
+    meant: Mapping[str, frozenset[str]],
+) -> None:
+    empty: frozenset[str] = frozenset()
+    old = empty.union(*(had.get(part, empty) for part in parts))
+    new = empty.union(*(meant.get(part, empty) for part in parts))
+    if old != new:
+        made.sets[name] = (new - old, old - new)
+
+
+def bring(this: wanted.Wanted, record: Record) -> Plan:
+    """Bring it into force in the kernel: one call for each of its tools, each all or nothing."""
+    applied = record.read(APPLIED)
+    made = plan(this, applied)
+    try:
+        execute(made)
+    except errors.CommandFailed:
+        # Somebody else has changed our sets between the look and the change.
+        again = plan(this, applied)
+        if again.nft == made.nft and again.ipset == made.ipset:
+            raise
+        made = again
+        execute(made)
+    return made
+
+
+def execute(made: Plan, run: Callable[..., str] = commands.run) -> None:
+    """Let the kernel have it."""
+    # Sets for others' rules first: what names one must find it.
+    if made.ipset:
+        run(ipset.APPLY, made.ipset)
+    if made.nft:
+        run(nft.APPLY, made.nft)
+    for name in made.unused:
+        # A rule of somebody's may name it still: then it lets nobody in and goes another time.
+        run(["ipset", "flush", name])
+        try:
+            run(["ipset", "destroy", name])
+        except errors.CommandFailed as exc:
+            if "in use" not in exc.output:
+                raise
+
+
+def check(made: Plan) -> None:
+    """Ask the kernel whether it would take the nft table; raise what it says."""
+    if made.nft:
+        commands.run(nft.CHECK, made.nft)
+
+
+def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> None:
+    """Write down what is in force now, and what the next boot is to load."""
+    applied = record.read(APPLIED)
+    digest = this.digest()
+    ipsets = sorted(ipset.members(this.sets)) if this.backend == "ipset" else []
+    whole = (record.folder / RULESET).exists() == nft.needed(this)
+    whole = whole and (record.folder / IPSETS).exists() == bool(ipsets)
+    if made.empty and whole and applied.get("digest") == digest:
+        return
+    if nft.needed(this):
+        record.save(RULESET, _HEADER + nft.full(this))
+    else:
+        record.forget(RULESET)
+    if ipsets:
+        record.save(IPSETS, _HEADER + ipset.full(ipset.members(this.sets)))
+    else:
+        record.forget(IPSETS)
+    if applied and applied.get("digest") != digest:
+        record.keep(APPLIED, PREVIOUS)
+    listing = applied.get("listing", "")
+    if made.structure or "listing" not in applied:
+        found = listed() if nft.needed(this) else None
+        listing = found.structure if found else ""
+    record.write(
+        APPLIED,
+        {
+            "digest": digest,
+            "wanted": this.to_dict(),
+            "structure": nft.structure(this) if nft.needed(this) else "",
+            "listing": listing,
+            "ipsets": ipsets + [name for name in made.unused if name not in ipsets],
+            "at": time.time(),
+            "version": version,
+        },
+    )
+
+
+def in_force(record: Record) -> wanted.Wanted | None:
+    """Return what was brought into force last; None when nothing was."""
+    told = record.read(APPLIED).get("wanted")
+    return wanted.Wanted.from_dict(told) if told else None
+
+
+def _some(these: frozenset[str]) -> list[str]:
+    shown = sorted(these)[:_SHOWN]
+    if len(these) > _SHOWN:
+        shown.append(f"... and {len(these) - _SHOWN} more")
+    return shown

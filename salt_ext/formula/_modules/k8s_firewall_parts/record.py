@@ -1,0 +1,84 @@
+"""What is in force by this module's own word, kept in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import errors
+
+_LOCK_SECONDS = 30
+_LOCK_EVERY = 0.02
+
+
+class Record:
+    """The files of the folder; whoever changes them holds the lock."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep out every other run on this minion, in whatever process."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / "lock").open("w") as file:
+            until = time.monotonic() + _LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as exc:
+                    if time.monotonic() > until:
+                        raise errors.Busy(
+                            f"another run has held {self.folder}/lock for {_LOCK_SECONDS} s"
+                        ) from exc
+                    time.sleep(_LOCK_EVERY)
+            yield
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what was written under a name; empty when nothing or nothing that can be read."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((self.folder / f"{name}.json").read_text())
+            if isinstance(found, dict):
+                return found
+        return {}
+
+    def write(self, name: str, what: dict[str, Any]) -> None:
+        """Write it so that a crash leaves the old or the new, never half of one."""
+        self.save(f"{name}.json", json.dumps(what, separators=(",", ":")))
+
+    def save(self, name: str, text: str) -> None:
+        """Write a file of the folder as a whole; it is on the disk when this returns."""
+        replace(self.folder / name, text)
+
+    def keep(self, name: str, also: str) -> None:
+        """Keep what is written under a name under another one too."""
+        fresh = self.folder / f".{also}.new"
+        fresh.unlink(missing_ok=True)
+        fresh.hardlink_to(self.folder / f"{name}.json")
+        fresh.replace(self.folder / f"{also}.json")
+
+    def forget(self, name: str) -> None:
+        """Remove a file of the folder."""
+        (self.folder / name).unlink(missing_ok=True)
+
+
+def replace(path: Path, text: str, *, like: os.stat_result | None = None) -> None:
+    """Put a file in the place of another, at once; its mode and owner are root's, or as told."""
+    fresh = path.with_name(f".{path.name}.new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        if like is not None:
+            os.fchown(file.fileno(), like.st_uid, like.st_gid)
+        os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode) if like else 0o600)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

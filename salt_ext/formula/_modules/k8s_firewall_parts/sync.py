@@ -1,0 +1,210 @@
+"""One run: from a pillar to what is in force, or the reason why it stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import errors, force, prune, revision, served, sockets, wanted
+from .record import Record
+
+SERVED_BY = "served_by"
+"""The revisions that are in force, under this name in the record."""
+
+Pillar = wanted.Pillar
+Outcome = dict[str, Any]
+
+
+class Run:
+    """What one run knows; each of its functions returns ``result``, ``comment`` and ``changes``."""
+
+    def __init__(
+        self, pillar: Pillar, record: Record, masters: Sequence[str], version: str, *, test: bool
+    ) -> None:
+        self.pillar = pillar
+        self.record = record
+        self.masters = masters
+        self.version = version
+        self.test = test
+        self.outcome: Outcome = {
+            "result": False,
+            "comment": "",
+            "changes": {},
+            "version": version,
+        }
+        self._problems: list[str] = []
+
+    def sync(self) -> Outcome:
+        """Bring sets and gates into force, prune where that is asked for, end connections."""
+        return self._guarded(self._sync, "what is in force stays as it is")
+
+    def prune(self) -> Outcome:
+        """Only close who has left, where a formula only appends."""
+        return self._guarded(self._prune, "not everything of who has left is closed")
+
+    def remember(self) -> Outcome:
+        """Only write down who is served, before a formula lets them in."""
+        return self._guarded(self._remember, "who is served is not written down")
+
+    def rollback(self) -> Outcome:
+        """Bring back what was in force before the last change."""
+        return self._guarded(self._rollback, "what is in force stays as it is")
+
+    def repair(self) -> Outcome:
+        """Bring back into the kernel what is in force by the record; no pillar is asked."""
+        return self._guarded(self._repair, "the kernel is not as it should be")
+
+    def remove(self) -> Outcome:
+        """Take everything of ours out of the kernel and off the disk."""
+        return self._guarded(self._remove, "not everything is removed")
+
+    def _guarded(self, what: Callable[[], None], failed: str) -> Outcome:
+        outcome = self.outcome
+        try:
+            with self.record.locked():
+                what()
+        except (errors.FirewallError, OSError) as exc:
+            outcome["result"] = False
+            outcome["comment"] = f"{failed}: {exc}"
+        outcome["digest"] = self.record.read(force.APPLIED).get("digest", "")
+        outcome["revision"] = revision.numbers(self.record.read(SERVED_BY))
+        return outcome
+
+    def _read(self) -> wanted.Reading:
+        before = force.in_force(self.record)
+        reading = wanted.read(self.pillar, before.contents() if before else {}, self.masters)
+        now, known = revision.of(self.pillar), self.record.read(SERVED_BY)
+        if behind := revision.older(now, known):
+            raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
+        return reading
+
+    def _sync(self) -> None:
+        before = force.in_force(self.record) or wanted.Wanted()
+        reading = self._read()
+        this = reading.wanted
+        if self.test:
+            made = force.plan(this, self.record.read(force.APPLIED))
+            force.check(made)
+            self.outcome["changes"] = made.told()
+            self._close(reading)
+            changed = bool(self.outcome["changes"])
+            self.outcome["result"] = None if changed else True
+            self.outcome["comment"] = "this would be changed" if changed else "in force already"
+            return
+        made = force.bring(this, self.record)
+        self.outcome["changes"] = made.told()
+        # By the record too: a run may have ended between the kernel and this.
+        gone = before.current().union(*(removed for _, removed in made.sets.values()))
+        self._end(gone - this.current(), this)
+        self._close(reading)
+        self._write_down(reading, made)
+        for name, why in sorted(reading.held.items()):
+            self._problems.append(f"the set {name} is left as it is: {why}")
+        self._conclude()
+
+    def _prune(self) -> None:
+        reading = self._read()
+        if reading.prune is None:
+            raise errors.Refused(f"the pillar has no {wanted.KEY}:prune")
+        self._close(reading)
+        if not self.test and not self._problems:
+            self._note_revisions()
+        self._conclude()
+        if self.test and self.outcome["changes"]:
+            self.outcome["result"] = None
+
+    def _remember(self) -> None:
+        wanted.block(self.pillar)
+        if not self.test:
+            self._note()
+        self.outcome["result"] = True
+        self.outcome["comment"] = "who is served is written down"
+
+    def _rollback(self) -> None:
+        told = self.record.read(force.PREVIOUS).get("wanted")
+        if not told:
+            raise errors.Refused("nothing was in force before the last change")
+        self._bring(wanted.Wanted.from_dict(told))
+        self.outcome["comment"] += "; the next sync brings the pillar into force again"
+
+    def _repair(self) -> None:
+        this = force.in_force(self.record)
+        if this is None:
+            raise errors.Refused("nothing was brought into force yet: k8s_firewall.sync")
+        self._bring(this)
+
+    def _remove(self) -> None:
+        self._bring(wanted.Wanted())
+        if not self.test:
+            for name in (force.APPLIED, force.PREVIOUS, SERVED_BY, served.NAME):
+                self.record.forget(f"{name}.json")
+
+    def _bring(self, this: wanted.Wanted) -> None:
+        before = force.in_force(self.record) or wanted.Wanted()
+        if self.test:
+            made = force.plan(this, self.record.read(force.APPLIED))
+        else:
+            made = force.bring(this, self.record)
+            self._end(before.current() - this.current(), this)
+            force.remember(this, made, self.record, self.version)
+        self.outcome["changes"] = made.told()
+        self._conclude()
+        if self.test and made.told():
+            self.outcome["result"] = None
+
+    def _conclude(self) -> None:
+        changed = "in force" if self.outcome["changes"] else "in force already"
+        self.outcome["result"] = not self._problems
+        self.outcome["comment"] = "; ".join([changed, *self._problems])
+
+    def _note(self) -> frozenset[str]:
+        """Add who is served now to who was served before; return who was."""
+        known = served.recorded(self.record)
+        served.remember(self.record, known | served.now(self.pillar))
+        return known
+
+    def _close(self, reading: wanted.Reading) -> None:
+        """Prune, where the pillar asks for it."""
+        if reading.prune is None:
+            return
+        before = served.recorded(self.record) if self.test else self._note()
+        if unresolved := served.unresolved(self.pillar):
+            self._problems.append(
+                f"nothing is pruned while {unresolved[0]} is not resolved: who it means may be in"
+            )
+            return
+        leaving = served.leaving(self.pillar, before, reading.wanted.keep)
+        deleted = prune.prune(reading.prune, leaving.gone, test=self.test)
+        if deleted:
+            self.outcome["changes"]["pruned"] = deleted
+        if leaving.spared:
+            self.outcome["spared"] = dict(sorted(leaving.spared.items()))
+        if not self.test:
+            self._end(leaving.gone, reading.wanted)
+            served.remember(self.record, served.now(self.pillar))
+
+    def _end(self, gone: frozenset[str], this: wanted.Wanted) -> None:
+        """End the connections of who is let in by nothing any more."""
+        if not gone:
+            return
+        try:
+            told = sockets.end(gone, served.Staying(self.pillar, this.contents().values()))
+        except errors.FirewallError as exc:
+            self._problems.append(f"connections of who has left are not ended: {exc}")
+            return
+        if told:
+            self.outcome.setdefault("connections", {}).update(told)
+        if problem := sockets.problem(told):
+            self._problems.append(problem)
+
+    def _note_revisions(self) -> None:
+        now = revision.of(self.pillar)
+        if now != self.record.read(SERVED_BY):
+            self.record.write(SERVED_BY, now)
+
+    def _write_down(self, reading: wanted.Reading, made: force.Plan) -> None:
+        try:
+            force.remember(reading.wanted, made, self.record, self.version)
+            self._note_revisions()
+        except OSError as exc:
+            self._problems.append(f"not written down, so the next boot will not have it: {exc}")

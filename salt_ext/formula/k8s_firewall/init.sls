@@ -1,0 +1,28 @@
+{#-
+  Sets and gates of the pillar k8s_firewall, now and at the next boot: see pillar.example.
+
+  k8s_firewall:boot: False leaves systemd alone.
+#}
+sets and gates:
+  k8s_firewall.in_force: []
+
+{%- if salt['pillar.get']('k8s_firewall:boot', True) and grains.get('init') == 'systemd' %}
+{%-   set folder = opts.get('k8s_firewall', {}).get('state_dir', '/var/lib/k8s_firewall') %}
+{%-   for unit in ('k8s_firewall', 'k8s_firewall-ipset') %}
+
+/etc/systemd/system/{{ unit }}.service:
+  file.managed:
+    - source: salt://k8s_firewall/{{ unit }}.service
+    - template: jinja
+    - mode: '0644'
+    - context:
+        folder: {{ folder }}
+        nft: {{ salt['cmd.which']('nft') or '/usr/sbin/nft' }}
+        ipset: {{ salt['cmd.which']('ipset') or '/usr/sbin/ipset' }}
+
+{{ unit }}:
+  service.enabled:
+    - require:
+      - file: /etc/systemd/system/{{ unit }}.service
+{%-   endfor %}
+{%- endif %}

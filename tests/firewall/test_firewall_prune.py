@@ -1,0 +1,423 @@
+"""Formulas that only append: who has left is closed, really, and nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from place import MEMBER, OTHER, PORT, Host, Minion, Place
+
+pytestmark = pytest.mark.root
+
+MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
+OTHERS = [str(OTHER.v4), str(OTHER.v6)]
+COMMANDS = {"v4": "iptables", "v6": "ip6tables"}
+
+
+def told(*served: str, revision: int = 1, **more: Any) -> dict[str, Any]:
+    """What the master tells under k8s_nodes."""
+    clusters = {"prod": {"revision": revision, "observed_at": float(revision)}}
+    return {"served": list(served), "clusters": clusters, "unresolved": {}, **more}
+
+
+class Formula:
+    """As today's formulas are: it accepts established connections and appends a rule an address."""
+
+    def __init__(self, host: Host, variant: str = "") -> None:
+        self.host = host
+        self.variant = variant
+        for family in COMMANDS:
+            self.rule(family, "-F", "INPUT")
+            for rule in (
+                "-A INPUT -i lo -j ACCEPT",
+                "-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+                f"-A INPUT -p tcp --dport {PORT} -j closed",
+            ):
+                if "closed" in rule:
+                    self.rule(family, "-N", "closed", check=False)
+                    self.rule(family, "-F", "closed")
+                    self.rule(family, "-A", "closed", "-j", "DROP")
+                self.rule(family, *rule.split())
+
+    def rule(self, family: str, *words: str, check: bool = True) -> None:
+        argv = [f"{COMMANDS[family]}{self.variant}", "-w", *words]
+        if check:
+            self.host.run(*argv)
+        else:
+            with contextlib.suppress(AssertionError):
+                self.host.run(*argv)
+
+    def allow(self, *addresses: str) -> None:
+        for one in addresses:
+            family = "v6" if ":" in one else "v4"
+            self.rule(
+                family, "-I", "closed", "-s", one, "-p", "tcp", "--dport", str(PORT),
+                "-m", "comment", "--comment", 'it\'s "prod"', "-j", "ACCEPT",
+            )  # fmt: skip
+
+    def rules(self) -> str:
+        return "".join(
+            self.host.run(f"{command}{self.variant}", "-w", "-S", "closed")
+            for command in COMMANDS.values()
+        )
+
+
+@pytest.fixture
+def formula(here: Place) -> Formula:
+    formula = Formula(here.server)
+    formula.allow(*MEMBERS, *OTHERS)
+    return formula
+
+
+PRUNE: dict[str, Any] = {"iptables": {"filter": ["closed"]}, "saved": []}
+
+
+def prunes(
+    minion: Minion, *served: str, more: dict[str, Any] | None = None, **nodes: Any
+) -> dict[str, Any]:
+    block = {"keep": [], "prune": PRUNE}
+    minion.pillar({"k8s_firewall": block, "k8s_nodes": told(*served, **nodes), **(more or {})})
+    return dict(minion.call("prune"))
+
+
+def test_who_has_left_is_closed_with_open_connections(
+    minion: Minion, here: Place, formula: Formula
+) -> None:
+    assert prunes(minion, *MEMBERS, *OTHERS)["result"] is True
+    with contextlib.ExitStack() as stack:
+        leaving, staying = (
+            [
+                stack.enter_context(contextlib.closing(host.connect(to)))
+                for to in (here.server.v4, here.server.v6)
+            ]
+            for host in (here.member, here.other)
+        )
+        assert all(one.answered() for one in (*leaving, *staying))
+        done = prunes(minion, *OTHERS, revision=2)
+        assert done["result"] is True, done
+        assert done["connections"] == {one: {"ended": 1, "left": 0} for one in MEMBERS}
+        assert all(one.reset() for one in leaving)
+        assert all(one.answered() for one in staying)
+    for to in (here.server.v4, here.server.v6):
+        assert not here.member.gets_in(to)
+        assert here.other.gets_in(to)
+    assert [len(rules) for rules in done["changes"]["pruned"].values()] == [1, 1]
+    assert not any(one in formula.rules() for one in MEMBERS)
+    again = prunes(minion, *OTHERS, revision=2)
+    assert (again["result"], again["changes"]) == (True, {})
+
+
+@pytest.mark.parametrize("variant", ["-legacy", "-nft"])
+def test_each_variant_of_iptables_can_be_named(minion: Minion, here: Place, variant: str) -> None:
+    formula = Formula(here.server, variant)
+    try:
+        formula.allow(*MEMBERS, *OTHERS)
+        prune = {**PRUNE, "commands": [f"iptables{variant}"]}
+        for served in ((*MEMBERS, *OTHERS), OTHERS):
+            minion.wants(nodes=told(*served), prune=prune)
+            assert minion.call("prune")["result"] is True
+        assert not any(one in formula.rules() for one in MEMBERS)
+        assert all(one in formula.rules() for one in OTHERS)
+    finally:
+        for family in COMMANDS:
+            formula.rule(family, "-F")
+
+
+def test_the_whole_reference_may_be_gone(minion: Minion, formula: Formula) -> None:
+    prunes(minion, *MEMBERS, *OTHERS)
+    minion.pillar({"k8s_firewall": {"prune": PRUNE}})
+    assert minion.call("prune")["result"] is True
+    assert "ACCEPT" not in formula.rules()
+
+
+def test_what_was_never_served_by_us_stays(minion: Minion, formula: Formula) -> None:
+    formula.allow("192.0.2.9", "192.0.2.0/24")
+    prunes(minion, *MEMBERS)
+    prunes(minion, revision=2)
+    rules = formula.rules()
+    assert not any(one in rules for one in MEMBERS)
+    assert all(one in rules for one in ("192.0.2.9", "192.0.2.0/24", *OTHERS))
+
+
+def test_who_is_static_or_to_be_kept_stays_with_its_connections(
+    minion: Minion, here: Place, formula: Formula
+) -> None:
+    """A node may lie, and claim and drop the address of somebody with another reason to be in."""
+    prunes(minion, *MEMBERS, *OTHERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        minion.pillar(
+            {
+                "k8s_firewall": {"keep": OTHERS, "prune": PRUNE},
+                "k8s_nodes": told(revision=2),
+                "postgres": {"acls": [f"host all all {address}/32 md5" for address in MEMBERS]},
+            }
+        )
+        done = minion.call("prune")
+        assert done["changes"] == {}
+        assert done["spared"][MEMBERS[0]] == "is written in the pillar"
+        assert done["spared"][OTHERS[0]] == "is to be kept"
+        assert one.answered()
+    assert all(one in formula.rules() for one in (*MEMBERS, *OTHERS))
+
+
+def test_an_address_that_was_spared_is_anybodys_from_then_on(
+    minion: Minion, formula: Formula
+) -> None:
+    prunes(minion, *MEMBERS)
+    prunes(minion, revision=2, more={"static": MEMBERS})
+    prunes(minion, revision=3)
+    assert all(one in formula.rules() for one in MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("more", "nodes"),
+    [
+        ({}, {"unresolved": {"k8s://x": "not known"}}),
+        ({"web": ["k8s://x"]}, {}),
+        ({"k8s://x": 1}, {}),
+    ],
+    ids=["told", "in a list", "as a key"],
+)
+def test_while_a_reference_is_not_resolved_nothing_is_pruned(
+    minion: Minion, formula: Formula, more: dict[str, Any], nodes: dict[str, Any]
+) -> None:
+    prunes(minion, *MEMBERS)
+    done = prunes(minion, more=more, revision=2, **nodes)
+    assert done["result"] is False
+    assert "k8s://x" in done["comment"]
+    assert all(one in formula.rules() for one in MEMBERS)
+    assert prunes(minion, revision=3)["result"] is True
+    assert not any(one in formula.rules() for one in MEMBERS)
+
+
+def test_an_old_pillar_prunes_nobody(minion: Minion, formula: Formula) -> None:
+    assert minion.call("status")["result"] is False
+    prunes(minion, *MEMBERS, revision=7)
+    assert minion.call("status") | {"version": "", "applied_at": None} == {
+        "version": "", "digest": "", "revision": {"prod": 7}, "applied_at": None, "served": 2,
+        "problems": [], "result": True, "comment": "in force",
+    }  # fmt: skip
+    done = prunes(minion, revision=6)
+    assert "older than what is in force" in done["comment"]
+    assert all(one in formula.rules() for one in MEMBERS)
+
+
+def test_who_came_and_left_between_two_runs_that_failed_is_found(
+    minion: Minion, formula: Formula
+) -> None:
+    minion.pillar({"k8s_firewall": {"prune": PRUNE}, "k8s_nodes": told(*MEMBERS)})
+    assert minion.call("remember")["result"] is True
+    # The formula lets them in and fails after it; prune never runs.
+    prunes(minion, revision=2)
+    assert not any(one in formula.rules() for one in MEMBERS)
+
+
+def test_what_cannot_be_deleted_is_tried_again(
+    minion: Minion, formula: Formula, monkeypatch: pytest.MonkeyPatch, here: Place
+) -> None:
+    prunes(minion, *MEMBERS)
+    parts = minion.functions["k8s_firewall.prune"].__globals__["Run"]._close.__globals__["prune"]
+    run = parts.commands.run
+
+    def fails(argv: list[str], text: str = "") -> str:
+        if argv[0] == "ip6tables-restore":
+            raise parts.errors.CommandFailed(argv, 4, "no")
+        return str(run(argv, text))
+
+    monkeypatch.setattr(parts.commands, "run", fails)
+    done = prunes(minion, revision=2)
+    assert done["result"] is False
+    assert "ip6tables-restore" in done["comment"]
+    monkeypatch.undo()
+    assert prunes(minion, revision=2)["result"] is True
+    assert not any(one in formula.rules() for one in MEMBERS)
+
+
+def test_with_test_nothing_is_deleted(minion: Minion, formula: Formula) -> None:
+    prunes(minion, *MEMBERS)
+    before = formula.rules()
+    minion.wants(nodes=told(revision=2), prune=PRUNE, keep=[])
+    for function in ("prune", "sync"):
+        done = minion.call(function, test=True)
+        assert done["result"] is None
+        assert len(done["changes"]["pruned"]["iptables"]) == 1
+    assert formula.rules() == before
+    assert prunes(minion, revision=2)["changes"]["pruned"]
+
+
+def test_sync_prunes_too(minion: Minion, formula: Formula) -> None:
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), prune=PRUNE, keep=[])
+        assert minion.call("sync")["result"] is True
+    assert not any(one in formula.rules() for one in MEMBERS)
+
+
+def test_saved_rules_do_not_come_back_at_boot(
+    minion: Minion, here: Place, formula: Formula, tmp_path: Path
+) -> None:
+    saved = tmp_path / "rules.v4"
+    saved.write_text(here.server.run("iptables-save"))
+    saved.chmod(0o640)
+    link = tmp_path / "link"
+    link.symlink_to(saved)
+    before = saved.read_text().splitlines()
+    prune = {**PRUNE, "saved": [str(link), str(tmp_path / "absent")]}
+    for served in ((*MEMBERS, *OTHERS), OTHERS):
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+    assert set(done["changes"]["pruned"]) == {"iptables", "ip6tables", str(link)}
+    after = saved.read_text().splitlines()
+    (gone,) = [line for line in before if line not in after]
+    assert MEMBERS[0] in gone
+    assert link.is_symlink()
+    assert saved.stat().st_mode & 0o777 == 0o640
+    here.server.run("iptables-restore", "--test", text=saved.read_text())
+
+
+def test_rules_of_an_nft_table_are_pruned_where_it_is_named(minion: Minion, here: Place) -> None:
+    here.server.run("nft", "-f", "-", text=(
+        "table inet filter {\n chain input {\n type filter hook input priority 0\n"
+        f"ct state established accept\n tcp dport != {PORT} accept\n"
+        + "".join(f"{'ip6' if ':' in one else 'ip'} saddr {one} accept\n"
+                  for one in (*MEMBERS, *OTHERS))
+        + "iifname != lo drop\n }\n}\n"
+    ))  # fmt: skip
+    prune = {"iptables": {}, "saved": [], "nft": {"inet filter": ["input"], "ip absent": ["x"]}}
+    for served, expected in (((*MEMBERS, *OTHERS), True), (OTHERS, False)):
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        assert minion.call("prune")["result"] is True
+        for to in (here.server.v4, here.server.v6):
+            assert here.member.gets_in(to) is expected
+            assert here.other.gets_in(to)
+
+
+@pytest.mark.parametrize(
+    ("prune", "says"),
+    [
+        ([], "prune is no mapping"),
+        ({"chains": []}, "prune:chains is no key"),
+        ({"iptables": ["INPUT"]}, "prune:iptables is no mapping"),
+        ({"iptables": {"filter": "INPUT"}}, "prune:iptables:filter is not a list"),
+        ({"commands": ["iptables; reboot"]}, "prune:commands has 'iptables; reboot'"),
+        ({"nft": {"filter": ["input"]}}, "prune:nft:filter is no table"),
+    ],
+)
+def test_a_mistake_is_refused_by_name(minion: Minion, prune: Any, says: str) -> None:
+    minion.wants(prune=prune)
+    assert says in minion.call("sync")["comment"]
+
+
+def test_without_being_asked_nothing_is_pruned(minion: Minion, formula: Formula) -> None:
+    minion.wants(nodes=told(*MEMBERS), sets={})
+    assert "no k8s_firewall:prune" in minion.call("prune")["comment"]
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), sets={})
+        assert minion.call("sync")["result"] is True
+    assert all(one in formula.rules() for one in MEMBERS)
+
+
+# Connections of who leaves a set
+
+
+def test_who_leaves_a_set_is_reset_at_once(minion: Minion, here: Place) -> None:
+    minion.sync(sets={"prod": MEMBERS + OTHERS}, gates={PORT: "prod"})
+    with contextlib.ExitStack() as stack:
+        leaving, staying = (
+            stack.enter_context(contextlib.closing(host.connect(here.server.v4)))
+            for host in (here.member, here.other)
+        )
+        assert leaving.answered()
+        done = minion.sync(sets={"prod": OTHERS}, gates={PORT: "prod"})
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert staying.answered()
+
+
+def test_who_is_in_another_set_or_on_another_list_keeps_connections(
+    minion: Minion, here: Place
+) -> None:
+    sets = {"prod": MEMBERS, "ssh": []}
+    minion.sync(backend="ipset", sets=sets)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        done = minion.sync(backend="ipset", sets={"prod": [], "ssh": ["10.77.2.0/24"]})
+        assert "connections" not in done
+        minion.pillar({"k8s_firewall": {"backend": "ipset", "sets": {}}, "x": MEMBERS})
+        assert "connections" not in minion.call("sync")
+        assert one.answered()
+
+
+def test_what_the_host_began_itself_is_not_ended(minion: Minion, here: Place) -> None:
+    import place
+
+    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    with (
+        place.service(here.member, 7000),
+        contextlib.closing(here.server.connect(here.member.v4, 7000)) as one,
+    ):
+        assert one.answered()
+        assert "connections" not in minion.sync(backend="ipset", sets={"prod": []})
+        assert one.answered()
+
+
+def test_a_listener_for_both_families_loses_its_ipv4_clients(minion: Minion, here: Place) -> None:
+    import socket
+
+    with here.server.namespace.entered():
+        listener = socket.create_server(("::", 7001), family=socket.AF_INET6, dualstack_ipv6=True)
+    with listener:
+        minion.sync(backend="ipset", sets={"prod": MEMBERS})
+        with contextlib.closing(here.member.connect(here.server.v4, 7001)) as one:
+            done = minion.sync(backend="ipset", sets={"prod": []})
+            assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+            assert one.reset()
+
+
+def test_a_network_that_leaves_takes_its_connections_along(minion: Minion, here: Place) -> None:
+    minion.sync(backend="ipset", sets={"prod": ["10.77.2.0/24"]})
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        done = minion.sync(backend="ipset", sets={"prod": ["10.77.2.2"]})
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert one.reset()
+
+
+def test_a_run_that_ended_before_the_connections_is_made_up_for(
+    minion: Minion, here: Place
+) -> None:
+    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        here.server.run("ipset", "flush", "prod_v4")
+        done = minion.sync(backend="ipset", sets={"prod": []})
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+
+
+def test_a_kernel_that_ends_no_connections_is_said(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    monkeypatch.setattr(parts, "KILL", parts.CONNECTED)
+    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        minion.wants(backend="ipset", sets={"prod": []})
+        done = minion.call("sync")
+    assert done["result"] is False
+    assert done["connections"] == {MEMBERS[0]: {"ended": 0, "left": 1}}
+    assert "INET_DIAG_DESTROY" in done["comment"]
+
+
+def test_nobody_waits_long(minion: Minion, here: Place) -> None:
+    """5,000 leave at once, and one of them has a connection open."""
+    sets = [f"10.78.{number // 250}.{number % 250 + 1}" for number in range(5_000)]
+    minion.sync(backend="ipset", sets={"prod": sets + MEMBERS})
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        begin = time.monotonic()
+        done = minion.sync(backend="ipset", sets={"prod": []})
+        assert time.monotonic() - begin < 30
+    assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}

@@ -1,0 +1,140 @@
+"""Ways back, and ways to see: rollback, drift, access, and taking it all away."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from place import MEMBER, OTHER, PORT, Minion, Place
+
+pytestmark = pytest.mark.root
+
+MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
+OTHERS = [str(OTHER.v4), str(OTHER.v6)]
+
+
+def test_rollback_brings_back_what_was_in_force_before(minion: Minion, here: Place) -> None:
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    assert "nothing was in force before" in minion.call("rollback")["comment"]
+    minion.sync(sets={"prod": OTHERS, "web": []}, gates={PORT: "prod", 80: "web"})
+    with contextlib.closing(here.other.connect(here.server.v4)) as one:
+        assert one.answered()
+        assert minion.call("rollback", test=True)["result"] is None
+        assert one.answered()
+        done = minion.call("rollback")
+        assert done["result"] is True
+        assert done["connections"] == {OTHERS[0]: {"ended": 1, "left": 0}}
+    assert here.member.gets_in(here.server.v4)
+    assert not here.other.gets_in(here.server.v4)
+    assert minion.call("status")["gates"] == {f"{PORT}/tcp": ["prod"]}
+    assert minion.call("status")["problems"] == []
+    minion.call("rollback")
+    assert here.other.gets_in(here.server.v4)
+    minion.call("rollback")
+    minion.call("sync")
+    assert here.other.gets_in(here.server.v4)
+
+
+def test_drift_is_told_and_repaired_without_a_master(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fired: list[tuple[str, dict[str, Any]]] = []
+    dunders = minion.functions["k8s_firewall.drift"].__globals__
+    monkeypatch.setitem(
+        dunders, "__salt__", {"event.send": lambda tag, data: fired.append((tag, data))}
+    )
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    assert minion.call("drift") == {"result": True, "comment": "no drift", "changes": {}}
+    assert not fired
+    minion.pillar({})
+    harm = f"add element inet k8s_firewall prod_v4 {{ {here.stranger.v4} }}"
+    for line, says in ((harm, "prod has 1 too many"), ("flush ruleset", "is gone")):
+        here.server.run("nft", line)
+        assert here.stranger.gets_in(here.server.v4)
+        told = minion.call("drift")
+        assert told["result"] is False
+        assert says in told["comment"]
+        assert fired.pop() == (
+            "k8s_firewall/drift", {"problems": told["problems"], "repaired": False},
+        )  # fmt: skip
+        done = minion.call("drift", repair=True)
+        assert (done["result"], done["repaired"]) == (True, True)
+        assert fired.pop()[1]["repaired"] is True
+        assert not here.stranger.gets_in(here.server.v4)
+        assert here.member.gets_in(here.server.v4)
+        assert minion.call("drift")["result"] is True
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"gates": {PORT: "prod"}},
+        {"gates": {PORT: ["prod", "net"]}},
+        {"rules": [{"name": "a", "ports": [PORT], "sources": ["prod"]}]},
+        {"rules": [{"name": "a", "ports": [f"1-{PORT}"], "sources": ["net", *OTHERS]}]},
+        {
+            "rules": [
+                {"name": "a", "sources": MEMBERS, "action": "drop"},
+                {"name": "b", "protocol": "tcp", "sources": "any"},
+            ]
+        },
+        {
+            "gates": {PORT: "prod"},
+            "rules": [{"name": "a", "ports": [PORT, 1], "sources": "any"}],
+        },
+        {
+            "gates": {PORT: "net"},
+            "rules": [{"name": "a", "protocol": "udp", "ports": [PORT], "sources": "any"}],
+        },
+        {"rules": [{"name": "a", "ports": [1], "sources": []}], "policy": {"input": "accept"}},
+    ],
+)
+def test_what_is_said_of_an_access_is_what_a_packet_meets(
+    minion: Minion, here: Place, block: dict[str, Any]
+) -> None:
+    sets = {"prod": MEMBERS, "net": ["10.77.3.0/24", "fd77:0:0:3::/64"]}
+    minion.sync(sets=sets, keep=[str(OTHER.v6)], **block)
+    for host in (here.member, here.other, here.stranger):
+        for to, own in ((here.server.v4, host.v4), (here.server.v6, host.v6)):
+            for protocol in ("tcp", "udp"):
+                told = minion.call("check_access", own, PORT, protocol)
+                got = host.gets_in(to, udp=protocol == "udp")
+                assert got is (told["let_in"] is not False), (own, protocol, told)
+
+
+def test_an_access_is_explained(minion: Minion, here: Place) -> None:
+    with pytest.raises(Exception, match="nothing was brought into force yet"):
+        minion.call("check_access", "192.0.2.1", PORT)
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    told = minion.call("check_access", here.stranger.v4, PORT)
+    assert told == {
+        "let_in": False,
+        "by": f"the gate {PORT}/tcp",
+        "why": f"{here.stranger.v4} is in none of: prod",
+        "problems": [],
+    }
+    assert minion.call("check_access", MEMBERS[0], 80)["let_in"] is None
+    here.server.run("nft", "flush", "ruleset")
+    assert "is gone" in minion.call("check_access", MEMBERS[0], PORT)["problems"][0]
+    for address, port, protocol, says in (
+        ("k8s://prod", PORT, "tcp", "is no address"),
+        (MEMBERS[0], "ssh", "tcp", "ssh"),
+        (MEMBERS[0], PORT, "icmp", "not tcp or udp"),
+    ):
+        with pytest.raises(Exception, match=says):
+            minion.call("check_access", address, port, protocol)
+
+
+@pytest.mark.parametrize("backend", ["nft", "ipset"])
+def test_remove_leaves_nothing(minion: Minion, here: Place, backend: str) -> None:
+    prune = {"iptables": {"filter": ["INPUT"]}, "saved": []}
+    minion.sync(backend=backend, sets={"prod": MEMBERS}, gates={PORT: "prod"}, prune=prune)
+    minion.sync(backend=backend, sets={"prod": OTHERS}, gates={PORT: "prod"}, prune=prune)
+    assert minion.call("remove", test=True)["result"] is None
+    assert not here.stranger.gets_in(here.server.v4)
+    assert minion.call("remove")["result"] is True
+    assert here.stranger.gets_in(here.server.v4)
+    assert here.server.run("nft", "list", "ruleset") == ""
+    assert here.server.run("ipset", "list", "-n") == ""
+    assert [path.name for path in minion.state_dir.iterdir()] == ["lock"]

@@ -1,0 +1,102 @@
+"""The states and the formula, as a state run calls them."""
+
+from __future__ import annotations
+
+import configparser
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import place
+import pytest
+from place import MEMBER, PORT, Minion, Place
+
+pytestmark = pytest.mark.root
+
+MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
+
+
+def state(minion: Minion, function: str, *, test: bool = False) -> dict[str, Any]:
+    with minion.host.namespace.entered():
+        done = minion.functions["state.single"](f"k8s_firewall.{function}", "x", test=test)
+    ((_, one),) = done.items()
+    return dict(one)
+
+
+def test_the_state_brings_the_pillar_of_its_run_into_force(minion: Minion, here: Place) -> None:
+    minion.wants(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    told = state(minion, "in_force", test=True)
+    assert (told["result"], told["changes"]["table"]) == (None, "replaced")
+    assert here.stranger.gets_in(here.server.v4)
+    done = state(minion, "in_force")
+    assert done["result"] is True
+    assert done["changes"]["sets"]["prod"] == {"added": MEMBERS, "removed": []}
+    assert here.member.gets_in(here.server.v4)
+    assert not here.stranger.gets_in(here.server.v4)
+    again = state(minion, "in_force")
+    assert (again["result"], again["changes"]) == (True, {})
+    minion.wants(sets={"prod": ["k8s://prod"]}, gates={PORT: "prod"})
+    failed = state(minion, "in_force")
+    assert failed["result"] is False
+    assert "k8s://prod is not resolved" in failed["comment"]
+    assert here.member.gets_in(here.server.v4)
+
+
+def test_the_states_close_who_has_left(minion: Minion, here: Place) -> None:
+    prune = {"iptables": {"filter": ["INPUT"]}, "saved": []}
+    rule = ["INPUT", "-s", MEMBERS[0], "-j", "ACCEPT"]
+    minion.wants(nodes={"served": MEMBERS}, prune=prune, keep=[])
+    assert state(minion, "remembered")["result"] is True
+    here.server.run("iptables", "-w", "-A", *rule)
+    minion.wants(prune=prune, keep=[])
+    told = state(minion, "pruned", test=True)
+    assert (told["result"], list(told["changes"])) == (None, ["pruned"])
+    assert list(state(minion, "pruned")["changes"]) == ["pruned"]
+    assert MEMBERS[0] not in here.server.run("iptables", "-S")
+    assert state(minion, "pruned")["changes"] == {}
+
+
+@pytest.mark.parametrize("sls", ["k8s_firewall", "k8s_firewall.prune", "k8s_firewall.packages"])
+@pytest.mark.parametrize("init", ["systemd", "sysvinit"])
+def test_the_formula_renders(minion: Minion, sls: str, init: str) -> None:
+    minion.wants(sets={"prod": MEMBERS}, backend="ipset")
+    before = minion.opts["grains"]
+    minion.opts["grains"] = {**before, "init": init}
+    try:
+        shown = minion.load()["state.show_sls"](sls)
+    finally:
+        minion.opts["grains"] = before
+    assert isinstance(shown, dict), shown
+    units = {name for name in shown if name.endswith(".service")}
+    assert len(units) == (2 if (sls, init) == ("k8s_firewall", "systemd") else 0)
+
+
+@pytest.mark.parametrize("unit", ["k8s_firewall", "k8s_firewall-ipset"])
+def test_what_a_unit_starts_brings_back_what_was_in_force(
+    minion: Minion, here: Place, unit: str, tmp_path: Path
+) -> None:
+    minion.sync(backend="ipset", sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    text = (place.FORMULA / "k8s_firewall" / f"{unit}.service").read_text()
+    rendered = minion.functions["file.apply_template_on_contents"](
+        text,
+        "jinja",
+        {"folder": str(minion.state_dir), "nft": "/usr/sbin/nft", "ipset": "/usr/sbin/ipset"},
+        {},
+        "base",
+    )
+    read = configparser.ConfigParser(strict=False, interpolation=None)
+    read.optionxform = str  # type: ignore[assignment,method-assign]
+    read.read_string(rendered)
+    assert Path(read["Unit"]["ConditionPathExists"]).exists()
+    here.server.run("nft", "flush", "ruleset")
+    here.server.run("ipset", "destroy")
+    for key in {"ExecStart", "ExecReload"} & set(read["Service"]):
+        here.server.run(*shlex.split(read["Service"][key]))
+    assert unit == "k8s_firewall-ipset" or not here.stranger.gets_in(here.server.v4)
+    assert unit == "k8s_firewall" or MEMBERS[0] in here.server.run("ipset", "save")
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("there is no systemd-analyze to ask")
+    file = tmp_path / f"{unit}.service"
+    file.write_text(rendered)
+    here.server.run("systemd-analyze", "verify", "--man=no", str(file))
