@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from sqlite3 import Connection
 
 import msgspec
 
 from salt_ext.core.convergence import Behind, Entry, Place, Served
+from salt_ext.core.snapshot import digest
 from salt_ext.store.database import Database
 
 _COLUMNS = (
@@ -21,6 +23,8 @@ _FINISHED = 3600.0
 
 _MOST_TOOK = 20_000
 """Measured runs that are kept, of all minions and clusters together."""
+
+_DOUBT = "the cluster changed while it was applied: it is applied again"
 
 APPLY, SYNC = "apply", "sync"
 
@@ -140,7 +144,12 @@ class LedgerTable:
             )
 
     def proven(self, jid: str, minion: str, now: float) -> None:
-        """Take a job's success: what was current when it was published is in force."""
+        """
+        Take a job's success: what was current when it was published is in force.
+
+        Unless the cluster changed meanwhile, and what the minion's pillar was served may be of a
+        moment in between: then nothing is known, also when the cluster is again what it was.
+        """
         with self._database.writing() as connection:
             # A reference that was gone before the publish is gone from the firewall too.
             connection.execute(
@@ -148,6 +157,17 @@ class LedgerTable:
                 " (SELECT min(dispatched_at) FROM ledger WHERE minion = ?1 AND jid = ?2"
                 " AND cluster = subscription.cluster)",
                 (minion, jid),
+            )
+            doubtful = [
+                (now, _DOUBT, jid, minion, cluster)
+                for cluster in _changed_meanwhile(connection, jid, minion)
+                if _served_otherwise(connection, jid, minion, cluster)
+            ]
+            connection.executemany(
+                "UPDATE ledger SET applied = NULL, revision = NULL, applied_at = ?, jid = NULL,"
+                " attempts = 0, next_at = 0, error = ?, failing_since = NULL, silent = 0"
+                " WHERE jid = ? AND minion = ? AND cluster = ?",
+                doubtful,
             )
             added = connection.execute(
                 "INSERT INTO took (at, minion, cluster, revision, jid, seconds)"
@@ -297,3 +317,37 @@ class LedgerTable:
             )
             for row in found
         ]
+
+
+def _changed_meanwhile(connection: Connection, jid: str, minion: str) -> list[str]:
+    """Return the clusters of a job that have another revision than when it was published."""
+    rows = connection.execute(
+        "SELECT cluster FROM ledger JOIN cluster ON name = cluster"
+        " WHERE jid = ? AND minion = ? AND cluster.revision <> dispatched_revision",
+        (jid, minion),
+    )
+    return [cluster for (cluster,) in rows.fetchall()]
+
+
+def _served_otherwise(connection: Connection, jid: str, minion: str, cluster: str) -> bool:
+    """
+    Whether some compile since a job was published may have served anything but what it was for.
+
+    A compile that is served what the one before it was writes nothing.
+    """
+    dispatched_at, blob = connection.execute(
+        "SELECT dispatched_at, addresses FROM ledger LEFT JOIN served ON digest = dispatched"
+        " WHERE jid = ? AND minion = ? AND cluster = ?",
+        (jid, minion, cluster),
+    ).fetchone()
+    rows = connection.execute(
+        "SELECT reference, digest, changed_at FROM subscription"
+        " WHERE minion = ? AND cluster = ? AND answer = 'served' AND gone_at IS NULL",
+        (minion, cluster),
+    ).fetchall()
+    meant = _decode(zlib.decompress(blob)) if blob is not None else {}
+    recorded = {(text, found) for text, found, _ in rows}
+    return (
+        any(changed_at >= dispatched_at for _, _, changed_at in rows)
+        or {(text, digest({text: lines})) for text, lines in meant.items()} != recorded
+    )

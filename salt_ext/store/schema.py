@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS subscription (
     answer TEXT NOT NULL,
     digest TEXT NOT NULL,
     gone_at REAL,
+    changed_at REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (minion, pillarenv, reference)
 ) STRICT, WITHOUT ROWID;
 
@@ -123,6 +124,7 @@ CREATE INDEX IF NOT EXISTS ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
 """
 
 _FROM_1 = """
+ALTER TABLE subscription ADD COLUMN changed_at REAL NOT NULL DEFAULT 0;
 ALTER TABLE ledger ADD COLUMN behind_since REAL;
 ALTER TABLE ledger ADD COLUMN failing_since REAL;
 ALTER TABLE ledger ADD COLUMN failed_at REAL;

@@ -79,11 +79,12 @@ class SubscriptionTable:
             put, gone = _difference(connection, minion, pillarenv, references)
             gone = gone if whole else []
             connection.executemany(
-                "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL)", put
+                "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
+                ((*row, now) for row in put),
             )
             connection.executemany(
-                "UPDATE subscription SET gone_at = ?"
-                " WHERE minion = ? AND pillarenv = ? AND reference = ?",
+                "UPDATE subscription SET gone_at = ?1, changed_at = ?1"
+                " WHERE minion = ?2 AND pillarenv = ?3 AND reference = ?4",
                 ((now, minion, pillarenv, text) for text in gone),
             )
         return bool(put or gone)

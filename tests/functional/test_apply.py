@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from salt_ext.commands.apply import Applying
+from salt_ext.commands.places import Places
+from salt_ext.commands.resolving import Resolving
 from salt_ext.core import config
 from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import Published as What
+from salt_ext.core.snapshot import digest
 from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
@@ -90,6 +93,79 @@ def test_whoever_is_behind_is_published_to_in_batches(settings, store):
     assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
     assert published.jobs == {"1": ["m1", "m2"], "2": ["m3"]}
     assert [str(what) for what in published.what] == ["state.apply firewall"] * 2
+
+
+class TestAClusterThatChangesWhileAJobRuns:
+    """What a pillar was served in between is not what the job was published for."""
+
+    @pytest.fixture
+    def settings(self, tmp_path):
+        return config.read({"state_dir": str(tmp_path / "state"), "clusters": {"prod": CLUSTER}})
+
+    @pytest.fixture
+    def view(self, store):
+        def view(*addresses: str) -> None:
+            """Let the cluster have nodes with these addresses, each under a name of its own."""
+            old = store.snapshots.load("prod")
+            one = snapshot(
+                *(member(f"n{text}", text) for text in addresses), revision=old.revision + 1
+            )
+            store.snapshots.save(one, one.members.values(), old.members.keys() - one.members.keys())
+
+        return view
+
+    @pytest.fixture
+    def compiled(self, settings, store):
+        def compiled(text: str = "k8s://prod") -> None:
+            """Let a pillar be compiled, and be served what there is now."""
+            lines = Resolving(store).addresses(text, settings)
+            seen = Seen(cluster="prod", answer=Answer.SERVED, digest=digest({text: lines}))
+            store.subscriptions.record("m1", "", {text: seen}, time.time())
+
+        return compiled
+
+    def test_what_is_again_as_it_was_is_not_taken_for_applied(
+        self, settings, store, view, compiled
+    ):
+        view("192.0.2.1")
+        compiled()
+        published = Published()
+        applying = Applying(settings, store, published)
+        applying.run(ALL)
+        view("192.0.2.1", "192.0.2.9")
+        compiled()
+        view("192.0.2.1")
+        prove(store, published)
+        (late,) = Places(store).behind(settings)
+        assert late.why(time.time(), 60) == (
+            "the cluster changed while it was applied: it is applied again"
+        )
+
+    def test_nor_when_that_was_what_the_minion_had_been_served_before(
+        self, settings, store, view, compiled
+    ):
+        view("192.0.2.1", "192.0.2.9")
+        compiled()
+        view("192.0.2.1")
+        published = Published()
+        Applying(settings, store, published).run(ALL)
+        view("192.0.2.1", "192.0.2.9")
+        compiled()
+        view("192.0.2.1")
+        prove(store, published)
+        assert len(Places(store).behind(settings)) == 1
+
+    def test_a_change_that_is_none_for_its_pillar_makes_no_doubt(
+        self, settings, store, view, compiled
+    ):
+        view("192.0.2.1")
+        compiled("k8s://prod?family=ipv4")
+        published = Published()
+        Applying(settings, store, published).run(ALL)
+        view("192.0.2.1", "2001:db8::1")
+        compiled("k8s://prod?family=ipv4")
+        prove(store, published)
+        assert Places(store).behind(settings) == []
 
 
 def test_nobody_is_behind(settings, store):

@@ -306,6 +306,7 @@ class TestDamage:
                 raw.execute(f"DROP TABLE {table}")
             for column in NEW_IN_2:
                 raw.execute(f"ALTER TABLE ledger DROP COLUMN {column}")
+            raw.execute("ALTER TABLE subscription DROP COLUMN changed_at")
             raw.execute("PRAGMA user_version = 1")
         raw.close()
         found = Store(str(folder))
