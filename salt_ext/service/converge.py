@@ -6,13 +6,14 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from salt_ext.commands.choosing import Choice, Choosing, Wish
 from salt_ext.commands.places import Places
 from salt_ext.core import events
 from salt_ext.core.config import Config
-from salt_ext.core.convergence import NO_RETURN, Entry, Place, retry_after
+from salt_ext.core.convergence import NO_RETURN, Behind, Entry, Place, retry_after
 from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import MODULE
 from salt_ext.core.verdict import judge
@@ -40,6 +41,8 @@ _HANGS = 120.0
 """Seconds without coming round after which this thread counts as hung."""
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
+_JUST = 5.0
+"""Seconds for which the end of a minion's pace counts as new."""
 _TARGETS = 15.0
 """Seconds for which the minions of a class are known."""
 
@@ -71,7 +74,7 @@ class Convergence:
         self._behind_since: dict[Place, float] = {}
         self._reminded: dict[str, float] = {}
         self._paced: dict[str, float] = {}
-        """Minions whose next run was too early when it was asked for, and when it is not."""
+        """Minions whose next run is too early now, and when it is not."""
         self.pulse = Pulse(_HANGS)
 
     def run(self) -> None:
@@ -199,17 +202,38 @@ class Convergence:
             return
         wish = Wish(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
-        ripe = {name for name, until in self._paced.items() if now >= until}
         self._paced = choice.paced
+        ripe = self._ripe(late, now, clock)
         for cluster, minions in self._due(choice, settled, ripe, clock).items():
-            if cluster in settled or ripe or clock >= self._reminded.get(cluster, 0.0) + _REMIND:
+            reminded = self._reminded.get(cluster, 0.0)
+            news = [since for place, since in self._behind_since.items() if place[1] == cluster]
+            if (
+                cluster in settled
+                or max([*ripe.values(), *news], default=0.0) > reminded
+                or clock >= reminded + _REMIND
+            ):
                 self._reminded[cluster] = clock
                 log.info("%s: %d minions are behind", cluster, minions)
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
 
+    def _ripe(self, late: list[Behind], now: float, clock: float) -> dict[str, float]:
+        """
+        Return the minions whose pace has just ended, and when.
+
+        What was asked for before that was too early, and all of it may have happened between two
+        looks of ours.
+        """
+        pace = self._config.apply.pace
+        ended = {one.minion: one.paced_until(pace) for one in late}
+        return {
+            minion: clock - (now - until)
+            for minion, until in ended.items()
+            if now - _JUST < until <= now
+        }
+
     def _due(
-        self, choice: Choice, settled: frozenset[str], ripe: set[str], clock: float
+        self, choice: Choice, settled: frozenset[str], ripe: Mapping[str, float], clock: float
     ) -> dict[str, int]:
         """Return how many minions wait to be published to, by cluster."""
         turning = choice.waves.keys()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from surroundings import STATIC_PILLAR, of_the_machine
+from surroundings import RULED_PILLAR, STATIC_PILLAR, of_the_machine
 
 from lab.machine import unfit
 from lab.network import of_world
@@ -48,6 +48,12 @@ def world(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[W
 def plain(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world without the extension: the lab and its firewall state by themselves."""
     yield from _world(request, f"p{os.getpid()}", extension=False, pillar=STATIC_PILLAR)
+
+
+@pytest.fixture(scope="session")
+def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose minions all have a rule for each address, and nothing of ours."""
+    yield from _world(request, f"r{os.getpid()}", pillar=RULED_PILLAR)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a world must leave alone, and the pillar of one that has no extension."""
+"""What a world must leave alone, and pillars in place of the lab's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ STATIC_PILLAR = {
     "firewall": {
         "services": {
             "postgresql": {"port": 5432, "ips_allow": ["10.77.3.1", "fd77:0:0:3::1"]},
+        }
+    }
+}
+
+RULED_PILLAR = {
+    "firewall": {
+        "services": {
+            "postgresql": {
+                "port": 5432,
+                "ips_allow": ["10.77.3.1", "fd77:0:0:3::1", "k8s://prod"],
+            },
         }
     }
 }

@@ -20,6 +20,12 @@ BOTH = ("minion1", "minion2")
 COMES_BACK_WITHIN = 15.0
 
 
+@pytest.fixture(scope="session")
+def world(ruled: World) -> World:
+    """The rules of every minion can be read in one way."""
+    return ruled
+
+
 @pytest.fixture
 def looking(quiet: World) -> Iterator[Looking]:
     """The quiet world; its pillar, minions and pause are put back afterwards."""
