@@ -16,6 +16,7 @@ from salt_ext.core.config import Access
 from salt_ext.kube import tls, way
 from salt_ext.kube.credential import Credential, Secret, no_secrets
 from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.exec_plugin import FromPlugin
 from salt_ext.kube.files import Files
 from salt_ext.kube.way import Way
 
@@ -55,6 +56,11 @@ class Session:
     def host(self) -> str:
         """The API server's URL as far as it is known, without a slash at its end."""
         return self._way.host if self._way else self._access.server or "the API server"
+
+    @property
+    def by_plugin(self) -> bool:
+        """Whether a plugin gives the credentials, and new ones as soon as those have expired."""
+        return self._way is not None and isinstance(self._way.find, FromPlugin)
 
     def open(self, path: str, timeout: urllib3.Timeout, body: bytes | None = None) -> Any:
         """

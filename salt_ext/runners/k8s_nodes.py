@@ -279,17 +279,58 @@ def discover(after: str = "", within: float = 300) -> dict[str, Any]:
     return _answer(run)
 
 
-def _answer(call: Callable[[Config, Store], dict[str, Any]]) -> dict[str, Any]:
+def check(within: float = 20) -> dict[str, Any]:
     """
-    Return what a call returns, or its error: one line, and `retcode`, which is the exit code.
+    Diagnose the whole set-up in one go, and say how to mend what is wrong.
+
+    Looks at the configuration and the files that it comes from, the master's options that have to
+    fit, the engine, each cluster (whether it answers, takes our credentials, gives the rights
+    that are needed, and has the same time), references, the minions' modules, and what formulas
+    make of the pillars. Changes nothing, and touches no minion.
+
+    Ends with the exit code 1 when there is an error. A terminal is shown the first of each kind;
+    ``--out`` gives everything: ``findings``, each with ``level``, ``where``, ``what`` and
+    ``mend``, and what each cluster told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.check
+        salt-run k8s_nodes.check --out=json
+
+    within : 20
+        Seconds for looking through pillars, which are compiled for that from kept grains; 0 for
+        not at all.
+    """
+    # Brings the official client along, which takes long to import.
+    from salt_ext.commands.checking.check import check as checked
+
+    return _told(
+        lambda: checked(__opts__, within=_number("within", within), brief=_at_terminal("check"))
+    )
+
+
+def _answer(call: Callable[[Config, Store], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a call returns of the configuration and the store."""
+
+    def configured() -> dict[str, Any]:
+        if __opts__.get(KEY) is None:
+            raise NotConfigured
+        config = settings(__opts__)
+        return call(config, Store(config.state_dir))
+
+    return _told(configured)
+
+
+def _told(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """
+    Return what a call returns, or its error: one line, and ``retcode``, which is the exit code.
 
     An exception would do as well, were it not that Salt prints its whole traceback.
     """
     try:
-        if __opts__.get(KEY) is None:
-            raise NotConfigured
-        config = settings(__opts__)
-        told = call(config, Store(config.state_dir))
+        told = call()
     except K8sNodesError as exc:
         told = {"error": str(exc), "retcode": 1}
         # Who typed it reads it; who had it called by the reactor reads the master's log.
@@ -298,6 +339,11 @@ def _answer(call: Callable[[Config, Store], dict[str, Any]]) -> dict[str, Any]:
     # Whether a job has succeeded, Salt takes from here; the reactor's is never emptied.
     __context__["retcode"] = told.get("retcode", 0)
     return told
+
+
+def _at_terminal(function: str) -> bool:
+    """Whether a person has typed it, and wants no certain format."""
+    return __opts__.get("fun") == f"{KEY}.{function}" and __opts__.get("output") is None
 
 
 def _number(name: str, value: object) -> float:
