@@ -429,6 +429,19 @@ def test_networks_that_let_nothing_through_are_an_error(alive):
     )
 
 
+def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
+    limits = "k8s_nodes:clusters:prod:allowed_networks"
+    alive.tell(refused={"outside allowed_networks": 1})
+    assert alive.one()[:2] == ("info", limits)
+    both = [member("n1", "192.0.2.1"), member("n2")]
+    alive.store.snapshots.save(snapshot(*both, revision=2), both, [])
+    assert alive.one() == (
+        "warning",
+        limits,
+        "lets no address of n2 through (1 outside allowed_networks)",
+    )
+
+
 # References
 
 
