@@ -263,6 +263,11 @@ def test_an_option_that_does_not_fit_is_named(alive, change, level, where, said)
     assert said in found[0][2]
 
 
+def test_a_master_of_masters_needs_nothing_of_ours(bare):
+    bare.values = {"k8s_nodes": bare.values["k8s_nodes"], "order_masters": True}
+    assert {level for level, _, _ in bare.found()} == {"info"}
+
+
 def test_a_list_that_another_file_replaces_is_an_error_that_says_what_is_lost(alive):
     alive.first["ext_pillar"] = [{"git": ["https://git.example.com/pillar"]}]
     alive.first["engines"] = [{"k8s_nodes": {}}]
