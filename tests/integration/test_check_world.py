@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from lab.address import NODES_V4, NODES_V6
 from lab.process import wait_until
 from lab.world import World
 
@@ -65,3 +68,37 @@ def test_an_engine_that_was_killed_is_dead_until_salt_starts_it_again(quiet: Wor
     assert (code, dead["where"], more) == (1, "engine", [])
     assert dead["what"] == f"is dead: process {pid} has ended"
     wait_until(lambda: check(quiet)[:2] == (0, []), within=WITHIN, what="a right set-up", every=0.5)
+
+
+def test_what_setup_prints_is_all_that_a_new_master_needs(plain: World) -> None:
+    master, folder = plain.master, plain.master.host.folder / "salt"
+    main = (folder / "master").read_text()
+    # Else the engine would keep its store where the machine's own does.
+    block = master.drop_in("k8s_nodes", {"k8s_nodes": {"state_dir": str(plain.folder / "state")}})
+    try:
+        endpoint = plain.api.endpoint
+        done = master.call(
+            "salt-run",
+            "--out=json",
+            "k8s_nodes.setup",
+            f"server={endpoint.url}",
+            f"ca_file={endpoint.ca_file}",
+            f"token_file={endpoint.tokens['reader']}",
+            f"allowed_networks={NODES_V4},{NODES_V6}",
+        )
+        assert done.returncode == 0, done.stderr
+        for name, text in json.loads(done.stdout)["put"].items():
+            path = folder / Path(name).relative_to("/etc/salt")
+            there = yaml.safe_load(path.read_text())
+            path.write_text(yaml.safe_dump({**there, **yaml.safe_load(text)}))
+        code, wrong, _ = check(plain)
+        assert code == 1
+        assert "was never started" in {one["where"]: one["what"] for one in wrong}["engine"]
+        master.restart()
+        wait_until(
+            lambda: check(plain)[:2] == (0, []), within=WITHIN, what="a right set-up", every=0.5
+        )
+    finally:
+        block.unlink()
+        (folder / "master").write_text(main)
+        master.restart()
