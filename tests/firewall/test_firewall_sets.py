@@ -16,9 +16,9 @@ from typing import Any
 import once
 import place
 import pytest
-from k8s_firewall_parts.record import Record
 from place import MEMBER, PORT, Minion, Place
 
+from k8s_firewall_parts.record import Record
 from lab.network import Namespace
 
 pytestmark = pytest.mark.root
