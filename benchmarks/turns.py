@@ -56,7 +56,7 @@ def quiet(world: World) -> None:
 def host_of_node(world: World) -> None:
     """Make the host of the node that joins; a world without traffic of its own probes from here."""
     world.join(NODE, create=False)
-    if not world.traffic[NODE].probes:
+    if NODE not in world.traffic or not world.traffic[NODE].probes:
         world.start_traffic(NODE, how=("connect",))
     for minion in world.minions:
         world.traffic[NODE].connect(minion.host.name).wait("closed", within=WITHIN)
