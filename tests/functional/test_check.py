@@ -263,6 +263,11 @@ def test_an_option_that_does_not_fit_is_named(alive, change, level, where, said)
     assert said in found[0][2]
 
 
+def test_a_master_of_masters_needs_nothing_of_ours(bare):
+    bare.values = {"k8s_nodes": bare.values["k8s_nodes"], "order_masters": True}
+    assert {level for level, _, _ in bare.found()} == {"info"}
+
+
 def test_a_list_that_another_file_replaces_is_an_error_that_says_what_is_lost(alive):
     alive.first["ext_pillar"] = [{"git": ["https://git.example.com/pillar"]}]
     alive.first["engines"] = [{"k8s_nodes": {}}]
@@ -426,6 +431,19 @@ def test_networks_that_let_nothing_through_are_an_error(alive):
     assert found["k8s_nodes:clusters:prod:allowed_networks"] == (
         "error",
         "lets no address of 1 nodes through (2 outside allowed_networks)",
+    )
+
+
+def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
+    limits = "k8s_nodes:clusters:prod:allowed_networks"
+    alive.tell(refused={"outside allowed_networks": 1})
+    assert alive.one()[:2] == ("info", limits)
+    both = [member("n1", "192.0.2.1"), member("n2")]
+    alive.store.snapshots.save(snapshot(*both, revision=2), both, [])
+    assert alive.one() == (
+        "warning",
+        limits,
+        "lets no address of n2 through (1 outside allowed_networks)",
     )
 
 

@@ -1,0 +1,25 @@
+"""Which file system a path is on, as the kernel's table of mounts has it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+_FAR = re.compile(r"nfs\d?|cifs|smb\d?|ceph|glusterfs|lustre|9p|afs|ocfs2|gfs2|fuse\.\S+")
+
+
+def far(path: str, mounts: str) -> str:
+    """Return the type of the file system when it is not this machine's alone, else nothing."""
+    wanted = PurePosixPath(path)
+    kind, deepest = "", -1
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        # The kernel writes what would part its fields as octal numbers.
+        point = PurePosixPath(re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[1]))
+        depth = len(point.parts)
+        # Of two on one place, the later one covers the other.
+        if (point == wanted or point in wanted.parents) and depth >= deepest:
+            kind, deepest = fields[2], depth
+    return kind if _FAR.fullmatch(kind) else ""
