@@ -64,6 +64,23 @@ def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
 
 
+def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store):
+    Applying(settings, store, Published()).run(ALL)
+    opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence, bus = Convergence(settings, store, opts, Board(), threading.Event()), Bus()
+    next_at = time.time() + 0.1
+    store.ledger.failed("1", "m1", "busy", counted=False, next_at=next_at, now=time.time())
+    convergence._remind(bus, frozenset())
+    assert bus.fired == []
+    assert convergence._patience() <= 0.1
+    convergence._reminded["prod"] = time.monotonic()
+    while time.time() < next_at:
+        time.sleep(0.01)
+    convergence._remind(bus, frozenset())
+    convergence._remind(bus, frozenset())
+    assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
+
+
 def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
     Applying(settings, store, Published()).run(ALL)
