@@ -23,6 +23,7 @@ from salt_ext.master.job_cache import JobCache
 from salt_ext.master.targets import Known
 from salt_ext.service.attend import Attending
 from salt_ext.service.group import Pulse
+from salt_ext.service.heed import Heeding
 from salt_ext.service.listen import Board
 from salt_ext.store import Store
 from salt_ext.store.ledger import SYNC, Job
@@ -66,6 +67,7 @@ class Convergence:
         self._places = Places(store)
         self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
         self._attending = Attending(store)
+        self._heeding = Heeding(store)
         self._module_version = module.version()
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
@@ -199,6 +201,7 @@ class Convergence:
             self._store.ledger.fell_behind(unknown, now)
         if not late or self._config.in_doubt or self._store.words.paused() is not None:
             self._waits = {}
+            self._heeding.nothing_to_heed()
             return
         wish = Wish(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
@@ -208,7 +211,9 @@ class Convergence:
         }
         self._waits = {name: until for name, until in waits.items() if until > now}
         ripe = self._ripe(waits, now, clock)
-        for cluster, minions in self._due(choice, settled, ripe, clock).items():
+        due = self._due(choice, settled, ripe, clock)
+        self._heeding.look(due=bool(due))
+        for cluster, minions in due.items():
             reminded = self._reminded.get(cluster, 0.0)
             news = [since for place, since in self._behind_since.items() if place[1] == cluster]
             if (
@@ -220,6 +225,7 @@ class Convergence:
                 log.info("%s: %d minions are behind", cluster, minions)
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
+                self._heeding.reminded(now)
 
     def _ripe(self, waits: Mapping[str, float], now: float, clock: float) -> dict[str, float]:
         """

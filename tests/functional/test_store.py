@@ -153,7 +153,7 @@ class TestSubscriptions:
         for minion in ("m1", "m2"):
             store.subscriptions.record(minion, "base", {"k8s://prod": SEEN}, 1.0)
             store.ledger.dispatched(job("7", 1.0), [late(minion)])
-        store.subscriptions.forget("m1")
+        store.subscriptions.forget("m1", 1.0)
         assert [row.minion for row in store.subscriptions.all()] == ["m2"]
         assert [place[0] for place in store.ledger.all()] == ["m2"]
 
@@ -253,7 +253,7 @@ class TestLedger:
         assert apply.next_run(20.0, store.ledger.rested()["m1"]) < 20.0
         # Who was forced to run more often waits no longer for that, nor who had a longer pace.
         assert apply.next_run(20.0, 99.0) == 22.5
-        store.subscriptions.forget("m1")
+        store.subscriptions.forget("m1", 1.0)
         assert store.ledger.rested() == {}
 
 
