@@ -19,7 +19,11 @@ import yaml
 
 from lab.kubernetes import open_backend
 from salt_ext import formula
+from salt_ext.commands.checking import reached
 from salt_ext.core.guard import Held, Kind
+from salt_ext.kube.expiry import Lifetime
+from salt_ext.kube.probe import Answered
+from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
 from salt_ext.store.locks import ENGINE, only_one
 from salt_ext.store.subscriptions import Answer, Seen
@@ -188,7 +192,7 @@ def test_a_mistake_in_the_block_is_an_error_with_what_is_allowed(alive):
 
 
 def test_a_mistake_below_apply_says_that_nothing_is_published(alive):
-    alive.values["k8s_nodes"]["apply"] = {"sates": ["firewall"]}
+    alive.values["k8s_nodes"]["apply"] = {"state": ["firewall"]}
     assert "nothing is published while it has a mistake" in str(alive.found())
 
 
@@ -375,6 +379,33 @@ def test_a_server_that_does_not_answer_is_an_error_and_the_others_are_asked(aliv
     assert not [one for one in alive.found() if "cluster prod" in one[1]]
 
 
+def answered(**given) -> Answered:
+    usual = {"server": "", "version": "v1", "asked_with": "a file", "skew": 0.0, "lifetime": None}
+    return Answered(**{**usual, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "where", "said"),
+    [
+        ({"skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of ours"),
+        ({"skew": -300.0}, "error", "clock", "its clock is 300 s behind ours"),
+        (
+            {"lifetime": Lifetime(0.1, 7200.0)},
+            "warning",
+            "credentials",
+            "a file ends in 0.1 hours, and nobody has replaced it yet",
+        ),
+        ({"error": "may I list nodes: 403"}, "warning", "RBAC", "it cannot be asked what we may"),
+    ],
+)
+def test_clocks_and_credentials_that_end_are_looked_at(alive, given, level, where, said):
+    config = settings(alive.opts())
+    clusters = {"prod": reached.Reached(answered(**given))}
+    (found,) = reached.findings(config, alive.store, clusters, 7000.0)
+    assert (found.level.value, found.where) == (level, f"cluster prod: {where}")
+    assert said in found.what
+
+
 def test_a_change_that_is_held_and_a_failing_engine_are_told(alive):
     alive.store.held.hold(
         "prod", [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1"]))], 1.0
@@ -451,11 +482,12 @@ def test_when_nobody_refers_to_anything_discover_is_named(alive):
 def test_an_old_copy_of_the_module_in_file_roots_is_named(alive, tmp_path):
     old = tmp_path / "srv" / "_modules" / "k8s_firewall.py"
     old.parent.mkdir(parents=True)
-    old.write_text('VERSION = "0.0.1"\n')
+    old.write_text('RELEASE = "0.0.1"\n')
     alive.values["file_roots"]["base"].insert(0, str(tmp_path / "srv"))
     level, where, what = alive.one()
     assert (level, where) == ("warning", "file_roots")
-    assert what.startswith(f"{old} is version 0.0.1 of k8s_firewall, this package has ")
+    assert what.startswith(f"{tmp_path / 'srv'} has version 0.0.1+")
+    assert what.endswith(f"of k8s_firewall, this package {formula.version()}")
 
 
 def test_what_a_class_publishes_has_to_be_served(alive):
