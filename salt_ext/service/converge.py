@@ -13,7 +13,7 @@ from salt_ext.commands.choosing import Choice, Choosing, Wish
 from salt_ext.commands.places import Places
 from salt_ext.core import events
 from salt_ext.core.config import Config
-from salt_ext.core.convergence import NO_RETURN, Behind, Entry, Place, retry_after
+from salt_ext.core.convergence import NO_RETURN, Entry, Place, retry_after
 from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import MODULE
 from salt_ext.core.verdict import judge
@@ -23,6 +23,7 @@ from salt_ext.master.job_cache import JobCache
 from salt_ext.master.targets import Known
 from salt_ext.service.attend import Attending
 from salt_ext.service.group import Pulse
+from salt_ext.service.heed import Heeding
 from salt_ext.service.listen import Board
 from salt_ext.store import Store
 from salt_ext.store.ledger import SYNC, Job
@@ -42,7 +43,7 @@ _HANGS = 120.0
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
 _JUST = 5.0
-"""Seconds for which the end of a minion's pace counts as new."""
+"""Seconds for which the end of a minion's wait counts as new."""
 _TARGETS = 15.0
 """Seconds for which the minions of a class are known."""
 
@@ -66,6 +67,7 @@ class Convergence:
         self._places = Places(store)
         self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
         self._attending = Attending(store)
+        self._heeding = Heeding(store)
         self._module_version = module.version()
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
@@ -73,7 +75,7 @@ class Convergence:
         self._look_at = 0.0
         self._behind_since: dict[Place, float] = {}
         self._reminded: dict[str, float] = {}
-        self._paced: dict[str, float] = {}
+        self._waits: dict[str, float] = {}
         """Minions whose next run is too early now, and when it is not."""
         self.pulse = Pulse(_HANGS)
 
@@ -99,7 +101,7 @@ class Convergence:
     def _patience(self) -> float:
         if self._hinted:
             return _SOON
-        left = min(self._paced.values(), default=float("inf")) - time.time()
+        left = min(self._waits.values(), default=float("inf")) - time.time()
         return max(_SOON, min(_TICK, left))
 
     def _settle(self, jobs: JobCache) -> frozenset[str]:
@@ -148,7 +150,7 @@ class Convergence:
             self._store.ledger.synced(jid, minion, self._module_version)
             log.info("%s: modules brought up to date by job %s", minion, jid)
         else:
-            self._store.ledger.proven(jid, minion, time.time())
+            self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
             log.info("%s: applied by job %s", minion, jid)
             if job is not None and job.function.startswith(f"{MODULE}."):
                 self._compare(minion, told)
@@ -198,13 +200,20 @@ class Convergence:
         if unknown:
             self._store.ledger.fell_behind(unknown, now)
         if not late or self._config.in_doubt or self._store.words.paused() is not None:
-            self._paced = {}
+            self._waits = {}
+            self._heeding.nothing_to_heed()
             return
         wish = Wish(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
-        self._paced = choice.paced
-        ripe = self._ripe(late, now, clock)
-        for cluster, minions in self._due(choice, settled, ripe, clock).items():
+        waits = {
+            name: max(choice.paced.get(name, 0.0), min(row.entry.next_at for row in rows))
+            for name, rows in choice.rows.items()
+        }
+        self._waits = {name: until for name, until in waits.items() if until > now}
+        ripe = self._ripe(waits, now, clock)
+        due = self._due(choice, settled, ripe, clock)
+        self._heeding.look(due=bool(due))
+        for cluster, minions in due.items():
             reminded = self._reminded.get(cluster, 0.0)
             news = [since for place, since in self._behind_since.items() if place[1] == cluster]
             if (
@@ -216,19 +225,18 @@ class Convergence:
                 log.info("%s: %d minions are behind", cluster, minions)
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
+                self._heeding.reminded(now)
 
-    def _ripe(self, late: list[Behind], now: float, clock: float) -> dict[str, float]:
+    def _ripe(self, waits: Mapping[str, float], now: float, clock: float) -> dict[str, float]:
         """
-        Return the minions whose pace has just ended, and when.
+        Return the minions whose pace, or whose wait after a failure, has just ended, and when.
 
         What was asked for before that was too early, and all of it may have happened between two
         looks of ours.
         """
-        pace = self._config.apply.pace
-        ended = {one.minion: one.paced_until(pace) for one in late}
         return {
-            minion: clock - (now - until)
-            for minion, until in ended.items()
+            name: clock - (now - until)
+            for name, until in waits.items()
             if now - _JUST < until <= now
         }
 

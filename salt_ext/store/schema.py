@@ -3,7 +3,7 @@
 # Written into the file's header, so that `file` and sqlite3 tell whose it is.
 APPLICATION_ID = 0x6B38736E
 
-VERSION = 2
+VERSION = 3
 """Counts the incompatible changes of the tables below."""
 
 TABLES = """
@@ -110,6 +110,11 @@ CREATE TABLE IF NOT EXISTS module (
     version TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS rest (
+    minion TEXT PRIMARY KEY,
+    rested_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS took (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,
@@ -119,6 +124,17 @@ CREATE TABLE IF NOT EXISTS took (
     jid TEXT NOT NULL,
     seconds REAL NOT NULL
 ) STRICT;
+
+CREATE TABLE IF NOT EXISTS forgotten (
+    minion TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS origin (
+    id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO origin SELECT lower(hex(randomblob(8))) WHERE NOT EXISTS (SELECT 1 FROM origin);
 
 CREATE INDEX IF NOT EXISTS ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
 """
@@ -133,5 +149,5 @@ ALTER TABLE ledger ADD COLUMN revision INTEGER;
 ALTER TABLE ledger ADD COLUMN dispatched_revision INTEGER;
 """
 
-MIGRATIONS = {1: _FROM_1}
+MIGRATIONS = {1: _FROM_1, 2: ""}
 """From an older version to the next one: what has columns more; new tables are made anyway."""

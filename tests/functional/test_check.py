@@ -502,7 +502,7 @@ def test_a_cluster_that_nobody_refers_to_and_targets_and_groups_that_mean_nobody
 
 
 def test_when_nobody_refers_to_anything_discover_is_named(alive):
-    alive.store.subscriptions.forget("m1")
+    alive.store.subscriptions.forget("m1", 1.0)
     told = alive.check()["findings"]
     assert [one["where"] for one in told] == ["references"]
     assert "k8s_nodes.discover" in told[0]["mend"]

@@ -20,10 +20,12 @@ import pytest
 
 from salt_ext.commands.resolving import Resolving
 from salt_ext.core import config
+from salt_ext.core.config import Timing
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.expand import Unresolved
 from salt_ext.core.guard import Held, Kind
+from salt_ext.core.publishing import Apply
 from salt_ext.store import Health, Store, history, schema
 from salt_ext.store.history import Happened
 from salt_ext.store.ledger import Job
@@ -151,7 +153,7 @@ class TestSubscriptions:
         for minion in ("m1", "m2"):
             store.subscriptions.record(minion, "base", {"k8s://prod": SEEN}, 1.0)
             store.ledger.dispatched(job("7", 1.0), [late(minion)])
-        store.subscriptions.forget("m1")
+        store.subscriptions.forget("m1", 1.0)
         assert [row.minion for row in store.subscriptions.all()] == ["m2"]
         assert [place[0] for place in store.ledger.all()] == ["m2"]
 
@@ -163,6 +165,13 @@ def late(minion: str, cluster: str = "prod", desired: str = "new") -> Behind:
         desired=desired,
         entry=Entry(minion=minion, cluster=cluster),
     )
+
+
+def test_each_store_has_a_name_of_its_own_and_keeps_it(folder, tmp_path):
+    name = Store(str(folder)).snapshots.origin()
+    assert len(name) == 16
+    assert Store(str(folder)).snapshots.origin() == name
+    assert Store(str(tmp_path / "other")).snapshots.origin() != name
 
 
 class TestLedger:
@@ -219,6 +228,33 @@ class TestLedger:
         store.ledger.proven("8", "m1", 30.0)
         assert store.subscriptions.all() == []
         assert store.ledger.all() == {}
+
+    def test_runs_have_a_burst_and_are_spread_after_it(self, store):
+        apply, runs = Apply(pace=2.5, burst=3), [-100.0]
+        for tenth in range(600):
+            now = tenth / 10
+            if now >= apply.next_run(runs[-1], store.ledger.rested().get("m1", 0.0)):
+                store.ledger.dispatched(job(str(tenth), now), [late("m1"), late("m1", "other")])
+                store.ledger.proven(str(tenth), "m1", now + 0.5, pace=apply.pace)
+                runs.append(now)
+        assert runs[1:6] == [0.0, 0.1, 0.2, 2.5, 5.0]
+        assert len(runs[1:]) == 3 + 23
+        # Fewer than one at once and one for each maximum delay of a change.
+        assert len(runs[1:]) <= 1 + 60 / Timing().longest
+
+    def test_who_rests_has_another_burst_and_who_goes_is_forgotten(self, store):
+        apply = Apply(pace=2.5, burst=3)
+        for jid, at in (("1", 10.0), ("2", 10.1), ("3", 10.2)):
+            store.ledger.dispatched(job(jid, at), [late("m1")])
+            store.ledger.proven(jid, "m1", at, pace=apply.pace)
+        assert apply.next_run(10.2, store.ledger.rested()["m1"]) == pytest.approx(12.5)
+        store.ledger.dispatched(job("4", 20.0), [late("m1")])
+        store.ledger.proven("4", "m1", 20.0, pace=apply.pace)
+        assert apply.next_run(20.0, store.ledger.rested()["m1"]) < 20.0
+        # Who was forced to run more often waits no longer for that, nor who had a longer pace.
+        assert apply.next_run(20.0, 99.0) == 22.5
+        store.subscriptions.forget("m1", 1.0)
+        assert store.ledger.rested() == {}
 
 
 class TestHistory:
@@ -302,7 +338,8 @@ class TestDamage:
         store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
         tables = columns(folder)
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            for table in ("published", "served", "wave", "word", "module", "took"):
+            new = ("published", "served", "wave", "word", "module", "took", "rest", "origin")
+            for table in new:
                 raw.execute(f"DROP TABLE {table}")
             for column in NEW_IN_2:
                 raw.execute(f"ALTER TABLE ledger DROP COLUMN {column}")
@@ -312,6 +349,19 @@ class TestDamage:
         found = Store(str(folder))
         assert found.snapshots.load("prod") == first
         assert found.ledger.outstanding()["7"][0].dispatched == "then"
+        assert columns(folder) == tables
+        assert aside(folder) == []
+
+    def test_the_version_before_gets_the_tables_that_are_new(self, store, folder):
+        save(store, member("n1", "192.0.2.1"))
+        tables = columns(folder)
+        with sqlite3.connect(folder / "store.sqlite3") as raw:
+            raw.execute("DROP TABLE rest")
+            raw.execute("DROP TABLE origin")
+            raw.execute("PRAGMA user_version = 2")
+        raw.close()
+        found = Store(str(folder))
+        assert found.snapshots.origin()
         assert columns(folder) == tables
         assert aside(folder) == []
 
