@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
-from importlib.resources import files
-
-from salt_ext.core.publishing import MODULE
-
-_WHERE = f"formula/_modules/{MODULE}.py"
+from salt_ext import formula
 
 
 def version() -> str:
-    """Return ``VERSION`` of the module as it is shipped; it is not loaded, it is for minions."""
-    with contextlib.suppress(OSError, SyntaxError, ValueError):
-        for line in ast.parse(files("salt_ext").joinpath(_WHERE).read_text()).body:
-            if isinstance(line, ast.Assign) and any(
-                isinstance(name, ast.Name) and name.id == "VERSION" for name in line.targets
-            ):
-                return str(ast.literal_eval(line.value))
-    return ""
+    """Return what a minion says that has been brought up to date; empty when nobody can be."""
+    try:
+        return formula.version()
+    except (OSError, ValueError):
+        return ""
