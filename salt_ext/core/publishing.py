@@ -66,6 +66,8 @@ class Apply:
     """Minions that are published to within a minute, retries included."""
     pace: float = 2.0
     """Seconds between two runs on one minion, so that a burst of changes is a few runs."""
+    deliver: int = 1000
+    """Addresses that a ``k8s_firewall.sync`` carries along at most; 0 for none."""
     renew: float = 86_400.0
     """Seconds after which what was proven is applied once more; 0 for never."""
 
@@ -117,6 +119,7 @@ def read(given: Options) -> Apply:
         abort_percent=given.take("abort_percent", whole(0, 100), defaults.abort_percent),
         per_minute=given.take("per_minute", whole(1, 100_000), defaults.per_minute),
         pace=given.take("pace", seconds(0, 3600), defaults.pace),
+        deliver=given.take("deliver", whole(0, 100_000), defaults.deliver),
         renew=given.take("renew", seconds(0, 10_000_000), defaults.renew),
     )
     given.finish()

@@ -64,6 +64,11 @@ def theirs(
     return [one for one in _left(connections, gone) if one.port in ports and not stays(one.peer)]
 
 
+def open_of(gone: frozenset[str]) -> bool:
+    """Whether any of them has a connection open, in whatever direction."""
+    return bool(gone) and any(_left(parse(commands.run(CONNECTED)), gone))
+
+
 def end(gone: frozenset[str], stays: Callable[[str], bool]) -> dict[str, dict[str, int]]:
     """End what they have open; for each address, how many were ended and how many are left."""
     if not gone:
