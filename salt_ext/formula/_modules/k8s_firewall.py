@@ -185,16 +185,9 @@ def drift(repair: bool = False) -> dict[str, Any]:
     """
     Return in what the kernel differs from what is in force; no master is asked.
 
-    A difference is fired as ``k8s_firewall/drift`` on the minion's and the master's bus, with
-    ``problems`` and ``repaired``. For a schedule:
-
-    .. code-block:: yaml
-
-        schedule:
-          k8s_firewall:
-            function: k8s_firewall.drift
-            kwargs: {repair: true}
-            minutes: 5
+    A difference is fired on the minion's and the master's bus, with ``problems``, as
+    ``salt/k8s_firewall/<minion>/drift``, which the engine answers with another apply, or as
+    ``salt/k8s_firewall/<minion>/repaired``. The SLS ``k8s_firewall.drift`` has a schedule for it.
 
     CLI Example:
 
@@ -210,11 +203,12 @@ def drift(repair: bool = False) -> dict[str, Any]:
     if not told["problems"]:
         return {"result": True, "comment": "no drift", "changes": {}}
     found = {"problems": told["problems"], "repaired": False}
+    tag = f"salt/k8s_firewall/{__opts__['id']}"
     outcome = {"result": False, "comment": told["comment"], "changes": {}}
     if repair:
         outcome = _run("repair", False, None)
         found["repaired"] = outcome["result"] is True
-    __salt__["event.send"]("k8s_firewall/drift", found)
+    __salt__["event.send"](f"{tag}/{'repaired' if found['repaired'] else 'drift'}", found)
     log.error("drift: %s", "; ".join(told["problems"]))
     return {**outcome, **found}
 

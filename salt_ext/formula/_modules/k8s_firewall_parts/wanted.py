@@ -17,7 +17,7 @@ KEEP = "keep"
 """The set of those that whatever we install lets in."""
 
 BACKENDS = ("nft", "ipset")
-KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune"})
+KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune", "drift"})
 # nft takes a letter first; ipset takes 31 characters, of which three are ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,27}")
 _PART = re.compile(r"_(v4|v6)(_net)?$")
