@@ -89,8 +89,9 @@ def test_whoever_tells_an_older_module_is_brought_up_to_date(sets: Sets) -> None
     before = sets.jobs()
     world.nodes.create("x2", internal=["10.77.2.202"])
     wait_until(
-        lambda: sets.minion("minion2").get("module") == module.version()
-        and sets.up_to_date("minion2"),
+        lambda: (
+            sets.minion("minion2").get("module") == module.version() and sets.up_to_date("minion2")
+        ),
         within=WITHIN,
         what="the master's module",
         every=0.05,
