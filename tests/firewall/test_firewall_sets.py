@@ -230,6 +230,61 @@ def test_an_ipset_of_somebody_else_is_left_alone(minion: Minion, here: Place) ->
     assert held(minion, "ipset") == {"192.0.2.99"}
 
 
+def test_what_nobody_has_changed_is_not_read_again(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    read: list[str] = []
+    listed = force.listed
+    monkeypatch.setattr(force, "listed", lambda: read.append("all") or listed())
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    assert read == ["all"]
+    for items in (["192.0.2.1"], ["192.0.2.2", "198.51.100.0/24"], MEMBERS):
+        minion.sync(sets={"prod": items}, gates={PORT: "prod"})
+        assert held(minion, "nft") == set(items)
+    assert read == ["all"]
+    assert minion.call("status")["problems"] == []
+    for line in (
+        "add element inet k8s_firewall prod_v4 { 192.0.2.66 }",
+        "flush set inet k8s_firewall prod_v6",
+        "add rule inet k8s_firewall gate_input accept",
+        "flush ruleset",
+        "add table ip somebody",
+    ):
+        here.server.run("nft", line)
+        read.clear()
+        minion.sync(sets={"prod": [*MEMBERS, "192.0.2.3"]}, gates={PORT: "prod"})
+        minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+        assert read == ["all"], line
+        assert held(minion, "nft") == set(MEMBERS)
+        assert not here.stranger.gets_in(here.server.v4)
+
+
+def test_what_changes_between_the_look_and_the_change_is_read_again(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    plan = force.plan
+    harm = [f"delete element inet k8s_firewall prod_v4 {{ {MEMBERS[0]} }}"]
+
+    def late(*args: Any) -> Any:
+        made = plan(*args)
+        if harm:
+            here.server.run("nft", harm.pop())
+        return made
+
+    monkeypatch.setattr(force, "plan", late)
+    some = many(9)
+    minion.sync(sets={"prod": [*MEMBERS[1:], *some]}, gates={PORT: "prod"})
+    assert held(minion, "nft") == {*MEMBERS[1:], *some}
+    # One that does not fail is found the next time.
+    harm.append("add element inet k8s_firewall prod_v4 { 192.0.2.66 }")
+    for _ in range(2):
+        minion.sync(sets={"prod": some[1:]}, gates={PORT: "prod"})
+    assert held(minion, "nft") == set(some[1:])
+
+
 # What is not whole changes nothing
 
 GOOD: dict[str, Any] = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}

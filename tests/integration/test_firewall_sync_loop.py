@@ -14,7 +14,7 @@ from salt_ext.master import module
 
 pytestmark = pytest.mark.root
 
-SETS = ("sets", "k8s_firewall.sync", 1)
+FORWARD = ["inet", "k8s_firewall", "gate_forward"]
 
 
 class Sets(Looking):
@@ -35,6 +35,21 @@ class Sets(Looking):
 
     def syncs(self) -> int:
         return sum(function == "k8s_firewall.sync" for _, function, _ in self.published())
+
+    def harm(self) -> None:
+        """Change the firewall's table, and open nothing: others watch who gets in."""
+        self.world.hosts["minion2"].run(["nft", "add", "rule", *FORWARD, "counter"])
+
+    def mended(self) -> None:
+        """Wait until the change is gone."""
+
+        def is_mended() -> bool:
+            return (
+                "counter"
+                not in self.world.hosts["minion2"].run(["nft", "list", "chain", *FORWARD]).stdout
+            )
+
+        wait_until(is_mended, within=WITHIN, what="the gate as it was", every=0.05)
 
     def gets_in(self, name: str, since: float, what: str = "open") -> None:
         self.world.traffic[name].connect("minion2").wait(what, since=since, within=WITHIN)
@@ -102,17 +117,12 @@ def test_whoever_tells_an_older_module_is_brought_up_to_date(sets: Sets) -> None
     assert "10.77.2.202" in world.hosts["minion2"].run(["nft", "list", "ruleset"]).stdout
 
 
-def test_a_flush_that_a_minion_tells_of_is_repaired_by_the_engine(sets: Sets) -> None:
+def test_a_change_that_a_minion_tells_of_is_repaired_by_the_engine(sets: Sets) -> None:
     world = sets.world
-    world.hosts["minion2"].run(["nft", "flush", "ruleset"])
+    sets.harm()
     told = world.salt("minion2", "k8s_firewall.drift")["minion2"]
     assert (told["result"], told["repaired"]) == (False, False)
-    wait_until(
-        lambda: "gate_input" in world.hosts["minion2"].run(["nft", "list", "ruleset"]).stdout,
-        within=WITHIN,
-        what="the gate",
-        every=0.05,
-    )
+    sets.mended()
     world.settle()
     assert world.salt("minion2", "k8s_firewall.status")["minion2"]["problems"] == []
 
@@ -126,13 +136,8 @@ def test_the_formulas_schedule_repairs_without_the_master(sets: Sets) -> None:
         done = world.salt("minion2", "state.apply", "k8s_firewall.drift")["minion2"]
         assert [one["result"] for one in done.values()] == [True], done
         before_it = sets.jobs()
-        world.hosts["minion2"].run(["nft", "flush", "ruleset"])
-        wait_until(
-            lambda: "gate_input" in world.hosts["minion2"].run(["nft", "list", "ruleset"]).stdout,
-            within=30,
-            what="the gate",
-            every=0.05,
-        )
+        sets.harm()
+        sets.mended()
         assert sets.jobs() == before_it
     finally:
         pillar.write_text(before)

@@ -23,6 +23,9 @@ class Record:
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
+        self._read: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+        self.known: tuple[object, Any] = (None, None)
+        """What was made last of something that was read, which need not be made again."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -43,15 +46,26 @@ class Record:
             yield
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return what was written under a name; empty when nothing or nothing that can be read."""
+        """
+        Return what was written under a name; empty when nothing or nothing that can be read.
+
+        Nobody alters it: it is the same one as long as the file is.
+        """
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.folder / f"{name}.json").read_text())
+            with (self.folder / f"{name}.json").open("rb") as file:
+                stat = os.fstat(file.fileno())
+                which = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                if name in self._read and self._read[name][0] == which:
+                    return self._read[name][1]
+                found = json.loads(file.read())
             if isinstance(found, dict):
+                self._read[name] = (which, found)
                 return found
         return {}
 
     def write(self, name: str, what: dict[str, Any]) -> None:
         """Write it so that a crash leaves the old or the new, never half of one."""
+        self._read.pop(name, None)
         self.save(f"{name}.json", json.dumps(what, separators=(",", ":")))
 
     def save(self, name: str, text: str) -> None:

@@ -115,11 +115,10 @@ class Run:
         self._conclude()
 
     def _gone(self, before: wanted.Wanted, made: force.Plan, this: wanted.Wanted) -> frozenset[str]:
+        left = set(self.record.read(LEAVING).get("addresses", []))
+        left = left.union(*(gone for _, gone in made.sets.values()))
         # By the record too: a run may have ended between the kernel and this.
-        left = frozenset(self.record.read(LEAVING).get("addresses", []))
-        return left.union(before.current(), *(gone for _, gone in made.sets.values())) - (
-            this.current()
-        )
+        return this.lacks(before).union(one for one in left if not this.has(one))
 
     def _deliver(self) -> None:
         before = force.in_force(self.record)
@@ -191,7 +190,7 @@ class Run:
             made = force.plan(this, self.record.read(force.APPLIED))
         else:
             made = force.bring(this, self.record)
-            self._end(before.current() - this.current(), this)
+            self._end(this.lacks(before), this)
             force.remember(this, made, self.record, self.version)
         self.outcome["changes"] = made.told()
         self._conclude()
