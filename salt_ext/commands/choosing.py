@@ -50,7 +50,7 @@ class Choice:
     waves: dict[str, Wave | None] = field(default_factory=dict)
     """Those that are not what they were."""
     paced: dict[str, float] = field(default_factory=dict)
-    """Minions that were published to a moment ago, and when the next may follow."""
+    """Minions whose next run may not follow the last one at once, and when it may."""
     rows: dict[str, list[Behind]] = field(default_factory=dict)
     """What each minion that is behind lacks."""
 
@@ -87,6 +87,7 @@ class Choosing:
         choice.classes = {name: self._config.apply.of(name, members) for name in choice.rows}
         outcomes = self._outcomes(ledger, members)
         asked = self._meant(wish.minions) if wish.minions is not None else None
+        choice.paced = self._paced(choice.rows)
         room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE)
         for what in (*self._config.apply.classes, self._config.apply.usual):
             mine = [name for name in choice.rows if choice.classes[name] is what]
@@ -115,6 +116,15 @@ class Choosing:
             choice.waves[name] = None
         return choice
 
+    def _paced(self, rows: Mapping[str, list[Behind]]) -> dict[str, float]:
+        paced, rested = {}, self._store.ledger.rested()
+        for name in rows.keys() & rested.keys():
+            last = max(row.entry.dispatched_at or 0.0 for row in rows[name])
+            until = self._config.apply.next_run(last, rested[name])
+            if until > last:
+                paced[name] = until
+        return paced
+
     def _candidate(
         self, what: Published, name: str, choice: Choice, wish: Wish, now: float
     ) -> Candidate | None:
@@ -134,9 +144,8 @@ class Choosing:
             row.cluster in wish.clusters and (wish.force or row.due(now, timeout))
             for row in pushing
         )
-        until = max(row.paced_until(self._config.apply.pace) for row in rows)
-        if due and not wish.force and now < until:
-            choice.paced[name], choice.waiting[name] = until, "its last run was a moment ago"
+        if due and not wish.force and now < choice.paced.get(name, 0.0):
+            choice.waiting[name] = "its last runs were a moment ago"
             due = False
         return Candidate(
             minion=name,

@@ -23,7 +23,9 @@ class NotOurs(K8sNodesError):
 class Minions(Protocol):
     """Who compiles pillars."""
 
-    ours: bool
+    @property
+    def ours(self) -> bool:
+        """Whether our ext_pillar is switched on."""
 
     def accepted(self) -> frozenset[str]:
         """Return the minions whose keys are accepted."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from salt_ext.commands import alive
 from salt_ext.commands.choosing import Choosing, Meant, Wish, names, nobody
 from salt_ext.commands.places import Places
 from salt_ext.commands.plan import waiting, when
@@ -14,10 +14,6 @@ from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.core.errors import NeverSeen
 from salt_ext.store import Health, Store
-from salt_ext.store.locks import ENGINE, holder
-
-_SILENT = 30.0
-"""Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
 
 _MOST_NAMES = 20
 """Names that one held change shows."""
@@ -29,20 +25,19 @@ _FETCHED = 300.0
 def status(config: Config, store: Store, meant: Meant = nobody) -> dict[str, Any]:
     """Return everything at a glance; plain JSON types."""
     now = time.time()
-    engine = _engine(config, store, now)
+    engine = alive.engine(config, store, now)
     minions = _minions(config, store, meant, now)
     late = sorted(name for name, rows in minions.items() if not _all_up_to_date(rows))
     return {
-        "engine": engine,
-        "engine_pid": holder(Path(config.state_dir) / ENGINE),
+        "engine": str(engine),
+        "engine_pid": engine.pid,
         "publishing": waiting(config, store) or "on",
         "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
         + (f", not: {names(late, 20)}" if late else ""),
         "problems": [str(problem) for problem in config.problems],
         "classes": _classes(config, store, now),
         "clusters": {
-            name: _cluster(name, config, store, now, alive=engine == "running")
-            for name in config.names
+            name: _cluster(name, config, store, now, alive=engine.running) for name in config.names
         },
         "minions": minions,
     }
@@ -60,15 +55,6 @@ def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:
         }
         for name, member in sorted(snapshot.members.items())
     }
-
-
-def _engine(config: Config, store: Store, now: float) -> str:
-    if holder(Path(config.state_dir) / ENGINE) is None:
-        return "not running: see the master's log for why, or add it to `engines`"
-    told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
-    if config.clusters and told and now - max(told) > _SILENT:
-        return f"stuck: it holds its lock but has told nothing for {now - max(told):.0f} s"
-    return "running"
 
 
 def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool) -> dict[str, Any]:

@@ -96,13 +96,6 @@ class Behind:
         """Whether it should be published now."""
         return not self.in_flight(now, timeout) and now >= self.entry.next_at
 
-    def paced_until(self, pace: float) -> float:
-        """Return when the next run may follow one that was proven."""
-        entry = self.entry
-        if entry.dispatched_at is None or (entry.applied_at or 0.0) < entry.dispatched_at:
-            return 0.0
-        return entry.dispatched_at + pace
-
     def why(self, now: float, timeout: float) -> str:
         """Return the reason in words."""
         if self.in_flight(now, timeout):

@@ -20,6 +20,29 @@ class ConfigError(K8sNodesError):
         return f"{self.key}: {shown(self.value)} is not allowed; allowed: {self.allowed}"
 
 
+class NotConfigured(K8sNodesError):
+    """There is no configuration at all: someone must write one."""
+
+    def __str__(self) -> str:
+        return (
+            "the master's configuration has no k8s_nodes; "
+            "salt-run k8s_nodes.setup prints what is needed"
+        )
+
+
+class BadArgument(K8sNodesError):
+    """An argument of a command that cannot be read."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(name, value, allowed)
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{self.name}: {shown(self.value)} is not allowed; allowed: {self.allowed}"
+
+
 class BadReference(K8sNodesError):
     """A ``k8s://`` reference that cannot be read: someone must edit the pillar."""
 

@@ -6,33 +6,48 @@ from collections.abc import Mapping
 from typing import Any
 
 from salt_ext.core.config import KEY
+from salt_ext.core.diagnosis import Finding, error, warning
 
 
-def findings(opts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a sentence for each, which names the option and what to do."""
+def findings(opts: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return each, with what to do."""
     found = []
     listed = opts.get("ext_pillar") or []
     names = [name for entry in listed if isinstance(entry, Mapping) for name in entry]
     if KEY not in names:
         found.append(
-            f"ext_pillar: has no {KEY}, so that references stay in the pillars; "
-            f"add `- {KEY}: {{}}` to the list, behind the others"
+            error(
+                "ext_pillar",
+                f"has no {KEY}, so that references stay in the pillars",
+                f"add `- {KEY}: {{}}` to the list, behind the others",
+            )
         )
     elif names[-1] != KEY:
         behind = ", ".join(names[names.index(KEY) + 1 :])
         found.append(
-            f"ext_pillar: {behind} comes after {KEY}, so that references in what it adds stay as "
-            f"they are; put {KEY} last"
+            warning(
+                "ext_pillar",
+                f"{behind} comes after {KEY}, so that references in what it adds stay as they are",
+                f"put {KEY} last",
+            )
         )
     if opts.get("ext_pillar_first"):
         found.append(
-            "ext_pillar_first: true compiles the ext_pillars before the pillar's files, so that "
-            "references in those stay as they are; set it to false"
+            error(
+                "ext_pillar_first",
+                "true compiles the ext_pillars before the pillar's files, so that references in "
+                "those stay as they are",
+                "set it to false",
+            )
         )
     if opts.get("pillar_cache"):
         found.append(
-            "pillar_cache: true hands out a pillar as it was for pillar_cache_ttl seconds "
-            f"({opts.get('pillar_cache_ttl', 3600)}), with addresses of nodes that may have left; "
-            "set it to false"
+            error(
+                "pillar_cache",
+                "true hands out a pillar as it was for pillar_cache_ttl seconds "
+                f"({opts.get('pillar_cache_ttl', 3600)}), with addresses of nodes that may have "
+                "left",
+                "set it to false",
+            )
         )
     return tuple(found)

@@ -64,8 +64,10 @@ class Apply:
     """More failures among those that were well before stop a class."""
     per_minute: int = 1000
     """Minions that are published to within a minute, retries included."""
-    pace: float = 2.0
-    """Seconds between two runs on one minion, so that a burst of changes is a few runs."""
+    pace: float = 2.5
+    """Seconds between two runs on one minion that has had its burst."""
+    burst: int = 3
+    """Runs on one minion that need not be so far apart."""
     deliver: int = 1000
     """Addresses that a ``k8s_firewall.sync`` carries along at most; 0 for none."""
     renew: float = 86_400.0
@@ -74,6 +76,14 @@ class Apply:
     def named(self, name: str) -> Published | None:
         """Return the class of that name, None when the configuration has it no more."""
         return next((one for one in (*self.classes, self.usual) if one.name == name), None)
+
+    def next_run(self, last: float, rested_at: float) -> float:
+        """
+        Return when a minion may run after its last run.
+
+        ``rested_at`` is when it has rested from all of its runs, ``pace`` seconds from each.
+        """
+        return min(rested_at - (self.burst - 1) * self.pace, last + self.pace)
 
     def of(self, minion: str, meant: Mapping[str, Set[str]]) -> Published:
         """Return the class of a minion; ``meant`` has the minions of each target."""
@@ -119,6 +129,7 @@ def read(given: Options) -> Apply:
         abort_percent=given.take("abort_percent", whole(0, 100), defaults.abort_percent),
         per_minute=given.take("per_minute", whole(1, 100_000), defaults.per_minute),
         pace=given.take("pace", seconds(0, 3600), defaults.pace),
+        burst=given.take("burst", whole(1, 100), defaults.burst),
         deliver=given.take("deliver", whole(0, 100_000), defaults.deliver),
         renew=given.take("renew", seconds(0, 10_000_000), defaults.renew),
     )

@@ -14,9 +14,13 @@ def path() -> Path:
     return HERE
 
 
-def version() -> str:
-    """Return what ``k8s_firewall.version`` says on a minion that has this very module."""
-    folder = HERE / "_modules"
+def version(formula: Path = HERE) -> str:
+    """
+    Return what ``k8s_firewall.version`` says on a minion that has the module of this folder.
+
+    Raises ValueError where it does not say its release.
+    """
+    folder = formula / "_modules"
     module = folder / "k8s_firewall.py"
     digest = hashlib.sha256()
     for file in [module, *sorted(folder.glob("k8s_firewall_parts/*.py"))]:

@@ -16,6 +16,7 @@ from salt_ext.core.config import Access
 from salt_ext.kube import tls, way
 from salt_ext.kube.credential import Credential, Secret, no_secrets
 from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.exec_plugin import FromPlugin
 from salt_ext.kube.files import Files
 from salt_ext.kube.way import Way
 
@@ -44,32 +45,42 @@ class Session:
         self._files = Files()
         self._way: Way | None = None
         self._pool: Any = None
-        self._presented = b""
+        self._certificate = b""
         """The client certificate of the connections in the pool."""
         self.asked_with = ""
         """Where the credential of the last request came from, for people."""
+        self.presented = Credential()
+        """That credential."""
 
     @property
     def host(self) -> str:
         """The API server's URL as far as it is known, without a slash at its end."""
         return self._way.host if self._way else self._access.server or "the API server"
 
-    def open(self, path: str, timeout: urllib3.Timeout) -> Any:
+    @property
+    def by_plugin(self) -> bool:
+        """Whether a plugin gives the credentials, and new ones as soon as those have expired."""
+        return self._way is not None and isinstance(self._way.find, FromPlugin)
+
+    def open(self, path: str, timeout: urllib3.Timeout, body: bytes | None = None) -> Any:
         """
-        Send a GET and return the answer, its body unread.
+        Send a GET, or a POST of a body, and return the answer, its own body unread.
 
         Raises :class:`NoAccess` before anything is sent when there is no credential, and what
         urllib3 raises.
         """
         found, credential = self._ready()
-        self.asked_with = credential.origin
+        self.asked_with, self.presented = credential.origin, credential
         headers = {"Accept": "application/json", "User-Agent": "salt-k8s-nodes"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if credential.authorization:
             headers["Authorization"] = credential.authorization
         try:
             response = self._pool.request(
-                "GET",
+                "GET" if body is None else "POST",
                 found.host + path,
+                body=body,
                 headers=headers,
                 preload_content=False,
                 redirect=False,
@@ -105,10 +116,10 @@ class Session:
         credential = found.find()
         if not credential:
             raise NoAccess(found.source, "no credentials")
-        if self._pool is None or credential.certificate != self._presented:
+        if self._pool is None or credential.certificate != self._certificate:
             self.close()
             self._pool = _pool(found, credential)
-            self._presented = credential.certificate
+            self._certificate = credential.certificate
         self._way = found
         return found, credential
 

@@ -99,12 +99,30 @@ class Namespace(msgspec.Struct):
     metadata: _Meta
 
 
+class Version(msgspec.Struct):
+    """What the server says that it is."""
+
+    gitVersion: str  # noqa: N815
+
+
+class _Verdict(msgspec.Struct):
+    allowed: bool
+
+
+class Review(msgspec.Struct):
+    """The answer to a question about one's own rights."""
+
+    status: _Verdict
+
+
 node_list = msgspec.json.Decoder(NodeList)
 node_event = msgspec.json.Decoder(NodeEvent)
 watch_event = msgspec.json.Decoder(WatchEvent)
 bookmark = msgspec.json.Decoder(Bookmark)
 status = msgspec.json.Decoder(Status)
 namespace = msgspec.json.Decoder(Namespace)
+version = msgspec.json.Decoder(Version)
+review = msgspec.json.Decoder(Review)
 
 
 def node(wire: Any) -> Node:

@@ -42,15 +42,27 @@ class Pillars:
 
     def compile(self, minion: str, pillarenv: str) -> None:
         """Compile a pillar for what our ext_pillar does with it; nothing is cached or sent."""
+        self._compile(self._opts, minion, pillarenv)
+
+    def as_written(self, minion: str) -> Mapping[str, Any]:
+        """Return a pillar with its references, as it is without our ext_pillar."""
+        listed = self._opts.get("ext_pillar") or ()
+        kept = [
+            others
+            for one in listed
+            if isinstance(one, Mapping)
+            and (others := {name: given for name, given in one.items() if name != KEY})
+        ]
+        return self._compile({**self._opts, "ext_pillar": kept}, minion, "")
+
+    def _compile(self, opts: Mapping[str, Any], minion: str, pillarenv: str) -> Mapping[str, Any]:
         try:
-            grains = salt.utils.minions.get_minion_data(minion, self._opts)[1]
+            grains = salt.utils.minions.get_minion_data(minion, opts)[1]
             if not grains:
                 raise NoGrains(f"{minion}: this master has no grains of it")
-            compiler = salt.pillar.Pillar(
-                self._opts, grains, minion, None, pillarenv=pillarenv or None
-            )
+            compiler = salt.pillar.Pillar(opts, grains, minion, None, pillarenv=pillarenv or None)
             try:
-                errors = compiler.compile_pillar().get("_errors")
+                found: dict[str, Any] = compiler.compile_pillar()
             finally:
                 compiler.destroy()
         except K8sNodesError:
@@ -59,5 +71,6 @@ class Pillars:
             # Renderers, other ext_pillars and cache drivers raise whatever they do.
             log.debug("%s", minion, exc_info=True)
             raise NotCompiled(f"{minion}: its pillar fails ({type(exc).__name__})") from exc
-        if errors:
+        if errors := found.get("_errors"):
             raise NotCompiled(f"{minion}: its pillar has {len(errors)} errors, see pillar.items")
+        return found

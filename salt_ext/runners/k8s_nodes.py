@@ -21,12 +21,12 @@ See and drive the firewalls that follow Kubernetes clusters.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import salt.utils.user
-from salt.exceptions import CommandExecutionError
 
 from salt_ext.commands import confirm as confirming
 from salt_ext.commands import discover as discovering
@@ -34,8 +34,8 @@ from salt_ext.commands import past, words
 from salt_ext.commands import plan as planning
 from salt_ext.commands import status as looking
 from salt_ext.commands.apply import Applying
-from salt_ext.core.config import Config
-from salt_ext.core.errors import K8sNodesError
+from salt_ext.core.config import KEY, Config
+from salt_ext.core.errors import BadArgument, K8sNodesError, NotConfigured
 from salt_ext.master import module
 from salt_ext.master.pillars import Pillars
 from salt_ext.master.publisher import Publisher
@@ -43,15 +43,17 @@ from salt_ext.master.settings import settings
 from salt_ext.master.targets import Known
 from salt_ext.store import Store
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
+    __context__: dict[str, Any]
 
 __virtualname__ = "k8s_nodes"
 
 
-def __virtual__() -> str | tuple[bool, str]:
-    if "k8s_nodes" not in __opts__:
-        return False, "k8s_nodes: the master has no k8s_nodes configuration"
+def __virtual__() -> str:
+    # Also without a configuration, which is when `setup` and `check` are needed most.
     return __virtualname__
 
 
@@ -66,8 +68,7 @@ def status() -> dict[str, Any]:
         salt-run k8s_nodes.status
         salt-run k8s_nodes.status --out=json
     """
-    config = settings(__opts__)
-    return _translated(looking.status, config, Store(config.state_dir), Known(__opts__))
+    return _answer(partial(looking.status, meant=Known(__opts__)))
 
 
 def nodes(cluster: str) -> dict[str, Any]:
@@ -83,8 +84,7 @@ def nodes(cluster: str) -> dict[str, Any]:
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
     """
-    config = settings(__opts__)
-    return _translated(looking.nodes, config, Store(config.state_dir), cluster)
+    return _answer(partial(looking.nodes, cluster=cluster))
 
 
 def apply(
@@ -116,19 +116,12 @@ def apply(
         Publish also to minions whose next try is later, that are only observed, or whose class
         was stopped; all at once, without canaries.
     """
-    config = settings(__opts__)
 
-    def run() -> dict[str, Any]:
-        applying = Applying(
-            config,
-            Store(config.state_dir),
-            Publisher(__opts__),
-            Known(__opts__),
-            module.version(),
-        )
+    def run(config: Config, store: Store) -> dict[str, Any]:
+        applying = Applying(config, store, Publisher(__opts__), Known(__opts__), module.version())
         return applying.run(_chosen(config, cluster), minions=minions, force=force)
 
-    return _translated(run)
+    return _answer(run)
 
 
 def plan(cluster: str | list[str] | None = None, minions: str | None = None) -> dict[str, Any]:
@@ -150,13 +143,11 @@ def plan(cluster: str | list[str] | None = None, minions: str | None = None) -> 
     minions : None
         Compound target; only minions that it means.
     """
-    config = settings(__opts__)
 
-    def run() -> dict[str, Any]:
-        store, chosen = Store(config.state_dir), _chosen(config, cluster)
-        return planning.plan(config, store, Known(__opts__), chosen, minions)
+    def run(config: Config, store: Store) -> dict[str, Any]:
+        return planning.plan(config, store, Known(__opts__), _chosen(config, cluster), minions)
 
-    return _translated(run)
+    return _answer(run)
 
 
 def history(cluster: str | None = None, count: int = 20) -> dict[str, Any]:
@@ -176,8 +167,11 @@ def history(cluster: str | None = None, count: int = 20) -> dict[str, Any]:
     count : 20
         How many of the newest entries.
     """
-    config = settings(__opts__)
-    return _translated(past.history, config, Store(config.state_dir), cluster, int(count))
+
+    def run(config: Config, store: Store) -> dict[str, Any]:
+        return past.history(config, store, cluster, int(_number("count", count)))
+
+    return _answer(run)
 
 
 def refresh(cluster: str | list[str] | None = None, timeout: float = 30) -> dict[str, Any]:
@@ -197,13 +191,12 @@ def refresh(cluster: str | list[str] | None = None, timeout: float = 30) -> dict
     timeout : 30
         Seconds to wait for it; the LIST happens all the same.
     """
-    config = settings(__opts__)
 
-    def run() -> dict[str, Any]:
-        store, chosen = Store(config.state_dir), _chosen(config, cluster)
-        return words.refresh(config, store, chosen, _person(), float(timeout))
+    def run(config: Config, store: Store) -> dict[str, Any]:
+        chosen = _chosen(config, cluster)
+        return words.refresh(config, store, chosen, _person(), _number("timeout", timeout))
 
-    return _translated(run)
+    return _answer(run)
 
 
 def pause() -> dict[str, Any]:
@@ -218,8 +211,7 @@ def pause() -> dict[str, Any]:
 
         salt-run k8s_nodes.pause
     """
-    config = settings(__opts__)
-    return _translated(words.pause, Store(config.state_dir), _person())
+    return _answer(lambda _, store: words.pause(store, _person()))
 
 
 def resume() -> dict[str, Any]:
@@ -234,8 +226,7 @@ def resume() -> dict[str, Any]:
 
         salt-run k8s_nodes.resume
     """
-    config = settings(__opts__)
-    return _translated(words.resume, Store(config.state_dir), _person())
+    return _answer(lambda _, store: words.resume(store, _person()))
 
 
 def confirm(cluster: str) -> dict[str, Any]:
@@ -253,17 +244,7 @@ def confirm(cluster: str) -> dict[str, Any]:
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
     """
-    config = settings(__opts__)
-    return _translated(confirming.confirm, config, Store(config.state_dir), cluster, _person())
-
-
-def _person() -> str:
-    return str(salt.utils.user.get_specific_user())
-
-
-def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
-    named = cluster.split(",") if isinstance(cluster, str) else cluster
-    return frozenset(config.known(name) for name in named) if named else frozenset(config.names)
+    return _answer(partial(confirming.confirm, cluster=cluster, by=_person()))
 
 
 def discover(after: str = "", within: float = 300) -> dict[str, Any]:
@@ -290,13 +271,92 @@ def discover(after: str = "", within: float = 300) -> dict[str, Any]:
     within : 300
         Seconds after which no further pillar is begun.
     """
-    config = settings(__opts__)
-    found = partial(discovering.discover, after=str(after), within=float(within))
-    return _translated(found, Store(config.state_dir), Pillars(__opts__))
+
+    def run(_: Config, store: Store) -> dict[str, Any]:
+        limit = _number("within", within)
+        return discovering.discover(store, Pillars(__opts__), after=str(after), within=limit)
+
+    return _answer(run)
 
 
-def _translated(call: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+def check(within: float = 20) -> dict[str, Any]:
+    """
+    Diagnose the whole set-up in one go, and say how to mend what is wrong.
+
+    Looks at the configuration and the files that it comes from, the master's options that have to
+    fit, the engine, each cluster (whether it answers, takes our credentials, gives the rights
+    that are needed, and has the same time), references, the minions' modules, and what formulas
+    make of the pillars. Changes nothing, and touches no minion.
+
+    Ends with the exit code 1 when there is an error. A terminal is shown the first of each kind;
+    ``--out`` gives everything: ``findings``, each with ``level``, ``where``, ``what`` and
+    ``mend``, and what each cluster told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.check
+        salt-run k8s_nodes.check --out=json
+
+    within : 20
+        Seconds for looking through pillars, which are compiled for that from kept grains; 0 for
+        not at all.
+    """
+    # Brings the official client along, which takes long to import.
+    from salt_ext.commands.checking.check import check as checked
+
+    return _told(
+        lambda: checked(__opts__, within=_number("within", within), brief=_at_terminal("check"))
+    )
+
+
+def _answer(call: Callable[[Config, Store], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a call returns of the configuration and the store."""
+
+    def configured() -> dict[str, Any]:
+        if __opts__.get(KEY) is None:
+            raise NotConfigured
+        config = settings(__opts__)
+        return call(config, Store(config.state_dir))
+
+    return _told(configured)
+
+
+def _told(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """
+    Return what a call returns, or its error: one line, and ``retcode``, which is the exit code.
+
+    An exception would do as well, were it not that Salt prints its whole traceback.
+    """
     try:
-        return call(*args)
+        told = call()
     except K8sNodesError as exc:
-        raise CommandExecutionError(str(exc)) from exc
+        told = {"error": str(exc), "retcode": 1}
+        # Who typed it reads it; who had it called by the reactor reads the master's log.
+        if not str(__opts__.get("fun", "")).startswith(f"{KEY}."):
+            log.error("%s", exc)
+    # Whether a job has succeeded, Salt takes from here; the reactor's is never emptied.
+    __context__["retcode"] = told.get("retcode", 0)
+    return told
+
+
+def _at_terminal(function: str) -> bool:
+    """Whether a person has typed it, and wants no certain format."""
+    return __opts__.get("fun") == f"{KEY}.{function}" and __opts__.get("output") is None
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        raise BadArgument(name, value, "a number") from None
+
+
+def _person() -> str:
+    return str(salt.utils.user.get_specific_user())
+
+
+def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
+    named = cluster.split(",") if isinstance(cluster, str) else cluster
+    return frozenset(config.known(name) for name in named) if named else frozenset(config.names)

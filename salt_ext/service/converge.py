@@ -13,7 +13,7 @@ from salt_ext.commands.choosing import Choice, Choosing, Wish
 from salt_ext.commands.places import Places
 from salt_ext.core import events
 from salt_ext.core.config import Config
-from salt_ext.core.convergence import NO_RETURN, Behind, Entry, Place, retry_after
+from salt_ext.core.convergence import NO_RETURN, Entry, Place, retry_after
 from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import MODULE
 from salt_ext.core.verdict import judge
@@ -147,7 +147,7 @@ class Convergence:
             self._store.ledger.synced(jid, minion, module.version())
             log.info("%s: modules brought up to date by job %s", minion, jid)
         else:
-            self._store.ledger.proven(jid, minion, time.time())
+            self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
             log.info("%s: applied by job %s", minion, jid)
             if job is not None and job.function.startswith(f"{MODULE}."):
                 self._compare(minion, told)
@@ -205,8 +205,8 @@ class Convergence:
             return
         wish = Wish(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
-        self._paced = choice.paced
-        ripe = self._ripe(late, now, clock)
+        self._paced = {name: until for name, until in choice.paced.items() if until > now}
+        ripe = self._ripe(choice, now, clock)
         for cluster, minions in self._due(choice, settled, ripe, clock).items():
             reminded = self._reminded.get(cluster, 0.0)
             news = [since for place, since in self._behind_since.items() if place[1] == cluster]
@@ -220,18 +220,16 @@ class Convergence:
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
 
-    def _ripe(self, late: list[Behind], now: float, clock: float) -> dict[str, float]:
+    def _ripe(self, choice: Choice, now: float, clock: float) -> dict[str, float]:
         """
         Return the minions whose pace has just ended, and when.
 
         What was asked for before that was too early, and all of it may have happened between two
         looks of ours.
         """
-        pace = self._config.apply.pace
-        ended = {one.minion: one.paced_until(pace) for one in late}
         return {
-            minion: clock - (now - until)
-            for minion, until in ended.items()
+            name: clock - (now - until)
+            for name, until in choice.paced.items()
             if now - _JUST < until <= now
         }
 

@@ -143,14 +143,21 @@ class LedgerTable:
                 ((minion, cluster, now) for minion, cluster in places),
             )
 
-    def proven(self, jid: str, minion: str, now: float) -> None:
+    def proven(self, jid: str, minion: str, now: float, *, pace: float = 0.0) -> None:
         """
         Take a job's success: what was current when it was published is in force.
 
         Unless the cluster changed meanwhile, and what the minion's pillar was served may be of a
         moment in between: then nothing is known, also when the cluster is again what it was.
+        Either way the minion has run, and needs ``pace`` seconds of rest for it.
         """
         with self._database.writing() as connection:
+            connection.execute(
+                "INSERT INTO rest SELECT minion, dispatched_at + ?1 FROM ledger"
+                " WHERE jid = ?2 AND minion = ?3 LIMIT 1"
+                " ON CONFLICT DO UPDATE SET rested_at = max(rested_at + ?1, excluded.rested_at)",
+                (pace, jid, minion),
+            )
             # A reference that was gone before the publish is gone from the firewall too.
             connection.execute(
                 "DELETE FROM subscription WHERE minion = ?1 AND gone_at <"
@@ -216,6 +223,15 @@ class LedgerTable:
                 " WHERE jid = ?6 AND minion = ?7",
                 (int(counted), next_at, error, now, int(silent), jid, minion),
             )
+
+    def rested(self) -> dict[str, float]:
+        """
+        Return when each minion has rested from all of its runs.
+
+        Each run adds to it what one rest takes, so it tells how many there were lately.
+        """
+        with self._database.reading() as connection:
+            return dict(connection.execute("SELECT minion, rested_at FROM rest").fetchall())
 
     def synced(self, jid: str, minion: str, version: str) -> None:
         """Take that a minion's modules are up to date; what was to be applied still is."""

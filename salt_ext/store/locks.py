@@ -55,12 +55,26 @@ def holder(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        if _taken(descriptor, fcntl.LOCK_SH):
-            return None
-        told = os.pread(descriptor, 20, 0).strip()
-        return int(told) if told.isdigit() else 0
+        return None if _taken(descriptor, fcntl.LOCK_SH) else _told(descriptor) or 0
     finally:
         os.close(descriptor)
+
+
+def last_holder(path: Path) -> int | None:
+    """Return the process that held the lock of :func:`only_one` last, alive or not."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _told(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _told(descriptor: int) -> int | None:
+    told = os.pread(descriptor, 20, 0).strip()
+    return int(told) if told.isdigit() else None
 
 
 def _open(path: Path) -> int:

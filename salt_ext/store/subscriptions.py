@@ -126,6 +126,7 @@ class SubscriptionTable:
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
+            connection.execute("DELETE FROM rest WHERE minion = ?", (minion,))
 
 
 def _difference(

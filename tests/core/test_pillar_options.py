@@ -20,11 +20,12 @@ def test_there_is_nothing_to_say_of_a_right_configuration():
         ({"ext_pillar": None}, "ext_pillar: has no k8s_nodes"),
         ({"ext_pillar": ["k8s_nodes"]}, "ext_pillar: has no k8s_nodes"),
         ({"ext_pillar": [{"k8s_nodes": {}}, {"git": []}, {"x": 1}]}, "git, x comes after"),
-        ({"ext_pillar_first": True}, "ext_pillar_first: true"),
-        ({"pillar_cache": True}, "pillar_cache: true"),
+        ({"ext_pillar_first": True}, "ext_pillar_first: true compiles"),
+        ({"pillar_cache": True}, "pillar_cache: true hands out"),
     ],
 )
 def test_each_option_that_does_not_fit_is_named(options, said):
-    (line,) = findings({**RIGHT, **options})
-    assert said in line
-    assert "\n" not in line
+    (found,) = findings({**RIGHT, **options})
+    assert said in str(found)
+    assert found.mend
+    assert "\n" not in str(found)

@@ -75,11 +75,11 @@ def refer(store: Store, minion: str, *clusters: str) -> None:
     store.subscriptions.record(minion, "base", seen, time.time())
 
 
-def prove(store: Store, published: Published) -> None:
+def prove(store: Store, published: Published, *, pace: float = 0.0) -> None:
     """Let every job that was published return as a success."""
     for jid, minions in published.jobs.items():
         for minion in minions:
-            store.ledger.proven(jid, minion, time.time())
+            store.ledger.proven(jid, minion, time.time(), pace=pace)
 
 
 def test_whoever_is_behind_is_published_to_in_batches(settings, store):
@@ -538,16 +538,19 @@ class TestCare:
         assert told["jobs"] == {"2": ["m0"]}
         assert told["held"]["m1"] == "at most 6 publishes a minute"
 
-    def test_a_minion_is_not_told_twice_within_a_moment(self, settings, store):
-        published = Published()
-        applying = Applying(block(settings, pace=60), store, published)
-        applying.run(ALL)
-        prove(store, published)
-        changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
-        store.snapshots.save(changed, changed.members.values(), [])
-        told = applying.run(ALL)
-        assert (told["jobs"], told["held"]["m0"]) == ({}, "its last run was a moment ago")
-        assert Applying(block(settings), store, published).run(ALL)["jobs"]
+    def test_a_minion_has_a_burst_of_runs_and_then_they_are_spread(self, settings, store):
+        slow = block(settings, pace=60, burst=3)
+        for revision in range(2, 5):
+            published = Published()
+            assert Applying(slow, store, published).run(ALL)["jobs"]
+            prove(store, published, pace=60)
+            changed = snapshot(
+                member("n1", f"192.0.2.{revision}"), cluster="prod", revision=revision
+            )
+            store.snapshots.save(changed, changed.members.values(), [])
+        told = Applying(slow, store, Published()).run(ALL)
+        assert (told["jobs"], told["held"]["m0"]) == ({}, "its last runs were a moment ago")
+        assert Applying(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):
         applying = Applying(block(settings, per_minute=2), store, Published())

@@ -11,7 +11,6 @@ import pytest
 import salt.cache
 import salt.loader
 import salt.version
-from salt.exceptions import CommandExecutionError
 
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.master.keys import every_accepted
@@ -114,8 +113,7 @@ def test_who_has_no_key_any_more_is_forgotten(pillars, store, discover):
 
 def test_when_no_key_is_found_at_all_nobody_is_forgotten(pillars, store, discover):
     store.subscriptions.record("m1", "", {"k8s://prod": SEEN}, 1.0)
-    with pytest.raises(CommandExecutionError, match="nobody is forgotten"):
-        discover()
+    assert "nobody is forgotten" in discover()["error"]
     assert list(references(store)) == ["m1"]
 
 
@@ -154,8 +152,7 @@ def test_every_environment_that_a_minion_uses_is_compiled(pillars, store, discov
 def test_without_the_ext_pillar_it_says_so(pillars, discover):
     known(pillars, "db1", role="db")
     pillars.opts["ext_pillar"] = []
-    with pytest.raises(CommandExecutionError, match="`ext_pillar` has no `k8s_nodes`"):
-        discover()
+    assert "`ext_pillar` has no `k8s_nodes`" in discover()["error"]
 
 
 def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):

@@ -58,13 +58,16 @@ def test_salt_finds_engine_pillar_and_runner(tmp_path):
     )
 
 
-def test_without_a_configuration_nothing_is_loaded_and_the_runner_says_why(tmp_path):
+def test_without_a_configuration_only_the_runner_is_loaded_and_says_what_to_do(tmp_path):
     opts = options(tmp_path)
     del opts["k8s_nodes"]
-    assert loaded(opts) == {"engines": [], "pillar": [], "runners": []}
-    runners = salt.loader.runner(opts)
-    assert "k8s_nodes.status" not in runners
-    assert "no k8s_nodes configuration" in str(runners.missing_fun_string("k8s_nodes.status"))
+    found = loaded(opts)
+    assert (found["engines"], found["pillar"]) == ([], [])
+    for function, *arguments in (("status",), ("apply", "prod"), ("discover",), ("pause",)):
+        told = salt.loader.runner(opts)[f"k8s_nodes.{function}"](*arguments)
+        assert "has no k8s_nodes; salt-run k8s_nodes.setup" in told["error"]
+        assert told["retcode"] == 1
+    assert not (tmp_path / "state").exists()
 
 
 def test_every_package_is_shipped():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ class Bus:
 @pytest.fixture
 def settings(tmp_path):
     block = {"state_dir": str(tmp_path / "state"), "clusters": {"prod": CLUSTER}}
-    return config.read({**block, "apply": {"states": ["firewall"], "pace": 0.2}})
+    return config.read({**block, "apply": {"states": ["firewall"], "pace": 0.2, "burst": 1}})
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings
     published, bus = Published(), Bus()
     applying = Applying(settings, store, published)
     applying.run(ALL)
-    store.ledger.proven("1", "m1", time.time())
+    store.ledger.proven("1", "m1", time.time(), pace=settings.apply.pace)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     assert applying.run(ALL)["jobs"] == {}
@@ -61,3 +62,14 @@ def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings
     convergence._remind(bus, frozenset())
     convergence._remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
+
+
+def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):
+    settings = replace(settings, apply=replace(settings.apply, burst=3))
+    Applying(settings, store, Published()).run(ALL)
+    store.ledger.proven("1", "m1", time.time(), pace=settings.apply.pace)
+    second = snapshot(member("n2", "192.0.2.2"), revision=2)
+    store.snapshots.save(second, second.members.values(), ["n1"])
+    bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    Convergence(settings, store, opts, Board(), threading.Event())._remind(bus, frozenset())
+    assert bus.fired == []

@@ -20,10 +20,12 @@ import pytest
 
 from salt_ext.commands.resolving import Resolving
 from salt_ext.core import config
+from salt_ext.core.config import Timing
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.expand import Unresolved
 from salt_ext.core.guard import Held, Kind
+from salt_ext.core.publishing import Apply
 from salt_ext.store import Health, Store, history, schema
 from salt_ext.store.history import Happened
 from salt_ext.store.ledger import Job
@@ -219,6 +221,33 @@ class TestLedger:
         store.ledger.proven("8", "m1", 30.0)
         assert store.subscriptions.all() == []
         assert store.ledger.all() == {}
+
+    def test_runs_have_a_burst_and_are_spread_after_it(self, store):
+        apply, runs = Apply(pace=2.5, burst=3), [-100.0]
+        for tenth in range(600):
+            now = tenth / 10
+            if now >= apply.next_run(runs[-1], store.ledger.rested().get("m1", 0.0)):
+                store.ledger.dispatched(job(str(tenth), now), [late("m1"), late("m1", "other")])
+                store.ledger.proven(str(tenth), "m1", now + 0.5, pace=apply.pace)
+                runs.append(now)
+        assert runs[1:6] == [0.0, 0.1, 0.2, 2.5, 5.0]
+        assert len(runs[1:]) == 3 + 23
+        # Fewer than one at once and one for each maximum delay of a change.
+        assert len(runs[1:]) <= 1 + 60 / Timing().longest
+
+    def test_who_rests_has_another_burst_and_who_goes_is_forgotten(self, store):
+        apply = Apply(pace=2.5, burst=3)
+        for jid, at in (("1", 10.0), ("2", 10.1), ("3", 10.2)):
+            store.ledger.dispatched(job(jid, at), [late("m1")])
+            store.ledger.proven(jid, "m1", at, pace=apply.pace)
+        assert apply.next_run(10.2, store.ledger.rested()["m1"]) == pytest.approx(12.5)
+        store.ledger.dispatched(job("4", 20.0), [late("m1")])
+        store.ledger.proven("4", "m1", 20.0, pace=apply.pace)
+        assert apply.next_run(20.0, store.ledger.rested()["m1"]) < 20.0
+        # Who was forced to run more often waits no longer for that, nor who had a longer pace.
+        assert apply.next_run(20.0, 99.0) == 22.5
+        store.subscriptions.forget("m1")
+        assert store.ledger.rested() == {}
 
 
 class TestHistory:

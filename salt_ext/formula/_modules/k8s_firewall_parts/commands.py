@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from . import errors
 
 _SECONDS = 60
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+_inherited: list[int] = []
+
+
+@contextlib.contextmanager
+def inheriting(handle: int) -> Iterator[None]:
+    """Leave an open file open in the programs that are called meanwhile."""
+    _inherited.append(handle)
+    try:
+        yield
+    finally:
+        _inherited.remove(handle)
 
 
 def installed(program: str) -> bool:
@@ -30,6 +43,7 @@ def run(argv: Sequence[str], text: str = "") -> str:
             capture_output=True,
             timeout=_SECONDS,
             check=False,
+            pass_fds=tuple(_inherited),
             # Not the caller's: messages are compared, and no library may be preloaded.
             env={"PATH": _PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/root")},
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import errors
+from . import commands, errors
 
 _LOCK_SECONDS = 30
 _LOCK_EVERY = 0.02
@@ -29,7 +29,12 @@ class Record:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep out every other run on this minion, in whatever process."""
+        """
+        Keep out every other run on this minion, in whatever process.
+
+        A program that is called meanwhile holds the lock too: when this process is killed, the
+        next one waits until what was left at work has ended.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / "lock").open("w") as file:
             until = time.monotonic() + _LOCK_SECONDS
@@ -43,7 +48,8 @@ class Record:
                             f"another run has held {self.folder}/lock for {_LOCK_SECONDS} s"
                         ) from exc
                     time.sleep(_LOCK_EVERY)
-            yield
+            with commands.inheriting(file.fileno()):
+                yield
 
     def read(self, name: str) -> dict[str, Any]:
         """

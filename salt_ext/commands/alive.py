@@ -1,0 +1,62 @@
+"""Whether the engine lives and works, was ended, hangs, or never began."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from salt_ext.core.config import Config
+from salt_ext.master import processes
+from salt_ext.store import Store
+from salt_ext.store.locks import ENGINE, holder, last_holder
+
+SILENT = 30.0
+"""Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What is known of the engine of this master."""
+
+    pid: int | None
+    """The process that holds its lock; None when none does, 0 when it does not say which."""
+    before: int | None = None
+    """The process that held it last."""
+    started_at: float | None = None
+    silent: float = 0.0
+    """Seconds for which it has told nothing; 0 while that is within reason."""
+    stopped: bool = False
+    """Somebody has stopped its process with a signal."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it lives and tells."""
+        return self.pid is not None and not self.silent and not self.stopped
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            past = f" (process {self.before} has ended)" if self.before else ""
+            return f"not running{past}: see the master's log for why, or add it to `engines`"
+        if self.stopped:
+            return "stuck: its process is stopped by a signal (SIGSTOP)"
+        if self.silent:
+            return f"stuck: it holds its lock but has told nothing for {self.silent:.0f} s"
+        return "running"
+
+
+def engine(config: Config, store: Store, now: float) -> Engine:
+    """Look at the engine's lock, its process, and what it told last."""
+    path = Path(config.state_dir) / ENGINE
+    pid = holder(path)
+    if pid is None:
+        return Engine(pid=None, before=last_holder(path))
+    started = processes.started_at(pid) if pid else None
+    told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
+    silence = now - max([*told, started or 0.0])
+    expected = bool(config.clusters and (told or started))
+    return Engine(
+        pid=pid,
+        started_at=started,
+        silent=silence if expected and silence > SILENT else 0.0,
+        stopped=processes.is_stopped(pid) if pid else False,
+    )

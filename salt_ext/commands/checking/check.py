@@ -1,0 +1,103 @@
+"""Asks every group for its findings, and puts them in order for a person or for a program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from salt_ext.commands.checking import (
+    configured,
+    reached,
+    referred,
+    running,
+    synced,
+    trapped,
+    wired,
+)
+from salt_ext.core.config import KEY, Config
+from salt_ext.core.diagnosis import Finding, Level, error, in_order
+from salt_ext.core.errors import K8sNodesError, NotConfigured
+from salt_ext.master.files import files
+from salt_ext.master.secrets import Secrets
+from salt_ext.master.settings import engine_settings
+from salt_ext.master.targets import Known
+from salt_ext.store import Store
+
+_MOST = 8
+"""Findings of one level that a person is shown; the program gets all of them."""
+
+_TITLES = {Level.ERROR: "errors", Level.WARNING: "warnings", Level.INFO: "notes"}
+
+
+def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]:
+    """
+    Return what is wrong and how to mend it; ``retcode`` is 1 when there is an error.
+
+    ``within`` is how many seconds the pillars of minions may be looked through; ``brief`` is for
+    a person's screen.
+    """
+    if opts.get(KEY) is None:
+        raise NotConfigured
+    config = engine_settings(opts)
+    store = Store(config.state_dir)
+    written = files(opts)
+    clusters = reached.ask(config, Secrets(opts))
+    meant = Known(opts, keep=60)
+    groups: dict[str, Callable[[], Iterable[Finding]]] = {
+        "configuration": lambda: configured.findings(config, store),
+        "master": lambda: wired.findings(opts, config, written),
+        "engine": lambda: running.findings(opts, config, store, written, time.time()),
+        "clusters": lambda: reached.findings(config, store, clusters, time.time()),
+        "references": lambda: referred.findings(config, store, meant),
+        "minions": lambda: synced.findings(opts, config, store, meant),
+        "pillars": lambda: trapped.findings(opts, config, store, within),
+    }
+    found = in_order(one for name, group in groups.items() for one in _of(name, group))
+    bad = any(one.level is Level.ERROR for one in found)
+    told = {"result": _summary(found), "retcode": int(bad)}
+    if brief:
+        return {**told, **dict(_brief(found)), **_shown(config, clusters)}
+    return {
+        **told,
+        "findings": [one.to_dict() for one in found],
+        "clusters": {name: one.to_dict() for name, one in clusters.items()},
+        "looked_at": list(groups),
+    }
+
+
+def _of(name: str, group: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of one group; one that cannot be asked does not hide the others."""
+    try:
+        yield from group()
+    except K8sNodesError as exc:
+        yield error(name, f"could not be looked at: {exc}")
+
+
+def _summary(found: Iterable[Finding]) -> str:
+    levels = [one.level for one in found]
+    counts = {title: levels.count(level) for level, title in _TITLES.items()}
+    told = [
+        f"{count} {title if count > 1 else title[:-1]}" for title, count in counts.items() if count
+    ]
+    return ", ".join(told) or "everything is right"
+
+
+def _brief(found: tuple[Finding, ...]) -> Iterator[tuple[str, list[str]]]:
+    for level, title in _TITLES.items():
+        lines = [_lines(one) for one in found if one.level is level]
+        more = len(lines) - _MOST
+        if more > 1:
+            lines = [*lines[:_MOST], f"and {more} more: --out=json has all of them"]
+        if lines:
+            yield title, lines
+
+
+def _lines(one: Finding) -> str:
+    return f"{one.where}: {one.what}" + (f"\n-> {one.mend}" if one.mend else "")
+
+
+def _shown(config: Config, clusters: dict[str, reached.Reached]) -> dict[str, Any]:
+    if not config.names:
+        return {}
+    return {"clusters": {name: str(one) for name, one in clusters.items()}}

@@ -1,0 +1,63 @@
+"""What our own block of the configuration says, and what a person has said since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from salt_ext.core.config import KEY, Config
+from salt_ext.core.diagnosis import Finding, error, info, warning
+from salt_ext.core.errors import shown
+from salt_ext.core.publishing import Mode
+from salt_ext.store import Store
+
+
+def findings(config: Config, store: Store) -> Iterator[Finding]:
+    """Yield mistakes, what is dangerous, and what keeps anything from being published."""
+    for problem in config.problems:
+        yield error(
+            problem.key, f"{shown(problem.value)} is not allowed", f"allowed: {problem.allowed}"
+        )
+    for name, cluster in config.clusters.items():
+        for sentence in cluster.access.warnings:
+            yield warning(
+                f"{KEY}:clusters:{name}",
+                sentence,
+                "name the CA in ca_file, or in the kubeconfig, and take the key out",
+            )
+    if config.in_doubt:
+        yield error(f"{KEY}:apply", "nothing is published while it has a mistake", "see above")
+    paused = store.words.paused()
+    if paused is not None:
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(paused.at))
+        yield warning(
+            "publishing",
+            f"paused by {paused.by} since {since}",
+            "salt-run k8s_nodes.resume goes on",
+        )
+    for name, wave in store.waves.all().items():
+        if wave.stopped:
+            yield warning(
+                f"class {name or '(none)'}",
+                f"stopped: {wave.stopped}",
+                "mend what fails there; salt-run k8s_nodes.status says when one of it is tried",
+            )
+    yield from _observing(config)
+
+
+def _observing(config: Config) -> Iterator[Finding]:
+    mend = "mode: enforce publishes"
+    for name in config.names:
+        if config.mode(name) is Mode.OBSERVE:
+            yield info(f"{KEY}:clusters:{name}:mode", "observe: nothing is published for it", mend)
+    for what in (*config.apply.classes, config.apply.usual):
+        if what.mode is Mode.OBSERVE:
+            at = f"{KEY}:apply" + (f":classes:{what.name}" if what.name else "")
+            yield info(f"{at}:mode", "observe: nothing is published to its minions", mend)
+    usual = config.apply.usual
+    if usual.function == "state.apply" and not usual.arg:
+        yield info(
+            f"{KEY}:apply",
+            "a change publishes a highstate to the minions that no class takes",
+            "name the SLS of the firewall in states",
+        )

@@ -1,0 +1,59 @@
+"""What is written in the pillars of the minions, as far as formulas make a trap of it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from salt_ext.commands.choosing import names
+from salt_ext.commands.resolving import Resolving
+from salt_ext.core.config import Config
+from salt_ext.core.diagnosis import Finding, error, info, warning
+from salt_ext.core.expand import Unresolved
+from salt_ext.core.traps import Trap, traps
+from salt_ext.master.pillars import NoGrains, NotCompiled, Pillars
+from salt_ext.store import Store
+
+
+def findings(
+    opts: Mapping[str, Any], config: Config, store: Store, within: float
+) -> Iterator[Finding]:
+    """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
+    if within <= 0:
+        return
+    resolving = Resolving(store)
+    pillars = Pillars(opts)
+
+    def lines(text: str) -> tuple[str, ...] | None:
+        found = resolving.lines(text, config)
+        return None if isinstance(found, Unresolved) else found
+
+    found: dict[Trap, set[str]] = defaultdict(set)
+    failed: dict[str, set[str]] = defaultdict(set)
+    minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
+    until = time.monotonic() + within
+    looked = 0
+    for minion in minions:
+        if looked and time.monotonic() >= until:
+            break
+        looked += 1
+        try:
+            for trap in traps(pillars.as_written(minion), lines):
+                found[trap].add(minion)
+        except NoGrains:
+            pass
+        except NotCompiled as exc:
+            failed[str(exc).partition(": ")[2]].add(minion)
+    for trap, those in found.items():
+        make = error if trap.certain else warning
+        yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.mend)
+    for why, those in failed.items():
+        yield error(f"pillar of {names(those, 3)}", why, "no state runs there until it compiles")
+    if looked < len(minions):
+        yield info(
+            "pillars",
+            f"those of {looked} of {len(minions)} minions were looked through in {within:.0f} s",
+            f"within={within * 4:.0f} looks through more",
+        )

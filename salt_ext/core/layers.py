@@ -1,0 +1,85 @@
+"""
+The files that a master's configuration comes from.
+
+Salt merges the files of master.d with each other, lists too. But a key of the main file is
+replaced as a whole by that key of any of them, a list as well as a mapping, without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from salt_ext.core.config import KEY
+from salt_ext.core.diagnosis import Finding, error, warning
+
+LISTS = ("ext_pillar", "engines", "reactor", "file_roots", "fileserver_backend", KEY)
+"""Keys that others write too, or that people split."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """One file."""
+
+    path: str
+    layer: int
+    """The main file, what ``default_include`` names, what ``include`` names: the last wins."""
+    values: Mapping[str, Any]
+    broken: bool = False
+    """Salt cannot read it, and goes on without it."""
+
+
+def places(files: Sequence[Written], key: str) -> list[Written]:
+    """Return the files that have a key, those that count last."""
+    return [file for file in files if key in file.values]
+
+
+def in_force(files: Sequence[Written], key: str) -> list[Written]:
+    """Return the files whose values of a key count."""
+    found = places(files, key)
+    last = max((file.layer for file in found), default=0)
+    return [file for file in found if file.layer == last]
+
+
+def findings(files: Sequence[Written]) -> Iterator[Finding]:
+    """Yield files that cannot be read, and keys that stand where another file replaces them."""
+    for file in files:
+        if file.broken:
+            yield error(
+                file.path, "Salt cannot read this file, and goes on without it", "correct its YAML"
+            )
+    for key in LISTS:
+        counting = in_force(files, key)
+        if not counting:
+            continue
+        kept = [item for file in counting for item in _items(file.values[key])]
+        for file in places(files, key):
+            if file in counting:
+                continue
+            lost = [item for item in _items(file.values[key]) if item not in kept]
+            winner = ", ".join(one.path for one in counting)
+            yield (error if lost else warning)(
+                key,
+                f"stands in {file.path} and in {winner}, which replaces it as a whole"
+                + (f": {', '.join(lost)} is lost" if lost else ""),
+                f"put all of it into {counting[-1].path}, and take it out of {file.path}",
+            )
+
+
+def _items(value: object) -> list[str]:
+    """Return the parts of a value by their names, which hold no secret."""
+    if isinstance(value, Mapping):
+        # An environment of file_roots has folders, a block has keys.
+        return [
+            f"{name}: {item}" if isinstance(below, list) else str(name)
+            for name, below in value.items()
+            for item in (below if isinstance(below, list) else [""])
+        ]
+    if not isinstance(value, list):
+        return [str(value)]
+    return [
+        name
+        for item in value
+        for name in (map(str, item) if isinstance(item, Mapping) else [str(item)])
+    ]

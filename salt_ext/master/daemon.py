@@ -1,0 +1,25 @@
+"""Whether the master itself runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def runs(opts: Mapping[str, Any]) -> bool:
+    """Whether somebody takes events on the master's bus; in doubt it runs."""
+    if opts.get("ipc_mode", "ipc") != "ipc":
+        return True
+    path = Path(opts["sock_dir"], "master_event_pull.ipc")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(2)
+        try:
+            sock.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:
+            # A path that is too long, a user that may not, a master that is busy.
+            return path.exists()
+    return True

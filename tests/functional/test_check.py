@@ -1,0 +1,500 @@
+"""What `check` says of a set-up that is right, and of each way in which it can be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import salt.cache
+import salt.config
+import salt.loader
+import salt.version
+import yaml
+
+from lab.kubernetes import open_backend
+from salt_ext import formula
+from salt_ext.core.guard import Held, Kind
+from salt_ext.store import Health, Store
+from salt_ext.store.locks import ENGINE, only_one
+from salt_ext.store.subscriptions import Answer, Seen
+from salt_ext.store.words import Word
+from tests.core.build import member, snapshot
+
+REACT = str(files("salt_ext.reactor") / "apply.sls")
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    with open_backend("emulator", tmp_path_factory.mktemp("kube")) as found:
+        yield found
+
+
+class SetUp:
+    """A master's folder, as an operator would write it, with an engine that seems to live."""
+
+    def __init__(self, folder: Path, backend) -> None:
+        self.folder = folder
+        self.main = folder / "master"
+        self.drop_in = folder / "master.d" / "k8s_nodes.conf"
+        self.state = folder / "state"
+        self.drop_in.parent.mkdir()
+        (folder / "pillar").mkdir()
+        for kind in ("", "_pre", "_rejected", "_denied", "_autosign"):
+            (folder / "pki" / f"minions{kind}").mkdir(parents=True)
+        (folder / "pki" / "minions" / "m1").write_text("a key")
+        self.backend = backend
+        self.changed_at = 1.0
+        """When the files were changed: long before the engine began."""
+        self.cluster = {
+            "server": backend.endpoint.url,
+            "ca_file": str(backend.endpoint.ca_file),
+            "token_file": str(backend.endpoint.tokens["reader"]),
+            "allowed_networks": ["192.0.2.0/24"],
+        }
+        self.values = {
+            "k8s_nodes": {
+                "state_dir": str(self.state),
+                "apply": {"states": ["firewall"]},
+                "clusters": {"prod": self.cluster},
+            },
+            "engines": [{"k8s_nodes": {}}],
+            "ext_pillar": [{"k8s_nodes": {}}],
+            "reactor": [
+                {"salt/k8s_nodes/*/changed": [REACT]},
+                {"salt/k8s_nodes/*/lagging": [REACT]},
+            ],
+            "file_roots": {"base": [str(formula.path())]},
+        }
+        self.first = {
+            "root_dir": str(folder),
+            "pki_dir": str(folder / "pki"),
+            "sock_dir": str(folder / "sock"),
+            "pillar_roots": {"base": [str(folder / "pillar")]},
+        }
+        self.store = Store(str(self.state))
+        one = member("n1", "192.0.2.1", labels={"pool": "web"})
+        self.store.snapshots.save(snapshot(one), [one], [])
+        self.tell()
+        self.refer("k8s://prod")
+
+    def tell(self, **health) -> None:
+        given = {"state": "watching", "told_at": time.time(), "nodes": 1, **health}
+        self.store.health.tell("prod", Health(**given))
+
+    def refer(self, *texts: str, answer: Answer = Answer.SERVED) -> None:
+        seen = {
+            text: Seen(cluster=text[6:].partition("?")[0].partition("/")[0], answer=answer)
+            for text in texts
+        }
+        self.store.subscriptions.record("m1", "", seen, time.time())
+
+    def pillar(self, data: dict) -> None:
+        (self.folder / "pillar" / "top.sls").write_text("base: {'*': [data]}\n")
+        (self.folder / "pillar" / "data.sls").write_text(yaml.safe_dump(data))
+        opts = self.opts()
+        kept, cache = {"id": "m1", "os": "Debian"}, salt.cache.factory(opts)
+        if salt.version.__saltstack_version__.major >= 3008:
+            cache.store("grains", "m1", kept)
+        else:
+            cache.store("minions/m1", "data", {"grains": kept, "pillar": {}})
+
+    def opts(self) -> dict:
+        self.main.write_text(yaml.safe_dump(self.first))
+        self.drop_in.write_text(yaml.safe_dump(self.values))
+        for path in (self.main, *self.drop_in.parent.iterdir()):
+            os.utime(path, (self.changed_at, self.changed_at))
+        found = salt.config.master_config(str(self.main))
+        found["extension_modules"] = str(self.folder / "extmods")
+        return found
+
+    def check(self, **terminal) -> dict:
+        opts = self.opts()
+        opts.update(terminal)
+        return salt.loader.runner(opts)["k8s_nodes.check"]()
+
+    def found(self) -> list[tuple[str, str, str]]:
+        """Return level, place and words of all that is said."""
+        told = json.loads(json.dumps(self.check()))
+        assert told["retcode"] == int("error" in {one["level"] for one in told["findings"]})
+        assert all("\n" not in one["what"] for one in told["findings"])
+        return [(one["level"], one["where"], one["what"]) for one in told["findings"]]
+
+    def one(self) -> tuple[str, str, str]:
+        (found,) = self.found()
+        return found
+
+
+@pytest.fixture
+def bare(tmp_path, backend):
+    backend.control.clear()
+    return SetUp(tmp_path, backend)
+
+
+@pytest.fixture
+def alive(bare):
+    """The engine's lock is held, by this process."""
+    with only_one(bare.state / ENGINE, threading.Event()):
+        yield bare
+
+
+def test_nothing_is_said_of_a_set_up_that_is_right(alive):
+    told = alive.check()
+    assert told["findings"] == []
+    assert (told["retcode"], told["result"]) == (0, "everything is right")
+    prod = told["clusters"]["prod"]
+    assert prod["server"] == alive.backend.endpoint.url
+    assert prod["may"] == {
+        "list nodes": True,
+        "watch nodes": True,
+        "get namespaces kube-system": True,
+        "* *": False,
+    }
+    assert abs(prod["clock_ahead_seconds"]) < 5
+
+
+def test_a_terminal_is_shown_words_and_a_program_everything(alive):
+    del alive.values["engines"]
+    told = alive.check(fun="k8s_nodes.check")
+    assert set(told) == {"result", "retcode", "errors", "clusters"}
+    (line,) = told["errors"]
+    assert line.startswith("engines: has no k8s_nodes: Salt starts only the engines that are")
+    assert "\n-> salt-run k8s_nodes.setup prints the list" in line
+    assert told["clusters"]["prod"].startswith("v1.")
+    assert "findings" in alive.check(fun="k8s_nodes.check", output="json")
+
+
+def test_a_screen_is_not_flooded(alive):
+    alive.refer(*(f"k8s://other{number}" for number in range(30)))
+    lines = alive.check(fun="k8s_nodes.check")["errors"]
+    assert len(lines) == 9
+    assert lines[-1] == "and 22 more: --out=json has all of them"
+
+
+# The block
+
+
+def test_a_mistake_in_the_block_is_an_error_with_what_is_allowed(alive):
+    alive.cluster["page_size"] = 0
+    told = alive.check()
+    (mistake,) = [one for one in told["findings"] if one["level"] == "error"]
+    assert mistake["where"] == "k8s_nodes:clusters:prod:page_size"
+    assert mistake["mend"] == "allowed: a whole number from 10 to 5000"
+
+
+def test_a_mistake_below_apply_says_that_nothing_is_published(alive):
+    alive.values["k8s_nodes"]["apply"] = {"sates": ["firewall"]}
+    assert "nothing is published while it has a mistake" in str(alive.found())
+
+
+def test_a_certificate_that_is_not_verified_is_dangerous(alive):
+    alive.cluster["insecure_skip_tls_verify"] = True
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "k8s_nodes:clusters:prod")
+    assert "certificate is not verified" in what
+
+
+def test_a_pause_and_modes_that_publish_nothing_are_told(alive):
+    alive.store.words.pause(Word("kim", 1.0))
+    alive.cluster["mode"] = "observe"
+    found = alive.found()
+    assert ("warning", "publishing", "paused by kim since 1970-01-01T00:00:01Z") in found
+    assert ("info", "k8s_nodes:clusters:prod:mode", "observe: nothing is published for it") in found
+
+
+def test_without_a_configuration_it_names_setup(alive):
+    opts = alive.opts()
+    del opts["k8s_nodes"]
+    told = salt.loader.runner(opts)["k8s_nodes.check"]()
+    assert "salt-run k8s_nodes.setup prints what is needed" in told["error"]
+    assert told["retcode"] == 1
+
+
+# The master's options
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "where", "said"),
+    [
+        ({"ext_pillar": None}, "error", "ext_pillar", "has no k8s_nodes"),
+        ({"pillar_cache": True}, "error", "pillar_cache", "true hands out a pillar as it was"),
+        (
+            {"ext_pillar_first": True},
+            "error",
+            "ext_pillar_first",
+            "compiles the ext_pillars before",
+        ),
+        ({"engines": None}, "error", "engines", "has no k8s_nodes"),
+        ({"reactor": None}, "error", "reactor", "lagging of prod: nothing is ever published"),
+        (
+            {"reactor": [{"salt/k8s_nodes/*/lagging": [REACT]}]},
+            "warning",
+            "reactor",
+            "changed of prod: a change reaches minions when the engine's timer looks",
+        ),
+        (
+            {"reactor": [{"salt/k8s_nodes/*/*": ["/nowhere/apply.sls", REACT]}]},
+            "error",
+            "reactor:salt/k8s_nodes/prod/changed",
+            "there is no file /nowhere/apply.sls",
+        ),
+        ({"fileserver_backend": ["git"]}, "warning", "fileserver_backend", "has no roots"),
+        ({"file_roots": {"base": ["/nowhere"]}}, "info", "file_roots", "no folder with the module"),
+        ({"order_masters": True}, "warning", "order_masters", "a master of masters"),
+        ({"syndic_master": "mom"}, "info", "syndic_master", "is a syndic of mom"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named(alive, change, level, where, said):
+    alive.values.update(change)
+    for key in [key for key, value in change.items() if value is None]:
+        del alive.values[key]
+    found = [one for one in alive.found() if one[1] == where]
+    assert found, alive.found()
+    assert found[0][0] == level
+    assert said in found[0][2]
+
+
+def test_a_list_that_another_file_replaces_is_an_error_that_says_what_is_lost(alive):
+    alive.first["ext_pillar"] = [{"git": ["https://git.example.com/pillar"]}]
+    alive.first["engines"] = [{"k8s_nodes": {}}]
+    found = {where: (level, what) for level, where, what in alive.found()}
+    assert found["ext_pillar"][0] == "error"
+    assert "which replaces it as a whole: git is lost" in found["ext_pillar"][1]
+    assert found["engines"][0] == "warning"
+
+
+def test_a_file_that_salt_cannot_read_is_an_error(alive):
+    (alive.drop_in.parent / "other.conf").write_text("a: [\n")
+    level, where, _ = alive.one()
+    assert (level, where) == ("error", str(alive.drop_in.parent / "other.conf"))
+
+
+# The engine
+
+
+def test_an_engine_that_never_began_is_told_from_a_dead_one(bare, monkeypatch):
+    monkeypatch.setattr("salt_ext.master.daemon.runs", lambda _: True)
+    assert "is listed and was never started" in bare.one()[2]
+    with only_one(bare.state / ENGINE, threading.Event()):
+        pass
+    level, where, what = bare.one()
+    assert (level, where) == ("error", "engine")
+    assert what.startswith("is dead: process ")
+
+
+def test_without_a_master_it_says_so(bare):
+    assert bare.one()[2] == "the master does not run, and so no engine"
+
+
+@pytest.fixture
+def old(alive, monkeypatch):
+    """The engine has been alive for two hours."""
+    monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: time.time() - 7200)
+    return alive
+
+
+def test_an_engine_that_tells_nothing_hangs(old):
+    alive = old
+    alive.tell(told_at=time.time() - 3600)
+    level, where, what = alive.one()
+    assert (level, where) == ("error", "engine")
+    assert what.startswith("hangs: it holds its lock but has told nothing for 3")
+
+
+def test_an_engine_that_is_older_than_its_configuration_is_told(old):
+    old.changed_at = time.time() - 60
+    level, _, what = old.one()
+    assert level == "warning"
+    assert "was changed, and does not know what it says now" in what
+
+
+def test_a_cluster_that_the_engine_tells_nothing_of_is_named(old):
+    old.values["k8s_nodes"]["clusters"]["other"] = old.cluster
+    old.store.health.tell("other", Health(state="watching", told_at=1.0))
+    silent = "the engine runs, and has told nothing of this cluster for 7200 s"
+    assert ("error", "cluster other", silent) in old.found()
+
+
+# Clusters
+
+
+@pytest.fixture
+def revoked(alive):
+    yield alive
+    alive.backend.permit("reader")
+
+
+def test_each_right_that_is_missing_is_named(revoked):
+    revoked.backend.forbid("reader")
+    found = revoked.found()
+    token = revoked.backend.endpoint.tokens["reader"]
+    assert found == [
+        ("error", "cluster prod: RBAC", f"{token} may not `{right}`")
+        for right in ("list nodes", "watch nodes", "get namespaces kube-system")
+    ]
+
+
+def test_an_administrators_token_is_more_than_is_needed(alive):
+    alive.cluster["token_file"] = str(alive.backend.endpoint.tokens["admin"])
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "cluster prod: RBAC")
+    assert "may do everything in this cluster" in what
+
+
+def test_a_token_that_is_refused_is_named_by_its_file(alive, tmp_path):
+    wrong = tmp_path / "wrong.token"
+    wrong.write_text("wrong")
+    alive.cluster["token_file"] = str(wrong)
+    level, where, what = alive.one()
+    assert (level, where) == ("error", "cluster prod: credentials")
+    assert "401" in what
+    assert str(wrong) in what
+
+
+def test_a_file_that_is_not_there_is_named(alive):
+    alive.cluster["token_file"] = "/nowhere/token"
+    level, where, what = alive.one()
+    assert (level, where) == ("error", "cluster prod: credentials")
+    assert "/nowhere/token" in what
+
+
+def test_a_server_that_does_not_answer_is_an_error_and_the_others_are_asked(alive):
+    alive.values["k8s_nodes"]["clusters"]["gone"] = {
+        **alive.cluster,
+        "server": "https://127.0.0.1:1",
+    }
+    found = [one for one in alive.found() if one[1] == "cluster gone: reachability"]
+    assert [(level, what) for level, _, what in found] == [
+        ("error", "no answer: https://127.0.0.1:1: Connection refused")
+    ]
+    assert not [one for one in alive.found() if "cluster prod" in one[1]]
+
+
+def test_a_change_that_is_held_and_a_failing_engine_are_told(alive):
+    alive.store.held.hold(
+        "prod", [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1"]))], 1.0
+    )
+    alive.tell(state="waiting", error="LIST nodes: 503", lost_since=1.0)
+    words = [what for _, where, what in alive.found() if where == "cluster prod"]
+    assert words == [
+        "the engine has failed since 1970-01-01T00:00:01Z: LIST nodes: 503",
+        "a change is held (shrink): 2 of 3 nodes are gone",
+    ]
+
+
+def test_networks_that_let_nothing_through_are_an_error(alive):
+    one = member("n1")
+    alive.store.snapshots.save(snapshot(one, revision=2), [one], [])
+    alive.tell(refused={"outside allowed_networks": 2})
+    found = {where: (level, what) for level, where, what in alive.found()}
+    assert found["k8s_nodes:clusters:prod:allowed_networks"] == (
+        "error",
+        "lets no address of 1 nodes through (2 outside allowed_networks)",
+    )
+
+
+# References
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "said"),
+    [
+        ("k8s://other", "error", "cluster 'other' is not configured; configured: prod"),
+        ("k8s://prod/other", "error", "cluster 'prod' has no group 'other'"),
+        ("k8s://prod?famly=ipv4", "error", "'famly' is no parameter"),
+        ("k8s://prod?labelSelector=pool=db", "warning", "means none of the 1 nodes of prod"),
+        ("k8s://prod?family=ipv6&empty=placeholder", "warning", "means none of the 1 nodes"),
+    ],
+)
+def test_a_reference_that_means_nothing_is_told_with_its_minion(alive, text, level, said):
+    alive.refer("k8s://prod", text)
+    assert [one[:2] for one in alive.found()] == [(level, f"{text} of m1")]
+    assert said in alive.one()[2]
+
+
+def test_a_minion_that_is_not_served_is_named(alive):
+    alive.cluster["serve_to"] = "m1"
+    alive.refer("k8s://prod", answer=Answer.REFUSED)
+    assert "does not serve m1 (serve_to)" in alive.one()[2]
+
+
+def test_a_cluster_that_nobody_refers_to_and_targets_and_groups_that_mean_nobody_are_told(alive):
+    alive.cluster["serve_to"] = "m9"
+    alive.cluster["groups"] = {"db": {"labelSelector": "pool=db"}, "web": {"labelSelector": "pool"}}
+    alive.values["k8s_nodes"]["clusters"]["spare"] = alive.cluster
+    alive.values["k8s_nodes"]["apply"]["classes"] = {"sets": {"target": "web*"}}
+    found = {(level, where) for level, where, _ in alive.found()}
+    assert found >= {
+        ("info", "cluster spare"),
+        ("warning", "k8s_nodes:clusters:prod:serve_to"),
+        ("warning", "k8s_nodes:clusters:prod:groups:db"),
+        ("warning", "k8s_nodes:apply:classes:sets:target"),
+    }
+    assert ("warning", "k8s_nodes:clusters:prod:groups:web") not in found
+
+
+def test_when_nobody_refers_to_anything_discover_is_named(alive):
+    alive.store.subscriptions.forget("m1")
+    told = alive.check()["findings"]
+    assert [one["where"] for one in told] == ["references"]
+    assert "k8s_nodes.discover" in told[0]["mend"]
+
+
+# The minions' modules
+
+
+def test_an_old_copy_of_the_module_in_file_roots_is_named(alive, tmp_path):
+    old = tmp_path / "srv" / "_modules" / "k8s_firewall.py"
+    old.parent.mkdir(parents=True)
+    old.write_text('RELEASE = "0.0.1"\n')
+    alive.values["file_roots"]["base"].insert(0, str(tmp_path / "srv"))
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "file_roots")
+    assert what.startswith(f"{old} is version 0.0.1+")
+    assert " of k8s_firewall, this package has " in what
+
+
+def test_what_a_class_publishes_has_to_be_served(alive):
+    alive.values["k8s_nodes"]["apply"] = {"function": "k8s_firewall.sync"}
+    assert alive.one() == ("info", "m1", "has not been brought our modules by us yet")
+    del alive.values["file_roots"]
+    found = {where: level for level, where, _ in alive.found()}
+    assert found["file_roots"] == "error"
+
+
+# Pillars
+
+
+def test_what_a_formula_makes_of_a_reference_is_told_with_its_place(alive):
+    alive.pillar({"ufw": {"services": {"5432": {"from_addr": ["k8s://prod"]}}}})
+    found = alive.found()
+    assert [(level, where) for level, where, _ in found] == [
+        ("warning", "pillar of m1: ufw:services:5432:from_addr"),
+        ("warning", "pillar of m1: ufw:services:5432:from_addr"),
+    ]
+    assert "takes an empty list for everyone" in found[0][2]
+    assert "never takes a rule away" in found[1][2]
+    assert alive.store.subscriptions.texts("m1", "") == ["k8s://prod"]
+
+
+def test_a_pillar_that_does_not_compile_is_an_error(alive):
+    alive.pillar({})
+    (alive.folder / "pillar" / "data.sls").write_text("{{ nothing.there }}\n")
+    level, where, what = alive.one()
+    assert (level, where) == ("error", "pillar of m1")
+    assert "errors" in what
+
+
+def test_what_cannot_be_looked_at_hides_nothing_else(alive):
+    with contextlib.suppress(FileExistsError):
+        alive.values["k8s_nodes"]["state_dir"] = str(alive.folder / "file" / "state")
+    (alive.folder / "file").write_text("")
+    del alive.values["reactor"]
+    found = alive.found()
+    assert ("error", "reactor") in [one[:2] for one in found]
+    assert [one for one in found if "could not be looked at" in one[2]]

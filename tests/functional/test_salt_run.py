@@ -1,0 +1,103 @@
+"""What Salt itself makes of what the runner returns: words, exit codes, success."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import salt.config
+import salt.runner
+import yaml
+
+SCRIPT = Path(sys.executable).with_name("salt-run")
+UNKNOWN = "cluster 'other' is not configured; configured: prod"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("master")
+    settings = {
+        "root_dir": str(found),
+        "sock_dir": str(found / "sock"),
+        "k8s_nodes": {
+            "state_dir": str(found / "state"),
+            "clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}},
+        },
+    }
+    (found / "master").write_text(yaml.safe_dump(settings))
+    # The master makes it when it starts.
+    (found / "var/cache/salt/master/proc").mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
+def salt_run(folder):
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(SCRIPT), "-c", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("k8s_nodes.nodes", "other"), UNKNOWN),
+        (("k8s_nodes.history", "count=x"), "count: 'x' is not allowed; allowed: a number"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(salt_run, words, said):
+    done = salt_run(*words)
+    assert done.stdout == f"error:\n    {said}\nretcode:\n    1\n"
+    assert done.returncode == 1
+    assert said not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_is_json_where_json_is_asked_for(salt_run):
+    done = salt_run("k8s_nodes.apply", "other", "--out=json")
+    assert json.loads(done.stdout) == {"error": UNKNOWN, "retcode": 1}
+    assert done.returncode == 1
+
+
+def test_what_goes_well_ends_with_0(salt_run):
+    done = salt_run("k8s_nodes.apply", "prod", "--out=json")
+    assert json.loads(done.stdout) == {"jobs": {}}
+    assert done.returncode == 0
+
+
+@pytest.fixture
+def reactor(folder):
+    """What the reactor keeps, for all of its calls."""
+    opts = salt.config.master_config(str(folder / "master"))
+    return salt.runner.RunnerClient({**opts, "quiet": True})
+
+
+def call(client, cluster: str) -> dict:
+    return client.cmd("k8s_nodes.apply", [cluster], print_event=False, full_return=True)
+
+
+def test_a_mistake_that_nobody_sees_typed_is_in_the_masters_log(reactor, caplog):
+    with caplog.at_level(logging.ERROR):
+        told = call(reactor, "other")
+    assert told["return"]["error"] == UNKNOWN
+    assert [record.getMessage() for record in caplog.records if record.exc_info is None] == [
+        UNKNOWN
+    ]
+
+
+def test_salt_takes_a_mistake_for_a_failure_and_what_follows_for_a_success(reactor):
+    assert [call(reactor, name)["success"] for name in ("prod", "other", "prod")] == [
+        True,
+        False,
+        True,
+    ]
