@@ -276,8 +276,16 @@ def in_force(record: Record) -> wanted.Wanted | None:
     """Return what was brought into force last; None when nothing was."""
     told = record.read(APPLIED).get("wanted")
     if record.known[0] is not told:
-        record.known = (told, wanted.Wanted.from_dict(told) if told else None)
+        record.known = (told, recorded(told))
     return record.known[1] if told else None
+
+
+def recorded(told: Any) -> wanted.Wanted | None:
+    """Return what was written down; None when nothing was, or in another version's form."""
+    try:
+        return wanted.Wanted.from_dict(told) if told else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def unchanged(record: Record) -> nft.Found | None:
@@ -288,7 +296,7 @@ def unchanged(record: Record) -> nft.Found | None:
         return None
     if not state or state != generation.now(nft.TABLE):
         return None
-    return nft.Found(applied["listing"], nft.elements(before))
+    return nft.Found(applied.get("listing", ""), nft.elements(before))
 
 
 def _some(these: frozenset[str]) -> list[str]:

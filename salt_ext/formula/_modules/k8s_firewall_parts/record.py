@@ -36,6 +36,7 @@ class Record:
         next one waits until what was left at work has ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own()
         with (self.folder / "lock").open("w") as file:
             until = time.monotonic() + _LOCK_SECONDS
             while True:
@@ -50,6 +51,14 @@ class Record:
                     time.sleep(_LOCK_EVERY)
             with commands.inheriting(file.fileno()):
                 yield
+
+    def _own(self) -> None:
+        """See to it that nobody else can write what is loaded at boot and taken for in force."""
+        found = self.folder.stat()
+        if found.st_uid != os.geteuid():
+            raise errors.Refused(f"{self.folder} belongs to another user (uid {found.st_uid})")
+        if found.st_mode & 0o077:
+            self.folder.chmod(0o700)
 
     def read(self, name: str) -> dict[str, Any]:
         """
@@ -93,12 +102,15 @@ class Record:
 def replace(path: Path, text: str, *, like: os.stat_result | None = None) -> None:
     """Put a file in the place of another, at once; its mode and owner are root's, or as told."""
     fresh = path.with_name(f".{path.name}.new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
+    # What a crash has left, or somebody's link to another file.
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
         if like is not None:
             os.fchown(file.fileno(), like.st_uid, like.st_gid)
         os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode) if like else 0o600)
-        file.write(text)
+        # As it was read, whatever encoding it has.
+        file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

@@ -166,10 +166,10 @@ class Run:
         self.outcome["comment"] = "who is served is written down"
 
     def _rollback(self) -> None:
-        told = self.record.read(force.PREVIOUS).get("wanted")
-        if not told:
+        before = force.recorded(self.record.read(force.PREVIOUS).get("wanted"))
+        if before is None:
             raise errors.Refused("nothing was in force before the last change")
-        self._bring(wanted.Wanted.from_dict(told))
+        self._bring(before)
         self.outcome["comment"] += "; the next sync brings the pillar into force again"
 
     def _repair(self) -> None:
