@@ -204,6 +204,7 @@ def test_the_other_back_end_takes_over(minion: Minion) -> None:
 
 @pytest.mark.parametrize("variant", ["", "-legacy", "-nft"])
 def test_anybodys_rule_can_name_an_ipset(minion: Minion, here: Place, variant: str) -> None:
+    place.variant(here.server, variant)
     minion.sync(backend="ipset", sets={"prod": []})
     try:
         for command, name in (("iptables", "prod_v4"), ("ip6tables", "prod_v6")):
@@ -211,11 +212,21 @@ def test_anybodys_rule_can_name_an_ipset(minion: Minion, here: Place, variant: s
                 f"{command}{variant}", "-w", "-A", "INPUT", "-p", "tcp", "--dport", str(PORT),
                 "-m", "set", "!", "--match-set", name, "src", "-j", "DROP",
             )  # fmt: skip
-        for members, expected in (([], False), (MEMBERS, True), ([], False)):
+        for members, expected in (([], False), (MEMBERS, True), ([], False), (MEMBERS, True)):
             minion.sync(backend="ipset", sets={"prod": members})
             for to in (here.server.v4, here.server.v6):
                 assert here.member.gets_in(to) is expected
                 assert not here.stranger.gets_in(to)
+        with contextlib.ExitStack() as stack:
+            both = [
+                stack.enter_context(contextlib.closing(here.member.connect(to)))
+                for to in (here.server.v4, here.server.v6)
+            ]
+            assert all(one.answered() for one in both)
+            minion.sync(backend="ipset", sets={"prod": [*MEMBERS, "192.0.2.1"]})
+            assert all(one.answered() for one in both)
+            minion.sync(backend="ipset", sets={"prod": ["192.0.2.1"]})
+            assert not any(one.answered() for one in both)
     finally:
         for command in ("iptables", "ip6tables"):
             here.server.run(f"{command}{variant}", "-w", "-F", "INPUT")
@@ -442,26 +453,35 @@ def test_killed_at_any_moment_the_old_or_the_new_is_in_force(minion: Minion, bac
     assert "k8sfw" not in minion.host.run("ipset", "list", "-n")
 
 
-def test_the_next_boot_has_it_all(minion: Minion, backend: str) -> None:
-    items = [*MEMBERS, "198.51.100.0/24", "0.0.0.0/0"]
+def test_the_next_boot_has_it_all(minion: Minion, here: Place, backend: str) -> None:
+    items = [*MEMBERS, "198.51.100.0/24", "192.0.0.0/2"]
     minion.sync(backend=backend, sets={"prod": items}, gates={PORT: "prod"})
     before = held(minion, backend)
     fresh = Namespace(f"k8s-fw.{place.name()}.boot")
     fresh.create()
     try:
         booted = Minion.__new__(Minion)
-        booted.host = place.Host(fresh, place.SERVER)
+        booted.host = place.Host(fresh, place.SECOND)
         ruleset = minion.state_dir / "ruleset.nft"
         booted.host.run("nft", "-f", str(ruleset))
         if backend == "ipset":
             saved: Path = minion.state_dir / "sets.ipset"
             for _ in range(2):
                 booted.host.run("ipset", "-exist", "restore", "-file", str(saved))
+        # After that comes the network.
+        here.switch.plug(fresh, place.SECOND)
+        for host in (here.member, here.stranger):
+            host.run("ip", "neigh", "flush", "all")
+        with place.service(booted.host, PORT):
+            for to in (booted.host.v4, booted.host.v6):
+                assert here.member.gets_in(to)
+                assert not here.stranger.gets_in(to)
         assert held(booted, backend) == before
         with fresh.entered():
             assert minion.functions["k8s_firewall.status"]()["problems"] == []
     finally:
         fresh.remove()
+        here.switch.unplug(place.SECOND)
 
 
 def test_a_file_for_the_next_boot_that_is_gone_is_written_again(

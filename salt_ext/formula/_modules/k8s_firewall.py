@@ -34,7 +34,7 @@ for _name in [name for name in sys.modules if name.split(".")[0] == "k8s_firewal
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
-    from k8s_firewall_parts import access, addresses, delivery, errors, force, state
+    from k8s_firewall_parts import access, addresses, delivery, errors, force, sockets, state
     from k8s_firewall_parts.record import Record
     from k8s_firewall_parts.sync import Run
 finally:
@@ -199,7 +199,13 @@ def drift(repair: bool = False) -> dict[str, Any]:
     repair : False
         Bring back what is in force, by this minion's own record.
     """
-    told = state.status(_folder(), version())
+    record = _folder()
+    try:
+        # Not while a run is between the kernel and its record.
+        with record.locked():
+            told = state.status(record, version())
+    except (errors.FirewallError, OSError) as exc:
+        return {"result": False, "comment": str(exc), "changes": {}}
     if not told["problems"]:
         return {"result": True, "comment": "no drift", "changes": {}}
     found = {"problems": told["problems"], "repaired": False}
@@ -272,7 +278,8 @@ def status() -> dict[str, Any]:
     Return what is in force and what is wrong with it: ``result``, ``comment``, ``problems``.
 
     A gate that somebody's ``nft flush ruleset`` has taken away is such a problem. The next
-    :py:func:`sync` mends each of them.
+    :py:func:`sync` mends each of them. ``ends_connections`` is ``False`` where the kernel ends
+    none on demand (CONFIG_INET_DIAG_DESTROY), ``None`` where that could not be tried.
 
     CLI Example:
 
@@ -280,7 +287,7 @@ def status() -> dict[str, Any]:
 
         salt 'db*' k8s_firewall.status
     """
-    told = state.status(_folder(), version())
+    told = {**state.status(_folder(), version()), "ends_connections": sockets.can_end()}
     if not told["result"]:
         __context__["retcode"] = 1
     return told
