@@ -61,7 +61,7 @@ def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, sto
     applying = Applying(settings, store, published, module_version=ours)
 
     def told() -> str:
-        return str(published.what[-1])
+        return published.what[-1].function
 
     assert ours
     applying.run(ALL)
