@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.row import Row, Say
 from benchmarks.turns import NODE, WITHIN, Spent, Turns, fill, host_of_node, quiet, share, turns
+from benchmarks.workers import cron
 from lab.errors import LabError
 from lab.kubernetes.real import unavailable
 from lab.process import wait_until
@@ -227,17 +228,17 @@ def _polled(say: Say) -> Turns:
         f"poll{os.getpid()}", minions=1, api="real", extension=False, traffic=False, pillar=STATIC
     ) as world:
         fill(world, ADDRESSES - 2)
-        argv = [sys.executable, "-m", "benchmarks.workers.cron", str(POLL_EVERY)]
+        argv = [sys.executable, cron.__file__, str(POLL_EVERY)]
         endpoint = world.api.endpoint
         argv += [endpoint.url, str(endpoint.ca_file), str(endpoint.tokens["reader"])]
         argv += [str(world.srv / "pillar" / "firewall.sls")]
         argv += [str(Path(sys.executable).with_name("salt"))]
-        cron = world.master.host.popen(argv, log=world.folder / "cron.log")
+        job = world.master.host.popen(argv, log=world.folder / "cron.log")
         try:
             return _polled_turns(world, say)
         finally:
-            cron.kill()
-            cron.wait()
+            job.kill()
+            job.wait()
 
 
 def _polled_turns(world: World, say: Say) -> Turns:

@@ -26,7 +26,7 @@ _PASS = ("exec", "salt", "salt-run", "salt-key")
 
 def up(given: argparse.Namespace) -> int:
     begin = time.monotonic()
-    World.up(given.name, minions=given.minions, api=given.api, say=show.say)
+    World.up(given.name, minions=given.minions, masters=given.masters, api=given.api, say=show.say)
     print(f"The world {given.name} is up after {time.monotonic() - begin:.1f} s. Now try:")
     option = "" if given.name == "lab" else f" --name {given.name}"
     for what in (
@@ -57,7 +57,10 @@ def status(given: argparse.Namespace) -> int:
         ["part", "state", "where"],
         [
             ["Kubernetes API", "running" if answers else "stopped", world.api.endpoint.url],
-            ["Salt master", "running" if world.master.alive else "stopped", world.master.host.name],
+            *(
+                ["Salt master", "running" if m.alive else "stopped", m.host.name]
+                for m in world.masters
+            ),
             *(
                 ["Salt minion", "running" if m.alive else "stopped", m.host.name]
                 for m in world.minions
@@ -213,6 +216,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("up", up, "make a world")
     one.add_argument("--minions", type=int, default=2, metavar="N")
+    one.add_argument("--masters", type=int, default=1, metavar="N")
     one.add_argument("--api", choices=list(BACKENDS), default="emulator")
     one = command("down", down, "remove a world, or what a crash left of it")
     one.add_argument("--all", action="store_true", help="every world of this machine")

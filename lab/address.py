@@ -51,6 +51,11 @@ OFFICE = Addresses(OTHERS, 1)
 STRANGER = Addresses(OTHERS, 2)
 
 
+def master(number: int) -> Addresses:
+    """The address of the master, and of master2, master3, ..."""
+    return MASTER if number == 1 else Addresses(CONTROL, 10 + number)
+
+
 def minion(number: int) -> Addresses:
     """The address of minion1, minion2, ..."""
     return Addresses(MINIONS, number)

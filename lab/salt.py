@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lab import address, console
+from lab import console
 from lab.daemon import Daemon
 from lab.errors import CommandFailed, LabError, TookTooLong
 from lab.host import Host
@@ -65,7 +65,7 @@ class Master(Daemon):
             self.host.folder / "salt" / "master",
             _common(self.host)
             | {
-                "interface": str(address.MASTER.v4),
+                "interface": str(self.host.addresses.v4),
                 "auto_accept": True,
                 "worker_threads": 3,
                 "file_roots": {"base": [str(self.srv / "salt"), str(formula.path())]},
@@ -82,6 +82,12 @@ class Master(Daemon):
         path = self.host.folder / "salt" / "master.d" / f"{name}.conf"
         _write(path, settings)
         return path
+
+    @property
+    def keys(self) -> list[Path]:
+        """The files of its own key; with another one, minions take it for a stranger."""
+        folder = self.host.folder / "salt" / "pki"
+        return [folder / "master.pem", folder / "master.pub"]
 
     @property
     def listeners(self) -> int:
@@ -169,8 +175,9 @@ class Minion(Daemon):
         argv = [str(_SCRIPTS / "salt-minion"), "--log-level=quiet"]
         super().__init__(host, "salt-minion", argv)
 
-    def configure(self, settings: Mapping[str, Any]) -> None:
-        """Write /etc/salt/minion."""
+    def configure(self, settings: Mapping[str, Any], masters: Sequence[Host]) -> None:
+        """Write /etc/salt/minion; it connects to every master."""
+        addresses = [str(master.addresses.v4) for master in masters]
         _write(
             self.host.folder / "salt" / "minion",
             _common(self.host)
@@ -178,7 +185,9 @@ class Minion(Daemon):
                 "id": self.host.name,
                 # /var is the machine's, which all hosts share.
                 "k8s_firewall": {"state_dir": str(self.host.folder / "k8s_firewall")},
-                "master": str(address.MASTER.v4),
+                "master": addresses if len(addresses) > 1 else addresses[0],
+                # For the lab's rules: to a state there is only the master that it came from.
+                "lab_masters": addresses,
                 "acceptance_wait_time": 1,
                 "random_reauth_delay": 0,
                 "auth_timeout": 3,

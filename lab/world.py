@@ -118,9 +118,16 @@ class World:
 
     # Who is there
 
-    @cached_property
+    @property
     def master(self) -> Master:
-        return Master(self.hosts["master"], srv=self.srv)
+        """The master, or the first of several."""
+        return self.masters[0]
+
+    @cached_property
+    def masters(self) -> list[Master]:
+        """The masters, each complete by itself; they serve the same files."""
+        control = [one for one in self.hosts.values() if one.addresses.group == address.CONTROL]
+        return [Master(host, srv=self.srv) for host in control if host.addresses != address.KUBE]
 
     @cached_property
     def minions(self) -> list[Minion]:
@@ -210,11 +217,15 @@ class World:
     def settle(self, *, within: float = 30) -> float:
         """Wait until every minion has applied what it is to have; how many seconds it took."""
 
-        def up_to_date() -> bool:
-            minions = self.salt_run("k8s_nodes.status")["minions"]
+        def settled(master: Master) -> bool:
+            minions = master.salt_run("k8s_nodes.status")["minions"]
             return all(
                 one["up_to_date"] for clusters in minions.values() for one in clusters.values()
             )
+
+        def up_to_date() -> bool:
+            alive = [master for master in self.masters if master.alive]
+            return bool(alive) and all(map(settled, alive))
 
         return wait_until(
             up_to_date, within=within, what="a status in which all minions are up to date"

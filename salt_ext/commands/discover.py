@@ -81,12 +81,25 @@ def forget_gone(store: Store, accepted: Iterable[str]) -> list[str]:
         raise NoKeys("no key of a minion is accepted on this master: nobody is forgotten for that")
     gone = sorted(known - kept)
     for minion in gone:
-        store.subscriptions.forget(minion)
+        store.subscriptions.forget(minion, time.time())
         log.info("%s: its key is gone, it is forgotten", minion)
         store.history.record(
             Happened(at=time.time(), cluster="", what="forgotten", detail={"minion": minion})
         )
     return gone
+
+
+def learn(store: Store, minions: Minions, minion: str) -> None:
+    """
+    Find out what a minion refers to that was forgotten and whose key is accepted again.
+
+    One that never noticed asks for no pillar by itself. :class:`NoGrains` when it has to be asked,
+    since its grains went with its key.
+    """
+    if minion not in store.subscriptions.known():
+        minions.compile(minion, "")
+    store.subscriptions.learned(minion)
+    log.info("%s: its key is accepted again", minion)
 
 
 def _referring(store: Store, minions: Iterable[str]) -> dict[str, list[str]]:

@@ -38,6 +38,7 @@ class Serving:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._store_is = ""
         self.resolving = Resolving(store)
 
     def serve(
@@ -141,6 +142,7 @@ class Serving:
                 "revision": snapshot.revision,
                 "observed_at": snapshot.observed_at,
                 "stale": self._stale(name),
+                "store": self._origin(),
             }
             for name, snapshot in sorted(used.items())
         }
@@ -153,6 +155,12 @@ class Serving:
             "served": sorted(served),
             "unresolved": dict(sorted(done.unresolved.items())),
         }
+
+    def _origin(self) -> str:
+        if not self._store_is:
+            with contextlib.suppress(StoreError):
+                self._store_is = self._store.snapshots.origin()
+        return self._store_is
 
     def _stale(self, cluster: str) -> bool:
         try:

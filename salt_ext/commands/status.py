@@ -31,7 +31,7 @@ def status(config: Config, store: Store, meant: Meant = nobody) -> dict[str, Any
     return {
         "engine": str(engine),
         "engine_pid": engine.pid,
-        "publishing": waiting(config, store) or "on",
+        "publishing": waiting(config, store) or _unheeded(store) or "on",
         "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
         + (f", not: {names(late, 20)}" if late else ""),
         "problems": [str(problem) for problem in config.problems],
@@ -41,6 +41,17 @@ def status(config: Config, store: Store, meant: Meant = nobody) -> dict[str, Any
         },
         "minions": minions,
     }
+
+
+def _unheeded(store: Store) -> str | None:
+    word = store.words.unheeded()
+    if word is None:
+        return None
+    since = f"nobody has acted on the engine's events since {_when(word.at)}"
+    return (
+        f"{since}: the reactor does not call k8s_nodes.apply, or its runs fail; "
+        "see salt-run k8s_nodes.check"
+    )
 
 
 def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:

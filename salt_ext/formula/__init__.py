@@ -14,13 +14,9 @@ def path() -> Path:
     return HERE
 
 
-def version(formula: Path = HERE) -> str:
-    """
-    Return what ``k8s_firewall.version`` says on a minion that has the module of this folder.
-
-    Raises ValueError where it does not say its release.
-    """
-    folder = formula / "_modules"
+def version(here: Path = HERE) -> str:
+    """Return what ``k8s_firewall.version`` says on a minion that has the module from there."""
+    folder = here / "_modules"
     module = folder / "k8s_firewall.py"
     digest = hashlib.sha256()
     for file in [module, *sorted(folder.glob("k8s_firewall_parts/*.py"))]:

@@ -12,23 +12,20 @@ from salt_ext.core.publishing import MODULE
 
 def version() -> str:
     """Return what a minion says that has been brought up to date; empty when nobody can be."""
-    return _of(formula.path())
+    try:
+        return formula.version()
+    except (OSError, ValueError):
+        return ""
 
 
 def in_file_roots(opts: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """Return the copies of the module that this master serves, and what version each is."""
+    """Return the folders that have the module, and what a minion says that has it from there."""
     roots = opts.get("file_roots") or {}
     found: dict[Path, str] = {}
-    for folders in roots.values():
-        for folder in folders or ():
-            path = Path(str(folder), "_modules", f"{MODULE}.py")
-            if path.is_file():
-                found[path] = _of(Path(str(folder)))
+    for folder in (Path(str(one)) for folders in roots.values() for one in folders or ()):
+        if (folder / "_modules" / f"{MODULE}.py").is_file():
+            try:
+                found[folder] = formula.version(folder)
+            except (OSError, ValueError):
+                found[folder] = ""
     return list(found.items())
-
-
-def _of(folder: Path) -> str:
-    try:
-        return formula.version(folder)
-    except (OSError, ValueError):
-        return ""

@@ -32,6 +32,7 @@ from salt_ext.commands import confirm as confirming
 from salt_ext.commands import discover as discovering
 from salt_ext.commands import past, words
 from salt_ext.commands import plan as planning
+from salt_ext.commands import setup as setting_up
 from salt_ext.commands import status as looking
 from salt_ext.commands.apply import Applying
 from salt_ext.core.config import KEY, Config
@@ -311,6 +312,68 @@ def check(within: float = 20) -> dict[str, Any]:
     )
 
 
+def setup(
+    cluster: str | None = None,
+    server: str | None = None,
+    kubeconfig: str | None = None,
+    ca_file: str | None = None,
+    token_file: str | None = None,
+    allowed_networks: str | list[str] | None = None,
+    states: str | list[str] | None = None,
+) -> Any:
+    """
+    Print the configuration to paste, merged with what is there, and what to apply to each cluster.
+
+    Writes nothing. Names the file that each list belongs into: one that stands in the main file
+    and in master.d would be lost in the former. Lists that are there are kept.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.setup
+        salt-run k8s_nodes.setup cluster=prod server=https://192.0.2.1:6443 \\
+            allowed_networks=192.0.2.0/24
+        salt-run k8s_nodes.setup --out=json
+
+    cluster : prod
+        A cluster to add to the configuration; where there are clusters, the default is none.
+
+    server : None
+        URL of its API server.
+
+    kubeconfig : None
+        A kubeconfig in place of ``server``, ``ca_file`` and ``token_file``.
+
+    ca_file : /etc/salt/k8s/<cluster>.crt
+        The CA's certificate.
+
+    token_file : /etc/salt/k8s/<cluster>.token
+        The token.
+
+    allowed_networks : None
+        Networks that its nodes' addresses lie in, with commas or as a list.
+
+    states : firewall
+        SLS that applies the firewall on a minion, several with commas or as a list; only where
+        there is no configuration yet.
+    """
+    given = {
+        "cluster": cluster,
+        "server": server,
+        "kubeconfig": kubeconfig,
+        "ca_file": ca_file,
+        "token_file": token_file,
+        "allowed_networks": _several(allowed_networks),
+        "states": _several(states),
+    }
+    return _told(lambda: setting_up.setup(__opts__, given, brief=_at_terminal("setup")))
+
+
+def _several(words: str | list[str] | None) -> list[str] | None:
+    return words.split(",") if isinstance(words, str) else words
+
+
 def _answer(call: Callable[[Config, Store], dict[str, Any]]) -> dict[str, Any]:
     """Return what a call returns of the configuration and the store."""
 
@@ -336,8 +399,9 @@ def _told(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         # Who typed it reads it; who had it called by the reactor reads the master's log.
         if not str(__opts__.get("fun", "")).startswith(f"{KEY}."):
             log.error("%s", exc)
-    # Whether a job has succeeded, Salt takes from here; the reactor's is never emptied.
-    __context__["retcode"] = told.get("retcode", 0)
+    # Whether a job has succeeded, Salt takes from here; the reactor's is never emptied. What is
+    # only words has succeeded.
+    __context__["retcode"] = told.get("retcode", 0) if isinstance(told, dict) else 0
     return told
 
 
@@ -358,5 +422,5 @@ def _person() -> str:
 
 
 def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
-    named = cluster.split(",") if isinstance(cluster, str) else cluster
+    named = _several(cluster)
     return frozenset(config.known(name) for name in named) if named else frozenset(config.names)

@@ -23,6 +23,7 @@ from salt_ext.master.job_cache import JobCache
 from salt_ext.master.targets import Known
 from salt_ext.service.attend import Attending
 from salt_ext.service.group import Pulse
+from salt_ext.service.heed import Heeding
 from salt_ext.service.listen import Board
 from salt_ext.store import Store
 from salt_ext.store.ledger import SYNC, Job
@@ -42,7 +43,7 @@ _HANGS = 120.0
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
 _JUST = 5.0
-"""Seconds for which the end of a minion's pace counts as new."""
+"""Seconds for which the end of a minion's wait counts as new."""
 _TARGETS = 15.0
 """Seconds for which the minions of a class are known."""
 
@@ -66,13 +67,14 @@ class Convergence:
         self._places = Places(store)
         self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
         self._attending = Attending(store)
+        self._heeding = Heeding(store)
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
         """Job to the time until which its announced return is looked for."""
         self._look_at = 0.0
         self._behind_since: dict[Place, float] = {}
         self._reminded: dict[str, float] = {}
-        self._paced: dict[str, float] = {}
+        self._waits: dict[str, float] = {}
         """Minions whose next run is too early now, and when it is not."""
         self.pulse = Pulse(_HANGS)
 
@@ -98,7 +100,7 @@ class Convergence:
     def _patience(self) -> float:
         if self._hinted:
             return _SOON
-        left = min(self._paced.values(), default=float("inf")) - time.time()
+        left = min(self._waits.values(), default=float("inf")) - time.time()
         return max(_SOON, min(_TICK, left))
 
     def _settle(self, jobs: JobCache) -> frozenset[str]:
@@ -201,13 +203,20 @@ class Convergence:
         if unknown:
             self._store.ledger.fell_behind(unknown, now)
         if not late or self._config.in_doubt or self._store.words.paused() is not None:
-            self._paced = {}
+            self._waits = {}
+            self._heeding.nothing_to_heed()
             return
         wish = Wish(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
-        self._paced = {name: until for name, until in choice.paced.items() if until > now}
-        ripe = self._ripe(choice, now, clock)
-        for cluster, minions in self._due(choice, settled, ripe, clock).items():
+        waits = {
+            name: max(choice.paced.get(name, 0.0), min(row.entry.next_at for row in rows))
+            for name, rows in choice.rows.items()
+        }
+        self._waits = {name: until for name, until in waits.items() if until > now}
+        ripe = self._ripe(waits, now, clock)
+        due = self._due(choice, settled, ripe, clock)
+        self._heeding.look(due=bool(due))
+        for cluster, minions in due.items():
             reminded = self._reminded.get(cluster, 0.0)
             news = [since for place, since in self._behind_since.items() if place[1] == cluster]
             if (
@@ -219,17 +228,18 @@ class Convergence:
                 log.info("%s: %d minions are behind", cluster, minions)
                 event = events.lagging(cluster, minions)
                 bus.fire(event.tag, event.data)
+                self._heeding.reminded(now)
 
-    def _ripe(self, choice: Choice, now: float, clock: float) -> dict[str, float]:
+    def _ripe(self, waits: Mapping[str, float], now: float, clock: float) -> dict[str, float]:
         """
-        Return the minions whose pace has just ended, and when.
+        Return the minions whose pace, or whose wait after a failure, has just ended, and when.
 
         What was asked for before that was too early, and all of it may have happened between two
         looks of ours.
         """
         return {
             name: clock - (now - until)
-            for name, until in choice.paced.items()
+            for name, until in waits.items()
             if now - _JUST < until <= now
         }
 

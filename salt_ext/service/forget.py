@@ -1,16 +1,20 @@
-"""Forgets the minions whose keys are gone: nothing is to be applied on them any more."""
+"""Forgets the minions whose keys are gone, and learns of those that come back."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
-from salt_ext.commands.discover import forget_gone
+from salt_ext.commands.discover import forget_gone, learn
 from salt_ext.core.errors import K8sNodesError
+from salt_ext.core.publishing import Published
+from salt_ext.core.spacing import Spacing
 from salt_ext.master.keys import every_accepted
+from salt_ext.master.pillars import NoGrains, Pillars
+from salt_ext.master.publisher import Publisher
 from salt_ext.service.group import Pulse
 from salt_ext.store import Store
 
@@ -23,6 +27,13 @@ _LEAST = 5.0
 _TICK = 0.5
 _HANGS = 600.0
 """Seconds without coming round after which this thread counts as hung."""
+
+REFRESH = Published(function="saltutil.refresh_pillar")
+"""Makes a minion ask for its pillar, and changes nothing on it."""
+
+
+def _nobody(_: Set[str]) -> None:
+    """Expect nobody."""
 
 
 class Forgetting:
@@ -37,13 +48,17 @@ class Forgetting:
         every: float = _EVERY,
         least: float = _LEAST,
         nudge: threading.Event | None = None,
+        expect: Callable[[frozenset[str]], None] = _nobody,
     ) -> None:
+        """``expect`` is told of whom to hear, and ``nudge`` is set when it was heard."""
         self._store = store
         self._opts = opts
         self._stop = stop
         self._every = every
         self._least = least
         self._nudge = nudge or threading.Event()
+        self._expect = expect
+        self._tries = Spacing(few=3, least=least)
         self.pulse = Pulse(_HANGS)
 
     def run(self) -> None:
@@ -51,10 +66,34 @@ class Forgetting:
         while self._wait():
             self.pulse.beat()
             try:
-                if self._store.subscriptions.known():
-                    forget_gone(self._store, every_accepted(self._opts))
+                self._look()
             except K8sNodesError as exc:
                 log.warning("%s", exc)
+
+    def _look(self) -> None:
+        subscriptions = self._store.subscriptions
+        if not subscriptions.known() and not subscriptions.forgotten():
+            return
+        accepted = every_accepted(self._opts)
+        forget_gone(self._store, accepted)
+        forgotten = subscriptions.forgotten()
+        self._expect(forgotten)
+        for minion in sorted(forgotten & accepted):
+            if self._tries.wish(minion, time.monotonic()):
+                try:
+                    self._learn(minion)
+                except K8sNodesError as exc:
+                    log.warning("%s", exc)
+
+    def _learn(self, minion: str) -> None:
+        try:
+            learn(self._store, Pillars(self._opts), minion)
+        except NoGrains:
+            if self._store.words.paused() is None:
+                publisher = Publisher(dict(self._opts))
+                publisher.apply(publisher.new_jid(), [minion], REFRESH)
+                log.info("%s: its key is accepted again, it is asked for its pillar", minion)
+                self._nudge.set()
 
     def _wait(self) -> bool:
         """Wait until it is time, or something asks for it; False when told to stop."""

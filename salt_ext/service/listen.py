@@ -24,14 +24,20 @@ class Board:
         self._news = threading.Event()
         self.keys = threading.Event()
         """Set when a key may have been accepted or deleted."""
+        self._expected: frozenset[str] = frozenset()
 
     def leave(self, tag: str, minion: str = "") -> None:
         """Leave what a tag hints at."""
         with self._lock:
             if self._hints.take(tag, minion):
                 self._news.set()
-        if tag == KEY_TAG:
+        # A key that is accepted without a person, is so with an authentication alone.
+        if tag == KEY_TAG or minion in self._expected:
             self.keys.set()
+
+    def expect(self, minions: frozenset[str]) -> None:
+        """Take whose authentication is news of a key."""
+        self._expected = minions
 
     def take(self, wait: float) -> Hints:
         """Return what was left since the last time; wait for it, but not for long."""

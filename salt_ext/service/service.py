@@ -87,7 +87,9 @@ class Service:
         return {
             "listen": Listener(board, self._opts, stop),
             "converge": Convergence(self._config, self._store, self._opts, board, stop),
-            "forget": Forgetting(self._store, self._opts, stop, nudge=board.keys),
+            "forget": Forgetting(
+                self._store, self._opts, stop, nudge=board.keys, expect=board.expect
+            ),
         }
 
     def _list_again(self) -> None:

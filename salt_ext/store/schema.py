@@ -3,7 +3,7 @@
 # Written into the file's header, so that `file` and sqlite3 tell whose it is.
 APPLICATION_ID = 0x6B38736E
 
-VERSION = 2
+VERSION = 3
 """Counts the incompatible changes of the tables below."""
 
 TABLES = """
@@ -125,6 +125,17 @@ CREATE TABLE IF NOT EXISTS took (
     seconds REAL NOT NULL
 ) STRICT;
 
+CREATE TABLE IF NOT EXISTS forgotten (
+    minion TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS origin (
+    id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO origin SELECT lower(hex(randomblob(8))) WHERE NOT EXISTS (SELECT 1 FROM origin);
+
 CREATE INDEX IF NOT EXISTS ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
 """
 
@@ -138,5 +149,5 @@ ALTER TABLE ledger ADD COLUMN revision INTEGER;
 ALTER TABLE ledger ADD COLUMN dispatched_revision INTEGER;
 """
 
-MIGRATIONS = {1: _FROM_1}
+MIGRATIONS = {1: _FROM_1, 2: ""}
 """From an older version to the next one: what has columns more; new tables are made anyway."""

@@ -34,6 +34,12 @@ class SnapshotTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def origin(self) -> str:
+        """Return what tells this store from every other: each counts revisions of its own."""
+        with self._database.reading() as connection:
+            (row,) = connection.execute("SELECT id FROM origin").fetchall()
+        return str(row[0])
+
     def revision(self, cluster: str) -> int:
         """Return the newest revision of a cluster, 0 when it was never listed completely."""
         return self.stamp(cluster)[0]

@@ -12,6 +12,9 @@ from salt_ext.store.database import Database
 _COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL"
 
 
+_MOST_FORGOTTEN = 10_000
+"""Names that are kept of minions that were forgotten."""
+
 _Row = tuple[str, str, str, str, str, str]
 
 
@@ -120,13 +123,30 @@ class SubscriptionTable:
         with self._database.reading() as connection:
             return _rows(connection, "1")
 
-    def forget(self, minion: str) -> None:
-        """Drop a minion whose key is gone, and its ledger."""
+    def forget(self, minion: str, now: float) -> None:
+        """Drop a minion whose key is gone, and its ledger; only its name is kept for a while."""
         with self._database.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (minion, now))
+            connection.execute(
+                "DELETE FROM forgotten WHERE minion IN"
+                " (SELECT minion FROM forgotten ORDER BY at DESC LIMIT -1 OFFSET ?)",
+                (_MOST_FORGOTTEN,),
+            )
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM rest WHERE minion = ?", (minion,))
+
+    def forgotten(self) -> frozenset[str]:
+        """Return the minions that were forgotten, and of whom nothing was learned since."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT minion FROM forgotten").fetchall()
+        return frozenset(minion for (minion,) in rows)
+
+    def learned(self, minion: str) -> None:
+        """Take that it is known again what the pillar of a minion refers to."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM forgotten WHERE minion = ?", (minion,))
 
 
 def _difference(

@@ -1,4 +1,4 @@
-"""What persons have said that holds until it is done or taken back: a pause, a wish for a LIST."""
+"""What was said that holds until it is done or taken back: a pause, a wish, a trouble."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from salt_ext.store.database import Database
 
 _PAUSE = "pause"
+_UNHEEDED = "unheeded"
 _REFRESH = "refresh:"
 
 
@@ -19,16 +20,14 @@ class Word:
 
 
 class WordTable:
-    """Written by the runner; the engine takes back what it has done."""
+    """Written by the runner, and the engine takes back what it has done; a trouble is its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def paused(self) -> Word | None:
         """Return who has paused all publishing, None when nobody has."""
-        with self._database.reading() as connection:
-            row = connection.execute("SELECT by, at FROM word WHERE what = ?", (_PAUSE,)).fetchone()
-        return Word(*row) if row else None
+        return self._said(_PAUSE)
 
     def pause(self, word: Word) -> bool:
         """Pause all publishing; False when it was before, and then the first word stands."""
@@ -37,6 +36,18 @@ class WordTable:
     def resume(self) -> bool:
         """Take the pause back; False when there was none."""
         return self._take_back(_PAUSE)
+
+    def unheeded(self) -> Word | None:
+        """Return since when nobody has acted on the engine's events, None when somebody does."""
+        return self._said(_UNHEEDED)
+
+    def say_unheeded(self, word: Word) -> bool:
+        """Say that nobody acts on the engine's events; False when it was said before."""
+        return self._say(_UNHEEDED, word)
+
+    def take_unheeded_back(self) -> bool:
+        """Say that somebody does; False when nothing else was said."""
+        return self._take_back(_UNHEEDED)
 
     def refresh(self, cluster: str, word: Word) -> None:
         """Ask the engine for a LIST of a cluster."""
@@ -49,6 +60,11 @@ class WordTable:
                 "SELECT what FROM word WHERE what LIKE ?", (f"{_REFRESH}%",)
             ).fetchall()
         return [what.removeprefix(_REFRESH) for (what,) in rows if self._take_back(what)]
+
+    def _said(self, what: str) -> Word | None:
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT by, at FROM word WHERE what = ?", (what,)).fetchone()
+        return Word(*row) if row else None
 
     def _say(self, what: str, word: Word) -> bool:
         with self._database.writing() as connection:

@@ -360,8 +360,11 @@ def test_a_set_with_an_unresolved_reference_stays_and_others_go_on(
     assert minion.call("sync")["result"] is False
 
 
-def served(revision: int, observed_at: float) -> dict[str, Any]:
-    return {"clusters": {"prod": {"revision": revision, "observed_at": observed_at}}}
+def served(
+    revision: int, observed_at: float, *, store: str = "a", stale: bool = False
+) -> dict[str, Any]:
+    told = {"revision": revision, "observed_at": observed_at, "store": store, "stale": stale}
+    return {"clusters": {"prod": told}}
 
 
 @pytest.mark.parametrize(
@@ -381,6 +384,23 @@ def test_an_older_pillar_is_refused(
     assert done["revision"] == {"prod": revision if accepted else 7}
     if not accepted:
         assert "prod is served at revision 6, and 7 is in force" in done["comment"]
+
+
+@pytest.mark.parametrize(
+    ("observed_at", "stale", "accepted"),
+    [(99.9, False, True), (101.0, True, True), (99.9, True, False)],
+    ids=["a moment apart", "the newer one", "one that sees nothing any more"],
+)
+def test_revisions_of_two_masters_say_nothing_of_each_other(
+    minion: Minion, observed_at: float, stale: bool, accepted: bool
+) -> None:
+    minion.sync(nodes=served(7, 100.0), **GOOD)
+    other = served(3, observed_at, store="b", stale=stale)
+    minion.wants(nodes=other, sets={"prod": []}, gates={PORT: "prod"})
+    done = minion.call("sync")
+    assert done["result"] is accepted
+    assert held(minion, "nft") == (set() if accepted else set(MEMBERS))
+    assert accepted or "another master, whose view is stale" in done["comment"]
 
 
 def test_with_test_the_difference_is_told_and_nothing_done(minion: Minion, here: Place) -> None:

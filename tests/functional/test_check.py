@@ -19,7 +19,11 @@ import yaml
 
 from lab.kubernetes import open_backend
 from salt_ext import formula
+from salt_ext.commands.checking import reached
 from salt_ext.core.guard import Held, Kind
+from salt_ext.kube.expiry import Lifetime
+from salt_ext.kube.probe import Answered
+from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
 from salt_ext.store.locks import ENGINE, only_one
 from salt_ext.store.subscriptions import Answer, Seen
@@ -188,7 +192,7 @@ def test_a_mistake_in_the_block_is_an_error_with_what_is_allowed(alive):
 
 
 def test_a_mistake_below_apply_says_that_nothing_is_published(alive):
-    alive.values["k8s_nodes"]["apply"] = {"sates": ["firewall"]}
+    alive.values["k8s_nodes"]["apply"] = {"state": ["firewall"]}
     assert "nothing is published while it has a mistake" in str(alive.found())
 
 
@@ -257,6 +261,11 @@ def test_an_option_that_does_not_fit_is_named(alive, change, level, where, said)
     assert found, alive.found()
     assert found[0][0] == level
     assert said in found[0][2]
+
+
+def test_a_master_of_masters_needs_nothing_of_ours(bare):
+    bare.values = {"k8s_nodes": bare.values["k8s_nodes"], "order_masters": True}
+    assert {level for level, _, _ in bare.found()} == {"info"}
 
 
 def test_a_list_that_another_file_replaces_is_an_error_that_says_what_is_lost(alive):
@@ -375,6 +384,33 @@ def test_a_server_that_does_not_answer_is_an_error_and_the_others_are_asked(aliv
     assert not [one for one in alive.found() if "cluster prod" in one[1]]
 
 
+def answered(**given) -> Answered:
+    usual = {"server": "", "version": "v1", "asked_with": "a file", "skew": 0.0, "lifetime": None}
+    return Answered(**{**usual, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "where", "said"),
+    [
+        ({"skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of ours"),
+        ({"skew": -300.0}, "error", "clock", "its clock is 300 s behind ours"),
+        (
+            {"lifetime": Lifetime(0.1, 7200.0)},
+            "warning",
+            "credentials",
+            "a file ends in 0.1 hours, and nobody has replaced it yet",
+        ),
+        ({"error": "may I list nodes: 403"}, "warning", "RBAC", "it cannot be asked what we may"),
+    ],
+)
+def test_clocks_and_credentials_that_end_are_looked_at(alive, given, level, where, said):
+    config = settings(alive.opts())
+    clusters = {"prod": reached.Reached(answered(**given))}
+    (found,) = reached.findings(config, alive.store, clusters, 7000.0)
+    assert (found.level.value, found.where) == (level, f"cluster prod: {where}")
+    assert said in found.what
+
+
 def test_a_change_that_is_held_and_a_failing_engine_are_told(alive):
     alive.store.held.hold(
         "prod", [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1"]))], 1.0
@@ -395,6 +431,19 @@ def test_networks_that_let_nothing_through_are_an_error(alive):
     assert found["k8s_nodes:clusters:prod:allowed_networks"] == (
         "error",
         "lets no address of 1 nodes through (2 outside allowed_networks)",
+    )
+
+
+def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
+    limits = "k8s_nodes:clusters:prod:allowed_networks"
+    alive.tell(refused={"outside allowed_networks": 1})
+    assert alive.one()[:2] == ("info", limits)
+    both = [member("n1", "192.0.2.1"), member("n2")]
+    alive.store.snapshots.save(snapshot(*both, revision=2), both, [])
+    assert alive.one() == (
+        "warning",
+        limits,
+        "lets no address of n2 through (1 outside allowed_networks)",
     )
 
 
@@ -439,7 +488,7 @@ def test_a_cluster_that_nobody_refers_to_and_targets_and_groups_that_mean_nobody
 
 
 def test_when_nobody_refers_to_anything_discover_is_named(alive):
-    alive.store.subscriptions.forget("m1")
+    alive.store.subscriptions.forget("m1", 1.0)
     told = alive.check()["findings"]
     assert [one["where"] for one in told] == ["references"]
     assert "k8s_nodes.discover" in told[0]["mend"]
@@ -455,8 +504,8 @@ def test_an_old_copy_of_the_module_in_file_roots_is_named(alive, tmp_path):
     alive.values["file_roots"]["base"].insert(0, str(tmp_path / "srv"))
     level, where, what = alive.one()
     assert (level, where) == ("warning", "file_roots")
-    assert what.startswith(f"{old} is version 0.0.1+")
-    assert " of k8s_firewall, this package has " in what
+    assert what.startswith(f"{tmp_path / 'srv'} has version 0.0.1+")
+    assert what.endswith(f"of k8s_firewall, this package {formula.version()}")
 
 
 def test_what_a_class_publishes_has_to_be_served(alive):

@@ -15,9 +15,11 @@ import salt.version
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.master.keys import every_accepted
 from salt_ext.service.forget import Forgetting
+from salt_ext.service.listen import Board
 from salt_ext.store import Store
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
+from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
 
@@ -57,6 +59,15 @@ def known(pillars: Pillars, minion: str, **grains: str) -> None:
         cache.store("grains", minion, kept)
     else:
         cache.store(f"minions/{minion}", "data", {"grains": kept, "pillar": {}})
+
+
+def forget_grains(pillars: Pillars, minion: str) -> None:
+    """Forget them as the master does when a key is deleted."""
+    cache = salt.cache.factory(pillars.opts)
+    if salt.version.__saltstack_version__.major >= 3008:
+        cache.flush("grains", minion)
+    else:
+        cache.flush(f"minions/{minion}")
 
 
 def references(store: Store) -> dict[str, str]:
@@ -200,6 +211,97 @@ def test_an_event_makes_it_look_sooner_but_not_all_the_time(pillars, store, monk
     finally:
         stop.set()
         thread.join()
+
+
+class TestAKeyThatIsAcceptedAgain:
+    """A minion that was there all the time asks for no pillar because of it."""
+
+    @pytest.fixture
+    def look(self, pillars, store, monkeypatch):
+        """Forget db1, accept its key again and look; whom that asks for a pillar."""
+        asked: list[str] = []
+
+        class Publisher:
+            def __init__(self, _opts):
+                pass
+
+            def new_jid(self):
+                return "1"
+
+            def apply(self, _jid, minions, what):
+                asked.extend(f"{minion} {what}" for minion in minions)
+
+        monkeypatch.setattr("salt_ext.service.forget.Publisher", Publisher)
+        for name in ("db1", "db2"):
+            known(pillars, name, role="db")
+            store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
+        expected: list[frozenset[str]] = []
+        nudge = threading.Event()
+        forgetting = Forgetting(
+            store, pillars.opts, threading.Event(), least=0.0, nudge=nudge, expect=expected.append
+        )
+        key = pillars.folder / "pki" / "minions" / "db1"
+        key.unlink()
+        forgetting._look()
+        assert list(references(store)) == ["db2"]
+        assert expected == [frozenset(["db1"])]
+        key.write_text("a key")
+
+        def look() -> list[str]:
+            nudge.clear()
+            forgetting._look()
+            # Whoever was asked is looked after soon.
+            assert nudge.is_set() is bool(asked)
+            told = [*asked]
+            asked.clear()
+            return told
+
+        return look
+
+    def test_is_learned_from_the_grains_that_are_kept(self, store, look):
+        assert look() == []
+        assert list(references(store)) == ["db1", "db2"]
+        assert store.subscriptions.forgotten() == frozenset()
+
+    def test_or_asks_the_minion_until_it_is_known(self, pillars, store, look):
+        forget_grains(pillars, "db1")
+        assert look() == ["db1 saltutil.refresh_pillar"]
+        assert look() == ["db1 saltutil.refresh_pillar"]
+        known(pillars, "db1", role="db")
+        assert look() == []
+        assert list(references(store)) == ["db1", "db2"]
+        forget_grains(pillars, "db1")
+        assert look() == []
+
+    def test_not_for_ever_and_not_during_a_pause(self, pillars, store, look):
+        forget_grains(pillars, "db1")
+        store.words.pause(Word("alice", 1.0))
+        assert look() == []
+        store.words.resume()
+        assert [look() for _ in range(20)].count([]) >= 17
+
+    def test_one_that_refers_to_nothing_any_more_is_left_alone(self, pillars, store, look):
+        known(pillars, "db1", role="web")
+        assert look() == []
+        assert store.subscriptions.forgotten() == frozenset()
+
+
+def test_the_names_of_the_forgotten_are_bounded(store, monkeypatch):
+    monkeypatch.setattr("salt_ext.store.subscriptions._MOST_FORGOTTEN", 2)
+    for number in range(4):
+        store.subscriptions.forget(f"m{number}", float(number))
+    assert store.subscriptions.forgotten() == {"m2", "m3"}
+
+
+def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():
+    board = Board()
+    board.leave("salt/auth", "db1")
+    assert not board.keys.is_set()
+    board.expect(frozenset(["db1"]))
+    board.leave("salt/auth", "db2")
+    assert not board.keys.is_set()
+    board.leave("salt/auth", "db1")
+    assert board.keys.is_set()
 
 
 def behind(minion: str) -> Behind:

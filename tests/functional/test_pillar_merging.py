@@ -46,6 +46,7 @@ def test_a_reference_in_a_list_becomes_addresses_and_the_pillar_says_what_was_se
     assert pillar["k8s_nodes"]["unresolved"] == {}
     told = pillar["k8s_nodes"]["clusters"]["prod"]
     assert (told["revision"], told["stale"]) == (1, False)
+    assert told["store"] == Store(str(pillars.state_dir)).snapshots.origin()
 
 
 def test_a_pillar_without_a_reference_is_left_as_it_is(pillars):

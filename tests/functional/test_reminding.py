@@ -11,6 +11,7 @@ import pytest
 import salt.config
 
 from salt_ext.commands.apply import Applying
+from salt_ext.commands.status import status
 from salt_ext.core import config
 from salt_ext.service.converge import Convergence
 from salt_ext.service.listen import Board
@@ -62,6 +63,50 @@ def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings
     convergence._remind(bus, frozenset())
     convergence._remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
+
+
+def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store):
+    Applying(settings, store, Published()).run(ALL)
+    opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence, bus = Convergence(settings, store, opts, Board(), threading.Event()), Bus()
+    next_at = time.time() + 0.1
+    store.ledger.failed("1", "m1", "busy", counted=False, next_at=next_at, now=time.time())
+    convergence._remind(bus, frozenset())
+    assert bus.fired == []
+    assert convergence._patience() <= 0.1
+    convergence._reminded["prod"] = time.monotonic()
+    while time.time() < next_at:
+        time.sleep(0.01)
+    convergence._remind(bus, frozenset())
+    convergence._remind(bus, frozenset())
+    assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
+
+
+def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
+    settings, store, monkeypatch, caplog
+):
+    monkeypatch.setattr("salt_ext.service.converge._PATIENCE", 0.0)
+    monkeypatch.setattr("salt_ext.service.converge._REMIND", 0.0)
+    monkeypatch.setattr("salt_ext.service.heed._PATIENCE", 0.2)
+    opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence, bus = Convergence(settings, store, opts, Board(), threading.Event()), Bus()
+
+    def publishing() -> str:
+        convergence._remind(bus, frozenset())
+        return status(settings, store)["publishing"]
+
+    assert publishing() == "on"
+    until = time.monotonic() + 10
+    while (said := publishing()) == "on":
+        assert time.monotonic() < until
+    assert said.startswith("nobody has acted on the engine's events since 2")
+    assert "the reactor does not call k8s_nodes.apply" in caplog.text
+    # An engine that was started since knows nothing of it, and finds somebody who acts.
+    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    assert publishing() == said
+    Applying(settings, store, Published()).run(ALL)
+    assert publishing() == "on"
+    assert store.words.unheeded() is None
 
 
 def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):

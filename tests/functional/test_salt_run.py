@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,7 +25,6 @@ def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("master")
     settings = {
         "root_dir": str(found),
-        "sock_dir": str(found / "sock"),
         "k8s_nodes": {
             "state_dir": str(found / "state"),
             "clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}},
@@ -31,7 +33,29 @@ def folder(tmp_path_factory):
     (found / "master").write_text(yaml.safe_dump(settings))
     # The master makes it when it starts.
     (found / "var/cache/salt/master/proc").mkdir(parents=True)
-    return found
+    with bus(Path(salt.config.master_config(str(found / "master"))["sock_dir"])):
+        yield found
+
+
+@contextlib.contextmanager
+def bus(folder: Path):
+    """Take events as a master does: for one that does not, salt-run waits for seconds."""
+    folder.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "master_event_pull.ipc"))
+        listening.listen()
+        threading.Thread(target=take, args=(listening,), daemon=True).start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def take(listening: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            talking, _ = listening.accept()
+            with talking:
+                while talking.recv(65_536):
+                    pass
 
 
 @pytest.fixture
@@ -73,6 +97,27 @@ def test_what_goes_well_ends_with_0(salt_run):
     done = salt_run("k8s_nodes.apply", "prod", "--out=json")
     assert json.loads(done.stdout) == {"jobs": {}}
     assert done.returncode == 0
+
+
+def test_check_ends_with_an_exit_code_when_something_is_wrong(salt_run):
+    done = salt_run("k8s_nodes.check")
+    assert done.returncode == 1
+    assert "\nerrors:\n    - ext_pillar: has no k8s_nodes" in done.stdout
+    assert "      -> add `- k8s_nodes: {}` to the list" in done.stdout
+    # One screen, of a set-up in which nothing is right.
+    assert len(done.stdout.splitlines()) <= 40
+    done = salt_run("k8s_nodes.check", "--out=json")
+    assert done.returncode == 1
+    assert {"level", "where", "what", "mend"} == set(json.loads(done.stdout)["findings"][0])
+
+
+def test_setup_prints_text_that_can_be_pasted(salt_run, folder):
+    done = salt_run("k8s_nodes.setup")
+    assert done.returncode == 0
+    first, *lines = done.stdout.splitlines()
+    assert first == f"# ---- {folder}/master.d/k8s_nodes.conf: a new file"
+    pasted = "\n".join(lines[: lines.index("")])
+    assert yaml.safe_load(pasted)["ext_pillar"] == [{"k8s_nodes": {}}]
 
 
 @pytest.fixture

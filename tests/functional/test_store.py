@@ -153,7 +153,7 @@ class TestSubscriptions:
         for minion in ("m1", "m2"):
             store.subscriptions.record(minion, "base", {"k8s://prod": SEEN}, 1.0)
             store.ledger.dispatched(job("7", 1.0), [late(minion)])
-        store.subscriptions.forget("m1")
+        store.subscriptions.forget("m1", 1.0)
         assert [row.minion for row in store.subscriptions.all()] == ["m2"]
         assert [place[0] for place in store.ledger.all()] == ["m2"]
 
@@ -165,6 +165,13 @@ def late(minion: str, cluster: str = "prod", desired: str = "new") -> Behind:
         desired=desired,
         entry=Entry(minion=minion, cluster=cluster),
     )
+
+
+def test_each_store_has_a_name_of_its_own_and_keeps_it(folder, tmp_path):
+    name = Store(str(folder)).snapshots.origin()
+    assert len(name) == 16
+    assert Store(str(folder)).snapshots.origin() == name
+    assert Store(str(tmp_path / "other")).snapshots.origin() != name
 
 
 class TestLedger:
@@ -246,7 +253,7 @@ class TestLedger:
         assert apply.next_run(20.0, store.ledger.rested()["m1"]) < 20.0
         # Who was forced to run more often waits no longer for that, nor who had a longer pace.
         assert apply.next_run(20.0, 99.0) == 22.5
-        store.subscriptions.forget("m1")
+        store.subscriptions.forget("m1", 1.0)
         assert store.ledger.rested() == {}
 
 
@@ -331,7 +338,8 @@ class TestDamage:
         store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
         tables = columns(folder)
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            for table in ("published", "served", "wave", "word", "module", "took"):
+            new = ("published", "served", "wave", "word", "module", "took", "rest", "origin")
+            for table in new:
                 raw.execute(f"DROP TABLE {table}")
             for column in NEW_IN_2:
                 raw.execute(f"ALTER TABLE ledger DROP COLUMN {column}")
@@ -341,6 +349,19 @@ class TestDamage:
         found = Store(str(folder))
         assert found.snapshots.load("prod") == first
         assert found.ledger.outstanding()["7"][0].dispatched == "then"
+        assert columns(folder) == tables
+        assert aside(folder) == []
+
+    def test_the_version_before_gets_the_tables_that_are_new(self, store, folder):
+        save(store, member("n1", "192.0.2.1"))
+        tables = columns(folder)
+        with sqlite3.connect(folder / "store.sqlite3") as raw:
+            raw.execute("DROP TABLE rest")
+            raw.execute("DROP TABLE origin")
+            raw.execute("PRAGMA user_version = 2")
+        raw.close()
+        found = Store(str(folder))
+        assert found.snapshots.origin()
         assert columns(folder) == tables
         assert aside(folder) == []
 

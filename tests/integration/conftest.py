@@ -27,7 +27,8 @@ def machine(fit: None) -> dict[str, Any]:
     return of_the_machine()
 
 
-def _world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[World]:
+def a_world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[World]:
+    """Make a world, keep its logs when tests fail, and see that nothing is left of it."""
     failed = request.session.testsfailed
     with World.up(name, **plan) as world:
         yield world
@@ -41,20 +42,20 @@ def _world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[W
 @pytest.fixture(scope="session")
 def world(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world with everything."""
-    yield from _world(request, f"t{os.getpid()}")
+    yield from a_world(request, f"t{os.getpid()}")
 
 
 @pytest.fixture(scope="session")
 def plain(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world without the extension: the lab and its firewall state by themselves."""
-    yield from _world(request, f"p{os.getpid()}", extension=False, pillar=STATIC_PILLAR)
+    yield from a_world(request, f"p{os.getpid()}", extension=False, pillar=STATIC_PILLAR)
 
 
 @pytest.fixture(scope="session")
 def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose minions all have a rule for each address, and nothing of ours."""
     no_sets = {"apply": {"classes": None}}
-    yield from _world(request, f"r{os.getpid()}", pillar=RULED_PILLAR, k8s_nodes=no_sets)
+    yield from a_world(request, f"r{os.getpid()}", pillar=RULED_PILLAR, k8s_nodes=no_sets)
 
 
 @pytest.fixture

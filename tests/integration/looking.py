@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from lab.process import wait_until
+from lab.salt import Master
 from lab.world import World
 from salt_ext.commands.status import status
 from salt_ext.core import config
@@ -36,15 +37,16 @@ def sync(fail=False):
 
 
 class Looking:
-    """One world, as its store tells it."""
+    """One world, as the store of its master, or of one of several, tells it."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, master: Master | None = None) -> None:
         self.world = world
-        self.folder = Path(world.master.host.folder) / "state"
+        self.master = master or world.master
+        self.folder = Path(self.master.host.folder) / "state"
         self.store = Store(str(self.folder))
 
     def status(self) -> dict[str, Any]:
-        conf = self.world.master.host.folder / "salt" / "master.d" / "k8s_nodes.conf"
+        conf = self.master.host.folder / "salt" / "master.d" / "k8s_nodes.conf"
         return status(config.read(yaml.safe_load(conf.read_text())["k8s_nodes"]), self.store)
 
     def minion(self, name: str, cluster: str = "prod") -> dict[str, Any]:
@@ -86,3 +88,9 @@ class Looking:
 
     def runs(self) -> int:
         return sum(minions for _, _, minions in self.published())
+
+    def proven(self, minion: str) -> int:
+        """How many runs a minion has proved; what it refused or failed was none."""
+        with closing(sqlite3.connect(self.folder / "store.sqlite3")) as raw:
+            (found,) = raw.execute("SELECT count(*) FROM took WHERE minion = ?", (minion,))
+        return int(found[0])

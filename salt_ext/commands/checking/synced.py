@@ -39,8 +39,8 @@ def findings(
         if version != shipped:
             yield warning(
                 "file_roots",
-                f"{path} is version {version or 'unknown'} of {MODULE}, this package has {shipped}",
-                f"take that copy away; {_PRINTS}",
+                f"{path} has version {version or 'unknown'} of {MODULE}, this package {shipped}",
+                f"take that folder out of file_roots; {_PRINTS}",
             )
     yield from _minions(config, store, meant, shipped)
 

@@ -12,13 +12,18 @@ Revisions = Mapping[str, Mapping[str, Any]]
 
 
 def of(pillar: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return each cluster's revision and when it was observed, as the master's pillar tells."""
+    """Return what the master's pillar tells of how new it is, for each cluster."""
     told = pillar.get("k8s_nodes")
     clusters = told.get("clusters") if isinstance(told, Mapping) else None
     if not isinstance(clusters, Mapping):
         return {}
     return {
-        str(name): {"revision": one["revision"], "observed_at": one["observed_at"]}
+        str(name): {
+            "revision": one["revision"],
+            "observed_at": one["observed_at"],
+            "store": one.get("store", ""),
+            "stale": one.get("stale") is True,
+        }
         for name, one in clusters.items()
         if isinstance(one, Mapping) and {"revision", "observed_at"} <= one.keys()
     }
@@ -29,16 +34,24 @@ def older(now: Revisions, before: Revisions) -> list[str]:
     Return the clusters that are served from an older state than the one that is in force.
 
     A store that was made anew counts from 1 again, with a later time; a clock that was set back
-    has a higher revision. An old pillar is behind in both.
+    has a higher revision. An old pillar is behind in both. Several masters have a store each, whose
+    revisions say nothing of each other: there, only who knows that its own view is stale does not
+    undo what a later one has brought.
     """
-    return [
-        f"{name} is served at revision {one['revision']}, "
-        f"and {before[name]['revision']} is in force"
-        for name, one in sorted(now.items())
-        if name in before
-        and one["revision"] < before[name]["revision"]
-        and one["observed_at"] < before[name]["observed_at"]
-    ]
+    told = ((name, one, before[name]) for name, one in sorted(now.items()) if name in before)
+    return [why for name, one, known in told if (why := _older(name, one, known))]
+
+
+def _older(name: str, one: Mapping[str, Any], known: Mapping[str, Any]) -> str:
+    if one["observed_at"] >= known["observed_at"]:
+        return ""
+    if one["store"] != known.get("store"):
+        return f"{name} is served by another master, whose view is stale" if one["stale"] else ""
+    if one["revision"] < known["revision"]:
+        return (
+            f"{name} is served at revision {one['revision']}, and {known['revision']} is in force"
+        )
+    return ""
 
 
 def not_newer(now: Revisions, before: Revisions) -> str:
