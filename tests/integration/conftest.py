@@ -54,7 +54,8 @@ def plain(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[W
 @pytest.fixture(scope="session")
 def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose minions all have a rule for each address, and nothing of ours."""
-    yield from a_world(request, f"r{os.getpid()}", pillar=RULED_PILLAR)
+    no_sets = {"apply": {"classes": None}}
+    yield from a_world(request, f"r{os.getpid()}", pillar=RULED_PILLAR, k8s_nodes=no_sets)
 
 
 @pytest.fixture
