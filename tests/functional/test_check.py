@@ -33,6 +33,7 @@ from salt_ext.store.subscriptions import Answer, Seen
 from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 
+RESTRICTED = "node-restriction.kubernetes.io"
 REACT = str(files("salt_ext.reactor") / "apply.sls")
 
 
@@ -476,8 +477,25 @@ def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
 )
 def test_a_reference_that_means_nothing_is_told_with_its_minion(alive, text, level, said):
     alive.refer("k8s://prod", text)
-    assert [one[:2] for one in alive.found()] == [(level, f"{text} of m1")]
-    assert said in alive.one()[2]
+    (found,) = [one for one in alive.found() if one[0] != "info"]
+    assert found[:2] == (level, f"{text} of m1")
+    assert said in found[2]
+
+
+def test_what_only_honest_minions_and_nodes_keep_to_is_told(alive):
+    alive.cluster["serve_to"] = "m1 or G@os:Debian"
+    alive.cluster["groups"] = {
+        "web": {"labelSelector": "pool=web"},
+        "safe": {"labelSelector": "node-restriction.kubernetes.io/pool=web"},
+    }
+    web = member("n1", "192.0.2.1", labels={"pool": "web", f"{RESTRICTED}/pool": "web"})
+    alive.store.snapshots.save(snapshot(web, revision=2), [web], [])
+    alive.refer("k8s://prod/web", f"k8s://prod?labelSelector={RESTRICTED}/pool=web")
+    grains, labels = alive.found()
+    assert grains[:2] == ("info", "k8s_nodes:clusters:prod:serve_to")
+    assert "the minion's own word" in grains[2]
+    assert labels[:2] == ("info", "cluster prod")
+    assert "that k8s://prod/web select by" in labels[2]
 
 
 def test_a_minion_that_is_not_served_is_named(alive):
