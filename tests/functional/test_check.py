@@ -337,6 +337,14 @@ def test_an_engine_that_is_older_than_its_configuration_is_told(old):
     assert "was changed, and does not know what it says now" in what
 
 
+def test_a_new_engine_of_an_old_master_knows_the_old_options(alive, monkeypatch):
+    born = {os.getpid(): time.time(), os.getppid(): time.time() - 7200}
+    monkeypatch.setattr("salt_ext.master.processes.started_at", born.get)
+    assert alive.found() == []
+    alive.changed_at = time.time() - 60
+    assert alive.one()[:2] == ("warning", "engine")
+
+
 def test_a_cluster_that_the_engine_tells_nothing_of_is_named(old):
     old.values["k8s_nodes"]["clusters"]["other"] = old.cluster
     old.store.health.tell("other", Health(state="watching", told_at=1.0))
