@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from looking import Looking
 from surroundings import RULED_PILLAR, STATIC_PILLAR, of_the_machine
 
 from lab.machine import unfit
@@ -41,8 +42,10 @@ def a_world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[
 
 @pytest.fixture(scope="session")
 def world(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world with everything."""
-    yield from a_world(request, f"t{os.getpid()}")
+    """A world with everything, and a class of minions that are not told to run states."""
+    sets = {"target": "minion2", "function": "k8s_firewall.sync"}
+    block = {"apply": {"classes": {"sets": sets}}}
+    yield from a_world(request, f"t{os.getpid()}", k8s_nodes=block)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +57,13 @@ def plain(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[W
 @pytest.fixture(scope="session")
 def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose minions all have a rule for each address, and nothing of ours."""
-    yield from a_world(request, f"r{os.getpid()}", pillar=RULED_PILLAR)
+    # Many nodes come and go at once here; guards have tests of their own.
+    guards = {"shrink_percent": 100, "growth_nodes": 1000}
+    block = {"clusters": {"prod": {"guards": guards}}}
+    # After a key is deleted, its minion hears so by the next publish after a look of the master.
+    soon = {"loop_interval": 2}
+    plan = {"pillar": RULED_PILLAR, "k8s_nodes": block, "master": soon}
+    yield from a_world(request, f"r{os.getpid()}", **plan)
 
 
 @pytest.fixture
@@ -64,3 +73,20 @@ def quiet(world: World) -> World:
     world.nodes.delete_all()
     world.settle()
     return world
+
+
+@pytest.fixture
+def looking(quiet: World) -> Iterator[Looking]:
+    """The quiet world; its pillar, minions and pause are put back afterwards."""
+    pillar = quiet.srv / "pillar" / "firewall.sls"
+    before = pillar.read_text()
+    found = Looking(quiet)
+    yield found
+    changed = pillar.read_text() != before
+    pillar.write_text(before)
+    found.store.words.resume()
+    for minion in quiet.minions:
+        minion.start()
+    quiet.master.wait(len(quiet.minions))
+    if changed:
+        quiet.salt("*", "pillar.items")
