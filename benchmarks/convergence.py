@@ -42,12 +42,14 @@ REFERRING = {
 }
 # The flood doubles the cluster many times, which is what the growth guard is there to hold.
 FLOODABLE = {
+    # All minions apply a formula.
+    "apply": {"classes": None},
     "clusters": {
         "prod": {
             "allowed_networks": ["10.77.2.0/24", "10.99.0.0/16"],
             "guards": {"growth_nodes": 1000},
         }
-    }
+    },
 }
 
 

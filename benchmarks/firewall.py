@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from benchmarks import synced
 from benchmarks.row import Row, Say
 from lab import address
 from lab.network import Namespace, Switch
@@ -36,12 +37,12 @@ CONNECTIONS = 4_000
 
 
 def rows(say: Say) -> list[Row]:
-    """Return deltas, large sets and packets."""
+    """Return deltas, large sets, packets, and the way from a node to the set."""
     with _namespaces() as (server, client):
         found = [_delta(server, count, say) for count in AIMS]
         found += [_large(server, backend, say) for backend in ("nft", "ipset")]
         found.append(_packets(server, client, say))
-    return found
+    return [*found, *synced.rows(PART, say)]
 
 
 def _delta(server: Namespace, count: int, say: Say) -> Row:

@@ -20,7 +20,12 @@ def extension(
     block = {
         "state_dir": str(state_dir),
         # A job that a minion never got, as after a master was killed, is missed within a test.
-        "apply": {"states": ["firewall"], "timeout": 20},
+        "apply": {
+            "states": ["firewall"],
+            "timeout": 20,
+            # Whose pillar has sets, so that a change of a cluster needs no state run.
+            "classes": {"sets": {"target": "minion2", "function": "k8s_firewall.sync"}},
+        },
         "clusters": {
             CLUSTER: {
                 "server": endpoint.url,

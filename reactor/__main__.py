@@ -3,7 +3,7 @@
 from pathlib import Path
 
 _SNIPPET = """\
-# A list in a file of master.d replaces the one of other files: put what you have beside these.
+# A list in a file of master.d replaces the one of the main file: put what you have beside these.
 reactor:
   - 'salt/k8s_nodes/*/changed': [{apply}]
   - 'salt/k8s_nodes/*/lagging': [{apply}]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from salt_ext.commands.choosing import Choosing, Meant, Wish, names, nobody
+from salt_ext.commands.delivering import Delivering, Parcel
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind
@@ -54,6 +55,7 @@ class Applying:
         self._publisher = publisher
         self._places = Places(store)
         self._choosing = Choosing(config, store, self._places, meant)
+        self._delivering = Delivering(config, store, self._places)
         self._module_version = module_version
 
     def run(
@@ -99,6 +101,7 @@ class Applying:
                 log.error("minions of class %s: %s", name or "(none)", wave.stopped)
             self._store.waves.keep(name, wave)
         modules = self._store.ledger.modules()
+        self._delivering.turn()
         for what, minions in choice.chosen:
             ready = [
                 name
@@ -106,33 +109,34 @@ class Applying:
                 if not what.sync or modules.get(name) == self._module_version
             ]
             raw = [name for name in minions if name not in ready]
-            self._send(SYNC_ALL, what, raw, choice.rows, revisions, now, told["jobs"])
-            self._send(what, what, ready, choice.rows, revisions, now, told["jobs"])
+            parcels = [Parcel(what=SYNC_ALL, minions=raw)]
+            parcels += self._delivering.parcels(what, ready, choice.rows)
+            for parcel in parcels:
+                self._send(parcel, what.name, choice.rows, revisions, now, told["jobs"])
         if choice.waiting:
             told["held"] = dict(sorted(choice.waiting.items()))
 
     def _send(
         self,
-        what: Published,
-        of: Published,
-        minions: Sequence[str],
+        parcel: Parcel,
+        class_: str,
         rows: dict[str, list[Behind]],
         revisions: dict[str, int],
         now: float,
         jobs: dict[str, list[str]],
     ) -> None:
-        size = self._config.apply.batch
-        for start in range(0, len(minions), size):
-            batch = list(minions[start : start + size])
+        size, what = self._config.apply.batch, parcel.what
+        for start in range(0, len(parcel.minions), size):
+            batch = parcel.minions[start : start + size]
             jid = self._publisher.new_jid()
             step = {"step": SYNC} if what is SYNC_ALL else {}
-            job = Job(jid=jid, at=now, class_=of.name, function=what.function, **step)
+            job = Job(jid=jid, at=now, class_=class_, function=what.function, **step)
             # Written before it is sent: a job that nobody knows of could never be acknowledged.
             self._store.ledger.dispatched(
                 job, [row for name in batch for row in rows[name]], revisions
             )
             try:
-                self._publisher.apply(jid, batch, what)
+                self._publisher.apply(jid, batch, parcel.to(batch))
             except NotPublished as exc:
                 log.error("%s; it is tried again", exc)
                 for name in batch:

@@ -28,14 +28,14 @@ class Places:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._resolving = Resolving(store)
+        self.resolving = Resolving(store)
         self._digests = Digests()
 
     def desired(self, config: Config) -> dict[Place, Desired]:
         """Return what each should have, and its unresolved references."""
 
         def resolve(text: str) -> tuple[str, ...] | None:
-            found = self._resolving.lines(text, config)
+            found = self.resolving.lines(text, config)
             return None if isinstance(found, Unresolved) else found
 
         return desired(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from typing import Any
 
+from salt_ext.commands import delivering
 from salt_ext.commands.lists import NOT_SERVED, Lists, cluster_of, lists_for, nodes_by_cluster
 from salt_ext.commands.lists import seen as listed
 from salt_ext.commands.resolving import Resolving
@@ -17,6 +18,7 @@ from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
 from salt_ext.core.finding import references
+from salt_ext.core.publishing import MODULE
 from salt_ext.core.snapshot import Snapshot, digest
 from salt_ext.master.compiling import Compile
 from salt_ext.master.targets import Matches
@@ -74,6 +76,7 @@ class Serving:
             return found
 
         done = expand.expand(pillar, answer)
+        block = pillar.get(MODULE)
         pillar.update(done.changed)
         if done.served or done.unresolved:
             for text in references(compiled().override):
@@ -90,6 +93,9 @@ class Serving:
                 used[cluster_of(text)] = self.resolving.held(cluster_of(text))
         if done.served or done.unresolved or lists:
             pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used, lists)}
+            basis = delivering.basis(minion, block, done, config, self._store)
+            if basis is not None and not lists:
+                pillar[KEY]["delivery"] = basis
         if config.names:
             self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
         return done

@@ -150,6 +150,7 @@ def _minions(config: Config, store: Store, meant: Meant, now: float) -> dict[str
     choosing = Choosing(config, store, places, meant)
     choice = choosing.choose(Wish(clusters=frozenset(config.names)), now, late)
     behind = {(one.minion, one.cluster): one for one in late if not one.renewal}
+    modules = store.ledger.modules()
     told: dict[str, dict[str, Any]] = {}
     for place, want in sorted(wanted.items(), key=lambda item: item[0]):
         minion, cluster = place
@@ -157,6 +158,8 @@ def _minions(config: Config, store: Store, meant: Meant, now: float) -> dict[str
         standing = _standing(one, want.unresolved, ledger.get(place), config, now)
         if one is not None:
             standing["next"] = when(minion, choice.rows[minion], choice, config, now)
+        if minion in modules:
+            standing["module"] = modules[minion]
         told.setdefault(minion, {})[cluster or "unreadable"] = standing
     return told
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from salt_ext.core.publishing import MODULE
+
 KEY_TAG = "salt/key"
 """A key may have been accepted or deleted."""
 
@@ -21,6 +23,8 @@ class Hints:
     """Minions that may be there."""
     started: set[str] = field(default_factory=set)
     """Minions that may have started."""
+    drifted: set[str] = field(default_factory=set)
+    """Minions whose firewall may not be what they have proved."""
 
     def take(self, tag: str, minion: str = "") -> bool:
         """Take a tag, and the minion that its data names where that is needed; whether it says."""
@@ -30,6 +34,8 @@ class Hints:
             _add(self.alive, parts[4])
         elif len(parts) == 4 and parts[1] == "minion" and parts[3] == "start":
             _add(self.started, parts[2])
+        elif len(parts) == 4 and parts[1] == MODULE and parts[3] == "drift":
+            _add(self.drifted, parts[2])
         elif tag == "salt/auth" and minion:
             _add(self.alive, minion)
         else:

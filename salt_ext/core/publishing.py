@@ -68,6 +68,8 @@ class Apply:
     """Seconds between two runs on one minion that has had its burst."""
     burst: int = 3
     """Runs on one minion that need not be so far apart."""
+    deliver: int = 1000
+    """Addresses that a ``k8s_firewall.sync`` carries along at most; 0 for none."""
     renew: float = 86_400.0
     """Seconds after which what was proven is applied once more; 0 for never."""
 
@@ -128,6 +130,7 @@ def read(given: Options) -> Apply:
         per_minute=given.take("per_minute", whole(1, 100_000), defaults.per_minute),
         pace=given.take("pace", seconds(0, 3600), defaults.pace),
         burst=given.take("burst", whole(1, 100), defaults.burst),
+        deliver=given.take("deliver", whole(0, 100_000), defaults.deliver),
         renew=given.take("renew", seconds(0, 10_000_000), defaults.renew),
     )
     given.finish()

@@ -91,6 +91,11 @@ def backend(opts: Mapping[str, Any], *, needed: bool) -> Iterator[Finding]:
         )
 
 
+def compiles_for_nobody(opts: Mapping[str, Any]) -> bool:
+    """Whether this is a master of masters that is nothing else."""
+    return bool(opts.get("order_masters")) and not engine_is_listed(opts)
+
+
 def topology(opts: Mapping[str, Any], written: Iterable[str]) -> Iterator[Finding]:
     """Yield how this master stands to others; ``written`` are the keys that somebody wrote."""
     if opts.get("order_masters"):

@@ -5,7 +5,7 @@ import sys
 from salt_ext import formula
 
 _SNIPPET = """\
-# A mapping in a file of master.d replaces the one of other files: put what you have beside this,
+# A mapping in a file of master.d replaces the one of the main file: put what you have beside this,
 # the folders of your own states first.
 file_roots:
   base:

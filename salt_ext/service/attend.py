@@ -1,4 +1,4 @@
-"""Follows what becomes of the minions themselves: they start and come back."""
+"""Follows what becomes of the minions themselves: they start, come back and are tampered with."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ class Attending:
         self._store = store
         self._starts = Spacing()
         self._lives = Spacing()
+        self._drifts = Spacing()
         self._probes = Spacing(few=1, first=30.0, cap=30.0)
 
     def attend(self, hints: Hints, ledger: Mapping[Place, Entry], now: float) -> None:
         """Take hints, and do what is due; ``now`` is monotonic."""
         minions = {minion for minion, _ in ledger}
         self._take_starts(hints.started & minions, now)
+        self._take_drifts(hints.drifted & minions, now)
         silent = {entry.minion for entry in ledger.values() if entry.silent and entry.next_at}
         self._take_lives(hints.alive & silent, now)
 
@@ -36,6 +38,13 @@ class Attending:
             # Whatever was in force may be gone, and its job will not return (salt#66501).
             if self._store.ledger.void(minion, "it has started since", time.time()):
                 log.info("%s has started: it is applied again", minion)
+                self._probe(now)
+
+    def _take_drifts(self, drifted: set[str], now: float) -> None:
+        ready = [minion for minion in drifted if self._drifts.wish(minion, now)]
+        for minion in (*ready, *self._drifts.granted(now)):
+            if self._store.ledger.void(minion, "somebody has changed its firewall", time.time()):
+                log.warning("somebody has changed the firewall of %s: it is applied again", minion)
                 self._probe(now)
 
     def _take_lives(self, alive: set[str], now: float) -> None:

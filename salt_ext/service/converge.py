@@ -68,7 +68,6 @@ class Convergence:
         self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
         self._attending = Attending(store)
         self._heeding = Heeding(store)
-        self._module_version = module.version()
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
         """Job to the time until which its announced return is looked for."""
@@ -147,7 +146,7 @@ class Convergence:
         if not verdict.applied:
             self._failed(jid, minion, verdict.error, mine, refused=verdict.refused)
         elif job is not None and job.step == SYNC:
-            self._store.ledger.synced(jid, minion, self._module_version)
+            self._store.ledger.synced(jid, minion, module.version())
             log.info("%s: modules brought up to date by job %s", minion, jid)
         else:
             self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
@@ -159,12 +158,16 @@ class Convergence:
         """See to it that a module of another version is brought up to date before the next run."""
         answer = told.get("return")
         version = answer.get("version") if isinstance(answer, dict) else None
-        if version is not None and self._module_version not in ("", str(version)):
+        if version is None or self._store.ledger.modules().get(minion) == str(version):
+            return
+        self._store.ledger.has_module(minion, str(version))
+        # Read each time: the package may have been upgraded under a running engine.
+        ours = module.version()
+        if ours not in ("", str(version)):
             log.warning(
                 "%s has version %s of %s, this master has %s: it is synced before its next run",
-                *(minion, version, MODULE, self._module_version),
+                *(minion, version, MODULE, ours),
             )
-            self._store.ledger.unsynced(minion)
 
     def _failed(
         self,

@@ -5,6 +5,7 @@ from salt_ext.store.health import Health, HealthTable
 from salt_ext.store.held import HeldTable
 from salt_ext.store.history import HistoryTable
 from salt_ext.store.ledger import LedgerTable
+from salt_ext.store.secret import Secret
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
 from salt_ext.store.waves import WaveTable
@@ -26,3 +27,4 @@ class Store:
         self.history = HistoryTable(self.database)
         self.waves = WaveTable(self.database)
         self.words = WordTable(self.database)
+        self.secret = Secret(state_dir)

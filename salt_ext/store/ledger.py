@@ -243,13 +243,13 @@ class LedgerTable:
                 (jid, minion),
             )
 
-    def unsynced(self, minion: str) -> None:
-        """Take that a minion's modules are not what was thought."""
+    def has_module(self, minion: str, version: str) -> None:
+        """Take a minion's word for the version of our module that it has."""
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
+            connection.execute("INSERT OR REPLACE INTO module VALUES (?, ?)", (minion, version))
 
     def modules(self) -> dict[str, str]:
-        """Return the version of our module that each minion was brought to."""
+        """Return the version of our module that each minion was brought to, or has told."""
         with self._database.reading() as connection:
             return dict(connection.execute("SELECT minion, version FROM module").fetchall())
 

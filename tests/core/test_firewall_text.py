@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from k8s_firewall_parts import addresses, ipset, nft, served, sockets, stale
+from k8s_firewall_parts import addresses, generation, ipset, nft, served, sockets, stale
 
 GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})
 CHAINS = {"filter": ["INPUT", "formula"]}
@@ -235,3 +235,27 @@ def test_connections_of_who_has_left_are_those_to_a_port_of_ours():
 def test_ports_that_are_listened_on():
     printed = "LISTEN 0 128 0.0.0.0:5432 0.0.0.0:*\nLISTEN 0 128 [::]:22 [::]:*\n"
     assert sockets.listening(printed + "LISTEN 0 5 *:80 *:*\n") == {5432, 22, 80}
+
+
+def test_our_table_is_taken_out_of_everybodys():
+    text = "table ip a {\n\tchain x {\n\t}\n}\ntable inet k8s_firewall {\n\tset a_v4 {\n\t}\n}\n"
+    assert nft.ours(text) == "table inet k8s_firewall {\n\tset a_v4 {\n\t}\n}"
+    assert nft.ours(text + "table ip b {\n}\n") == nft.ours(text)
+    assert nft.ours("table ip a {\n}\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("after", "is_next"),
+    [
+        ("b 7 4 1", True),
+        ("b 7 4 2", True),
+        ("b 7 5 1", False),
+        ("b 7 3 1", False),
+        ("c 7 4 1", False),
+        ("b 8 4 1", False),
+        ("", False),
+    ],
+)
+def test_one_transaction_and_no_other_was_in_between(after, is_next):
+    assert generation.follows(after, "b 7 3 1") is is_next
+    assert not generation.follows(after, "")

@@ -49,10 +49,11 @@ class TestHints:
             hints.take("salt/job/7/ret/m1"),
             hints.take("salt/minion/m2/start"),
             hints.take("salt/auth", "m3"),
+            hints.take("salt/k8s_firewall/m4/drift"),
         ]
         assert all(said)
         assert (hints.returned, hints.started) == ({"7"}, {"m2"})
-        assert hints.alive == {"m1", "m3"}
+        assert (hints.alive, hints.drifted) == ({"m1", "m3"}, {"m4"})
 
     def test_others_say_nothing(self):
         hints = Hints()
@@ -63,6 +64,7 @@ class TestHints:
             "salt/job/7/new",
             "salt/minion/m2/stop",
             "salt/beacon/a/b/",
+            "salt/k8s_firewall/m4/repaired",
         ):
             assert not hints.take(tag)
         assert hints == Hints()

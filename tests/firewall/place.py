@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import salt.config
 import salt.loader
 import yaml
@@ -25,6 +26,7 @@ PATIENCE = 0.25
 """Below one second, after which the kernel repeats a SYN: one packet's fate."""
 
 SERVER = address.minion(1)
+SECOND = address.minion(2)
 MEMBER = address.node("10.77.2.1")
 OTHER = address.node("10.77.2.2")
 STRANGER = address.STRANGER
@@ -218,6 +220,15 @@ def service(host: Host, port: int) -> Iterator[None]:
     finally:
         child.kill()
         child.communicate()
+
+
+def variant(host: Host, suffix: str) -> None:
+    """Skip where the machine or its kernel does not have this iptables."""
+    for command in ("iptables", "ip6tables"):
+        try:
+            host.run(f"{command}{suffix}", "-w", "-S")
+        except (AssertionError, FileNotFoundError) as exc:
+            pytest.skip(f"{command}{suffix} does not work here: {exc}")
 
 
 def name() -> str:

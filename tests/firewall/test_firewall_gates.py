@@ -190,10 +190,11 @@ def container(here: Place) -> Iterator[Host]:
             "address add 172.31.9.2/24 dev eth0",
             "route add default via 172.31.9.1",
         )
-        here.server.run(
-            "iptables", "-w", "-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "6001",
-            "-j", "DNAT", "--to", f"172.31.9.2:{PORT}",
-        )  # fmt: skip
+        for protocol in ("tcp", "udp"):
+            here.server.run(
+                "iptables", "-w", "-t", "nat", "-A", "PREROUTING", "-p", protocol, "--dport",
+                "6001", "-j", "DNAT", "--to", f"172.31.9.2:{PORT}",
+            )  # fmt: skip
         host = Host(space, MEMBER)
         with place.service(host, PORT):
             yield host
@@ -203,11 +204,14 @@ def container(here: Place) -> Iterator[Host]:
             host.run("ip", "route", "flush", "172.31.9.0/24")
 
 
-def test_a_published_container_port_is_gated(minion: Minion, here: Place, container: Host) -> None:
-    assert here.stranger.gets_in(here.server.v4, 6001)
-    minion.sync(sets={"prod": MEMBERS}, gates={6001: "prod"})
-    assert here.member.gets_in(here.server.v4, 6001)
-    assert not here.stranger.gets_in(here.server.v4, 6001)
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+def test_a_published_container_port_is_gated(
+    minion: Minion, here: Place, container: Host, udp: bool
+) -> None:
+    assert here.stranger.gets_in(here.server.v4, 6001, udp=udp)
+    minion.sync(sets={"prod": MEMBERS}, gates={f"6001/{kind(udp)}": "prod"})
+    assert here.member.gets_in(here.server.v4, 6001, udp=udp)
+    assert not here.stranger.gets_in(here.server.v4, 6001, udp=udp)
 
 
 def test_what_the_host_routes_for_others_is_not_gated(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import place
 import pytest
 from place import MEMBER, OTHER, PORT, Host, Minion, Place
 
@@ -112,6 +113,7 @@ def test_who_has_left_is_closed_with_open_connections(
 
 @pytest.mark.parametrize("variant", ["-legacy", "-nft"])
 def test_each_variant_of_iptables_can_be_named(minion: Minion, here: Place, variant: str) -> None:
+    place.variant(here.server, variant)
     formula = Formula(here.server, variant)
     try:
         formula.allow(*MEMBERS, *OTHERS)
@@ -199,7 +201,7 @@ def test_an_old_pillar_prunes_nobody(minion: Minion, formula: Formula) -> None:
     prunes(minion, *MEMBERS, revision=7)
     assert minion.call("status") | {"version": "", "applied_at": None} == {
         "version": "", "digest": "", "revision": {"prod": 7}, "applied_at": None, "served": 2,
-        "problems": [], "result": True, "comment": "in force",
+        "problems": [], "result": True, "comment": "in force", "ends_connections": True,
     }  # fmt: skip
     done = prunes(minion, revision=6)
     assert "older than what is in force" in done["comment"]
@@ -394,6 +396,17 @@ def test_a_run_that_ended_before_the_connections_is_made_up_for(
         here.server.run("ipset", "flush", "prod_v4")
         done = minion.sync(backend="ipset", sets={"prod": []})
         assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+
+
+def test_status_tells_whether_the_kernel_ends_connections(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert minion.call("status")["ends_connections"] is True
+    sockets = minion.functions["k8s_firewall.status"].__globals__["sockets"]
+    monkeypatch.setattr(sockets, "KILL", ["true"])
+    assert minion.call("status")["ends_connections"] is False
+    monkeypatch.setattr(sockets, "KILL", ["nothing-of-this-name"])
+    assert minion.call("status")["ends_connections"] is None
 
 
 def test_a_kernel_that_ends_no_connections_is_said(

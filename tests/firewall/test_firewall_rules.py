@@ -282,6 +282,7 @@ def test_another_firewall_that_comes_later_is_a_problem(minion: Minion, here: Pl
 
 
 def test_a_legacy_table_that_drops_is_seen_too(minion: Minion, here: Place) -> None:
+    place.variant(here.server, "-legacy")
     here.server.run("iptables-legacy", "-w", "-P", "INPUT", "DROP")
     try:
         minion.wants(sets={"prod": MEMBERS}, rules=[rule()])

@@ -56,11 +56,11 @@ def test_drift_is_told_and_repaired_without_a_master(
         assert told["result"] is False
         assert says in told["comment"]
         assert fired.pop() == (
-            "k8s_firewall/drift", {"problems": told["problems"], "repaired": False},
+            "salt/k8s_firewall/minion/drift", {"problems": told["problems"], "repaired": False},
         )  # fmt: skip
         done = minion.call("drift", repair=True)
         assert (done["result"], done["repaired"]) == (True, True)
-        assert fired.pop()[1]["repaired"] is True
+        assert fired.pop()[0] == "salt/k8s_firewall/minion/repaired"
         assert not here.stranger.gets_in(here.server.v4)
         assert here.member.gets_in(here.server.v4)
         assert minion.call("drift")["result"] is True

@@ -204,6 +204,7 @@ def test_the_other_back_end_takes_over(minion: Minion) -> None:
 
 @pytest.mark.parametrize("variant", ["", "-legacy", "-nft"])
 def test_anybodys_rule_can_name_an_ipset(minion: Minion, here: Place, variant: str) -> None:
+    place.variant(here.server, variant)
     minion.sync(backend="ipset", sets={"prod": []})
     try:
         for command, name in (("iptables", "prod_v4"), ("ip6tables", "prod_v6")):
@@ -211,11 +212,21 @@ def test_anybodys_rule_can_name_an_ipset(minion: Minion, here: Place, variant: s
                 f"{command}{variant}", "-w", "-A", "INPUT", "-p", "tcp", "--dport", str(PORT),
                 "-m", "set", "!", "--match-set", name, "src", "-j", "DROP",
             )  # fmt: skip
-        for members, expected in (([], False), (MEMBERS, True), ([], False)):
+        for members, expected in (([], False), (MEMBERS, True), ([], False), (MEMBERS, True)):
             minion.sync(backend="ipset", sets={"prod": members})
             for to in (here.server.v4, here.server.v6):
                 assert here.member.gets_in(to) is expected
                 assert not here.stranger.gets_in(to)
+        with contextlib.ExitStack() as stack:
+            both = [
+                stack.enter_context(contextlib.closing(here.member.connect(to)))
+                for to in (here.server.v4, here.server.v6)
+            ]
+            assert all(one.answered() for one in both)
+            minion.sync(backend="ipset", sets={"prod": [*MEMBERS, "192.0.2.1"]})
+            assert all(one.answered() for one in both)
+            minion.sync(backend="ipset", sets={"prod": ["192.0.2.1"]})
+            assert not any(one.answered() for one in both)
     finally:
         for command in ("iptables", "ip6tables"):
             here.server.run(f"{command}{variant}", "-w", "-F", "INPUT")
@@ -229,6 +240,61 @@ def test_an_ipset_of_somebody_else_is_left_alone(minion: Minion, here: Place) ->
     assert done["result"] is False
     assert "an ipset prod_v4 of another type" in done["comment"]
     assert held(minion, "ipset") == {"192.0.2.99"}
+
+
+def test_what_nobody_has_changed_is_not_read_again(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    read: list[str] = []
+    listed = force.listed
+    monkeypatch.setattr(force, "listed", lambda: read.append("all") or listed())
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    assert read == ["all"]
+    for items in (["192.0.2.1"], ["192.0.2.2", "198.51.100.0/24"], MEMBERS):
+        minion.sync(sets={"prod": items}, gates={PORT: "prod"})
+        assert held(minion, "nft") == set(items)
+    assert read == ["all"]
+    assert minion.call("status")["problems"] == []
+    for line in (
+        "add element inet k8s_firewall prod_v4 { 192.0.2.66 }",
+        "flush set inet k8s_firewall prod_v6",
+        "add rule inet k8s_firewall gate_input accept",
+        "flush ruleset",
+        "add table ip somebody",
+    ):
+        here.server.run("nft", line)
+        read.clear()
+        minion.sync(sets={"prod": [*MEMBERS, "192.0.2.3"]}, gates={PORT: "prod"})
+        minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+        assert read == ["all"], line
+        assert held(minion, "nft") == set(MEMBERS)
+        assert not here.stranger.gets_in(here.server.v4)
+
+
+def test_what_changes_between_the_look_and_the_change_is_read_again(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+    plan = force.plan
+    harm = [f"delete element inet k8s_firewall prod_v4 {{ {MEMBERS[0]} }}"]
+
+    def late(*args: Any) -> Any:
+        made = plan(*args)
+        if harm:
+            here.server.run("nft", harm.pop())
+        return made
+
+    monkeypatch.setattr(force, "plan", late)
+    some = many(9)
+    minion.sync(sets={"prod": [*MEMBERS[1:], *some]}, gates={PORT: "prod"})
+    assert held(minion, "nft") == {*MEMBERS[1:], *some}
+    # One that does not fail is found the next time.
+    harm.append("add element inet k8s_firewall prod_v4 { 192.0.2.66 }")
+    for _ in range(2):
+        minion.sync(sets={"prod": some[1:]}, gates={PORT: "prod"})
+    assert held(minion, "nft") == set(some[1:])
 
 
 # What is not whole changes nothing
@@ -407,26 +473,35 @@ def test_killed_at_any_moment_the_old_or_the_new_is_in_force(minion: Minion, bac
     assert "k8sfw" not in minion.host.run("ipset", "list", "-n")
 
 
-def test_the_next_boot_has_it_all(minion: Minion, backend: str) -> None:
-    items = [*MEMBERS, "198.51.100.0/24", "0.0.0.0/0"]
+def test_the_next_boot_has_it_all(minion: Minion, here: Place, backend: str) -> None:
+    items = [*MEMBERS, "198.51.100.0/24", "192.0.0.0/2"]
     minion.sync(backend=backend, sets={"prod": items}, gates={PORT: "prod"})
     before = held(minion, backend)
     fresh = Namespace(f"k8s-fw.{place.name()}.boot")
     fresh.create()
     try:
         booted = Minion.__new__(Minion)
-        booted.host = place.Host(fresh, place.SERVER)
+        booted.host = place.Host(fresh, place.SECOND)
         ruleset = minion.state_dir / "ruleset.nft"
         booted.host.run("nft", "-f", str(ruleset))
         if backend == "ipset":
             saved: Path = minion.state_dir / "sets.ipset"
             for _ in range(2):
                 booted.host.run("ipset", "-exist", "restore", "-file", str(saved))
+        # After that comes the network.
+        here.switch.plug(fresh, place.SECOND)
+        for host in (here.member, here.stranger):
+            host.run("ip", "neigh", "flush", "all")
+        with place.service(booted.host, PORT):
+            for to in (booted.host.v4, booted.host.v6):
+                assert here.member.gets_in(to)
+                assert not here.stranger.gets_in(to)
         assert held(booted, backend) == before
         with fresh.entered():
             assert minion.functions["k8s_firewall.status"]()["problems"] == []
     finally:
         fresh.remove()
+        here.switch.unplug(place.SECOND)
 
 
 def test_a_file_for_the_next_boot_that_is_gone_is_written_again(

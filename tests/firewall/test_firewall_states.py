@@ -57,7 +57,9 @@ def test_the_states_close_who_has_left(minion: Minion, here: Place) -> None:
     assert state(minion, "pruned")["changes"] == {}
 
 
-@pytest.mark.parametrize("sls", ["k8s_firewall", "k8s_firewall.prune", "k8s_firewall.packages"])
+@pytest.mark.parametrize(
+    "sls", ["k8s_firewall", "k8s_firewall.prune", "k8s_firewall.packages", "k8s_firewall.drift"]
+)
 @pytest.mark.parametrize("init", ["systemd", "sysvinit"])
 def test_the_formula_renders(minion: Minion, sls: str, init: str) -> None:
     minion.wants(sets={"prod": MEMBERS}, backend="ipset")

@@ -47,6 +47,21 @@ def entry(store: Store, minion: str = "m1") -> Entry:
     return store.ledger.all()[minion, "prod"]
 
 
+def test_drift_voids_what_was_applied_on_that_minion_a_few_times(store, attend):
+    attend(0.0, drifted={"m1", "unknown"})
+    assert (entry(store).applied, entry(store).error) == (None, "somebody has changed its firewall")
+    assert entry(store, "m2").applied == "d"
+    voided = 0
+    for second in range(1, 60):
+        store.ledger.proven("2", "m1", time.time())
+        send(store, "m1", "2")
+        store.ledger.proven("2", "m1", time.time())
+        attend(float(second), drifted={"m1"})
+        voided += entry(store).applied is None
+    # Each five seconds apart, five in all.
+    assert voided == 4
+
+
 class TestStarts:
     def test_a_start_voids_what_was_applied_on_that_minion(self, store, attend):
         attend(0.0, started={"m1"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import tempfile
 import threading
 import time
 from importlib.resources import files
@@ -23,6 +25,7 @@ from salt_ext.commands.checking import reached
 from salt_ext.core.guard import Held, Kind
 from salt_ext.kube.expiry import Lifetime
 from salt_ext.kube.probe import Answered
+from salt_ext.master import daemon
 from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
 from salt_ext.store.locks import ENGINE, only_one
@@ -263,6 +266,11 @@ def test_an_option_that_does_not_fit_is_named(alive, change, level, where, said)
     assert said in found[0][2]
 
 
+def test_a_master_of_masters_needs_nothing_of_ours(bare):
+    bare.values = {"k8s_nodes": bare.values["k8s_nodes"], "order_masters": True}
+    assert {level for level, _, _ in bare.found()} == {"info"}
+
+
 def test_a_list_that_another_file_replaces_is_an_error_that_says_what_is_lost(alive):
     alive.first["ext_pillar"] = [{"git": ["https://git.example.com/pillar"]}]
     alive.first["engines"] = [{"k8s_nodes": {}}]
@@ -300,6 +308,17 @@ def old(alive, monkeypatch):
     """The engine has been alive for two hours."""
     monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: time.time() - 7200)
     return alive
+
+
+def test_a_master_runs_while_somebody_takes_its_events():
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as bus:
+        opts = {"sock_dir": folder}
+        assert not daemon.runs(opts)
+        bus.bind(f"{folder}/master_event_pull.ipc")
+        assert not daemon.runs(opts)
+        bus.listen()
+        assert daemon.runs(opts)
+        assert daemon.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
 
 
 def test_an_engine_that_tells_nothing_hangs(old):
@@ -429,6 +448,19 @@ def test_networks_that_let_nothing_through_are_an_error(alive):
     )
 
 
+def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
+    limits = "k8s_nodes:clusters:prod:allowed_networks"
+    alive.tell(refused={"outside allowed_networks": 1})
+    assert alive.one()[:2] == ("info", limits)
+    both = [member("n1", "192.0.2.1"), member("n2")]
+    alive.store.snapshots.save(snapshot(*both, revision=2), both, [])
+    assert alive.one() == (
+        "warning",
+        limits,
+        "lets no address of n2 through (1 outside allowed_networks)",
+    )
+
+
 # References
 
 
@@ -511,6 +543,19 @@ def test_what_a_formula_makes_of_a_reference_is_told_with_its_place(alive):
     assert "takes an empty list for everyone" in found[0][2]
     assert "never takes a rule away" in found[1][2]
     assert alive.store.subscriptions.texts("m1", "") == ["k8s://prod"]
+
+
+def test_a_trap_that_has_come_true_is_an_error(alive):
+    alive.refer("k8s://prod", "k8s://prod?family=ipv6")
+    alive.pillar(
+        {
+            "ufw": {"services": {"5432": {"from_addr": ["k8s://prod?family=ipv6"]}}},
+            "k8s_firewall": {"prune": {}},
+        }
+    )
+    level, where, what = next(one for one in alive.found() if one[1].startswith("pillar"))
+    assert (level, where) == ("error", "pillar of m1: ufw:services:5432:from_addr")
+    assert "means no node now" in what
 
 
 def test_a_pillar_that_does_not_compile_is_an_error(alive):

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from k8s_firewall_parts import prune, rules, wanted
+from salt_ext.commands.checking.check import GROUPS
 from salt_ext.core import config, reference
 from salt_ext.core.errors import BadReference
 from salt_ext.core.expand import expand
@@ -119,6 +120,12 @@ def test_the_manifest_grants_what_the_engine_asks_for_and_no_more():
         ("nodes", "watch"),
         ("namespaces", "get"),
     }
+
+
+def test_the_operations_page_has_a_row_for_each_group_of_findings():
+    text = (ROOT / "docs/operations.md").read_text()
+    for group in GROUPS:
+        assert re.search(rf"^\| `{group}` \|", text, re.MULTILINE), group
 
 
 def test_each_link_between_pages_leads_somewhere():

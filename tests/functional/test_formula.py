@@ -16,6 +16,7 @@ import salt.utils.args
 import yaml
 
 from salt_ext import formula
+from salt_ext.master import module
 
 FILES = sorted(path for path in formula.path().glob("_*/**/*.py") if "__pycache__" not in str(path))
 
@@ -59,6 +60,8 @@ def test_salt_syncs_the_module_and_it_tells_the_version_that_the_master_has(opts
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert minion(opts)["k8s_firewall.version"]() == done.stdout.strip()
+    # What the publisher compares with, to know whom to bring up to date.
+    assert module.version() == done.stdout.strip()
 
 
 def test_after_a_sync_the_new_parts_are_in_use_without_a_restart(opts, tmp_path):

@@ -42,10 +42,8 @@ def a_world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[
 
 @pytest.fixture(scope="session")
 def world(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world with everything, and a class of minions that are not told to run states."""
-    sets = {"target": "minion2", "function": "k8s_firewall.sync"}
-    block = {"apply": {"classes": {"sets": sets}}}
-    yield from a_world(request, f"t{os.getpid()}", k8s_nodes=block)
+    """A world with everything."""
+    yield from a_world(request, f"t{os.getpid()}")
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +57,7 @@ def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[W
     """A world whose minions all have a rule for each address, and nothing of ours."""
     # Many nodes come and go at once here; guards have tests of their own.
     guards = {"shrink_percent": 100, "growth_nodes": 1000}
-    block = {"clusters": {"prod": {"guards": guards}}}
+    block = {"apply": {"classes": None}, "clusters": {"prod": {"guards": guards}}}
     # After a key is deleted, its minion hears so by the next publish after a look of the master.
     soon = {"loop_interval": 2}
     plan = {"pillar": RULED_PILLAR, "k8s_nodes": block, "master": soon}

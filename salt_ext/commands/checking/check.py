@@ -24,8 +24,10 @@ from salt_ext.master.settings import engine_settings
 from salt_ext.master.targets import Known
 from salt_ext.store import Store
 
-_MOST = 8
-"""Findings of one level that a person is shown; the program gets all of them."""
+_MOST = {Level.ERROR: 8, Level.WARNING: 4, Level.INFO: 3}
+"""Findings that a person is shown on one screen; the program gets all of them."""
+
+GROUPS = ("configuration", "master", "engine", "clusters", "references", "minions", "pillars")
 
 _TITLES = {Level.ERROR: "errors", Level.WARNING: "warnings", Level.INFO: "notes"}
 
@@ -44,16 +46,17 @@ def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]
     written = files(opts)
     clusters = reached.ask(config, Secrets(opts))
     meant = Known(opts, keep=60)
-    groups: dict[str, Callable[[], Iterable[Finding]]] = {
-        "configuration": lambda: configured.findings(config, store),
-        "master": lambda: wired.findings(opts, config, written),
-        "engine": lambda: running.findings(opts, config, store, written, time.time()),
-        "clusters": lambda: reached.findings(config, store, clusters, time.time()),
-        "references": lambda: referred.findings(config, store, meant),
-        "minions": lambda: synced.findings(opts, config, store, meant),
-        "pillars": lambda: trapped.findings(opts, config, store, within),
-    }
-    found = in_order(one for name, group in groups.items() for one in _of(name, group))
+    groups: tuple[Callable[[], Iterable[Finding]], ...] = (
+        lambda: configured.findings(config, store),
+        lambda: wired.findings(opts, config, written),
+        lambda: running.findings(opts, config, store, written, time.time()),
+        lambda: reached.findings(config, store, clusters, time.time()),
+        lambda: referred.findings(config, store, meant),
+        lambda: synced.findings(opts, config, store, meant),
+        lambda: trapped.findings(opts, config, store, within),
+    )
+    asked = zip(GROUPS, groups, strict=True)
+    found = in_order(one for name, group in asked for one in _of(name, group))
     bad = any(one.level is Level.ERROR for one in found)
     told = {"result": _summary(found), "retcode": int(bad)}
     if brief:
@@ -62,7 +65,7 @@ def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]
         **told,
         "findings": [one.to_dict() for one in found],
         "clusters": {name: one.to_dict() for name, one in clusters.items()},
-        "looked_at": list(groups),
+        "looked_at": list(GROUPS),
     }
 
 
@@ -86,9 +89,10 @@ def _summary(found: Iterable[Finding]) -> str:
 def _brief(found: tuple[Finding, ...]) -> Iterator[tuple[str, list[str]]]:
     for level, title in _TITLES.items():
         lines = [_lines(one) for one in found if one.level is level]
-        more = len(lines) - _MOST
+        most = _MOST[level]
+        more = len(lines) - most
         if more > 1:
-            lines = [*lines[:_MOST], f"and {more} more: --out=json has all of them"]
+            lines = [*lines[:most], f"and {more} more: --out=json has all of them"]
         if lines:
             yield title, lines
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+from salt_ext.core import mounts
 from salt_ext.core.config import KEY, Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
 from salt_ext.core.errors import shown
@@ -27,6 +30,13 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             )
     if config.in_doubt:
         yield error(f"{KEY}:apply", "nothing is published while it has a mistake", "see above")
+    if kind := _far(config.state_dir):
+        yield error(
+            f"{KEY}:state_dir",
+            f"{config.state_dir} is on {kind}: locks and the store need a disk of this machine, "
+            "and each master a folder of its own",
+            "name a folder on a local disk",
+        )
     paused = store.words.paused()
     if paused is not None:
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(paused.at))
@@ -43,6 +53,13 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
                 "mend what fails there; salt-run k8s_nodes.status says when one of it is tried",
             )
     yield from _observing(config)
+
+
+def _far(state_dir: str) -> str:
+    try:
+        return mounts.far(os.path.realpath(state_dir), Path("/proc/self/mounts").read_text())
+    except OSError:
+        return ""
 
 
 def _observing(config: Config) -> Iterator[Finding]:

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from salt_ext.commands.choosing import names
 from salt_ext.core.config import KEY, Cluster, Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
+from salt_ext.core.snapshot import Snapshot
 from salt_ext.kube.credential import Secret
 from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed
 from salt_ext.kube.probe import EVERYTHING, NEEDED, Answered, probe
@@ -158,21 +160,32 @@ def _known(name: str, store: Store, *, works: bool) -> Iterator[Finding]:
         )
     if snapshot is None or health is None:
         return
-    limits = f"{KEY}:clusters:{name}:allowed_networks"
-    if snapshot.members and not any(one.everything() for one in snapshot.members.values()):
-        yield error(
-            limits,
-            f"lets no address of {len(snapshot.members)} nodes through{_refused(health)}",
-            "name the networks that the nodes' addresses lie in",
-        )
-    elif health.refused:
-        yield warning(
-            limits,
-            f"addresses of present nodes are dropped{_refused(health)}",
-            "salt-run k8s_nodes.nodes shows what is left of each; add a network if one is missing",
-        )
     if not snapshot.members:
         yield info(at, "has no nodes")
+    yield from _dropped(snapshot, health)
+
+
+def _dropped(snapshot: Snapshot, health: Health) -> Iterator[Finding]:
+    limits = f"{KEY}:clusters:{snapshot.cluster}:allowed_networks"
+    bare = [name for name, one in snapshot.members.items() if not one.everything()]
+    if bare and len(bare) == len(snapshot.members):
+        yield error(
+            limits,
+            f"lets no address of {len(bare)} nodes through{_refused(health)}",
+            "name the networks that the nodes' addresses lie in",
+        )
+    elif bare:
+        yield warning(
+            limits,
+            f"lets no address of {names(bare)} through{_refused(health)}",
+            "add a network if one is missing, or ask what those nodes are",
+        )
+    elif health.refused:
+        yield info(
+            limits,
+            f"addresses of present nodes are dropped{_refused(health)}, others of theirs are not",
+            f"salt-run k8s_nodes.nodes {snapshot.cluster} shows what is left of each",
+        )
 
 
 def _refused(health: Health) -> str:

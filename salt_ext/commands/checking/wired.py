@@ -19,6 +19,10 @@ def findings(
 ) -> Iterator[Finding]:
     """Yield what is in the way, and how this master stands to others."""
     yield from layers.findings(written)
+    keys = {key for file in written for key in file.values}
+    yield from wiring.topology(opts, keys)
+    if wiring.compiles_for_nobody(opts):
+        return
     yield from pillar_options.findings(opts)
     for what in ("pillar", "engines"):
         if why := missing(dict(opts), what):
@@ -29,8 +33,6 @@ def findings(
             )
     yield from wiring.reactor(opts, config.names, lambda path: _sls(opts, path))
     yield from wiring.backend(opts, needed=uses_module(config))
-    keys = {key for file in written for key in file.values}
-    yield from wiring.topology(opts, keys)
 
 
 def uses_module(config: Config) -> bool:

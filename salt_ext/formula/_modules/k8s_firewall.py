@@ -34,7 +34,7 @@ for _name in [name for name in sys.modules if name.split(".")[0] == "k8s_firewal
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
-    from k8s_firewall_parts import access, addresses, errors, force, state
+    from k8s_firewall_parts import access, addresses, delivery, errors, force, sockets, state
     from k8s_firewall_parts.record import Record
     from k8s_firewall_parts.sync import Run
 finally:
@@ -78,12 +78,15 @@ def version() -> str:
     return f"{RELEASE}+{digest.hexdigest()[:8]}"
 
 
-def sync(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
+def sync(
+    fresh: bool = True, test: bool | None = None, delivered: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """
     Bring what the pillar asks for into force; one call, no state run.
 
     Returns ``result`` (``False`` when something is left as it is, ``None`` with ``test``),
-    ``comment``, ``changes``, ``version``, and the ``digest`` and ``revision`` that are in force.
+    ``comment``, ``changes``, ``version``, and the ``digest`` and ``revision`` that are in force;
+    ``delivered``, where a delivery came, is ``True`` or why it was not taken.
 
     CLI Example:
 
@@ -98,8 +101,23 @@ def sync(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
 
     test : None
         Change nothing and tell the difference; the minion's own ``test`` where it is not given.
+
+    delivered : None
+        What the master's publisher hands over, so that it need not compile the pillar. What is
+        not sealed for this minion, or not newer than what is in force, or about other references
+        than its own, is not taken: then the pillar is asked for.
     """
-    return _run("sync", fresh, test)
+    if delivered is None:
+        return _run("sync", fresh, test)
+    run = Run({}, _folder(), _masters(), version(), test=_testing(test))
+    try:
+        outcome = run.deliver(delivered, __opts__["id"])
+    except delivery.NotTaken as exc:
+        log.info("what was delivered is not all that is needed: %s", exc)
+        outcome = _run("sync", True, test)
+        outcome["changes"] = {**run.outcome["changes"], **outcome["changes"]}
+        return {**outcome, "delivered": str(exc)}
+    return {**_told("sync", outcome), "delivered": True}
 
 
 def prune(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
@@ -167,16 +185,9 @@ def drift(repair: bool = False) -> dict[str, Any]:
     """
     Return in what the kernel differs from what is in force; no master is asked.
 
-    A difference is fired as ``k8s_firewall/drift`` on the minion's and the master's bus, with
-    ``problems`` and ``repaired``. For a schedule:
-
-    .. code-block:: yaml
-
-        schedule:
-          k8s_firewall:
-            function: k8s_firewall.drift
-            kwargs: {repair: true}
-            minutes: 5
+    A difference is fired on the minion's and the master's bus, with ``problems``, as
+    ``salt/k8s_firewall/<minion>/drift``, which the engine answers with another apply, or as
+    ``salt/k8s_firewall/<minion>/repaired``. The SLS ``k8s_firewall.drift`` has a schedule for it.
 
     CLI Example:
 
@@ -188,15 +199,22 @@ def drift(repair: bool = False) -> dict[str, Any]:
     repair : False
         Bring back what is in force, by this minion's own record.
     """
-    told = state.status(_folder(), version())
+    record = _folder()
+    try:
+        # Not while a run is between the kernel and its record.
+        with record.locked():
+            told = state.status(record, version())
+    except (errors.FirewallError, OSError) as exc:
+        return {"result": False, "comment": str(exc), "changes": {}}
     if not told["problems"]:
         return {"result": True, "comment": "no drift", "changes": {}}
     found = {"problems": told["problems"], "repaired": False}
+    tag = f"salt/k8s_firewall/{__opts__['id']}"
     outcome = {"result": False, "comment": told["comment"], "changes": {}}
     if repair:
         outcome = _run("repair", False, None)
         found["repaired"] = outcome["result"] is True
-    __salt__["event.send"]("k8s_firewall/drift", found)
+    __salt__["event.send"](f"{tag}/{'repaired' if found['repaired'] else 'drift'}", found)
     log.error("drift: %s", "; ".join(told["problems"]))
     return {**outcome, **found}
 
@@ -260,7 +278,8 @@ def status() -> dict[str, Any]:
     Return what is in force and what is wrong with it: ``result``, ``comment``, ``problems``.
 
     A gate that somebody's ``nft flush ruleset`` has taken away is such a problem. The next
-    :py:func:`sync` mends each of them.
+    :py:func:`sync` mends each of them. ``ends_connections`` is ``False`` where the kernel ends
+    none on demand (CONFIG_INET_DIAG_DESTROY), ``None`` where that could not be tried.
 
     CLI Example:
 
@@ -268,7 +287,7 @@ def status() -> dict[str, Any]:
 
         salt 'db*' k8s_firewall.status
     """
-    told = state.status(_folder(), version())
+    told = {**state.status(_folder(), version()), "ends_connections": sockets.can_end()}
     if not told["result"]:
         __context__["retcode"] = 1
     return told
@@ -302,19 +321,26 @@ def sets(name: str | None = None) -> dict[str, Any]:
 
 
 def _run(what: str, fresh: bool, test: bool | None) -> dict[str, Any]:
-    testing = bool(__opts__.get("test")) if test is None else bool(test)
     try:
         pillar = _fresh_pillar() if fresh else dict(__pillar__)
     except errors.Refused as exc:
         comment = f"what is in force stays as it is: {exc}"
         outcome = {"result": False, "comment": comment, "version": version(), "changes": {}}
     else:
-        run = Run(pillar, _folder(), _masters(), version(), test=testing)
+        run = Run(pillar, _folder(), _masters(), version(), test=_testing(test))
         outcome = getattr(run, what)()
+    return _told(what, outcome)
+
+
+def _testing(test: bool | None) -> bool:
+    return bool(__opts__.get("test")) if test is None else bool(test)
+
+
+def _told(what: str, outcome: dict[str, Any]) -> dict[str, Any]:
     if outcome["result"] is False:
         log.error("%s: %s", what, outcome["comment"])
         __context__["retcode"] = 1
-    elif outcome["changes"] and not testing:
+    elif outcome["result"] and outcome["changes"]:
         log.info("in force: digest %s, revisions %s", outcome["digest"], outcome["revision"])
     return outcome
 

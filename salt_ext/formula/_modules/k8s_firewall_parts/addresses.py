@@ -83,7 +83,16 @@ def network(text: str) -> tuple[str, str]:
 def content(items: Iterable[object]) -> Content:
     """Read a list of addresses and networks; raise NoAddress for the first that is neither."""
     parts: dict[str, set[str]] = {"v4": set(), "v6": set(), "v4_net": set(), "v6_net": set()}
+    plain, read_v4 = parts["v4"].add, socket.inet_pton
     for item in items:
+        if type(item) is str and ":" not in item and "/" not in item:
+            # Most are: what it takes for IPv4 at all is canonical.
+            try:
+                read_v4(socket.AF_INET, item)
+            except (OSError, ValueError) as exc:
+                raise NoAddress(f"{item!r} is no address") from exc
+            plain(item)
+            continue
         if not isinstance(item, str):
             raise NoAddress(f"{item!r} is no address; write it in quotes")
         kind, text = network(item) if "/" in item else canonical(item)
@@ -104,5 +113,11 @@ def references(value: object) -> list[str]:
     if isinstance(value, Mapping):
         return [text for pair in value.items() for one in pair for text in references(one)]
     if isinstance(value, (list, tuple)):
-        return [text for one in value for text in references(one)]
+        found: list[str] = []
+        for one in value:
+            if type(one) is not str:
+                found += references(one)
+            elif REFERENCE in one:
+                found.append(one)
+        return found
     return []

@@ -39,7 +39,7 @@ def run(argv: Sequence[str], text: str = "") -> str:
     try:
         done = subprocess.run(
             [found, *argv[1:]],
-            input=text.encode(),
+            input=text.encode("utf-8", "surrogateescape"),
             capture_output=True,
             timeout=_SECONDS,
             check=False,
@@ -52,4 +52,5 @@ def run(argv: Sequence[str], text: str = "") -> str:
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace")
         raise errors.CommandFailed(argv, done.returncode, said)
-    return done.stdout.decode(errors="replace")
+    # Comments in others' rules may be of any encoding, and are given back as they are.
+    return done.stdout.decode("utf-8", "surrogateescape")

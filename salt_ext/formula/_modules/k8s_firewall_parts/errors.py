@@ -7,6 +7,11 @@ from collections.abc import Sequence
 _LONGEST = 400
 
 
+def readable(text: str) -> str:
+    """Return text that was read byte by byte in a form that anybody can write."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class FirewallError(Exception):
     """Nothing of what was asked for is done; the sentence says why."""
 
@@ -40,7 +45,7 @@ class CommandFailed(FirewallError):
         self.output = output
 
     def __str__(self) -> str:
-        said = " ".join(self.output.split())
+        said = readable(" ".join(self.output.split()))
         if len(said) > _LONGEST:
             said = f"{said[:_LONGEST]} ..."
         return f"{' '.join(self.argv)}: {said or f'exit code {self.code}'}"

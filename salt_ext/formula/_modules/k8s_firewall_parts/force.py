@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import addresses, commands, errors, foreign, ipset, nft, wanted
+from . import addresses, commands, errors, foreign, generation, ipset, nft, wanted
 from .record import Record
 
 APPLIED = "applied"
@@ -38,6 +39,10 @@ class Plan:
     """Our ipsets that nothing wants any more."""
     sets: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     """What each set gains and loses."""
+    seen: str = ""
+    """The state of the kernel's nftables before it was looked at."""
+    generation: str = ""
+    """The state of the kernel's nftables that it has led to, if nobody else has changed it."""
 
     @property
     def empty(self) -> bool:
@@ -63,10 +68,10 @@ class Plan:
         return found
 
 
-def plan(this: wanted.Wanted, applied: Mapping[str, Any]) -> Plan:
-    """Ask the kernel what it has; change nothing."""
+def plan(this: wanted.Wanted, applied: Mapping[str, Any], known: nft.Found | None = None) -> Plan:
+    """Ask the kernel what it has, but for a table that is known; change nothing."""
     made = Plan()
-    _plan_nft(this, applied, made)
+    _plan_nft(this, applied, made, known)
     _plan_ipset(this, applied, made)
     return made
 
@@ -79,6 +84,16 @@ def listed() -> nft.Found | None:
         if "No such file or directory" in exc.output:
             return None
         raise
+
+
+def _structure() -> str:
+    """Return the structure of our table as the kernel has it."""
+    found = ""
+    with contextlib.suppress(errors.CommandFailed):
+        found = nft.ours(commands.run(nft.LIST_ALL))
+    if not found and (whole := listed()) is not None:
+        found = whole.structure
+    return found
 
 
 def changed(applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | None) -> bool:
@@ -119,11 +134,14 @@ def refusing(this: wanted.Wanted) -> str:
     return ""
 
 
-def _plan_nft(this: wanted.Wanted, applied: Mapping[str, Any], made: Plan) -> None:
+def _plan_nft(
+    this: wanted.Wanted, applied: Mapping[str, Any], made: Plan, known: nft.Found | None
+) -> None:
     needed = nft.needed(this)
     if not needed and not commands.installed("nft"):
         return
-    found = listed()
+    made.seen = applied["generation"] if known else generation.now(nft.TABLE)
+    found = known or listed()
     if not needed:
         if found is not None:
             made.nft, made.structure = nft.DELETE, True
@@ -163,20 +181,23 @@ def _note(
     meant: Mapping[str, frozenset[str]],
 ) -> None:
     empty: frozenset[str] = frozenset()
-    old = empty.union(*(had.get(part, empty) for part in parts))
-    new = empty.union(*(meant.get(part, empty) for part in parts))
-    if old != new:
-        made.sets[name] = (new - old, old - new)
+    added, gone = empty, empty
+    for part in parts:
+        old, new = had.get(part, empty), meant.get(part, empty)
+        if old != new:
+            added, gone = added | (new - old), gone | (old - new)
+    if added or gone:
+        made.sets[name] = (added, gone)
 
 
 def bring(this: wanted.Wanted, record: Record) -> Plan:
     """Bring it into force in the kernel: one call for each of its tools, each all or nothing."""
     applied = record.read(APPLIED)
-    made = plan(this, applied)
+    made = plan(this, applied, unchanged(record))
     try:
         execute(made)
     except errors.CommandFailed:
-        # Somebody else has changed our sets between the look and the change.
+        # Somebody else has changed our sets since the look.
         again = plan(this, applied)
         if again.nft == made.nft and again.ipset == made.ipset:
             raise
@@ -192,6 +213,8 @@ def execute(made: Plan, run: Callable[..., str] = commands.run) -> None:
         run(ipset.APPLY, made.ipset)
     if made.nft:
         run(nft.APPLY, made.nft)
+        after = generation.now(nft.TABLE)
+        made.generation = after if generation.follows(after, made.seen) else ""
     for name in made.unused:
         # A rule of somebody's may name it still: then it lets nobody in and goes another time.
         run(["ipset", "flush", name])
@@ -218,7 +241,7 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
     if made.empty and whole and applied.get("digest") == digest:
         return
     if nft.needed(this):
-        record.save(RULESET, _HEADER + nft.full(this))
+        record.save(RULESET, _HEADER + (made.nft if made.structure else nft.full(this)))
     else:
         record.forget(RULESET)
     if ipsets:
@@ -227,17 +250,21 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
         record.forget(IPSETS)
     if applied and applied.get("digest") != digest:
         record.keep(APPLIED, PREVIOUS)
-    listing = applied.get("listing", "")
+    listing, state = applied.get("listing", ""), made.generation
+    if not made.nft:
+        state = applied.get("generation", "")
     if made.structure or "listing" not in applied:
-        found = listed() if nft.needed(this) else None
-        listing = found.structure if found else ""
+        listing = _structure() if nft.needed(this) else ""
+        if state != generation.now(nft.TABLE):
+            state = ""
     record.write(
         APPLIED,
         {
             "digest": digest,
-            "wanted": this.to_dict(),
+            "wanted": this.told,
             "structure": nft.structure(this) if nft.needed(this) else "",
             "listing": listing,
+            "generation": state,
             "ipsets": ipsets + [name for name in made.unused if name not in ipsets],
             "at": time.time(),
             "version": version,
@@ -248,7 +275,28 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
 def in_force(record: Record) -> wanted.Wanted | None:
     """Return what was brought into force last; None when nothing was."""
     told = record.read(APPLIED).get("wanted")
-    return wanted.Wanted.from_dict(told) if told else None
+    if record.known[0] is not told:
+        record.known = (told, recorded(told))
+    return record.known[1] if told else None
+
+
+def recorded(told: Any) -> wanted.Wanted | None:
+    """Return what was written down; None when nothing was, or in another version's form."""
+    try:
+        return wanted.Wanted.from_dict(told) if told else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def unchanged(record: Record) -> nft.Found | None:
+    """Return our table as we left it; None when somebody may have changed it since."""
+    applied, before = record.read(APPLIED), in_force(record)
+    state = applied.get("generation")
+    if before is None or not nft.needed(before):
+        return None
+    if not state or state != generation.now(nft.TABLE):
+        return None
+    return nft.Found(applied.get("listing", ""), nft.elements(before))
 
 
 def _some(these: frozenset[str]) -> list[str]:

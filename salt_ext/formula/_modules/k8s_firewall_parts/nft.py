@@ -14,6 +14,8 @@ from . import gates, rules, wanted
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
+LIST_ALL = ["nft", "--stateless", "--terse", "list", "ruleset"]
+"""Everybody's tables without the elements of sets; of one table the elements are read always."""
 APPLY = ["nft", "-f", "-"]
 CHECK = ["nft", "-c", "-f", "-"]
 DELETE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
@@ -99,6 +101,14 @@ def parse(listing: str) -> Found:
         if line.startswith("\tset "):
             held.setdefault(line.split()[1], frozenset())
     return Found(text, held)
+
+
+def ours(listing: str) -> str:
+    """Return our table's structure of what nft lists of everybody's without elements."""
+    begin = listing.find(f"table inet {TABLE} {{\n")
+    if begin < 0 or (begin and listing[begin - 1] != "\n"):
+        return ""
+    return parse(listing[begin : listing.index("\n}\n", begin) + 3]).structure
 
 
 def _change(what: str, name: str, these: frozenset[str]) -> Iterator[str]:

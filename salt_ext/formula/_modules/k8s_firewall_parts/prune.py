@@ -17,7 +17,7 @@ _SAVED = (
     "/etc/sysconfig/ip6tables",
 )
 _VARIANTS = ("iptables", "iptables-nft", "iptables-legacy")
-_TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_./-]+")
+_TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
 KEYS = frozenset({"iptables", "nft", "saved", "commands"})
 
 
@@ -142,7 +142,7 @@ def _file(
         path = path.resolve(strict=True)
     except FileNotFoundError:
         return []
-    text = path.read_text()
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
     found = stale.rules(text, chains, gone)
     if found and not test:
         record.replace(path, stale.without(text, chains, gone), like=path.stat())

@@ -23,6 +23,9 @@ class Record:
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
+        self._read: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+        self.known: tuple[object, Any] = (None, None)
+        """What was made last of something that was read, which need not be made again."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -33,6 +36,7 @@ class Record:
         next one waits until what was left at work has ended.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._own()
         with (self.folder / "lock").open("w") as file:
             until = time.monotonic() + _LOCK_SECONDS
             while True:
@@ -48,16 +52,35 @@ class Record:
             with commands.inheriting(file.fileno()):
                 yield
 
+    def _own(self) -> None:
+        """See to it that nobody else can write what is loaded at boot and taken for in force."""
+        found = self.folder.stat()
+        if found.st_uid != os.geteuid():
+            raise errors.Refused(f"{self.folder} belongs to another user (uid {found.st_uid})")
+        if found.st_mode & 0o077:
+            self.folder.chmod(0o700)
+
     def read(self, name: str) -> dict[str, Any]:
-        """Return what was written under a name; empty when nothing or nothing that can be read."""
+        """
+        Return what was written under a name; empty when nothing or nothing that can be read.
+
+        Nobody alters it: it is the same one as long as the file is.
+        """
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.folder / f"{name}.json").read_text())
+            with (self.folder / f"{name}.json").open("rb") as file:
+                stat = os.fstat(file.fileno())
+                which = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                if name in self._read and self._read[name][0] == which:
+                    return self._read[name][1]
+                found = json.loads(file.read())
             if isinstance(found, dict):
+                self._read[name] = (which, found)
                 return found
         return {}
 
     def write(self, name: str, what: dict[str, Any]) -> None:
         """Write it so that a crash leaves the old or the new, never half of one."""
+        self._read.pop(name, None)
         self.save(f"{name}.json", json.dumps(what, separators=(",", ":")))
 
     def save(self, name: str, text: str) -> None:
@@ -79,12 +102,15 @@ class Record:
 def replace(path: Path, text: str, *, like: os.stat_result | None = None) -> None:
     """Put a file in the place of another, at once; its mode and owner are root's, or as told."""
     fresh = path.with_name(f".{path.name}.new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
+    # What a crash has left, or somebody's link to another file.
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as file:
         if like is not None:
             os.fchown(file.fileno(), like.st_uid, like.st_gid)
         os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode) if like else 0o600)
-        file.write(text)
+        # As it was read, whatever encoding it has.
+        file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

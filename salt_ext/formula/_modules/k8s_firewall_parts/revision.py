@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+NAME = "served_by"
+"""The revisions that are in force, under this name in the record."""
+
 Revisions = Mapping[str, Mapping[str, Any]]
 
 
@@ -48,6 +51,22 @@ def _older(name: str, one: Mapping[str, Any], known: Mapping[str, Any]) -> str:
         return (
             f"{name} is served at revision {one['revision']}, and {known['revision']} is in force"
         )
+    return ""
+
+
+def not_newer(now: Revisions, before: Revisions) -> str:
+    """Say why what is delivered is not newer than what is in force; empty when it is."""
+    for name, one in sorted(now.items()):
+        known = before.get(name)
+        if known is None:
+            return f"{name} is not in force by any pillar"
+        if one["revision"] < known["revision"] or one["observed_at"] < known["observed_at"]:
+            return (
+                f"{name} is delivered at revision {one['revision']}, "
+                f"and {known['revision']} is in force"
+            )
+    if all(one["revision"] == before[name]["revision"] for name, one in now.items()):
+        return "it is what is in force"
     return ""
 
 

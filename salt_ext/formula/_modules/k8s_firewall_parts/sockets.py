@@ -8,12 +8,15 @@ deleted there is picked up again from the middle, in reverse even behind a gate.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from . import commands
+from . import commands, errors
 
 LISTENING = ["ss", "-H", "-n", "-t", "-l"]
 CONNECTED = ["ss", "-H", "-n", "-t"]
@@ -64,6 +67,11 @@ def theirs(
     return [one for one in _left(connections, gone) if one.port in ports and not stays(one.peer)]
 
 
+def open_of(gone: frozenset[str]) -> bool:
+    """Whether any of them has a connection open, in whatever direction."""
+    return bool(gone) and any(_left(parse(commands.run(CONNECTED)), gone))
+
+
 def end(gone: frozenset[str], stays: Callable[[str], bool]) -> dict[str, dict[str, int]]:
     """End what they have open; for each address, how many were ended and how many are left."""
     if not gone:
@@ -90,6 +98,20 @@ def end(gone: frozenset[str], stays: Callable[[str], bool]) -> dict[str, dict[st
         count = told.setdefault(one.peer, {"ended": 0, "left": 0})
         count["ended"], count["left"] = max(0, count["ended"] - 1), count["left"] + 1
     return told
+
+
+def can_end() -> bool | None:
+    """Whether this kernel ends connections on demand, tried on one of our own; None if unknown."""
+    try:
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            to = listener.getsockname()
+            one = stack.enter_context(socket.create_connection(to, timeout=1))
+            port = one.getsockname()[1]
+            commands.run([*KILL, f"src 127.0.0.1 and sport = :{port}"])
+            return one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNABORTED
+    except (OSError, errors.FirewallError):
+        return None
 
 
 def problem(told: Mapping[str, Mapping[str, int]]) -> str:

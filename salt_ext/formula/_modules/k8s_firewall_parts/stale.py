@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import addresses
+from . import addresses, errors
 
 _RULE = re.compile(r"(?:\[\d+:\d+\] )?(-A .*)")
 # What ufw writes above each of its rules, and reads back.
@@ -32,7 +32,7 @@ class Stale:
     rule: str
 
     def __str__(self) -> str:
-        return f"{self.table}: {self.rule}"
+        return f"{self.table}: {errors.readable(self.rule)}"
 
 
 def rules(saved: str, chains: Chains, gone: frozenset[str]) -> list[Stale]:

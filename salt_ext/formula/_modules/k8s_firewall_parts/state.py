@@ -6,7 +6,6 @@ from typing import Any
 
 from . import commands, errors, force, nft, revision, served, wanted
 from .record import Record
-from .sync import SERVED_BY
 
 
 def status(record: Record, version: str) -> dict[str, Any]:
@@ -15,7 +14,7 @@ def status(record: Record, version: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "version": version,
         "digest": applied.get("digest", ""),
-        "revision": revision.numbers(record.read(SERVED_BY)),
+        "revision": revision.numbers(record.read(revision.NAME)),
         "applied_at": applied.get("at"),
         "problems": [],
     }
@@ -24,7 +23,7 @@ def status(record: Record, version: str) -> dict[str, Any]:
     if known:
         told["served"] = len(known)
     if this is None:
-        if not record.read(SERVED_BY):
+        if not record.read(revision.NAME):
             told["problems"] = ["nothing was brought into force yet: k8s_firewall.sync"]
     else:
         told["backend"] = this.backend

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import errors, force, prune, revision, served, sockets, wanted
+from . import delivery, errors, force, prune, revision, served, sockets, wanted
 from .record import Record
 
-SERVED_BY = "served_by"
-"""The revisions that are in force, under this name in the record."""
+LEAVING = "leaving"
+"""Who has left with connections that are not judged or not ended yet, under this name."""
+
+_WRITTEN = (force.APPLIED, force.PREVIOUS)
 
 Pillar = wanted.Pillar
 Outcome = dict[str, Any]
@@ -38,6 +40,15 @@ class Run:
         """Bring sets and gates into force, prune where that is asked for, end connections."""
         return self._guarded(self._sync, "what is in force stays as it is")
 
+    def deliver(self, told: Any, minion: str) -> Outcome:
+        """Bring delivered addresses into force; raise NotTaken where the pillar is to be asked."""
+
+        def take() -> None:
+            self.pillar = delivery.pillar(self.record, told, minion, wanted.KEY)
+            self._deliver()
+
+        return self._guarded(take, "what is in force stays as it is")
+
     def prune(self) -> Outcome:
         """Only close who has left, where a formula only appends."""
         return self._guarded(self._prune, "not everything of who has left is closed")
@@ -63,17 +74,19 @@ class Run:
         try:
             with self.record.locked():
                 what()
+        except delivery.NotTaken:
+            raise
         except (errors.FirewallError, OSError) as exc:
             outcome["result"] = False
             outcome["comment"] = f"{failed}: {exc}"
         outcome["digest"] = self.record.read(force.APPLIED).get("digest", "")
-        outcome["revision"] = revision.numbers(self.record.read(SERVED_BY))
+        outcome["revision"] = revision.numbers(self.record.read(revision.NAME))
         return outcome
 
     def _read(self) -> wanted.Reading:
         before = force.in_force(self.record)
         reading = wanted.read(self.pillar, before.contents() if before else {}, self.masters)
-        now, known = revision.of(self.pillar), self.record.read(SERVED_BY)
+        now, known = revision.of(self.pillar), self.record.read(revision.NAME)
         if behind := revision.older(now, known):
             raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
         return reading
@@ -93,14 +106,46 @@ class Run:
             return
         made = force.bring(this, self.record)
         self.outcome["changes"] = made.told()
-        # By the record too: a run may have ended between the kernel and this.
-        gone = before.current().union(*(removed for _, removed in made.sets.values()))
-        self._end(gone - this.current(), this)
+        self._leave(self._gone(before, made, this), this)
         self._close(reading)
         self._write_down(reading, made)
+        delivery.remember(self.record, self.pillar, wanted.KEY)
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
         self._conclude()
+
+    def _gone(self, before: wanted.Wanted, made: force.Plan, this: wanted.Wanted) -> frozenset[str]:
+        left = set(self.record.read(LEAVING).get("addresses", []))
+        left = left.union(*(gone for _, gone in made.sets.values()))
+        # By the record too: a run may have ended between the kernel and this.
+        return this.lacks(before).union(one for one in left if not this.has(one))
+
+    def _deliver(self) -> None:
+        before = force.in_force(self.record)
+        try:
+            reading = self._read()
+        except errors.Refused as exc:
+            raise delivery.NotTaken(str(exc)) from exc
+        if before is None or reading.held or reading.prune is not None:
+            raise delivery.NotTaken("the pillar tells more than addresses")
+        this = reading.wanted
+        if self.test:
+            made = force.plan(this, self.record.read(force.APPLIED))
+            self.outcome["changes"] = made.told()
+            self.outcome["result"] = None if made.told() else True
+            self.outcome["comment"] = "this would be changed" if made.told() else "in force already"
+            return
+        made = force.bring(this, self.record)
+        self.outcome["changes"] = made.told()
+        gone = self._gone(before, made, this)
+        open_ones = sockets.open_of(gone)
+        if open_ones:
+            self.record.write(LEAVING, {"addresses": sorted(gone)})
+        self._write_down(reading, made)
+        self._conclude()
+        if open_ones:
+            # Whether they are let in for another reason stands in the pillar.
+            raise delivery.NotTaken("connections of who has left are open")
 
     def _prune(self) -> None:
         reading = self._read()
@@ -121,10 +166,10 @@ class Run:
         self.outcome["comment"] = "who is served is written down"
 
     def _rollback(self) -> None:
-        told = self.record.read(force.PREVIOUS).get("wanted")
-        if not told:
+        before = force.recorded(self.record.read(force.PREVIOUS).get("wanted"))
+        if before is None:
             raise errors.Refused("nothing was in force before the last change")
-        self._bring(wanted.Wanted.from_dict(told))
+        self._bring(before)
         self.outcome["comment"] += "; the next sync brings the pillar into force again"
 
     def _repair(self) -> None:
@@ -136,7 +181,7 @@ class Run:
     def _remove(self) -> None:
         self._bring(wanted.Wanted())
         if not self.test:
-            for name in (force.APPLIED, force.PREVIOUS, SERVED_BY, served.NAME):
+            for name in (*_WRITTEN, revision.NAME, LEAVING, served.NAME, delivery.NAME):
                 self.record.forget(f"{name}.json")
 
     def _bring(self, this: wanted.Wanted) -> None:
@@ -145,7 +190,7 @@ class Run:
             made = force.plan(this, self.record.read(force.APPLIED))
         else:
             made = force.bring(this, self.record)
-            self._end(before.current() - this.current(), this)
+            self._end(this.lacks(before), this)
             force.remember(this, made, self.record, self.version)
         self.outcome["changes"] = made.told()
         self._conclude()
@@ -183,24 +228,33 @@ class Run:
             self._end(leaving.gone, reading.wanted)
             served.remember(self.record, served.now(self.pillar))
 
-    def _end(self, gone: frozenset[str], this: wanted.Wanted) -> None:
-        """End the connections of who is let in by nothing any more."""
+    def _leave(self, gone: frozenset[str], this: wanted.Wanted) -> None:
+        """End their connections, the next time where it is not possible now."""
+        if self._end(gone, this):
+            self.record.forget(f"{LEAVING}.json")
+        else:
+            self.record.write(LEAVING, {"addresses": sorted(gone)})
+
+    def _end(self, gone: frozenset[str], this: wanted.Wanted) -> bool:
+        """End the connections of who is let in by nothing any more; False to try it again."""
         if not gone:
-            return
+            return True
         try:
             told = sockets.end(gone, served.Staying(self.pillar, this.contents().values()))
         except errors.FirewallError as exc:
             self._problems.append(f"connections of who has left are not ended: {exc}")
-            return
+            # Said once; status goes on saying it.
+            return isinstance(exc, errors.Missing)
         if told:
             self.outcome.setdefault("connections", {}).update(told)
         if problem := sockets.problem(told):
             self._problems.append(problem)
+        return True
 
     def _note_revisions(self) -> None:
         now = revision.of(self.pillar)
-        if now != self.record.read(SERVED_BY):
-            self.record.write(SERVED_BY, now)
+        if now != self.record.read(revision.NAME):
+            self.record.write(revision.NAME, now)
 
     def _write_down(self, reading: wanted.Reading, made: force.Plan) -> None:
         try:

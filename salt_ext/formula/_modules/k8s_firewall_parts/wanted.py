@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -17,7 +18,7 @@ KEEP = "keep"
 """The set of those that whatever we install lets in."""
 
 BACKENDS = ("nft", "ipset")
-KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune"})
+KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune", "drift"})
 # nft takes a letter first; ipset takes 31 characters, of which three are ours.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,27}")
 _PART = re.compile(r"_(v4|v6)(_net)?$")
@@ -40,12 +41,24 @@ class Wanted:
         """Return every set by its name, also the one of those who are always let in."""
         return {**self.sets, **self.inline, KEEP: self.keep}
 
-    def current(self) -> frozenset[str]:
-        """Return every address and network that some set has."""
-        return frozenset().union(*(one.everything() for one in self.contents().values()))
+    def has(self, one: str) -> bool:
+        """Whether some set has exactly this address or network."""
+        return any(
+            one in part for some in self.contents().values() for part in some.parts().values()
+        )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+    def lacks(self, before: Wanted) -> frozenset[str]:
+        """Return every address and network that some set had before and none has now."""
+        now = self.contents()
+        gone: set[str] = set()
+        for name, content in before.contents().items():
+            for kind, part in content.parts().items():
+                gone |= part - now[name].parts()[kind] if name in now else part
+        return frozenset(one for one in gone if not self.has(one))
+
+    @functools.cached_property
+    def told(self) -> dict[str, Any]:
+        """It as JSON can hold it."""
         return {
             "backend": self.backend,
             "sets": {name: one.to_dict() for name, one in sorted(self.sets.items())},
@@ -58,7 +71,7 @@ class Wanted:
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Wanted:
-        """Read what to_dict has given."""
+        """Read what was told."""
         return cls(
             backend=told["backend"],
             sets={name: addresses.Content.from_dict(one) for name, one in told["sets"].items()},
@@ -71,7 +84,7 @@ class Wanted:
 
     def digest(self) -> str:
         """Return what tells this from anything else that could be wanted."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.told, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

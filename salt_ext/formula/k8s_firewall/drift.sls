@@ -1,0 +1,10 @@
+{#- Looks every so many seconds whether the kernel still has it all, repairs it and tells the master. #}
+k8s_firewall:
+  schedule.present:
+    - function: k8s_firewall.drift
+    - job_kwargs:
+        repair: true
+    - seconds: {{ salt['pillar.get']('k8s_firewall:drift', 300) }}
+    - splay: 10
+    - maxrunning: 1
+    - return_job: false

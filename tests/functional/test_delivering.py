@@ -1,0 +1,201 @@
+"""Who is published the addresses themselves: only who needs nothing else, and may see them."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from salt_ext.commands.apply import Applying
+from salt_ext.core import config
+from salt_ext.store import Store
+from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
+from tests.functional.pillars import Pillars
+from tests.functional.test_apply import CLUSTER, Published
+
+ALL = frozenset(["prod", "test"])
+
+
+class Master:
+    def __init__(self, folder: Any, **cluster: Any) -> None:
+        self.block: dict[str, Any] = {
+            "state_dir": str(folder / "state"),
+            "apply": {"function": "k8s_firewall.sync", "sync": False, "pace": 0, "batch": 2},
+            "clusters": {"prod": {**CLUSTER, **cluster}, "test": CLUSTER},
+        }
+        self.store = Store(self.block["state_dir"])
+        self.published = Published()
+        for name in ALL:
+            self.change(name, 1)
+
+    def change(self, cluster: str, revision: int, *addresses: str) -> None:
+        found = addresses or (f"192.0.2.{revision}",)
+        nodes = [member(f"n{one}", one) for one in found]
+        view = snapshot(*nodes, cluster=cluster, revision=revision)
+        old = self.store.snapshots.load(cluster)
+        gone = old.members.keys() - view.members.keys() if old else ()
+        self.store.snapshots.save(view, nodes, gone)
+
+    def refer(self, minion: str, *texts: str) -> None:
+        seen = {
+            text: Seen(cluster=text.split("/")[2].split("?")[0], answer=Answer.SERVED)
+            for text in texts
+        }
+        self.store.subscriptions.record(minion, "", seen, time.time())
+
+    def apply(self, *, prove: bool = True, **block: Any) -> list[tuple[list[str], Any]]:
+        """Publish, and prove it; for each job its minions, and what it carries along."""
+        self.published.jobs.clear()
+        self.published.what.clear()
+        self.block["apply"] |= block
+        applying = Applying(config.read(self.block), self.store, self.published)
+        told = []
+        while applying.run(ALL)["jobs"]:
+            for jid, minions in self.published.jobs.items():
+                for minion in minions:
+                    if prove:
+                        self.store.ledger.proven(jid, minion, time.time())
+            told += list(zip(self.published.jobs.values(), self.published.what, strict=True))
+            self.published.jobs.clear()
+            self.published.what.clear()
+        return [(minions, what.kwarg.get("delivered")) for minions, what in told]
+
+
+@pytest.fixture
+def master(tmp_path):
+    return Master(tmp_path)
+
+
+def test_those_who_are_due_the_same_get_it_in_one_publish(master):
+    for name in ("m1", "m2"):
+        master.refer(name, "k8s://prod")
+    master.refer("m3", "k8s://prod", "k8s://test")
+    assert [told for _, told in master.apply()] == [None, None]
+    master.change("prod", 2)
+    jobs = {tuple(minions): told for minions, told in master.apply()}
+    assert set(jobs) == {("m1", "m2"), ("m3",)}
+    two, three = jobs["m1", "m2"], jobs["m3",]
+    assert two["references"] == {"k8s://prod": ["192.0.2.2"]}
+    assert set(two["seals"]) == {"m1", "m2"}
+    # Also of the cluster that has not changed: a set may have addresses of both.
+    assert three["references"] == {"k8s://prod": ["192.0.2.2"], "k8s://test": ["192.0.2.1"]}
+    assert {name: one["revision"] for name, one in three["clusters"].items()} == {
+        "prod": 2,
+        "test": 1,
+    }
+
+
+def test_above_a_size_the_minion_asks_for_its_pillar(master):
+    master.refer("m1", "k8s://prod")
+    master.apply()
+    master.change("prod", 2, "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    assert master.apply(deliver=2) == [(["m1"], None)]
+    master.change("prod", 3, "192.0.2.1", "192.0.2.2")
+    ((_, told),) = master.apply()
+    assert told["references"] == {"k8s://prod": ["192.0.2.1", "192.0.2.2"]}
+    master.change("prod", 4)
+    assert master.apply(deliver=0) == [(["m1"], None)]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        {"function": "k8s_firewall.prune"},
+        {"kwarg": {"fresh": True}},
+        {"arg": [True]},
+    ],
+)
+def test_whoever_wants_something_else_gets_nothing_along(master, ask):
+    master.refer("m1", "k8s://prod")
+    master.apply(**ask)
+    master.change("prod", 2)
+    assert master.apply() == [(["m1"], None)]
+
+
+def test_who_has_failed_or_lacks_a_reference_asks_for_the_pillar(master):
+    master.refer("m1", "k8s://prod")
+    master.apply()
+    master.change("prod", 2)
+    (job,) = master.apply(prove=False)
+    assert job[1]
+    jid = next(iter(master.store.ledger.outstanding()))
+    now = time.time()
+    master.store.ledger.failed(jid, "m1", "no", counted=True, next_at=now, now=now)
+    assert master.apply() == [(["m1"], None)]
+    seen = Seen(cluster="other", answer=Answer.UNRESOLVED)
+    refs = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED), "k8s://other": seen}
+    master.store.subscriptions.record("m1", "", refs, now)
+    master.change("prod", 3)
+    assert master.apply() == [(["m1"], None)]
+
+
+def test_lists_of_nodes_and_clusters_for_some_minions_are_not_published(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    some = Master(tmp_path / "a", serve_to="m*")
+    some.refer("m1", "k8s://prod")
+    lists = Master(tmp_path / "b", serve=[{"to": "m*"}])
+    lists.refer("m1", "k8s://prod", "nodes://prod")
+    for master in (some, lists):
+        master.apply()
+        master.change("prod", 2)
+        assert master.apply() == [(["m1"], None)]
+
+
+# What a pillar tells for it
+
+SETS = {"k8s_firewall": {"sets": {"prod": ["k8s://prod", "192.0.2.200"]}}}
+
+
+def compiled(folder: Any, pillar: dict[str, Any], **cluster: Any) -> dict[str, Any]:
+    pillars = Pillars(folder, clusters={"prod": {**CLUSTER, **cluster}})
+    nodes = [member("n1", "192.0.2.1")]
+    Store(str(pillars.state_dir)).snapshots.save(snapshot(*nodes), nodes, [])
+    pillars.write(pillar)
+    return pillars.compile("m1")
+
+
+def test_a_pillar_tells_the_block_as_it_was_written_and_a_key(tmp_path):
+    pillar = compiled(tmp_path, SETS)
+    assert pillar["k8s_firewall"]["sets"]["prod"] == ["192.0.2.1", "192.0.2.200"]
+    told = pillar["k8s_nodes"]["delivery"]
+    assert told["block"] == SETS["k8s_firewall"]
+    assert told["references"] == ["k8s://prod"]
+    assert len(bytes.fromhex(told["key"])) == 32
+
+
+@pytest.mark.parametrize(
+    ("pillar", "cluster"),
+    [
+        ({"allow": ["k8s://prod"]}, {}),
+        ({"k8s_firewall": {"sets": {"prod": ["192.0.2.1"]}}, "allow": ["k8s://prod"]}, {}),
+        ({**SETS, "allow": ["k8s://prdo"]}, {}),
+        (SETS, {"serve_to": "m*"}),
+        (SETS, {"serve": [{"to": "m*"}]}),
+    ],
+)
+def test_where_nothing_can_be_delivered_it_tells_none(tmp_path, pillar, cluster):
+    told = compiled(tmp_path, pillar, **cluster)["k8s_nodes"]
+    assert told["served"]
+    assert "delivery" not in told
+
+
+def test_the_secret_is_made_once_and_for_nobody_else_to_read(tmp_path):
+    folder = str(tmp_path / "state")
+    script = f"from salt_ext.store import Store; print(Store({folder!r}).secret.read().hex())"
+    several = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    assert len({one.communicate()[0] for one in several}) == 1
+    file = tmp_path / "state" / "secret"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["secret"]
+    before = Store(folder).secret.read()
+    file.write_bytes(b"half")
+    assert Store(folder).secret.read() not in (before, b"half")

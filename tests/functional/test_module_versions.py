@@ -1,0 +1,81 @@
+"""Who has an older module is brought up to date before its next run, and status tells."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import salt.config
+
+from salt_ext.commands.apply import Applying
+from salt_ext.commands.status import status
+from salt_ext.core import config
+from salt_ext.master import module
+from salt_ext.service.converge import Convergence
+from salt_ext.service.listen import Board
+from salt_ext.store import Store
+from tests.core.build import member, snapshot
+from tests.functional.test_apply import CLUSTER, Published, refer
+
+ALL = frozenset(["prod"])
+
+
+@pytest.fixture
+def settings(tmp_path):
+    block = {"state_dir": str(tmp_path / "state"), "clusters": {"prod": CLUSTER}}
+    return config.read({**block, "apply": {"function": "k8s_firewall.sync", "pace": 0}})
+
+
+@pytest.fixture
+def store(settings):
+    found = Store(settings.state_dir)
+    first = snapshot(member("n1", "192.0.2.1"))
+    found.snapshots.save(first, first.members.values(), [])
+    refer(found, "m1", "prod")
+    return found
+
+
+@pytest.fixture
+def returning(settings, store):
+    opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+
+    def returning(jid: str, answer: dict[str, Any]) -> None:
+        """Let the job cache have m1's answer to a job."""
+        told = {"return": answer, "retcode": 0, "success": True}
+        mine = store.ledger.outstanding()[jid]
+        convergence._judge(jid, store.ledger.job(jid), "m1", told, mine)
+
+    return returning
+
+
+def change(store: Store, revision: int) -> None:
+    view = snapshot(member(f"n{revision}", f"192.0.2.{revision}"), revision=revision)
+    store.snapshots.save(view, view.members.values(), [])
+
+
+def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, store, returning):
+    published = Published()
+    ours = module.version()
+    applying = Applying(settings, store, published, module_version=ours)
+
+    def told() -> str:
+        return published.what[-1].function
+
+    assert ours
+    applying.run(ALL)
+    assert told() == "saltutil.sync_all"
+    returning("1", {"modules": ["modules.k8s_firewall"]})
+    applying.run(ALL)
+    assert told() == "k8s_firewall.sync"
+    returning("2", {"result": True, "version": ours})
+    assert status(settings, store)["minions"]["m1"]["prod"]["module"] == ours
+    change(store, 2)
+    applying.run(ALL)
+    assert told() == "k8s_firewall.sync"
+    returning("3", {"result": True, "version": "0.0.1+abc"})
+    assert status(settings, store)["minions"]["m1"]["prod"]["module"] == "0.0.1+abc"
+    change(store, 3)
+    applying.run(ALL)
+    assert told() == "saltutil.sync_all"
