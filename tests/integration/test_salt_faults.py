@@ -118,6 +118,26 @@ def test_a_key_that_is_accepted_again_subscribes_a_minion_that_never_ended(
     assert "10.77.2.201/" in rules(world, "minion2")
 
 
+def test_a_minion_with_test_true_is_not_taken_for_applied(looking: Looking) -> None:
+    world = looking.world
+    testing = minion(world, "minion2")
+    hosts = [master.host for master in world.masters]
+    testing.stop()
+    testing.configure({"test": True}, hosts)
+    testing.start()
+    try:
+        node(looking, "x1", "10.77.2.201")
+        looking.wait("minion1")
+        looking.wait_for("minion2", "nothing was written: the minion runs with test: True")
+        assert "10.77.2.201/" not in rules(world, "minion2")
+    finally:
+        testing.stop()
+        testing.configure({}, hosts)
+    testing.start()
+    looking.wait("minion2")
+    assert "10.77.2.201/" in rules(world, "minion2")
+
+
 def test_an_engine_that_hangs_is_told_of_and_what_it_missed_is_done_after(
     looking: Looking,
 ) -> None:
