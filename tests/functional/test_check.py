@@ -207,6 +207,13 @@ def test_a_certificate_that_is_not_verified_is_dangerous(alive):
     assert "certificate is not verified" in what
 
 
+def test_that_nobody_acts_on_the_engines_events_is_told(alive):
+    alive.store.words.say_unheeded(Word("engine", 1.0))
+    level, where, what = alive.one()
+    assert (level, where) == ("error", "publishing")
+    assert "since 1970-01-01T00:00:01Z" in what
+
+
 def test_a_pause_and_modes_that_publish_nothing_are_told(alive):
     alive.store.words.pause(Word("kim", 1.0))
     alive.cluster["mode"] = "observe"
