@@ -16,7 +16,7 @@ from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
 
 _CONNECT = 10.0
 """Seconds to open a connection."""
-READ = 30.0
+_READ = 30.0
 """Seconds without a byte of an answer that should come at once."""
 _LARGEST_ANSWER = 256 * 1024 * 1024
 
@@ -52,11 +52,11 @@ class Requests:
         query: dict[str, str],
         what: str,
         *,
-        read: float = READ,
+        read: float | None = None,
         body: bytes | None = None,
     ) -> Any:
         """Return the answer to a GET, or to a POST of a body, unread; raises what it failed of."""
-        timeout = urllib3.Timeout(connect=_CONNECT, read=read)
+        timeout = urllib3.Timeout(connect=_CONNECT, read=_READ if read is None else read)
         whole = f"{path}?{urlencode(query)}" if query else path
         try:
             response = self._session.open(whole, timeout, body)

@@ -8,7 +8,7 @@ import pytest
 
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.actions import stream
-from salt_ext.kube import api
+from salt_ext.kube import request
 
 QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
 
@@ -53,8 +53,8 @@ def test_a_dead_connection_is_left_within_the_inactivity_limit(kube, watch, wire
 def test_a_network_that_drops_everything_changes_nothing_and_recovers(
     kube, watch, wire, monkeypatch
 ):
-    monkeypatch.setattr(api, "_CONNECT", 0.5)
-    monkeypatch.setattr(api, "_READ", 0.5)
+    monkeypatch.setattr(request, "_CONNECT", 0.5)
+    monkeypatch.setattr(request, "_READ", 0.5)
     watched = watch(kube, server=wire.url, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
@@ -72,7 +72,7 @@ def test_a_network_that_drops_everything_changes_nothing_and_recovers(
 def test_a_server_that_is_held_still_is_taken_for_lost_and_then_followed_on(
     kube, watch, monkeypatch
 ):
-    monkeypatch.setattr(api, "_CONNECT", 0.5)
+    monkeypatch.setattr(request, "_CONNECT", 0.5)
     watched = watch(kube, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")

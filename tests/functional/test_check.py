@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import tempfile
 import threading
 import time
 from importlib.resources import files
@@ -23,6 +25,7 @@ from salt_ext.commands.checking import reached
 from salt_ext.core.guard import Held, Kind
 from salt_ext.kube.expiry import Lifetime
 from salt_ext.kube.probe import Answered
+from salt_ext.master import daemon
 from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
 from salt_ext.store.locks import ENGINE, only_one
@@ -307,6 +310,17 @@ def old(alive, monkeypatch):
     return alive
 
 
+def test_a_master_runs_while_somebody_takes_its_events():
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as bus:
+        opts = {"sock_dir": folder}
+        assert not daemon.runs(opts)
+        bus.bind(f"{folder}/master_event_pull.ipc")
+        assert not daemon.runs(opts)
+        bus.listen()
+        assert daemon.runs(opts)
+        assert daemon.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
+
+
 def test_an_engine_that_tells_nothing_hangs(old):
     alive = old
     alive.tell(told_at=time.time() - 3600)
@@ -529,6 +543,19 @@ def test_what_a_formula_makes_of_a_reference_is_told_with_its_place(alive):
     assert "takes an empty list for everyone" in found[0][2]
     assert "never takes a rule away" in found[1][2]
     assert alive.store.subscriptions.texts("m1", "") == ["k8s://prod"]
+
+
+def test_a_trap_that_has_come_true_is_an_error(alive):
+    alive.refer("k8s://prod", "k8s://prod?family=ipv6")
+    alive.pillar(
+        {
+            "ufw": {"services": {"5432": {"from_addr": ["k8s://prod?family=ipv6"]}}},
+            "k8s_firewall": {"prune": {}},
+        }
+    )
+    level, where, what = next(one for one in alive.found() if one[1].startswith("pillar"))
+    assert (level, where) == ("error", "pillar of m1: ufw:services:5432:from_addr")
+    assert "means no node now" in what
 
 
 def test_a_pillar_that_does_not_compile_is_an_error(alive):

@@ -24,8 +24,8 @@ from salt_ext.master.settings import engine_settings
 from salt_ext.master.targets import Known
 from salt_ext.store import Store
 
-_MOST = 8
-"""Findings of one level that a person is shown; the program gets all of them."""
+_MOST = {Level.ERROR: 8, Level.WARNING: 4, Level.INFO: 3}
+"""Findings that a person is shown on one screen; the program gets all of them."""
 
 GROUPS = ("configuration", "master", "engine", "clusters", "references", "minions", "pillars")
 
@@ -89,9 +89,10 @@ def _summary(found: Iterable[Finding]) -> str:
 def _brief(found: tuple[Finding, ...]) -> Iterator[tuple[str, list[str]]]:
     for level, title in _TITLES.items():
         lines = [_lines(one) for one in found if one.level is level]
-        more = len(lines) - _MOST
+        most = _MOST[level]
+        more = len(lines) - most
         if more > 1:
-            lines = [*lines[:_MOST], f"and {more} more: --out=json has all of them"]
+            lines = [*lines[:most], f"and {more} more: --out=json has all of them"]
         if lines:
             yield title, lines
 
