@@ -15,7 +15,7 @@ OTHER_SALTS := 3006 3007
 SALT_TESTS := $(patsubst %,tests/functional/test_%.py,loader formula pillar_merging pillar_surroundings subscribing serving discover \
                 fetch figures runner runner_convergence salt_run reactor apply targets attending check \
                 setup) \
-              tests/firewall/test_firewall_states.py tests/integration/test_loop.py
+              tests/firewall/test_firewall_states.py tests/firewall/test_firewall_delivery.py tests/integration/test_loop.py
 
 say = @printf '\n\033[1m== %s\033[0m\n' $(1)
 

@@ -117,7 +117,8 @@ class Delivering:
             found[text] = addresses
         # Written down was what the rows have; the cluster may have changed since.
         same = all(found.get(text) == one for row in rows for text, one in row.served.items())
-        return Delivery(clusters=ages, references=found) if same else None
+        store = self._store.snapshots.origin()
+        return Delivery(store=store, clusters=ages, references=found) if same else None
 
 
 def is_public(text: str, config: Config) -> bool:

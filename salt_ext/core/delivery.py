@@ -26,6 +26,8 @@ Age = tuple[int, float]
 class Delivery:
     """The same for every minion whose pillars have the same references."""
 
+    store: str
+    """Where the revisions count."""
     clusters: Mapping[str, Age]
     references: Mapping[str, tuple[str, ...]]
 
@@ -38,7 +40,7 @@ class Delivery:
         """Return it as it is published to minions."""
         told = {
             "clusters": {
-                name: {"revision": revision, "observed_at": observed_at}
+                name: {"revision": revision, "observed_at": observed_at, "store": self.store}
                 for name, (revision, observed_at) in self.clusters.items()
             },
             "references": {text: list(found) for text, found in self.references.items()},

@@ -145,13 +145,16 @@ class Convergence:
         verdict = judge(told, job.function if job else "state.apply")
         if not verdict.applied:
             self._failed(jid, minion, verdict.error, mine, refused=verdict.refused)
+            if job is not None and _is_ours(job) and not isinstance(told.get("return"), dict):
+                # Ours answer with a mapping: it has lost the module, or cannot load it.
+                self._store.ledger.lacks_module(minion)
         elif job is not None and job.step == SYNC:
             self._store.ledger.synced(jid, minion, module.version())
             log.info("%s: modules brought up to date by job %s", minion, jid)
         else:
             self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
             log.info("%s: applied by job %s", minion, jid)
-            if job is not None and job.function.startswith(f"{MODULE}."):
+            if job is not None and _is_ours(job):
                 self._compare(minion, told)
 
     def _compare(self, minion: str, told: Any) -> None:
@@ -257,3 +260,8 @@ class Convergence:
                 if waited >= _PATIENCE or row.cluster in settled or name in ripe:
                     due.setdefault(row.cluster, set()).add(name)
         return {cluster: len(found) for cluster, found in due.items()}
+
+
+def _is_ours(job: Job) -> bool:
+    """Whether a job calls the module that minions get from this master's files."""
+    return job.function.startswith(f"{MODULE}.")

@@ -248,6 +248,11 @@ class LedgerTable:
         with self._database.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO module VALUES (?, ?)", (minion, version))
 
+    def lacks_module(self, minion: str) -> None:
+        """Take that a minion does not have our module, whatever it was brought before."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
+
     def modules(self) -> dict[str, str]:
         """Return the version of our module that each minion was brought to, or has told."""
         with self._database.reading() as connection:

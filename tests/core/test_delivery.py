@@ -10,6 +10,7 @@ from salt_ext.core.delivery import Delivery, key, seal
 
 SECRET = b"s" * 32
 ONE = Delivery(
+    store="s",
     clusters={"prod": (7, 1_700_000_000.123456)},
     references={"k8s://prod": ("192.0.2.1", "2001:db8::1"), "k8s://prod?family=ipv4": ()},
 )
@@ -46,10 +47,12 @@ def test_the_size_is_that_of_all_addresses():
 )
 def test_only_what_is_newer_in_both_is_taken(now, before, says):
     def told(age):
-        return {"prod": {"revision": age[0], "observed_at": age[1]}}
+        return {"prod": {"revision": age[0], "observed_at": age[1], "store": "s"}}
 
     assert revision.not_newer(told(now), told(before)) == says
     assert "by any pillar" in revision.not_newer(told(now), {})
+    other = {"prod": {**told(before)["prod"], "store": "t"}}
+    assert "another store" in revision.not_newer(told(now), other)
 
 
 WRITTEN = {"sets": {"a": ["k8s://x", "1"], "b": ["1"]}, "rules": [{"sources": ["k8s://x", "a"]}]}

@@ -140,3 +140,17 @@ def test_a_flush_by_others_of_their_own_tables_leaves_the_gate(minion: Minion, h
     assert here.member.gets_in(here.server.v4)
     assert not here.stranger.gets_in(here.server.v4)
     assert minion.call("status")["problems"] == []
+
+
+def test_a_reload_of_rules_that_name_a_set_keeps_the_set(minion: Minion, here: Place) -> None:
+    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    rule = f"-A INPUT -p tcp --dport {PORT} -m set ! --match-set prod_v4 src -j DROP"
+    for _ in range(2):
+        here.server.run("iptables-restore", text=f"*filter\n{rule}\nCOMMIT\n")
+        assert here.member.gets_in(here.server.v4)
+        assert not here.stranger.gets_in(here.server.v4)
+    minion.sync(backend="ipset", sets={"prod": OTHERS})
+    here.server.run("iptables-restore", text=f"*filter\n{rule}\nCOMMIT\n")
+    assert here.other.gets_in(here.server.v4)
+    assert not here.member.gets_in(here.server.v4)
+    assert minion.call("status")["problems"] == []

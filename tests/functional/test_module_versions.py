@@ -41,9 +41,9 @@ def returning(settings, store):
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     convergence = Convergence(settings, store, opts, Board(), threading.Event())
 
-    def returning(jid: str, answer: dict[str, Any]) -> None:
+    def returning(jid: str, answer: Any, retcode: int = 0) -> None:
         """Let the job cache have m1's answer to a job."""
-        told = {"return": answer, "retcode": 0, "success": True}
+        told = {"return": answer, "retcode": retcode, "success": retcode == 0}
         mine = store.ledger.outstanding()[jid]
         convergence._judge(jid, store.ledger.job(jid), "m1", told, mine)
 
@@ -79,3 +79,27 @@ def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, sto
     change(store, 3)
     applying.run(ALL)
     assert told() == "saltutil.sync_all"
+
+
+def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
+    published = Published()
+    applying = Applying(settings, store, published, module_version=module.version())
+    applying.run(ALL)
+    returning("1", {"modules": []})
+    applying.run(ALL, force=True)
+    returning("2", "'k8s_firewall.sync' is not available.", retcode=254)
+    told = status(settings, store)["minions"]["m1"]["prod"]
+    assert "is not available" in told["why"]
+    assert "module" not in told
+    applying.run(ALL, force=True)
+    assert [what.function for what in published.what] == [
+        "saltutil.sync_all",
+        "k8s_firewall.sync",
+        "saltutil.sync_all",
+    ]
+    # What says itself that it has failed is there.
+    returning("3", {"modules": ["modules.k8s_firewall"]})
+    applying.run(ALL, force=True)
+    returning("4", {"result": False, "comment": "no", "version": module.version()}, retcode=1)
+    applying.run(ALL, force=True)
+    assert published.what[-1].function == "k8s_firewall.sync"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,6 +116,20 @@ def test_whoever_tells_an_older_module_is_brought_up_to_date(sets: Sets) -> None
     assert mine[0] == "saltutil.sync_all"
     assert "# old" not in part.read_text()
     assert "10.77.2.202" in world.hosts["minion2"].run(["nft", "list", "ruleset"]).stdout
+
+
+def test_whoever_has_lost_its_modules_gets_them_again(sets: Sets) -> None:
+    world = sets.world
+    (folder,) = world.hosts["minion2"].folder.glob("var/cache/salt/minion/extmods")
+    shutil.rmtree(folder)
+    world.nodes.create("x3", internal=["10.77.2.203"])
+    wait_until(
+        lambda: "10.77.2.203" in world.hosts["minion2"].run(["nft", "list", "ruleset"]).stdout,
+        within=WITHIN,
+        what="an address in the set",
+        every=0.05,
+    )
+    assert (folder / "modules" / "k8s_firewall_parts").is_dir()
 
 
 def test_a_change_that_a_minion_tells_of_is_repaired_by_the_engine(sets: Sets) -> None:

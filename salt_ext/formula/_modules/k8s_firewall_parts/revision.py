@@ -60,6 +60,8 @@ def not_newer(now: Revisions, before: Revisions) -> str:
         known = before.get(name)
         if known is None:
             return f"{name} is not in force by any pillar"
+        if one["store"] != known.get("store"):
+            return f"{name} is in force by another store of a master"
         if one["revision"] < known["revision"] or one["observed_at"] < known["observed_at"]:
             return (
                 f"{name} is delivered at revision {one['revision']}, "
