@@ -40,6 +40,7 @@ CONNECTIONS = 4_000
 
 def rows(say: Say) -> list[Row]:
     """Return deltas, large sets, packets, and the way from a node to the set."""
+    synced.needs_an_api()
     with _namespaces() as (server, client):
         found = [_delta(server, count, say) for count in AIMS]
         found += [_large(server, backend, say) for backend in ("nft", "ipset")]
