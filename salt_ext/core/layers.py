@@ -14,6 +14,7 @@ from typing import Any
 
 from salt_ext.core.config import KEY
 from salt_ext.core.diagnosis import Finding, error, warning
+from salt_ext.core.errors import without_password
 
 LISTS = ("ext_pillar", "engines", "reactor", "file_roots", "fileserver_backend", KEY)
 """Keys that others write too, or that people split."""
@@ -92,14 +93,14 @@ def _items(value: object) -> list[str]:
     if isinstance(value, Mapping):
         # An environment of file_roots has folders, a block has keys.
         return [
-            f"{name}: {item}" if isinstance(below, list) else str(name)
+            f"{name}: {without_password(item)}" if isinstance(item, str) else str(name)
             for name, below in value.items()
-            for item in (below if isinstance(below, list) else [""])
+            for item in (below if isinstance(below, list) else [None])
         ]
     if not isinstance(value, list):
-        return [str(value)]
+        return [without_password(str(value))]
     return [
-        name
+        without_password(name)
         for item in value
         for name in (map(str, item) if isinstance(item, Mapping) else [str(item)])
     ]

@@ -62,5 +62,13 @@ def test_folders_and_parts_of_our_block_are_lost_by_name():
     assert "never is lost" in text
 
 
+def test_what_is_lost_is_told_without_what_may_be_a_secret():
+    ((_, text),) = told(
+        (0, {"ext_pillar": {"git": ["https://me:hunter2@git.example.com", {"token": "hunter2"}]}}),
+        (1, {"ext_pillar": []}),
+    )
+    assert "git: https://...@git.example.com, git is lost" in text
+
+
 def test_other_keys_are_nobodys_business():
     assert told((0, {"timeout": 5}), (1, {"timeout": 10})) == []
