@@ -46,7 +46,7 @@ class Published:
         # Not what may be a secret: a pillar, or a password.
         words = [str(one) if isinstance(one, (str, int, float)) else "..." for one in self.arg]
         for key, value in self.kwarg.items():
-            plain = isinstance(value, bool) or key in ("saltenv", "pillarenv")
+            plain = isinstance(value, (int, float)) or key in ("saltenv", "pillarenv")
             words.append(f"{key}={value}" if plain else f"{key}=...")
         return " ".join([self.function, *words])
 
