@@ -200,6 +200,8 @@ def test_a_mistake_below_apply_says_that_nothing_is_published(alive):
     assert "nothing is published while it has a mistake" in str(alive.found())
 
 
+# What the operator is warned of, the library warns of too.
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_certificate_that_is_not_verified_is_dangerous(alive):
     alive.cluster["insecure_skip_tls_verify"] = True
     level, where, what = alive.one()
