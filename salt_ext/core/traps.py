@@ -114,6 +114,36 @@ def traps(pillar: Mapping[str, Any], lines: Lines) -> Iterator[Trap]:
         yield from _whole(name, places, pillar)
 
 
+def masters(pillar: Mapping[str, Any], grains: Mapping[str, Any]) -> tuple[str, ...]:
+    """
+    Return the masters that a minion is known to have, where they are more than one.
+
+    A minion that is connected to several at once tells each only of that one; its list is known
+    where it is managed by the salt-formula, or stands in its grains.
+    """
+    managed: Any = pillar
+    for key in ("salt", "minion", "master"):
+        managed = managed.get(key) if isinstance(managed, Mapping) else None
+    for listed in (managed, grains.get("master")):
+        if isinstance(listed, (list, tuple)) and len(found := tuple(map(str, listed))) > 1:
+            return found
+    return ()
+
+
+def locks_out(pillar: Mapping[str, Any], several: Sequence[str]) -> Iterator[Trap]:
+    """Yield whether a firewall of ours lets only one of several masters in."""
+    ours = pillar.get("k8s_firewall")
+    if not several or not isinstance(ours, Mapping) or ours.get("keep"):
+        return
+    if any(ours.get(key) for key in ("sets", "gates", "rules")):
+        yield Trap(
+            where="k8s_firewall",
+            what=f"there are several masters ({', '.join(several)}), and each run lets in only the "
+            "one that it came from: it closes what the run before opened, and ends its sessions",
+            mend="write the addresses of all masters into k8s_firewall:keep (docs/topologies.md)",
+        )
+
+
 def _at(
     formula: Formula, place: _Place, wanted: Reference, found: Sequence[str] | None
 ) -> Iterator[Trap]:

@@ -55,9 +55,13 @@ class Pillars:
         ]
         return self._compile({**self._opts, "ext_pillar": kept}, minion, "")
 
+    def grains(self, minion: str) -> Mapping[str, Any]:
+        """Return the grains of a minion that this master has kept; none where it has not."""
+        return _grains(minion, self._opts) or {}
+
     def _compile(self, opts: Mapping[str, Any], minion: str, pillarenv: str) -> Mapping[str, Any]:
         try:
-            grains = salt.utils.minions.get_minion_data(minion, opts)[1]
+            grains = _grains(minion, opts)
             if not grains:
                 raise NoGrains(f"{minion}: this master has no grains of it")
             compiler = salt.pillar.Pillar(opts, grains, minion, None, pillarenv=pillarenv or None)
@@ -74,3 +78,8 @@ class Pillars:
         if errors := found.get("_errors"):
             raise NotCompiled(f"{minion}: its pillar has {len(errors)} errors, see pillar.items")
         return found
+
+
+def _grains(minion: str, opts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found: Mapping[str, Any] | None = salt.utils.minions.get_minion_data(minion, opts)[1]
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from salt_ext.core.traps import traps
+from salt_ext.core.traps import locks_out, masters, traps
 
 BOTH = ("192.0.2.1", "2001:db8::1")
 PRUNED = {"k8s_firewall": {"prune": {}}}
@@ -128,3 +128,37 @@ def test_what_only_looks_like_a_formula_and_what_goes_in_circles_ends():
     for _ in range(10_000):
         deep = {"x": deep}
     assert told(deep) == []
+
+
+@pytest.mark.parametrize(
+    ("pillar", "grains", "found"),
+    [
+        ({}, {"master": ["192.0.2.1", "192.0.2.2"]}, ("192.0.2.1", "192.0.2.2")),
+        ({"salt": {"minion": {"master": ["a", "b"]}}}, {"master": "a"}, ("a", "b")),
+        ({"salt": {"minion": {"master": "a"}}}, {"master": "a"}, ()),
+        ({"salt": {"minion": {"master": ["a"]}}}, {}, ()),
+        ({"salt": None}, {"master": ["a"]}, ()),
+        ({"salt": {"minion": ["master"]}}, {}, ()),
+    ],
+)
+def test_several_masters_are_known_where_they_are_written(pillar, grains, found):
+    assert masters(pillar, grains) == found
+
+
+SETS = {"sets": {"prod": ["k8s://prod"]}}
+
+
+@pytest.mark.parametrize(
+    "block", [SETS, {"gates": {5432: "prod"}}, {"rules": [{"name": "db"}]}, {**SETS, "keep": []}]
+)
+def test_a_firewall_that_keeps_only_one_of_several_masters_is_told(block):
+    (found,) = locks_out({"k8s_firewall": block}, ("a", "b"))
+    assert (found.where, found.certain) == ("k8s_firewall", False)
+    assert "several masters (a, b)" in found.what
+    assert "k8s_firewall:keep" in found.mend
+    assert list(locks_out({"k8s_firewall": block}, ())) == []
+
+
+@pytest.mark.parametrize("block", [{**SETS, "keep": ["192.0.2.1"]}, {"prune": {}}, {}, None, "x"])
+def test_a_firewall_that_keeps_masters_or_closes_nothing_to_them_is_not_told(block):
+    assert list(locks_out({"k8s_firewall": block}, ("a", "b"))) == []

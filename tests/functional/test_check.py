@@ -102,11 +102,11 @@ class SetUp:
         }
         self.store.subscriptions.record("m1", "", seen, time.time())
 
-    def pillar(self, data: dict) -> None:
+    def pillar(self, data: dict, **grains) -> None:
         (self.folder / "pillar" / "top.sls").write_text("base: {'*': [data]}\n")
         (self.folder / "pillar" / "data.sls").write_text(yaml.safe_dump(data))
         opts = self.opts()
-        kept, cache = {"id": "m1", "os": "Debian"}, salt.cache.factory(opts)
+        kept, cache = {"id": "m1", "os": "Debian", **grains}, salt.cache.factory(opts)
         if salt.version.__saltstack_version__.major >= 3008:
             cache.store("grains", "m1", kept)
         else:
@@ -608,6 +608,27 @@ def test_a_trap_that_has_come_true_is_an_error(alive):
     level, where, what = next(one for one in alive.found() if one[1].startswith("pillar"))
     assert (level, where) == ("error", "pillar of m1: ufw:services:5432:from_addr")
     assert "means no node now" in what
+
+
+def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
+    block = {"sets": {"prod": ["k8s://prod"]}, "gates": {5432: "prod"}}
+    several = ["192.0.2.250", "192.0.2.251"]
+    alive.pillar({"k8s_firewall": block}, master=several[0])
+    assert alive.found() == []
+    alive.pillar({"k8s_firewall": block}, master=several)
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "pillar of m1: k8s_firewall")
+    assert "several masters (192.0.2.250, 192.0.2.251)" in what
+    alive.pillar({"k8s_firewall": {**block, "keep": several}}, master=several)
+    assert alive.found() == []
+
+
+def test_a_cluster_of_masters_is_several(alive):
+    alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
+    alive.values.update({"id": "one", "cluster_id": "c", "cluster_peers": ["two"]})
+    alive.values["cluster_pki_dir"] = str(alive.folder / "pki")
+    found = {where: what for _, where, what in alive.found()}
+    assert "several masters (one" in found["pillar of m1: k8s_firewall"]
 
 
 def test_a_pillar_that_does_not_compile_is_an_error(alive):

@@ -12,7 +12,7 @@ from salt_ext.commands.resolving import Resolving
 from salt_ext.core.config import Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
 from salt_ext.core.expand import Unresolved
-from salt_ext.core.traps import Trap, traps
+from salt_ext.core.traps import Trap, locks_out, masters, traps
 from salt_ext.master.pillars import NoGrains, NotCompiled, Pillars
 from salt_ext.store import Store
 
@@ -25,6 +25,7 @@ def findings(
         return
     resolving = Resolving(store)
     pillars = Pillars(opts)
+    peers = _masters(opts)
 
     def lines(text: str) -> tuple[str, ...] | None:
         found = resolving.lines(text, config)
@@ -40,7 +41,9 @@ def findings(
             break
         looked += 1
         try:
-            for trap in traps(pillars.as_written(minion), lines):
+            pillar = pillars.as_written(minion)
+            several = masters(pillar, pillars.grains(minion)) or peers
+            for trap in (*traps(pillar, lines), *locks_out(pillar, several)):
                 found[trap].add(minion)
         except NoGrains:
             pass
@@ -57,3 +60,11 @@ def findings(
             f"those of {looked} of {len(minions)} minions were looked through in {within:.0f} s",
             f"within={within * 4:.0f} looks through more",
         )
+
+
+def _masters(opts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return this master and the others of its cluster, if it is in one."""
+    peers = opts.get("cluster_peers")
+    if not opts.get("cluster_id") or not isinstance(peers, list) or not peers:
+        return ()
+    return (str(opts.get("id")), *map(str, peers))
