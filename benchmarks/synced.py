@@ -34,10 +34,14 @@ _RULES = {
 _ALL_SYNC = {"sets": {"target": "minion*", "function": "k8s_firewall.sync"}}
 
 
-def rows(part: str, say: Say) -> list[Row]:
-    """Return joins and leaves, for one minion and for ten, beside a formula's state run."""
+def needs_an_api() -> None:
+    """Raise where there is none."""
     if why := unavailable():
         raise LabError(f"it needs a real kube-apiserver: {why}")
+
+
+def rows(part: str, say: Say) -> list[Row]:
+    """Return joins and leaves, for one minion and for ten, beside a formula's state run."""
     found: list[Row] = []
     for minions, aims in AIMS.items():
         say(f"{minions} minions take a published sync, {ADDRESSES} addresses")
