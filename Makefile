@@ -10,6 +10,9 @@ API ?= emulator
 KEEP ?=
 ONLY ?=
 MINIONS ?= 2
+# Processes that share the tests, a file at a time; most of a test's time is waiting for something.
+WORKERS ?= 2
+SHARED = -n $(WORKERS) --dist loadfile
 OTHER_SALTS := 3006 3007
 # What depends on the version of Salt, and the whole loop.
 SALT_TESTS := $(patsubst %,tests/functional/test_%.py,loader formula pillar_merging pillar_surroundings subscribing serving discover \
@@ -33,10 +36,10 @@ demo: $(VENV)/ready tools ## The main job for real, measured (API=real, KEEP=1)
 .PHONY: test
 test: $(VENV)/ready tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006
 	$(call say,"Tests on Salt 3008")
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
 	@for salt in $(OTHER_SALTS); do \
 	    printf '\n\033[1m== What depends on Salt, and the whole loop, on Salt %s\033[0m\n' $$salt; \
-	    .venv-$$salt/bin/python -m pytest $(SALT_TESTS); \
+	    .venv-$$salt/bin/python -m pytest $(SHARED) $(SALT_TESTS); \
 	done
 
 .PHONY: test-fast

@@ -23,6 +23,8 @@ class Engine:
     before: int | None = None
     """The process that held it last."""
     started_at: float | None = None
+    read_at: float | None = None
+    """When its master began: a new engine of an old master knows the old options."""
     silent: float = 0.0
     """Seconds for which it has told nothing; 0 while that is within reason."""
     stopped: bool = False
@@ -57,6 +59,7 @@ def engine(config: Config, store: Store, now: float) -> Engine:
     return Engine(
         pid=pid,
         started_at=started,
+        read_at=processes.started_at(processes.parent(pid) or pid) if pid else None,
         silent=silence if expected and silence > SILENT else 0.0,
         stopped=processes.is_stopped(pid) if pid else False,
     )

@@ -16,6 +16,13 @@ def started_at(pid: int) -> float | None:
     return time.time() - ago
 
 
+def parent(pid: int) -> int | None:
+    """Return who started a process; None when that has ended itself."""
+    fields = _fields(pid)
+    found = int(fields[1]) if fields is not None else 0
+    return found if found > 1 else None
+
+
 def is_stopped(pid: int) -> bool:
     """Whether somebody has stopped a process with a signal, so that it only seems to live."""
     fields = _fields(pid)

@@ -180,12 +180,17 @@ def test_rules_of_nft_are_told_by_their_handles():
         "\t\tip saddr 192.0.2.10 tcp dport 5432 accept # handle 6\n"
         "\t\tip6 saddr 2001:db8::1 counter packets 0 bytes 0 accept # handle 7\n"
         "\t\tip saddr 192.0.2.1 drop # handle 8\n"
-        "\t\tip saddr != 192.0.2.1 accept # handle 9\n\t}\n"
+        "\t\tip saddr != 192.0.2.1 accept # handle 9\n"
+        '\t\tip saddr 192.0.2.1 iifname "eth0" accept comment "drop" # handle 11\n'
+        '\t\tip saddr 192.0.2.1 drop comment "no accept" # handle 12\n'
+        '\t\tip saddr 192.0.2.1 log prefix "an accept " drop # handle 13\n'
+        "\t\tip saddr 192.0.2.1 jump accept # handle 14\n\t}\n"
         "\tchain other { # handle 3\n\t\tip saddr 192.0.2.1 accept # handle 10\n\t}\n}\n"
     )
     found = stale.nft_rules(listing, "inet filter", ["input"], GONE)
     assert stale.nft_deletion(found) == (
         "delete rule inet filter input handle 5\ndelete rule inet filter input handle 7\n"
+        "delete rule inet filter input handle 11\n"
     )
 
 

@@ -96,6 +96,7 @@ def test_a_record_that_cannot_be_read_is_made_anew(minion: Minion, here: Place, 
     [
         ({"rules": [{"name": "a", "ports": ["\uff12\uff12"], "sources": "any"}]}, "is no port"),
         ({"sets": {"a": []}, "gates": {"\uff18\uff10": "a"}}, "is no port"),
+        ({"rules": [{"name": "a", "ports": ["0022"], "sources": "any"}]}, "is no port"),
         ({"sets": {"a\n": []}}, "cannot be the name of a set"),
         ({"sets": {"a": ["192.0.2.1\n"]}}, "is no address"),
         ({"sets": {"a": ["192.0.2.1\0"]}}, "is no address"),

@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
+from k8s_firewall_parts import errors
+from k8s_firewall_parts.record import Record
+from k8s_firewall_parts.sync import Run, prune
+
 pytestmark = pytest.mark.root
 
 MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
@@ -64,6 +68,62 @@ def test_drift_is_told_and_repaired_without_a_master(
         assert not here.stranger.gets_in(here.server.v4)
         assert here.member.gets_in(here.server.v4)
         assert minion.call("drift")["result"] is True
+
+
+def test_what_cannot_be_repaired_is_not_called_so(minion: Minion, here: Place) -> None:
+    fired: list[str] = []
+    dunders = minion.functions["k8s_firewall.drift"].__globals__
+    rule = {"name": "db", "ports": [PORT], "sources": MEMBERS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(dunders, "__salt__", {"event.send": lambda tag, _: fired.append(tag)})
+        minion.sync(rules=[rule])
+        here.server.run("nft", "add table inet foreign; add chain inet foreign input"
+                        " { type filter hook input priority 10; policy drop; }")  # fmt: skip
+        told = minion.call("drift", repair=True)
+    assert (told["result"], told["repaired"]) == (False, False)
+    assert "inet foreign" in told["comment"]
+    assert fired == ["salt/k8s_firewall/minion/drift"]
+    # Nor is a sync a success, but who has left is shut out.
+    minion.wants(rules=[{**rule, "sources": OTHERS}])
+    done = minion.call("sync")
+    assert done["result"] is False
+    assert "inet foreign" in done["comment"]
+    here.server.run("nft", "delete table inet foreign")
+    assert not here.member.gets_in(here.server.v4)
+    assert here.other.gets_in(here.server.v4)
+
+
+def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a repair, or the next boot, would open for who has left."""
+    block = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
+    minion.sync(**block)
+    where = {"iptables": {"filter": ["INPUT"]}, "saved": []}
+    record = Record(str(minion.state_dir))
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise errors.Refused("no")
+
+    with monkeypatch.context() as patch, here.server.namespace.entered():
+        patch.setattr(prune, "prune", fails)
+        pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}, "prune": where}}
+        done = Run(pillar, record, [], "test", test=False).sync()
+    assert (done["result"], done["comment"]) == (False, "what is in force stays as it is: no")
+    assert minion.call("sets", "prod")["prod"] == sorted(OTHERS)
+    here.server.run("nft", "flush", "ruleset")
+    assert minion.call("drift", repair=True)["repaired"] is True
+    assert not here.member.gets_in(here.server.v4)
+    assert "10.77.2.1" not in (minion.state_dir / "ruleset.nft").read_text()
+
+
+def test_the_master_is_kept_in_whatever_its_family(minion: Minion, here: Place) -> None:
+    for written, kept in (("[fd77:0:0:9::1]", "fd77:0:0:9::1"), ("10.77.9.1", "10.77.9.1")):
+        opts = minion.functions["k8s_firewall.sync"].__globals__["__opts__"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(opts, "master_ip", written)
+            minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+            assert minion.call("sets", "keep")["keep"] == [kept]
 
 
 @pytest.mark.parametrize(

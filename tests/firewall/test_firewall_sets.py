@@ -323,6 +323,8 @@ GOOD: dict[str, Any] = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
         ({"k8s_firewall": {"sets": {}, "gates": {PORT: "prod"}}}, "names the set 'prod'"),
         ({"k8s_firewall": {"sets": {"a": []}, "gates": {"http": "a"}}}, "gates:http is no port"),
         ({"k8s_firewall": {"sets": {"a": []}, "gates": {0: "a"}}}, "gates:0 is no port"),
+        # To nft an octal number.
+        ({"k8s_firewall": {"sets": {"a": []}, "gates": {"0022": "a"}}}, "gates:0022 is no port"),
         ({"k8s_firewall": {"sets": {"a": []}, "gates": {80: []}}}, "not the name of a set"),
         (
             {"k8s_firewall": {"sets": {"a": []}, "gates": {80: "a", "70-90": "a"}}},

@@ -33,6 +33,7 @@ from salt_ext.store.subscriptions import Answer, Seen
 from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 
+RESTRICTED = "node-restriction.kubernetes.io"
 REACT = str(files("salt_ext.reactor") / "apply.sls")
 
 
@@ -206,6 +207,13 @@ def test_a_certificate_that_is_not_verified_is_dangerous(alive):
     assert "certificate is not verified" in what
 
 
+def test_that_nobody_acts_on_the_engines_events_is_told(alive):
+    alive.store.words.say_unheeded(Word("engine", 1.0))
+    level, where, what = alive.one()
+    assert (level, where) == ("error", "publishing")
+    assert "since 1970-01-01T00:00:01Z" in what
+
+
 def test_a_pause_and_modes_that_publish_nothing_are_told(alive):
     alive.store.words.pause(Word("kim", 1.0))
     alive.cluster["mode"] = "observe"
@@ -334,6 +342,14 @@ def test_an_engine_that_is_older_than_its_configuration_is_told(old):
     level, _, what = old.one()
     assert level == "warning"
     assert "was changed, and does not know what it says now" in what
+
+
+def test_a_new_engine_of_an_old_master_knows_the_old_options(alive, monkeypatch):
+    born = {os.getpid(): time.time(), os.getppid(): time.time() - 7200}
+    monkeypatch.setattr("salt_ext.master.processes.started_at", born.get)
+    assert alive.found() == []
+    alive.changed_at = time.time() - 60
+    assert alive.one()[:2] == ("warning", "engine")
 
 
 def test_a_cluster_that_the_engine_tells_nothing_of_is_named(old):
@@ -476,8 +492,25 @@ def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
 )
 def test_a_reference_that_means_nothing_is_told_with_its_minion(alive, text, level, said):
     alive.refer("k8s://prod", text)
-    assert [one[:2] for one in alive.found()] == [(level, f"{text} of m1")]
-    assert said in alive.one()[2]
+    (found,) = [one for one in alive.found() if one[0] != "info"]
+    assert found[:2] == (level, f"{text} of m1")
+    assert said in found[2]
+
+
+def test_what_only_honest_minions_and_nodes_keep_to_is_told(alive):
+    alive.cluster["serve_to"] = "m1 or G@os:Debian"
+    alive.cluster["groups"] = {
+        "web": {"labelSelector": "pool=web"},
+        "safe": {"labelSelector": "node-restriction.kubernetes.io/pool=web"},
+    }
+    web = member("n1", "192.0.2.1", labels={"pool": "web", f"{RESTRICTED}/pool": "web"})
+    alive.store.snapshots.save(snapshot(web, revision=2), [web], [])
+    alive.refer("k8s://prod/web", f"k8s://prod?labelSelector={RESTRICTED}/pool=web")
+    grains, labels = alive.found()
+    assert grains[:2] == ("info", "k8s_nodes:clusters:prod:serve_to")
+    assert "the minion's own word" in grains[2]
+    assert labels[:2] == ("info", "cluster prod")
+    assert "that k8s://prod/web select by" in labels[2]
 
 
 def test_a_minion_that_is_not_served_is_named(alive):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from looking import Looking
 from surroundings import RULED_PILLAR, STATIC_PILLAR, of_the_machine
 
 from lab.machine import unfit
@@ -54,8 +55,13 @@ def plain(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[W
 @pytest.fixture(scope="session")
 def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
     """A world whose minions all have a rule for each address, and nothing of ours."""
-    no_sets = {"apply": {"classes": None}}
-    yield from a_world(request, f"r{os.getpid()}", pillar=RULED_PILLAR, k8s_nodes=no_sets)
+    # Many nodes come and go at once here; guards have tests of their own.
+    guards = {"shrink_percent": 100, "growth_nodes": 1000}
+    block = {"apply": {"classes": None}, "clusters": {"prod": {"guards": guards}}}
+    # After a key is deleted, its minion hears so by the next publish after a look of the master.
+    soon = {"loop_interval": 2}
+    plan = {"pillar": RULED_PILLAR, "k8s_nodes": block, "master": soon}
+    yield from a_world(request, f"r{os.getpid()}", **plan)
 
 
 @pytest.fixture
@@ -65,3 +71,20 @@ def quiet(world: World) -> World:
     world.nodes.delete_all()
     world.settle()
     return world
+
+
+@pytest.fixture
+def looking(quiet: World) -> Iterator[Looking]:
+    """The quiet world; its pillar, minions and pause are put back afterwards."""
+    pillar = quiet.srv / "pillar" / "firewall.sls"
+    before = pillar.read_text()
+    found = Looking(quiet)
+    yield found
+    changed = pillar.read_text() != before
+    pillar.write_text(before)
+    found.store.words.resume()
+    for minion in quiet.minions:
+        minion.start()
+    quiet.master.wait(len(quiet.minions))
+    if changed:
+        quiet.salt("*", "pillar.items")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any
 
 import yaml
 
-from lab.process import wait_until
-from lab.salt import Master
+from lab.process import in_group, wait_until
+from lab.salt import Master, Minion
 from lab.world import World
 from salt_ext.commands.status import status
 from salt_ext.core import config
 from salt_ext.store import Store
 
 WITHIN = 60.0
+BOTH = ("minion1", "minion2")
 
 FORGE = '''
 import os
@@ -94,3 +96,24 @@ class Looking:
         with closing(sqlite3.connect(self.folder / "store.sqlite3")) as raw:
             (found,) = raw.execute("SELECT count(*) FROM took WHERE minion = ?", (minion,))
         return int(found[0])
+
+
+def minion(world: World, name: str) -> Minion:
+    return next(one for one in world.minions if one.host.name == name)
+
+
+def freeze(one: Minion, number: signal.Signals = signal.SIGSTOP) -> None:
+    assert one.process is not None
+    for process in in_group(one.process.pid):
+        process.send(number)
+
+
+def node(looking: Looking, name: str, address: str) -> None:
+    """A node joins, without a host of its own, and is stored."""
+    revision = looking.revision()
+    looking.world.nodes.create(name, internal=[address])
+    looking.changed(revision)
+
+
+def rules(world: World, name: str = "minion1") -> str:
+    return world.hosts[name].run(["iptables", "-S"]).stdout

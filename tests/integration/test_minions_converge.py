@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
-from looking import FORGE, WITHIN, Looking
+from looking import BOTH, FORGE, WITHIN, Looking, freeze, minion, node, rules
 
-from lab.process import in_group, wait_until
-from lab.salt import Minion
+from lab.process import wait_until
 from lab.world import World
 
 pytestmark = pytest.mark.root
 
-BOTH = ("minion1", "minion2")
 COMES_BACK_WITHIN = 15.0
 
 
@@ -24,23 +21,6 @@ COMES_BACK_WITHIN = 15.0
 def world(ruled: World) -> World:
     """The rules of every minion can be read in one way."""
     return ruled
-
-
-@pytest.fixture
-def looking(quiet: World) -> Iterator[Looking]:
-    """The quiet world; its pillar, minions and pause are put back afterwards."""
-    pillar = quiet.srv / "pillar" / "firewall.sls"
-    before = pillar.read_text()
-    found = Looking(quiet)
-    yield found
-    changed = pillar.read_text() != before
-    pillar.write_text(before)
-    found.store.words.resume()
-    for minion in quiet.minions:
-        minion.start()
-    quiet.master.wait(len(quiet.minions))
-    if changed:
-        quiet.salt("*", "pillar.items")
 
 
 @pytest.fixture(scope="session")
@@ -54,27 +34,6 @@ def forging(world: World) -> World:
     synced = world.salt("*", "saltutil.sync_modules")
     assert list(synced.values()) == [["modules.forge"]] * 2
     return world
-
-
-def minion(world: World, name: str) -> Minion:
-    return next(one for one in world.minions if one.host.name == name)
-
-
-def freeze(one: Minion, number: signal.Signals = signal.SIGSTOP) -> None:
-    assert one.process is not None
-    for process in in_group(one.process.pid):
-        process.send(number)
-
-
-def node(looking: Looking, name: str, address: str) -> None:
-    """A node joins, without a host of its own, and is stored."""
-    revision = looking.revision()
-    looking.world.nodes.create(name, internal=[address])
-    looking.changed(revision)
-
-
-def rules(world: World, name: str = "minion1") -> str:
-    return world.hosts[name].run(["iptables", "-S"]).stdout
 
 
 def forge(world: World, tag: str, data: object, count: int = 1) -> None:

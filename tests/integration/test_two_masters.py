@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import a_world
-from looking import WITHIN, Looking
+from looking import BOTH, WITHIN, Looking
 
 from lab.address import KUBE
 from lab.process import wait_until
@@ -16,7 +16,6 @@ from lab.world import World
 
 pytestmark = pytest.mark.root
 
-BOTH = ("minion1", "minion2")
 STALE = "another master, whose view is stale"
 
 

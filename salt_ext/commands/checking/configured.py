@@ -39,11 +39,18 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
         )
     paused = store.words.paused()
     if paused is not None:
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(paused.at))
         yield warning(
             "publishing",
-            f"paused by {paused.by} since {since}",
+            f"paused by {paused.by} since {_when(paused.at)}",
             "salt-run k8s_nodes.resume goes on",
+        )
+    unheeded = store.words.unheeded()
+    if unheeded is not None:
+        yield error(
+            "publishing",
+            f"nobody has acted on the engine's events since {_when(unheeded.at)}",
+            "the master's log says why the reactor does not call k8s_nodes.apply, or why that "
+            "fails; until then salt-run k8s_nodes.apply does it by hand",
         )
     for name, wave in store.waves.all().items():
         if wave.stopped:
@@ -53,6 +60,10 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
                 "mend what fails there; salt-run k8s_nodes.status says when one of it is tried",
             )
     yield from _observing(config)
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _far(state_dir: str) -> str:

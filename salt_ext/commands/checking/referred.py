@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from salt_ext.commands.choosing import Meant, names
 from salt_ext.commands.resolving import Resolving
@@ -16,6 +18,11 @@ from salt_ext.core.reference import Reference
 from salt_ext.core.snapshot import PLACEHOLDERS, Snapshot, chosen
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Subscription
+
+_RESTRICTED = "node-restriction.kubernetes.io/"
+"""Of all labels, a kubelet cannot set these on its own node."""
+
+_BY_GRAINS = re.compile(r"\b[GP]@")
 
 
 def findings(config: Config, store: Store, meant: Meant) -> Iterator[Finding]:
@@ -37,6 +44,13 @@ def findings(config: Config, store: Store, meant: Meant) -> Iterator[Finding]:
         targets += [("serve", entry.to) for entry in cluster.serve]
         for key, target in targets:
             yield from _target(f"{at}:{key}", target, meant)
+            if _BY_GRAINS.search(target):
+                yield info(
+                    f"{at}:{key}",
+                    f"{target!r} goes by grains, which are the minion's own word",
+                    "name minions by id where it matters who is served",
+                )
+        yield from _selectors(name, config, by_text)
     for what in config.apply.classes:
         if what.target is not None:
             yield from _target(f"{KEY}:apply:classes:{what.name}:target", what.target, meant)
@@ -122,6 +136,30 @@ def _groups(name: str, config: Config, snapshot: Snapshot) -> Iterator[Finding]:
                 f"means no address of the {len(snapshot.members)} nodes",
                 "compare its labelSelector, family, ready and addresses with the nodes",
             )
+
+
+def _selectors(name: str, config: Config, texts: Iterable[str]) -> Iterator[Finding]:
+    """Yield which selectors keep no dishonest node out."""
+    groups = config.clusters[name].groups
+    used = [(f"k8s://{name}/{label}", group.labels) for label, group in groups.items()]
+    for text in texts:
+        with contextlib.suppress(BadReference):
+            wanted = reference.parse(text)
+            if wanted.cluster == name:
+                used.append((text, wanted.labels))
+    weak = [
+        text
+        for text, labels in used
+        if labels.requirements
+        and not any(one.key.startswith(_RESTRICTED) for one in labels.requirements)
+    ]
+    if weak:
+        yield info(
+            f"cluster {name}",
+            f"a kubelet sets the labels itself that {names(weak)} select by: that chooses among "
+            "honest nodes, and keeps no other out",
+            f"where it has to, select by a label that begins with {_RESTRICTED}",
+        )
 
 
 def _target(at: str, target: str, meant: Meant) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from salt_ext.master.files import newest
 from salt_ext.store import Store
 
 _SETTLED = 5.0
-"""Seconds that a file of the configuration may be newer than the engine that read it."""
+"""Seconds that a file of the configuration may be newer than the master that read it."""
 
 
 def findings(
@@ -49,10 +49,10 @@ def findings(
         )
         return
     path, at = newest(written)
-    if engine.started_at is not None and at > engine.started_at + _SETTLED:
+    if engine.read_at is not None and at > engine.read_at + _SETTLED:
         yield warning(
             "engine",
-            f"runs since before {path} was changed, and does not know what it says now",
+            f"its master runs since before {path} was changed, and does not know what it says now",
             "restart the master",
         )
     yield from _clusters(config, store, engine, now)

@@ -213,7 +213,11 @@ def drift(repair: bool = False) -> dict[str, Any]:
     outcome = {"result": False, "comment": told["comment"], "changes": {}}
     if repair:
         outcome = _run("repair", False, None)
-        found["repaired"] = outcome["result"] is True
+        # What is in force by the record may not be all that is wrong.
+        left = state.status(record, version())["problems"]
+        found["repaired"] = outcome["result"] is True and not left
+        if outcome["result"] and left:
+            outcome.update(result=False, comment="; ".join(left))
     __salt__["event.send"](f"{tag}/{'repaired' if found['repaired'] else 'drift'}", found)
     log.error("drift: %s", "; ".join(told["problems"]))
     return {**outcome, **found}
@@ -354,7 +358,8 @@ def _folder() -> Record:
 def _masters() -> list[str]:
     """Return the addresses of the Salt master that this minion is connected to."""
     address = __opts__.get("master_ip")
-    return [address] if address else []
+    # Salt writes an IPv6 address as in a URL.
+    return [address.strip("[]")] if address else []
 
 
 def _fresh_pillar() -> dict[str, Any]:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp))?", re.ASCII)
+# No zero before a number: nft would take it for an octal one.
+_PORTS = re.compile(r"([1-9]\d{0,4})(?:-([1-9]\d{0,4}))?(?:/(tcp|udp))?", re.ASCII)
 
 
 @dataclass(frozen=True)

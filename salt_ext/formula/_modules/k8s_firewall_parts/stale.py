@@ -16,7 +16,11 @@ from . import addresses, errors
 _RULE = re.compile(r"(?:\[\d+:\d+\] )?(-A .*)")
 # What ufw writes above each of its rules, and reads back.
 _TUPLE = "### tuple ###"
-_HANDLE = re.compile(r"^\s*ip6? saddr (\S+) (?:.* )?accept\b.* # handle (\d+)$")
+# Of a rule without the texts in it: its verdict is its last word, but for a comment.
+_HANDLE = re.compile(
+    r'^\s*ip6? saddr (\S+) (?:.* )?(?<!jump )(?<!goto )accept(?: comment "")? # handle (\d+)$'
+)
+_QUOTED = re.compile(r'"[^"]*"')
 
 Chains = Mapping[str, Sequence[str]]
 """The chains of each table."""
@@ -68,7 +72,7 @@ def nft_rules(listing: str, table: str, chains: Sequence[str], gone: frozenset[s
     for line in listing.splitlines():
         if line.startswith("\tchain "):
             chain = line.split()[1]
-        elif chain in chains and (match := _HANDLE.match(line)):
+        elif chain in chains and (match := _HANDLE.match(_QUOTED.sub('""', line))):
             source = _source(match[1])
             if source in gone:
                 found.append(Stale(table, chain, source, match[2]))

@@ -106,10 +106,18 @@ class Run:
             return
         made = force.bring(this, self.record)
         self.outcome["changes"] = made.told()
-        self._leave(self._gone(before, made, this), this)
-        self._close(reading)
+        gone = self._gone(before, made, this)
+        # Before anything else can fail: what the kernel has is what the record and the next boot
+        # have, and who is still to be shut out is found again.
+        if gone:
+            self.record.write(LEAVING, {"addresses": sorted(gone)})
         self._write_down(reading, made)
+        self._leave(gone, this)
+        self._close(reading)
         delivery.remember(self.record, self.pillar, wanted.KEY)
+        # Somebody's chain may have come since; what is to be closed is closed all the same.
+        if not made.structure and (foreign := force.refusing(this)):
+            self._problems.append(foreign)
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
         self._conclude()
@@ -190,8 +198,8 @@ class Run:
             made = force.plan(this, self.record.read(force.APPLIED))
         else:
             made = force.bring(this, self.record)
-            self._end(this.lacks(before), this)
             force.remember(this, made, self.record, self.version)
+            self._end(this.lacks(before), this)
         self.outcome["changes"] = made.told()
         self._conclude()
         if self.test and made.told():
@@ -232,8 +240,6 @@ class Run:
         """End their connections, the next time where it is not possible now."""
         if self._end(gone, this):
             self.record.forget(f"{LEAVING}.json")
-        else:
-            self.record.write(LEAVING, {"addresses": sorted(gone)})
 
     def _end(self, gone: frozenset[str], this: wanted.Wanted) -> bool:
         """End the connections of who is let in by nothing any more; False to try it again."""

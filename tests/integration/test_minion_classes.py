@@ -1,0 +1,63 @@
+"""A class of minions that is told to call a module of ours, which is brought to them before."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+from looking import WITHIN, Looking
+
+from lab.process import wait_until
+from lab.world import World
+from salt_ext.master import module
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def looking(quiet: World) -> Looking:
+    return Looking(quiet)
+
+
+def told(looking: Looking) -> list[str]:
+    """What the class was told, oldest first; the function alone."""
+    return [function for name, function, _ in looking.published() if name == "sets"]
+
+
+def lets_in(looking: Looking, address: str) -> bool:
+    table = looking.world.hosts["minion2"].run(["nft", "list", "table", "inet", "k8s_firewall"])
+    return address in table.stdout
+
+
+def test_the_class_is_told_its_function_and_the_others_theirs(looking: Looking) -> None:
+    looking.world.nodes.create("x1", internal=["10.77.2.201"])
+    wait_until(lambda: lets_in(looking, "10.77.2.201"), within=WITHIN, what="a node that is let in")
+    looking.wait("minion1", "minion2")
+    assert looking.published()[-1][:2] in (("sets", "k8s_firewall.sync"), ("", "state.apply"))
+    assert told(looking)[-1] == "k8s_firewall.sync"
+    others = {function for name, function, _ in looking.published() if name == ""}
+    assert others == {"state.apply"}
+
+
+def test_modules_went_out_before_their_first_use(looking: Looking) -> None:
+    assert told(looking)[:2] == ["saltutil.sync_all", "k8s_firewall.sync"]
+    assert looking.store.ledger.modules() == {"minion2": module.version()}
+
+
+def test_and_go_out_again_after_an_upgrade(looking: Looking) -> None:
+    host = looking.world.hosts["minion2"]
+    parts = host.folder / "var" / "cache" / "salt" / "minion" / "extmods" / "modules"
+    with closing(sqlite3.connect(looking.folder / "store.sqlite3")) as raw:
+        raw.execute("UPDATE module SET version = 'the one before'")
+        raw.commit()
+    # The minion of an older version of us has not all of the files.
+    (parts / "k8s_firewall_parts" / "revision.py").unlink()
+    shutil.rmtree(parts / "k8s_firewall_parts" / "__pycache__", ignore_errors=True)
+    before = len(told(looking))
+    looking.world.nodes.create("x2", internal=["10.77.2.202"])
+    wait_until(lambda: lets_in(looking, "10.77.2.202"), within=WITHIN, what="a node that is let in")
+    looking.wait("minion1", "minion2")
+    assert told(looking)[before:] == ["saltutil.sync_all", "k8s_firewall.sync"]
+    assert looking.store.ledger.modules() == {"minion2": module.version()}
