@@ -139,15 +139,11 @@ class Applying:
                 self._publisher.apply(jid, batch, parcel.to(batch))
             except NotPublished as exc:
                 log.error("%s; it is tried again", exc)
+                # The master's failure, and not theirs: it neither makes them wait longer nor
+                # spares the next change its canaries.
                 for name in batch:
                     self._store.ledger.failed(
-                        jid,
-                        name,
-                        str(exc),
-                        counted=True,
-                        next_at=now + _AGAIN,
-                        now=now,
-                        silent=True,
+                        jid, name, str(exc), counted=False, next_at=now + _AGAIN, now=now
                     )
                 continue
             log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))

@@ -270,12 +270,36 @@ class TestNotPublished:
         assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
         assert "took no minion" in caplog.text
         entry = store.ledger.all()["m1", "prod"]
-        assert (entry.jid, entry.attempts) == (None, 1)
+        assert (entry.jid, entry.attempts, entry.silent) == (None, 0, False)
         assert 4.0 < entry.next_at - time.time() <= 5.0
         assert "took no minion" in entry.error
         # Not due for some seconds, but a person can insist.
         assert applying.run(ALL) == {"jobs": {}}
         assert applying.run(ALL, force=True) == {"jobs": {"3": ["m1", "m2"]}}
+
+    @pytest.mark.parametrize(("care", "told"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
+    def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, told):
+        monkeypatch.setattr("salt_ext.commands.apply._AGAIN", 0.0)
+        minions = [f"m{n}" for n in range(6)]
+        for minion in minions:
+            refer(store, minion, "prod")
+
+        def down(jid: str) -> None:
+            raise NotPublished("the master is down")
+
+        careful = block(settings, **care)
+        out = Applying(careful, store, Published(down))
+        for _ in range(5):
+            assert out.run(ALL)["jobs"] == {}
+        published = Published()
+        applying = Applying(careful, store, published)
+        jobs = applying.run(ALL)["jobs"]
+        assert [len(batch) for batch in jobs.values()] == [told]
+        # Whoever goes first still decides whether the others are told of a change that fails.
+        for jid, batch in jobs.items():
+            fail(store, jid, *batch)
+        assert applying.run(ALL)["jobs"] == {}
+        assert set(store.waves.all()) == {""}
 
 
 class TestTriggers:
