@@ -85,10 +85,10 @@ class Choosing:
             if one.target is not None
         }
         choice.classes = {name: self._config.apply.of(name, members) for name in choice.rows}
-        outcomes = self._outcomes(ledger, members)
+        outcomes = self._outcomes(ledger, members, now)
         asked = self._meant(wish.minions) if wish.minions is not None else None
-        choice.paced = self._paced(choice.rows)
-        room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE)
+        choice.paced = self._paced(choice.rows, now)
+        room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE, now)
         for what in (*self._config.apply.classes, self._config.apply.usual):
             mine = [name for name in choice.rows if choice.classes[name] is what]
             candidates = []
@@ -116,12 +116,13 @@ class Choosing:
             choice.waves[name] = None
         return choice
 
-    def _paced(self, rows: Mapping[str, list[Behind]]) -> dict[str, float]:
+    def _paced(self, rows: Mapping[str, list[Behind]], now: float) -> dict[str, float]:
         paced, rested = {}, self._store.ledger.rested()
         for name in rows.keys() & rested.keys():
             last = max(row.entry.dispatched_at or 0.0 for row in rows[name])
             until = self._config.apply.next_run(last, rested[name])
-            if until > last:
+            # After a clock that was set back, nobody knows when its last run was.
+            if last <= now and until > last:
                 paced[name] = until
         return paced
 
@@ -176,25 +177,33 @@ class Choosing:
         return step(waves.get(what.name), candidates, outcomes, care, now, wait)
 
     def _outcomes(
-        self, ledger: Mapping[Place, Entry], members: Mapping[str, Set[str]]
+        self, ledger: Mapping[Place, Entry], members: Mapping[str, Set[str]], now: float
     ) -> dict[str, list[Outcome]]:
         found: dict[str, list[Outcome]] = {}
-        told = (entry for entry in ledger.values() if entry.dispatched_at is not None)
+        told = (
+            entry
+            for entry in ledger.values()
+            if entry.dispatched_at is not None and entry.dispatched_at <= now
+        )
         for minion, entries in groupby(sorted(told, key=_minion), _minion):
             what = self._config.apply.of(minion, members)
-            found.setdefault(what.name, []).append(_outcome(list(entries)))
+            found.setdefault(what.name, []).append(_outcome(list(entries), now))
         return found
 
 
-def _outcome(entries: list[Entry]) -> Outcome:
+def _outcome(entries: list[Entry], now: float) -> Outcome:
+    def known(at: float | None) -> float:
+        # Later than now was before the clock was set back: no answer to what was told since.
+        return at if at is not None and at <= now else 0.0
+
     last = max(entry.dispatched_at or 0.0 for entry in entries)
     newest = [entry for entry in entries if entry.dispatched_at == last]
-    failing = [entry.failing_since for entry in newest if entry.failing_since is not None]
+    failing = [known(entry.failing_since) for entry in newest if entry.failing_since is not None]
     return Outcome(
         dispatched_at=last,
-        applied_at=min((entry.applied_at or 0.0 for entry in newest), default=None),
+        applied_at=min((known(entry.applied_at) for entry in newest), default=None),
         failing_since=min(failing, default=None),
-        failed_at=max((entry.failed_at or 0.0 for entry in newest), default=None),
+        failed_at=max((known(entry.failed_at) for entry in newest), default=None),
         silent=any(entry.silent for entry in newest),
     )
 

@@ -139,7 +139,7 @@ class Convergence:
 
     def _overdue(self, entries: list[Entry], now: float) -> bool:
         timeout = self._config.apply.timeout
-        return all(now >= (one.dispatched_at or 0) + timeout for one in entries)
+        return not any(one.in_flight(now, timeout) for one in entries)
 
     def _judge(self, jid: str, job: Job | None, minion: str, told: Any, mine: list[Entry]) -> None:
         verdict = judge(told, job.function if job else "state.apply")
@@ -218,7 +218,7 @@ class Convergence:
         self._waits = {name: until for name, until in waits.items() if until > now}
         ripe = self._ripe(waits, now, clock)
         due = self._due(choice, settled, ripe, clock)
-        self._heeding.look(due=bool(due))
+        self._heeding.look(now, due=bool(due))
         for cluster, minions in due.items():
             reminded = self._reminded.get(cluster, 0.0)
             news = [since for place, since in self._behind_since.items() if place[1] == cluster]

@@ -84,11 +84,16 @@ class LedgerTable:
             Job(jid=row[0], at=row[1], class_=row[2], function=row[3], step=row[4]) if row else None
         )
 
-    def told_since(self, at: float) -> int:
-        """Return how many minions were published to since then, each time counted."""
+    def told_since(self, at: float, now: float) -> int:
+        """
+        Return how many minions were published to since then, each time counted.
+
+        What was published later than now was so before the clock was set back.
+        """
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT coalesce(sum(minions), 0) FROM published WHERE at > ?", (at,)
+                "SELECT coalesce(sum(minions), 0) FROM published WHERE at > ? AND at <= ?",
+                (at, now),
             ).fetchone()
         return int(row[0])
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -579,6 +580,42 @@ class TestCare:
     def test_force_is_under_the_ceiling_too(self, settings, store):
         applying = Applying(block(settings, per_minute=2), store, Published())
         assert len(applying.run(ALL, force=True)["jobs"]["1"]) == 2
+
+
+@pytest.mark.usefixtures("proven")
+class TestAClockThatIsSetBack:
+    """Nobody waits until it is again as late as it was."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        found = SimpleNamespace(now=time.time())
+        told = SimpleNamespace(time=lambda: found.now)
+        monkeypatch.setattr("salt_ext.commands.apply.time", told)
+        return found
+
+    @pytest.fixture
+    def proven(self, settings, store, clock):
+        """Let everybody have what there was, and then change it an hour earlier."""
+        published = Published()
+        for n in range(5):
+            refer(store, f"m{n}", "prod")
+        Applying(block(settings), store, published).run(ALL)
+        for n in range(5):
+            store.ledger.proven("1", f"m{n}", clock.now + 1, pace=60)
+        changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
+        store.snapshots.save(changed, changed.members.values(), [])
+        clock.now -= 3600
+
+    @pytest.mark.parametrize("care", [{"per_minute": 5}, {"pace": 60, "burst": 1}])
+    def test_neither_by_the_ceiling_nor_by_its_pace(self, settings, store, care):
+        told = Applying(block(settings, **care), store, Published()).run(ALL)
+        assert told == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
+
+    def test_what_was_proven_before_opens_no_way(self, settings, store, clock):
+        applying = Applying(block(settings, canary=1), store, Published())
+        assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
+        clock.now += 1
+        assert applying.run(ALL)["jobs"] == {}
 
 
 class TestModules:
