@@ -10,12 +10,14 @@ from itertools import groupby
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind, Entry, Place, retry_after
-from salt_ext.core.publishing import Mode, Published
+from salt_ext.core.publishing import ANY_GRAINS, Mode, Published
 from salt_ext.core.wave import Candidate, Care, Outcome, Step, Wave, step
 from salt_ext.store import Store
 
 Meant = Callable[[str], Set[str]]
 """The minions that a compound target means."""
+
+_UNKNOWN = "its class is not known: the master has no grains of it (saltutil.refresh_pillar)"
 
 _MINUTE = 60.0
 _ENGINE = 10.0
@@ -46,7 +48,7 @@ class Choice:
     waiting: dict[str, str] = field(default_factory=dict)
     """Minions that are behind and not published to now, and why not."""
     classes: dict[str, Published] = field(default_factory=dict)
-    """Of every minion that is behind."""
+    """Of every minion that is behind and whose class is known."""
     waves: dict[str, Wave | None] = field(default_factory=dict)
     """Those that are not what they were."""
     paced: dict[str, float] = field(default_factory=dict)
@@ -84,13 +86,19 @@ class Choosing:
             for one in self._config.apply.classes
             if one.target is not None
         }
-        choice.classes = {name: self._config.apply.of(name, members) for name in choice.rows}
-        outcomes = self._outcomes(ledger, members, now)
+        known = self._known(members)
+        choice.classes = {
+            name: self._config.apply.of(name, members) for name in choice.rows if known(name)
+        }
+        outcomes = self._outcomes(ledger, members, known, now)
         asked = self._meant(wish.minions) if wish.minions is not None else None
+        for name in choice.rows.keys() - choice.classes.keys():
+            if asked is None or name in asked:
+                choice.waiting[name] = _UNKNOWN
         choice.paced = self._paced(choice.rows, now)
         room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE, now)
         for what in (*self._config.apply.classes, self._config.apply.usual):
-            mine = [name for name in choice.rows if choice.classes[name] is what]
+            mine = [name for name in choice.rows if choice.classes.get(name) is what]
             candidates = []
             for name in mine:
                 if asked is not None and name not in asked:
@@ -115,6 +123,14 @@ class Choosing:
         for name in waves.keys() - {one.name for one in self._config.apply.classes} - {""}:
             choice.waves[name] = None
         return choice
+
+    def _known(self, members: Mapping[str, Set[str]]) -> Callable[[str], bool]:
+        """Return what tells whether a minion's class is known: its grains may have gone."""
+        apply = self._config.apply
+        if not any(one.asks for one in apply.classes):
+            return lambda _: True
+        told = self._meant(ANY_GRAINS)
+        return lambda minion: apply.knows(minion, members, told)
 
     def _paced(self, rows: Mapping[str, list[Behind]], now: float) -> dict[str, float]:
         paced, rested = {}, self._store.ledger.rested()
@@ -177,7 +193,11 @@ class Choosing:
         return step(waves.get(what.name), candidates, outcomes, care, now, wait)
 
     def _outcomes(
-        self, ledger: Mapping[Place, Entry], members: Mapping[str, Set[str]], now: float
+        self,
+        ledger: Mapping[Place, Entry],
+        members: Mapping[str, Set[str]],
+        known: Callable[[str], bool],
+        now: float,
     ) -> dict[str, list[Outcome]]:
         found: dict[str, list[Outcome]] = {}
         told = (
@@ -186,8 +206,9 @@ class Choosing:
             if entry.dispatched_at is not None and entry.dispatched_at <= now
         )
         for minion, entries in groupby(sorted(told, key=_minion), _minion):
-            what = self._config.apply.of(minion, members)
-            found.setdefault(what.name, []).append(_outcome(list(entries), now))
+            if known(minion):
+                what = self._config.apply.of(minion, members)
+                found.setdefault(what.name, []).append(_outcome(list(entries), now))
         return found
 
 

@@ -17,9 +17,11 @@ import pytest
 
 from salt_ext.commands.apply import Applying
 from salt_ext.commands.places import Places
+from salt_ext.commands.plan import plan
 from salt_ext.commands.resolving import Resolving
 from salt_ext.core import config
 from salt_ext.core.errors import StoreError
+from salt_ext.core.publishing import ANY_GRAINS
 from salt_ext.core.publishing import Published as What
 from salt_ext.core.snapshot import digest
 from salt_ext.master.publisher import NotPublished
@@ -486,6 +488,30 @@ class TestClasses:
         assert applying.run(ALL) == {"jobs": {"1": ["m2"]}, "held": {"m1": "only observed"}}
         # Unless a person says so.
         assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
+
+    def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store):
+        for minion in ("db1", "m1", "web1"):
+            refer(store, minion, "prod")
+        classes = {
+            "web": {"target": "web1", "highstate": True},
+            "db": {"target": "G@role:db", "mode": "observe"},
+        }
+        careful, told = block(settings, classes=classes), {"m1"}
+
+        def known(target: str) -> set[str]:
+            return {ANY_GRAINS: told, "G@role:db": told & {"db1"}}.get(target, {"web1"})
+
+        published = Published()
+        done = Applying(careful, store, published, known).run(ALL)
+        assert done["jobs"] == {"1": ["web1"], "2": ["m1"]}
+        assert done["held"]["db1"].startswith("its class is not known")
+        planned = plan(careful, store, known, ALL)["minions"]["db1"]
+        assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
+        # Nobody knows what to tell it, so that nobody can insist.
+        assert Applying(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
+        told.add("db1")
+        done = Applying(careful, store, published, known).run(ALL)
+        assert done == {"jobs": {}, "held": {"db1": "only observed"}}
 
     def test_an_observed_cluster_is_no_reason_and_is_proven_by_what_runs(self, settings, store):
         refer(store, "m1", "test")
