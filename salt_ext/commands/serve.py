@@ -18,6 +18,7 @@ from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
 from salt_ext.core.finding import references
+from salt_ext.core.handing import Handed
 from salt_ext.core.publishing import MODULE
 from salt_ext.core.snapshot import Snapshot, digest
 from salt_ext.master.compiling import Compile
@@ -75,29 +76,36 @@ class Serving:
                 used[name] = self.resolving.held(name)
             return found
 
+        def nodes(text: str) -> tuple[Handed, ...] | Unresolved:
+            found = self.resolving.nodes(text, config)
+            if not isinstance(found, Unresolved):
+                # With each answer: of many clusters not all are held at the end.
+                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
+            return found
+
         done = expand.expand(pillar, answer)
-        block = pillar.get(MODULE)
-        pillar.update(done.changed)
         if done.served or done.unresolved:
             for text in references(compiled().override):
                 done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
         known = partial(self._known, minion, pillarenv)
-        lists = lists_for(config, matches, self.resolving, known, prepare)
+        lists = lists_for(config, matches, nodes, known, prepare)
         for text, handed in lists.items():
             if isinstance(handed, Unresolved):
                 done.unresolved[text] = handed.why
                 log.warning("%s: it is not handed %s: %s", minion, text, handed.why)
-            else:
-                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
+        changed = dict(done.changed)
         if done.served or done.unresolved or lists:
-            pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used, lists)}
-            basis = delivering.basis(minion, block, done, config, self._store)
+            mine = _mapping(changed.get(KEY, pillar.get(KEY)))
+            changed[KEY] = {**mine, **self._told(done, used, lists)}
+            basis = delivering.basis(minion, pillar.get(MODULE), done, config, self._store)
             if basis is not None and not lists:
-                pillar[KEY]["delivery"] = basis
+                changed[KEY]["delivery"] = basis
         if config.names:
             self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
+        # Last: an error of our own on the way here leaves every reference in the pillar.
+        pillar.update(changed)
         return done
 
     def _target(self, text: str, config: Config) -> str | None:
