@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from salt_ext.commands import delivering
@@ -59,6 +59,7 @@ class Serving:
         is called with the name of each cluster before it is looked up. Never raises
         for a store that cannot be used: then the references stay as they are.
         """
+        compiled = cache(compiled)
         refused: set[str] = set()
         used: dict[str, Snapshot] = {}
 
@@ -100,7 +101,8 @@ class Serving:
             mine = _mapping(changed.get(KEY, pillar.get(KEY)))
             changed[KEY] = {**mine, **self._told(done, used, lists)}
             basis = delivering.basis(minion, pillar.get(MODULE), done, config, self._store)
-            if basis is not None and not lists:
+            # What a person laid over this one compile is no ground for later ones.
+            if basis is not None and not lists and compiled().lasting:
                 changed[KEY]["delivery"] = basis
         if config.names:
             self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
