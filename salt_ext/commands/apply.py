@@ -28,6 +28,9 @@ SYNC_ALL = Published(name="", function="saltutil.sync_all")
 _AGAIN = 5.0
 """Seconds until what the master did not publish is tried again."""
 
+_PATIENCE = 60.0
+"""Seconds that a wish of its own waits for another apply."""
+
 
 class Publishes(Protocol):
     """What sends jobs to minions."""
@@ -65,7 +68,8 @@ class Applying:
         Publish to every minion that is behind in one of the clusters and due.
 
         A call that finds another at work leaves a note, and the other one looks again for all
-        clusters when it is done: a trigger is never lost, and never publishes twice.
+        clusters when it is done: a trigger is never lost, and never publishes twice. What only
+        this call wishes, with ``minions`` or ``force``, waits for the other one.
         """
         if self._config.in_doubt:
             # A slip of the pen must not become a highstate everywhere.
@@ -78,15 +82,21 @@ class Applying:
             again.touch(mode=0o600)
         except OSError as exc:
             raise StoreError(f"{again}: {exc.strerror}") from exc
-        while again.exists():
-            with alone(again.with_name(APPLY)) as mine:
+        patience = _PATIENCE if force or minions is not None else 0.0
+        while True:
+            with alone(again.with_name(APPLY), within=patience) as mine:
                 if not mine:
-                    told["waiting"] = "another apply is at work and looks again"
+                    told["waiting"] = (
+                        f"another apply is at work for {patience:.0f} s now: this was not done"
+                        if patience
+                        else "another apply is at work and looks again"
+                    )
                     return told
                 again.unlink(missing_ok=True)
                 self._publish(wish, told)
-            wish = Wish(clusters=frozenset(self._config.names))
-        return told
+            if not again.exists():
+                return told
+            wish, patience = Wish(clusters=frozenset(self._config.names)), 0.0
 
     def _publish(self, wish: Wish, told: dict[str, Any]) -> None:
         paused = self._store.words.paused()

@@ -26,6 +26,7 @@ from salt_ext.core.publishing import Published as What
 from salt_ext.core.snapshot import digest
 from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
+from salt_ext.store.locks import APPLY, alone
 from salt_ext.store.subscriptions import Answer, Seen
 from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
@@ -337,6 +338,39 @@ class TestTriggers:
         applying.run(ALL)
         assert len(looks) == 2
         assert published.jobs == {"1": ["m1"]}
+
+    def test_a_wish_of_its_own_waits_for_the_run_that_it_meets(self, settings, store):
+        refer(store, "m1", "prod")
+        refer(store, "m2", "test")
+        observing, answers, others = block(settings), [], []
+        again = Path(settings.state_dir) / "apply.again"
+
+        def during(jid: str) -> None:
+            if jid == "1":
+                applying = Applying(observing, Store(settings.state_dir), published)
+                others.append(
+                    threading.Thread(target=lambda: answers.append(applying.run(ALL, force=True)))
+                )
+                others[0].start()
+                until = time.monotonic() + 10
+                while not again.exists():
+                    assert time.monotonic() < until
+
+        published = Published(during)
+        done = Applying(observing, store, published).run(ALL)
+        others[0].join(10)
+        assert done["jobs"] == {"1": ["m1"]}
+        assert answers[0]["jobs"] == {"2": ["m2"]}
+
+    @pytest.mark.parametrize("wish", [{"force": True}, {"minions": "m1"}])
+    def test_but_not_for_ever_and_then_it_says_so(self, settings, store, monkeypatch, wish):
+        monkeypatch.setattr("salt_ext.commands.apply._PATIENCE", 0.1)
+        with alone(Path(settings.state_dir) / APPLY):
+            told = Applying(settings, store, Published(), meant).run(ALL, **wish)
+        assert told == {
+            "jobs": {},
+            "waiting": "another apply is at work for 0 s now: this was not done",
+        }
 
     def test_what_a_killed_run_left_behind_is_in_nobodys_way(self, settings, store):
         refer(store, "m1", "prod")
