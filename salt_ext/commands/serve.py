@@ -64,16 +64,18 @@ class Serving:
         used: dict[str, Snapshot] = {}
 
         def answer(text: str) -> tuple[str, ...] | Unresolved:
-            if prepare is not None:
-                with contextlib.suppress(BadReference):
-                    prepare(reference.parse(text).cluster)
-            found = self.resolving.addresses(text, config)
-            target = None if isinstance(found, Unresolved) else self._target(text, config)
+            try:
+                name = reference.parse(text).cluster
+            except BadReference as exc:
+                return Unresolved(str(exc))
+            target = self._target(name, config)
             if target is not None and not matches(target):
                 refused.add(text)
                 return Unresolved(NOT_SERVED.format(target))
+            if prepare is not None:
+                prepare(name)
+            found = self.resolving.addresses(text, config)
             if not isinstance(found, Unresolved):
-                name = reference.parse(text).cluster
                 used[name] = self.resolving.held(name)
             return found
 
@@ -110,9 +112,8 @@ class Serving:
         pillar.update(changed)
         return done
 
-    def _target(self, text: str, config: Config) -> str | None:
-        name = reference.parse(text).cluster
-        cluster = config.clusters.get(name) or config.broken[name]
+    def _target(self, name: str, config: Config) -> str | None:
+        cluster = config.clusters.get(name) or config.broken.get(name)
         return cluster.serve_to if cluster else None
 
     def _known(self, minion: str, pillarenv: str) -> list[str]:
