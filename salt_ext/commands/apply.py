@@ -17,13 +17,18 @@ from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import Published
 from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
-from salt_ext.store.ledger import SYNC, Job
+from salt_ext.store.ledger import ASK, SYNC, Job
 from salt_ext.store.locks import APPLY, alone
 
 log = logging.getLogger(__name__)
 
 SYNC_ALL = Published(name="", function="saltutil.sync_all")
 """Brings a minion's own modules up to date; ``state.apply`` of an SLS does not."""
+
+REFRESH = Published(name="", function="saltutil.refresh_pillar")
+"""Makes a minion ask for its pillar, and changes nothing on it."""
+
+_STEPS = ((SYNC_ALL, SYNC), (REFRESH, ASK))
 
 _AGAIN = 5.0
 """Seconds until what the master did not publish is tried again."""
@@ -123,6 +128,8 @@ class Applying:
             parcels += self._delivering.parcels(what, ready, choice.rows)
             for parcel in parcels:
                 self._send(parcel, what.name, choice.rows, revisions, now, told["jobs"])
+        asking = Parcel(what=REFRESH, minions=choice.strangers)
+        self._send(asking, REFRESH.name, choice.rows, revisions, now, told["jobs"])
         if choice.waiting:
             told["held"] = dict(sorted(choice.waiting.items()))
 
@@ -139,7 +146,8 @@ class Applying:
         for start in range(0, len(parcel.minions), size):
             batch = parcel.minions[start : start + size]
             jid = self._publisher.new_jid()
-            step = {"step": SYNC} if what is SYNC_ALL else {}
+            # A class may call one of these two itself, and then it is what is to be proven.
+            step = next(({"step": it} for one, it in _STEPS if what is one), {})
             job = Job(jid=jid, at=now, class_=class_, function=what.function, **step)
             # Written before it is sent: a job that nobody knows of could never be acknowledged.
             self._store.ledger.dispatched(

@@ -17,9 +17,11 @@ from salt_ext.store import Store
 Meant = Callable[[str], Set[str]]
 """The minions that a compound target means."""
 
-_UNKNOWN = "its class is not known: the master has no grains of it (saltutil.refresh_pillar)"
+_UNKNOWN = "its class is not known: the master has no grains of it, and has it ask for its pillar"
 
 _MINUTE = 60.0
+_ASKED = 600.0
+"""Seconds until a minion whose class is still not known is asked once more."""
 _ENGINE = 10.0
 """Seconds that the engine has to notice that a job did not return."""
 
@@ -51,6 +53,8 @@ class Choice:
     """Of every minion that is behind and whose class is known."""
     waves: dict[str, Wave | None] = field(default_factory=dict)
     """Those that are not what they were."""
+    strangers: list[str] = field(default_factory=list)
+    """Minions whose class is not known, and who are to ask for their pillar: it brings grains."""
     paced: dict[str, float] = field(default_factory=dict)
     """Minions whose next run may not follow the last one at once, and when it may."""
     rows: dict[str, list[Behind]] = field(default_factory=dict)
@@ -59,7 +63,7 @@ class Choice:
     @property
     def something(self) -> bool:
         """Whether there is something to do now."""
-        return bool(self.chosen or self.waves)
+        return bool(self.chosen or self.waves or self.strangers)
 
 
 class Choosing:
@@ -92,11 +96,12 @@ class Choosing:
         }
         outcomes = self._outcomes(ledger, members, known, now)
         asked = self._meant(wish.minions) if wish.minions is not None else None
-        for name in choice.rows.keys() - choice.classes.keys():
-            if asked is None or name in asked:
-                choice.waiting[name] = _UNKNOWN
+        strangers = choice.rows.keys() - choice.classes.keys()
+        choice.waiting = {name: _UNKNOWN for name in strangers if asked is None or name in asked}
         choice.paced = self._paced(choice.rows, now)
         room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE, now)
+        choice.strangers = self._asked(choice, wish, now)[: max(0, room)]
+        room -= len(choice.strangers)
         for what in (*self._config.apply.classes, self._config.apply.usual):
             mine = [name for name in choice.rows if choice.classes.get(name) is what]
             candidates = []
@@ -131,6 +136,24 @@ class Choosing:
             return lambda _: True
         told = self._meant(ANY_GRAINS)
         return lambda minion: apply.knows(minion, members, told)
+
+    def _asked(self, choice: Choice, wish: Wish, now: float) -> list[str]:
+        """Return who of those whose class is not known is to ask for its pillar now."""
+        timeout = self._config.apply.timeout + _ENGINE
+        every = (*self._config.apply.classes, self._config.apply.usual)
+        if all(one.mode is Mode.OBSERVE for one in every):
+            return []
+        return [
+            name
+            for name in sorted(choice.waiting)
+            if not any(_has_asked(row.entry, now) for row in choice.rows[name])
+            and any(
+                row.cluster in wish.clusters
+                and row.due(now, timeout)
+                and self._config.mode(row.cluster) is not Mode.OBSERVE
+                for row in choice.rows[name]
+            )
+        ]
 
     def _paced(self, rows: Mapping[str, list[Behind]], now: float) -> dict[str, float]:
         paced, rested = {}, self._store.ledger.rested()
@@ -227,6 +250,12 @@ def _outcome(entries: list[Entry], now: float) -> Outcome:
         failed_at=max((known(entry.failed_at) for entry in newest), default=None),
         silent=any(entry.silent for entry in newest),
     )
+
+
+def _has_asked(entry: Entry, now: float) -> bool:
+    """Whether a minion that was to ask for its pillar has said a moment ago that it does."""
+    at = entry.dispatched_at
+    return entry.dispatched is None and at is not None and abs(now - at) < _ASKED
 
 
 def _minion(one: Behind | Entry) -> str:

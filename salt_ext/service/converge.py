@@ -26,7 +26,7 @@ from salt_ext.service.group import Pulse
 from salt_ext.service.heed import Heeding
 from salt_ext.service.listen import Board
 from salt_ext.store import Store
-from salt_ext.store.ledger import SYNC, Job
+from salt_ext.store.ledger import ASK, SYNC, Job
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,8 @@ class Convergence:
         elif job is not None and job.step == SYNC:
             self._store.ledger.synced(jid, minion, module.version())
             log.info("%s: modules brought up to date by job %s", minion, jid)
+        elif job is not None and job.step == ASK:
+            self._store.ledger.asked(jid, minion)
         else:
             self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
             log.info("%s: applied by job %s", minion, jid)
@@ -251,7 +253,7 @@ class Convergence:
     ) -> dict[str, int]:
         """Return how many minions wait to be published to, by cluster."""
         turning = choice.waves.keys()
-        names = {name for _, minions in choice.chosen for name in minions}
+        names = {name for _, minions in choice.chosen for name in minions} | {*choice.strangers}
         names |= {name for name, what in choice.classes.items() if what.name in turning}
         due: dict[str, set[str]] = {}
         for name in names:

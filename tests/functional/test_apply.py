@@ -523,7 +523,7 @@ class TestClasses:
         # Unless a person says so.
         assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
 
-    def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store):
+    def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store, monkeypatch):
         for minion in ("db1", "m1", "web1"):
             refer(store, minion, "prod")
         classes = {
@@ -537,12 +537,21 @@ class TestClasses:
 
         published = Published()
         done = Applying(careful, store, published, known).run(ALL)
-        assert done["jobs"] == {"1": ["web1"], "2": ["m1"]}
+        assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
+        # Which applies nothing, and has the master learn its grains.
+        assert str(published.what[2]) == "saltutil.refresh_pillar"
         assert done["held"]["db1"].startswith("its class is not known")
+        store.ledger.asked("3", "db1")
+        assert store.ledger.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
         assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
-        # Nobody knows what to tell it, so that nobody can insist.
+        # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
         assert Applying(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
+        monkeypatch.setattr("salt_ext.commands.choosing._ASKED", 0.0)
+        observed = block(settings, mode="observe", classes=classes)
+        assert Applying(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
+        assert Applying(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
+        store.ledger.asked("4", "db1")
         told.add("db1")
         done = Applying(careful, store, published, known).run(ALL)
         assert done == {"jobs": {}, "held": {"db1": "only observed"}}

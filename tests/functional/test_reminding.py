@@ -110,6 +110,33 @@ def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
     assert store.words.unheeded() is None
 
 
+def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_that(
+    settings, store, monkeypatch
+):
+    monkeypatch.setattr("salt_ext.service.converge._PATIENCE", 0.0)
+    (db,) = config.read(
+        {"apply": {"classes": {"db": {"target": "G@role:db", "states": ["db"]}}}}
+    ).apply.classes
+    settings = replace(settings, apply=replace(settings.apply, classes=(db,)))
+    bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence._remind(bus, frozenset())
+    assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
+    published = Published()
+    Applying(settings, store, published).run(ALL)
+    assert [str(what) for what in published.what] == ["saltutil.refresh_pillar"]
+    told = {"return": True, "retcode": 0, "success": True}
+    job, (entry,) = store.ledger.job("1"), store.ledger.all().values()
+    assert entry.jid == "1"
+    convergence._judge("1", job, "m1", told, [entry])
+    (entry,) = store.ledger.all().values()
+    assert (entry.jid, entry.applied, entry.next_at) == (None, None, 0.0)
+    # Asked once; then its grains are waited for.
+    bus.fired.clear()
+    convergence._remind(bus, frozenset(["prod"]))
+    assert bus.fired == []
+
+
 def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
     now = time.time()
     heeding, jobs = Heeding(store), Published()
