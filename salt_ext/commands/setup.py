@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
@@ -13,8 +13,10 @@ import msgspec
 from salt_ext import formula
 from salt_ext.core import manifest
 from salt_ext.core.config import KEY
+from salt_ext.core.errors import ConfigError
+from salt_ext.core.layers import Written
 from salt_ext.core.wanted_options import Ours, Plan, plan
-from salt_ext.master.files import files
+from salt_ext.master.files import files, reactor_map
 
 _FOLDER = "/etc/salt/k8s"
 _SERVER = "https://API-SERVER:6443"
@@ -39,15 +41,33 @@ def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> 
         first={"apply": {"states": given.get("states") or ["firewall"]}},
         engine=not opts.get("order_masters"),
     )
-    made = plan(found, _usual(opts), _new_file(opts, main), ours)
+    maps = _maps(found)
+    made = plan(found, _usual(opts), _new_file(opts, main), ours, maps)
     told = {
         "put": {path: _yaml(keys) for path, keys in made.put.items()},
         "take_out": made.take_out,
         "right": made.right,
         "manifest": manifest.MANIFEST,
-        "then": _then(made, clusters, str(opts.get("user") or "root")),
+        "then": [*_unread(made, maps), *_then(made, clusters, str(opts.get("user") or "root"))],
     }
     return _text(told, {file.path for file in found}) if brief else told
+
+
+def _maps(found: Iterable[Written]) -> dict[str, list[Any]]:
+    """Return the lists in files that the configuration names in place of them."""
+    maps = {}
+    for path in (file.values.get("reactor") for file in found):
+        if isinstance(path, str):
+            listed = reactor_map(path)
+            if listed is None:
+                raise ConfigError("reactor", path, "a list, or the path of a file that has one")
+            maps[path] = listed
+    return maps
+
+
+def _unread(made: Plan, maps: Mapping[str, Any]) -> list[str]:
+    moved = any("reactor" in keys for keys in made.put.values())
+    return [f"# nothing reads {path} any more: reactor has its list now" for path in maps if moved]
 
 
 def _usual(opts: Mapping[str, Any]) -> dict[str, Any]:

@@ -325,7 +325,8 @@ def _access(given: Options) -> Access:
         context=given.take("context", text, None),
         server=given.take("server", https_url, None),
         ca_file=given.take("ca_file", options.path, None),
-        token_file=given.take("token_file", options.path, None),
+        # Not the token either, which may stand here by mistake.
+        token_file=given.take("token_file", options.path, None, hide=True),
         token=given.take("token", _secret_uri, None, hide=True),
         in_cluster=given.take("in_cluster", flag, False),
         insecure_skip_tls_verify=given.take("insecure_skip_tls_verify", flag, False),
@@ -345,7 +346,7 @@ def _access(given: Options) -> Access:
         return access
     for key, way in _ONLY_WITH:
         if given.has(key) and way not in ways:
-            value = "(not shown)" if key == "token" else given.raw(key)
+            value = options.HIDDEN if key.startswith("token") else given.raw(key)
             given.problems.append(
                 ConfigError(f"{given.path}:{key}", value, f"only together with {way}")
             )
@@ -364,7 +365,7 @@ def _check_server(given: Options, access: Access) -> None:
             )
     if given.has("token") and given.has("token_file"):
         given.problems.append(
-            ConfigError(f"{given.path}:token", "(not shown)", "only without token_file")
+            ConfigError(f"{given.path}:token", options.HIDDEN, "only without token_file")
         )
 
 

@@ -1,6 +1,7 @@
 """What can go wrong, named after what the caller can do about it."""
 
 import re
+from collections.abc import Mapping
 
 
 class K8sNodesError(Exception):
@@ -108,6 +109,44 @@ class Overtaken(StoreError):
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """Return ``repr`` of a value that somebody else wrote: cut, and without a URL's password."""
-    text = re.sub(r"//[^/@\s]*@", "//...@", repr(value))
+    """
+    Return ``repr`` of a value that somebody else wrote: cut, and without what may be a secret.
+
+    That is the password in a URL, and whatever stands in a mapping, of which only keys are shown.
+    """
+    text = without_password(repr(_bare(value)))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def without_password(text: str) -> str:
+    """Return a text without what stands before the hosts of URLs."""
+
+    def bare(found: re.Match[str]) -> str:
+        before, at, host = found[0].rpartition("@")
+        return f"//...@{host}" if at else before + host
+
+    return re.sub(r"//[^\s'\"]*", bare, text)
+
+
+class _Left:
+    """Stands for a value that is not shown."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_LEFT = _Left()
+
+
+def _bare(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict.fromkeys(value, _LEFT)
+    if isinstance(value, (list, tuple)):
+        inside = (list, tuple)
+        return [
+            _bare(item)
+            if isinstance(item, Mapping)
+            else (_LEFT if isinstance(item, inside) else item)
+            for item in value
+        ]
+    return value

@@ -1,8 +1,9 @@
 """
 The files that a master's configuration comes from.
 
-Salt merges the files of master.d with each other, lists too. But a key of the main file is
-replaced as a whole by that key of any of them, a list as well as a mapping, without a word.
+Salt merges the files of master.d with each other, lists too, though not a list and a mapping. But
+a key of the main file is replaced as a whole by that key of any of them, a list as well as a
+mapping, without a word.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from salt_ext.core.config import KEY
 from salt_ext.core.diagnosis import Finding, error, warning
+from salt_ext.core.errors import without_password
 
 LISTS = ("ext_pillar", "engines", "reactor", "file_roots", "fileserver_backend", KEY)
 """Keys that others write too, or that people split."""
@@ -36,10 +38,29 @@ def places(files: Sequence[Written], key: str) -> list[Written]:
 
 
 def in_force(files: Sequence[Written], key: str) -> list[Written]:
-    """Return the files whose values of a key count."""
+    """Return the files whose values of a key count; Salt adds them to each other."""
     found = places(files, key)
     last = max((file.layer for file in found), default=0)
-    return [file for file in found if file.layer == last]
+    counting: list[Written] = []
+    for file in (file for file in found if file.layer == last):
+        if counting and not alike(counting[-1].values[key], file.values[key]):
+            counting = []
+        counting.append(file)
+    return counting
+
+
+def alike(first: object, second: object) -> bool:
+    """Whether Salt adds two values to each other; else the second replaces the first."""
+    return all(isinstance(first, kind) == isinstance(second, kind) for kind in (Mapping, list))
+
+
+def added(first: Any, second: Any) -> Any:
+    """Return what Salt makes of two values of a key in files of one folder."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return {**first, **{key: added(first.get(key), value) for key, value in second.items()}}
+    if isinstance(first, list) and isinstance(second, list):
+        return [*first, *(item for item in second if item not in first)]
+    return second
 
 
 def findings(files: Sequence[Written]) -> Iterator[Finding]:
@@ -55,7 +76,7 @@ def findings(files: Sequence[Written]) -> Iterator[Finding]:
             continue
         kept = [item for file in counting for item in _items(file.values[key])]
         for file in places(files, key):
-            if file in counting:
+            if file in counting or not file.values[key]:
                 continue
             lost = [item for item in _items(file.values[key]) if item not in kept]
             winner = ", ".join(one.path for one in counting)
@@ -72,14 +93,14 @@ def _items(value: object) -> list[str]:
     if isinstance(value, Mapping):
         # An environment of file_roots has folders, a block has keys.
         return [
-            f"{name}: {item}" if isinstance(below, list) else str(name)
+            f"{name}: {without_password(item)}" if isinstance(item, str) else str(name)
             for name, below in value.items()
-            for item in (below if isinstance(below, list) else [""])
+            for item in (below if isinstance(below, list) else [None])
         ]
     if not isinstance(value, list):
-        return [str(value)]
+        return [without_password(str(value))]
     return [
-        name
+        without_password(name)
         for item in value
         for name in (map(str, item) if isinstance(item, Mapping) else [str(item)])
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -13,9 +12,8 @@ T = TypeVar("T")
 
 _REQUIRED: Any = object()
 
-# A key that we do not know may hold what must not get into a log.
-_HIDDEN = "(not shown)"
-_SECRET = re.compile(r"token|passw|secret|key|credential|data", re.IGNORECASE)
+HIDDEN = "(not shown)"
+"""In place of a value that must not get into a log."""
 
 
 class Options:
@@ -68,7 +66,7 @@ class Options:
         try:
             return read(value)
         except ValueError as exc:
-            told = _HIDDEN if hide else value
+            told = HIDDEN if hide else value
             self.problems.append(ConfigError(self._at(key), told, str(exc)))
             return default
 
@@ -85,9 +83,9 @@ class Options:
                 continue
             close = difflib.get_close_matches(str(key), self._known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            value = _HIDDEN if _SECRET.search(str(key)) else self._raw[key]
+            # A key that we do not know may hold anything, a token too.
             self.problems.append(
-                ConfigError(self._at(key), value, f"only {_listed(self._known)}{hint}")
+                ConfigError(self._at(key), HIDDEN, f"only {_listed(self._known)}{hint}")
             )
 
     def _at(self, key: object) -> str:

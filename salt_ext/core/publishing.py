@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from salt_ext.core.errors import ConfigError, shown
-from salt_ext.core.options import Options, flag, list_of, one_of, seconds, text, whole
+from salt_ext.core.options import HIDDEN, Options, flag, list_of, one_of, seconds, text, whole
 
 USUAL = ""
 """Name of the class of the minions that no other class takes."""
@@ -54,7 +54,11 @@ class Published:
         return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
 
     def __str__(self) -> str:
-        words = [*map(str, self.arg), *(f"{key}={value}" for key, value in self.kwarg.items())]
+        # Not what may be a secret: a pillar, or a password.
+        words = [str(one) if isinstance(one, (str, int, float)) else "..." for one in self.arg]
+        for key, value in self.kwarg.items():
+            plain = isinstance(value, (int, float)) or key in ("saltenv", "pillarenv")
+            words.append(f"{key}={value}" if plain else f"{key}=...")
         return " ".join([self.function, *words])
 
 
@@ -162,15 +166,15 @@ def _published(given: Options, name: str, target: str | None, usual: Published) 
     states = given.take("states", list_of(text), nothing)
     highstate = given.take("highstate", flag, False)
     function = given.take("function", _function, None)
-    arg = given.take("arg", _sequence, nothing)
-    kwarg = given.take("kwarg", _keywords, _NO_KWARG)
+    arg = given.take("arg", _sequence, nothing, hide=True)
+    kwarg = given.take("kwarg", _keywords, _NO_KWARG, hide=True)
     mode = mode_of(given, usual.mode)
     ways = [key for key in ("states", "highstate", "function") if given.has(key)]
     if len(ways) > 1:
         allowed = "only one of states, highstate, function"
         given.problems.append(ConfigError(given.path, ways, allowed))
     if arg and not function:
-        given.problems.append(ConfigError(f"{given.path}:arg", list(arg), "only with function"))
+        given.problems.append(ConfigError(f"{given.path}:arg", HIDDEN, "only with function"))
     words = arg
     if states:
         what, words = "state.apply", (",".join(states),)

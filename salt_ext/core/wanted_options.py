@@ -1,19 +1,19 @@
 """
 What has to be written into which file of a master's configuration, beside what is there.
 
-A list stays whole and in one layer: what another layer holds of it moves to where it counts.
+A list stays whole and in one layer: what another layer holds of it moves to where it counts. So
+does what stands in files of one folder that Salt would add to each other in a wrong order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from typing import Any
 
 from salt_ext.core.config import KEY
-from salt_ext.core.layers import Written, in_force, places
+from salt_ext.core.layers import Written, added, alike, in_force, places
 from salt_ext.core.wiring import engine_is_listed, reactions
 
 _KINDS = ("changed", "lagging")
@@ -47,8 +47,19 @@ class Ours:
     """No on a master of masters."""
 
 
-def plan(files: Sequence[Written], opts: Mapping[str, Any], new_file: str, ours: Ours) -> Plan:
-    """Return what to write; ``opts`` has Salt's own defaults for what nobody wrote."""
+def plan(
+    files: Sequence[Written],
+    opts: Mapping[str, Any],
+    new_file: str,
+    ours: Ours,
+    maps: Mapping[str, list[Any]],
+) -> Plan:
+    """
+    Return what to write; ``opts`` has Salt's own defaults for what nobody wrote.
+
+    ``maps`` has the lists in files that ``reactor`` names in place of a list.
+    """
+    files = [_with_list(file, maps) for file in files]
     made = Plan()
     wishes: dict[str, Callable[[Any], Any]] = {KEY: partial(_block, ours)}
     if ours.engine:
@@ -72,32 +83,44 @@ def _settle(
     made: Plan, files: Sequence[Written], key: str, wish: Callable[[Any], Any], new_file: str
 ) -> None:
     counting = in_force(files, key)
-    others = [file for file in places(files, key) if file not in counting]
-    whole: Any = None
-    for file in (*others, *counting):
-        whole = _joined(whole, file.values[key])
+    others = [file for file in places(files, key) if file not in counting and file.values[key]]
+    whole = reduce(_joined, (file.values[key] for file in (*others, *counting)), None)
     wanted = wish(whole)
-    if wanted is None or (wanted == whole and not others):
+    there = reduce(added, (file.values[key] for file in counting), None)
+    if wanted is None or (wanted == whole == there and not others):
         if counting:
             made.right.append(key)
         return
-    home = counting[-1] if counting else None
-    path = home.path if home else new_file
-    if len(counting) > 1 and home is not None:
+    path = counting[-1].path if counting else new_file
+    if len(counting) > 1:
         # Salt adds these files to each other; the last one gets what is missing.
-        wanted = _without(wanted, [file.values[key] for file in counting[:-1]])
+        before = [file.values[key] for file in counting[:-1]]
+        rest = _without(wanted, before)
+        if alike(before[-1], wanted) and reduce(added, [*before, rest]) == wanted:
+            wanted = rest
+        else:
+            others += counting[:-1]
     made.put.setdefault(path, {})[key] = wanted
     for file in others:
         made.take_out.setdefault(file.path, []).append(key)
 
 
+def _with_list(file: Written, maps: Mapping[str, list[Any]]) -> Written:
+    named = file.values.get("reactor")
+    if not isinstance(named, str):
+        return file
+    return replace(file, values={**file.values, "reactor": maps[named]})
+
+
 def _joined(first: Any, second: Any) -> Any:
-    """Return both, as Salt adds two files of one folder."""
+    """Return both, so that nothing is lost."""
+    if first is None or second is None:
+        return first if second is None else second
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return {**first, **{key: _joined(first.get(key), value) for key, value in second.items()}}
-    if isinstance(first, list) and isinstance(second, list):
-        return [*first, *(item for item in second if item not in first)]
-    return second if second is not None else first
+    if alike(first, second):
+        return added(first, second)
+    return added(_list(first), _list(second))
 
 
 def _without(whole: Any, others: Sequence[Any]) -> Any:
@@ -110,7 +133,7 @@ def _without(whole: Any, others: Sequence[Any]) -> Any:
 def _list(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return [{name: given} for name, given in value.items()]
-    return list(value or [])
+    return list(value or []) if isinstance(value, list) or not value else [value]
 
 
 def _block(ours: Ours, there: Any) -> Any:
@@ -126,10 +149,16 @@ def _engines(there: Any) -> Any:
 
 
 def _ext_pillar(there: Any) -> Any:
-    listed = _list(there)
-    ours = [one for one in listed if isinstance(one, Mapping) and KEY in one] or [{KEY: {}}]
+    others: list[Any] = []
+    ours: list[Any] = []
+    for one in _list(there):
+        if isinstance(one, Mapping) and KEY in one:
+            ours.append({KEY: one[KEY]})
+            one = {name: given for name, given in one.items() if name != KEY}
+        if one:
+            others.append(one)
     # Last, so that references in what the others add are replaced too.
-    return [*(one for one in listed if one not in ours), *ours]
+    return [*others, *(ours or [{KEY: {}}])]
 
 
 def _reactor(ours: Ours, there: Any) -> Any:
@@ -138,12 +167,7 @@ def _reactor(ours: Ours, there: Any) -> Any:
     missing = [
         {tag: [ours.sls]}
         for tag in tags.values()
-        if not any(
-            fnmatch(tag, str(pattern)) and ours.sls in reactions({"reactor": [entry]}, tag)
-            for entry in listed
-            if isinstance(entry, Mapping)
-            for pattern in entry
-        )
+        if ours.sls not in reactions({"reactor": listed}, tag)
     ]
     return [*listed, *missing]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -23,28 +23,49 @@ _SETUP = "salt-run k8s_nodes.setup prints the list"
 def engine_is_listed(opts: Mapping[str, Any]) -> bool:
     """Whether the master starts our engine."""
     listed = opts.get("engines") or []
-    entries = [listed] if isinstance(listed, Mapping) else listed
+    entries = (
+        [{name: given} for name, given in listed.items()] if isinstance(listed, Mapping) else listed
+    )
     for entry in entries:
+        # Of an item with several names, Salt starts the first.
         named = entry.items() if isinstance(entry, Mapping) else [(entry, None)]
-        for name, given in named:
-            module = given.get("engine_module", name) if isinstance(given, Mapping) else name
-            if module == KEY:
-                return True
+        name, given = next(iter(named), (None, None))
+        module = given.get("engine_module", name) if isinstance(given, Mapping) else name
+        if module == KEY:
+            return True
     return False
 
 
 def reactions(opts: Mapping[str, Any], tag: str) -> list[str]:
-    """Return the SLS files that the reactor renders for a tag."""
+    """Return the SLS files that the reactor renders for a tag; of a list, which Salt wants."""
     found: list[str] = []
-    for entry in opts.get("reactor") or []:
-        for pattern, files in entry.items() if isinstance(entry, Mapping) else ():
+    for entry in _list(opts):
+        # Salt ignores an item with several tags, without a word.
+        if isinstance(entry, Mapping) and len(entry) == 1:
+            ((pattern, files),) = entry.items()
             if fnmatch(tag, str(pattern)):
                 found += [files] if isinstance(files, str) else map(str, files or ())
     return found
 
 
+def _list(opts: Mapping[str, Any]) -> Sequence[Any]:
+    listed = opts.get("reactor")
+    return listed if isinstance(listed, list) else ()
+
+
 def reactor(opts: Mapping[str, Any], clusters: Iterable[str], read: Read) -> Iterator[Finding]:
     """Yield what keeps the reactor from calling us."""
+    listed = opts.get("reactor")
+    if listed and not isinstance(listed, list):
+        what = f"the file {listed} has" if isinstance(listed, str) else "has"
+        yield error("reactor", f"{what} no list that Salt can read", f"write a list; {_SETUP}")
+    for entry in _list(opts):
+        if isinstance(entry, Mapping) and len(entry) > 1:
+            yield warning(
+                "reactor",
+                f"Salt ignores an item with several tags, all of it: {', '.join(map(str, entry))}",
+                "write each tag as an item of its own",
+            )
     deaf: dict[str, list[str]] = {}
     for kind, cluster in ((kind, cluster) for kind in _KINDS for cluster in clusters):
         tag = f"salt/{KEY}/{cluster}/{kind}"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import salt.config
+import salt.utils.files
+import salt.utils.yaml
 
 from salt_ext.core.layers import Written
 
@@ -30,6 +32,16 @@ def files(opts: Mapping[str, Any]) -> list[Written]:
             for path in _named(include, main)
         ),
     ]
+
+
+def reactor_map(path: str) -> list[Any] | None:
+    """Return the list in a file that ``reactor`` names in place of one, None when there is none."""
+    try:
+        with salt.utils.files.fopen(path) as file:
+            found = salt.utils.yaml.safe_load(file)
+    except Exception:  # noqa: BLE001  YAML of every kind of brokenness, which Salt passes over too
+        return None
+    return found if isinstance(found, list) else None
 
 
 def newest(found: Iterable[Written]) -> tuple[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import re
 from typing import Any
 
 import pytest
@@ -161,10 +162,10 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:prod", None, AT, "None", "exactly one of kubeconfig, server"),
     ("state_dir", "state", "k8s_nodes:state_dir", "'state'", "an absolute path"),
     ("never", "192.0.2.1", "k8s_nodes:never", "'192.0.2.1'", "a non-empty list"),
-    ("aply", {}, "k8s_nodes:aply", "{}", "did you mean apply?"),
+    ("aply", {}, "k8s_nodes:aply", "'(not shown)'", "did you mean apply?"),
     ("apply", "firewall", "k8s_nodes:apply", "'firewall'", "a mapping"),
-    ("apply:stats", ["x"], "k8s_nodes:apply:stats", "['x']", "did you mean states?"),
-    ("metrics:prot", 1, "k8s_nodes:metrics:prot", "1", "did you mean port?"),
+    ("apply:stats", ["x"], "k8s_nodes:apply:stats", "'(not shown)'", "did you mean states?"),
+    ("metrics:prot", 1, "k8s_nodes:metrics:prot", "'(not shown)'", "did you mean port?"),
     ("metrics:port", 65_536, "k8s_nodes:metrics:port", "65536", "from 1 to 65535"),
     ("clusters:prod:exec_timeout", 0, f"{AT}:exec_timeout", "0", "seconds from 1 to 90"),
     ("clusters:prod:groups:w:labelSelector", 1, f"{AT}:groups:w:labelSelector", "1", "pool=app"),
@@ -216,44 +217,62 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:prod:in_cluster", True, AT, "['kubeconfig', 'in_cluster']", "exactly one of"),
     ("clusters:prod:server", "https://192.0.2.1", AT, "['kubeconfig', 'server']", "exactly one of"),
     ("clusters:prod:ca_file", "/etc/ca.crt", f"{AT}:ca_file", "'/etc/ca.crt'", "with server"),
-    ("clusters:prod:token_file", "/etc/t", f"{AT}:token_file", "'/etc/t'", "with server"),
+    ("clusters:prod:token_file", "/etc/t", f"{AT}:token_file", "'(not shown)'", "with server"),
     ("clusters:prod:addresses", ["Hostname"], f"{AT}:addresses", "['Hostname']", "InternalIP"),
     ("clusters:prod:ready", True, f"{AT}:ready", "True", "one of any, only"),
     ("clusters:prod:serve_to", " ", f"{AT}:serve_to", "' '", "a non-empty string"),
-    ("clusters:prod:serve", {"to": "lb*"}, f"{AT}:serve", "{'to': 'lb*'}", "with `to`"),
+    ("clusters:prod:serve", {"to": "lb*"}, f"{AT}:serve", "{'to': ...}", "with `to`"),
     ("clusters:prod:serve", [{}], f"{AT}:serve", "[{}]", "with `to`"),
     ("clusters:prod:serve", ["lb*"], f"{AT}:serve", "['lb*']", "with `to`"),
     (
         "clusters:prod:serve",
         [{"to": "*", "x": 1}],
         f"{AT}:serve",
-        "[{'to': '*', 'x': 1}]",
+        "[{'to': ..., 'x': ...}]",
         "`labels` (a list",
     ),
     (
         "clusters:prod:serve",
         [{"to": "*", "group": "w"}],
         f"{AT}:serve",
-        "[{'to': '*', 'group': 'w'}]",
+        "[{'to': ..., 'group': ...}]",
         "`group` (one",
     ),
     (
         "clusters:prod:serve",
         [{"to": "*", "labels": ["a b"]}],
         f"{AT}:serve",
-        "[{'to': '*', 'labels': ['a b']}]",
+        "[{'to': ..., 'labels': ...}]",
         "`labels`",
     ),
     ("clusters:prod:page_size", 0, f"{AT}:page_size", "0", "from 10 to 5000"),
     ("clusters:prod:timing:quiet", -1, f"{AT}:timing:quiet", "-1", "seconds from 0 to 60"),
-    ("clusters:prod:timing:quite", 1, f"{AT}:timing:quite", "1", "did you mean quiet?"),
+    ("clusters:prod:timing:quite", 1, f"{AT}:timing:quite", "'(not shown)'", "did you mean quiet?"),
     ("clusters:prod:timing", 5, f"{AT}:timing", "5", "a mapping"),
     ("clusters:prod:guards:min_nodes", "3", f"{AT}:guards:min_nodes", "'3'", "a whole number"),
     ("clusters:prod:guards:grace", -1, f"{AT}:guards:grace", "-1", "seconds from 0"),
     ("clusters:prod:guards:widest_ipv4", 7, f"{AT}:guards:widest_ipv4", "7", "from 8 to 32"),
-    ("clusters:prod:guards:shrink", 7, f"{AT}:guards:shrink", "7", "did you mean shrink_"),
-    ("clusters:prod:allowed_network", [], f"{AT}:allowed_network", "[]", "did you mean allowed_"),
-    ("clusters:prod:zzz", 1, f"{AT}:zzz", "1", "only the keys addresses, allowed_networks, "),
+    (
+        "clusters:prod:guards:shrink",
+        7,
+        f"{AT}:guards:shrink",
+        "'(not shown)'",
+        "did you mean shrink_",
+    ),
+    (
+        "clusters:prod:allowed_network",
+        [],
+        f"{AT}:allowed_network",
+        "'(not shown)'",
+        "did you mean allowed_",
+    ),
+    (
+        "clusters:prod:zzz",
+        1,
+        f"{AT}:zzz",
+        "'(not shown)'",
+        "only the keys addresses, allowed_networks, ",
+    ),
     ("clusters:prod:groups", [], f"{AT}:groups", "[]", "a mapping"),
     ("clusters:prod:groups:A", {}, f"{AT}:groups", "'A'", "as a group's name a DNS label"),
     (
@@ -264,7 +283,13 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
         "'a b' is no label selector",
     ),
     ("clusters:prod:groups:w:family", 4, f"{AT}:groups:w:family", "4", "one of ipv4, ipv6"),
-    ("clusters:prod:groups:w:famly", 4, f"{AT}:groups:w:famly", "4", "did you mean family?"),
+    (
+        "clusters:prod:groups:w:famly",
+        4,
+        f"{AT}:groups:w:famly",
+        "'(not shown)'",
+        "did you mean family?",
+    ),
 ]
 
 
@@ -397,16 +422,65 @@ def test_a_mistake_outside_of_the_clusters_leaves_them():
     assert "prod" in found.clusters
 
 
-@pytest.mark.parametrize("key", ["bearer_token", "password", "client_secret", "client-key-data"])
-def test_a_secret_in_a_key_that_is_unknown_is_not_told(key):
-    (line,) = lines(read({**PROD, key: "hunter2hunter2"}))
-    assert line.startswith(f"{AT}:{key}: ")
-    assert "hunter2" not in line
+SECRET = "hunter2hunter2"
 
 
-def test_a_secret_in_a_url_is_not_told():
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bearer_token", SECRET),
+        ("bearer", SECRET),
+        ("pin", 2222),
+        ("headers", {"Authorization": f"Bearer {SECRET}"}),
+        ("users", [{"name": "admin", "token": SECRET}]),
+        ("client-key-data", SECRET),
+    ],
+)
+def test_what_stands_in_a_key_that_is_unknown_is_not_told(key, value):
+    (line,) = lines(read({**PROD, key: value}))
+    assert line.startswith(f"{AT}:{key}: '(not shown)' is not allowed; ")
+    assert not re.search("hunter|2222|admin", line)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("clusterz", {"prod": {"token": SECRET}}),
+        ("clusters", [{"prod": {"token": SECRET}}]),
+        ("clusters", [[SECRET]]),
+        ("clusters:prod:never", [{"token": SECRET}]),
+        ("clusters:prod:allowed_networks", {"token": SECRET}),
+        ("clusters:prod:token_file", SECRET),
+        ("clusters:prod:serve", [{"to": "*", "token": SECRET}]),
+        ("clusters:prod:guards", [{"token": SECRET}]),
+        ("apply:kwarg", {"queue": True, "password": SECRET}),
+        ("apply:kwarg", f"password={SECRET}"),
+        ("apply:arg", SECRET),
+        ("apply:arg", [SECRET]),
+        ("apply:arg", {"password": SECRET}),
+    ],
+)
+def test_what_may_be_a_secret_in_a_wrong_place_is_not_told(where, value):
+    found = lines(config.read(with_mistake(where, value)))
+    assert found
+    assert "hunter" not in str(found)
+
+
+def test_what_is_published_is_told_without_what_may_be_a_secret():
+    usual = read(
+        apply={
+            "function": "x.y",
+            "arg": ["eu", {"password": SECRET}],
+            "kwarg": {"pillar": {"password": SECRET}},
+        }
+    ).apply.usual
+    assert str(usual) == "x.y eu ... pillar=..."
+
+
+@pytest.mark.parametrize("user", ["admin:hunter2", "admin:hun/ter2", "hunter2@admin:x"])
+def test_a_secret_in_a_url_is_not_told(user):
     files = {"ca_file": "/ca", "token_file": "/token", "allowed_networks": ["192.0.2.0/24"]}
-    (line,) = lines(read({"server": "https://admin:hunter2@192.0.2.1", **files}))
+    (line,) = lines(read({"server": f"https://{user}@192.0.2.1", **files}))
     assert line.startswith(f"{AT}:server: 'https://...@192.0.2.1' is not allowed; ")
 
 

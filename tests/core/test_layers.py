@@ -23,6 +23,18 @@ def test_files_of_one_folder_add_to_each_other():
     assert [file.path for file in in_force(files(*both), "engines")] == ["/etc/1", "/etc/2"]
 
 
+def test_a_list_and_a_mapping_of_one_folder_do_not_add_to_each_other():
+    both = ((1, {"engines": ["a", "b"]}), (1, {"engines": {"b": {}, "c": {}}}))
+    ((level, text),) = told(*both)
+    assert level is Level.ERROR
+    assert "stands in /etc/0 and in /etc/1, which replaces it as a whole: a is lost" in text
+    assert [file.path for file in in_force(files(*both), "engines")] == ["/etc/1"]
+
+
+def test_a_key_without_a_value_loses_nothing():
+    assert told((0, {"engines": None}), (1, {"engines": ["a"]})) == []
+
+
 def test_a_list_of_the_main_file_is_replaced_and_what_is_lost_is_named():
     ((level, text),) = told((0, {"ext_pillar": [{"git": []}]}), (1, {"ext_pillar": [{"x": 1}]}))
     assert level is Level.ERROR
@@ -48,6 +60,14 @@ def test_folders_and_parts_of_our_block_are_lost_by_name():
     assert "base: /srv/salt is lost" in text
     ((_, text),) = told((0, {"k8s_nodes": {"never": "x"}}), (1, {"k8s_nodes": {"clusters": {}}}))
     assert "never is lost" in text
+
+
+def test_what_is_lost_is_told_without_what_may_be_a_secret():
+    ((_, text),) = told(
+        (0, {"ext_pillar": {"git": ["https://me:hunter2@git.example.com", {"token": "hunter2"}]}}),
+        (1, {"ext_pillar": []}),
+    )
+    assert "git: https://...@git.example.com, git is lost" in text
 
 
 def test_other_keys_are_nobodys_business():

@@ -28,7 +28,15 @@ def test_an_engine_is_found_in_every_form_that_salt_takes(listed):
 
 
 @pytest.mark.parametrize(
-    "listed", [None, [], {}, [{"other": {}}], [{"k8s_nodes": {"engine_module": "other"}}]]
+    "listed",
+    [
+        None,
+        [],
+        {},
+        [{"other": {}}],
+        [{"k8s_nodes": {"engine_module": "other"}}],
+        [{"other": {}, "k8s_nodes": {}}],
+    ],
 )
 def test_an_engine_that_is_not_listed_is_not_found(listed):
     assert not engine_is_listed({"engines": listed})
@@ -81,6 +89,30 @@ def test_two_calls_for_one_event_are_told():
 def test_patterns_are_those_of_a_shell():
     opts = {"reactor": [{"salt/k8s_nodes/*/changed": ["/a"]}, {"salt/*": "/b"}, {"x": ["/c"]}]}
     assert reactions(opts, "salt/k8s_nodes/prod/changed") == ["/a", "/b"]
+
+
+def test_an_item_with_several_tags_is_none_for_salt_and_that_is_told():
+    both = {**CHANGED, **LAGGING}
+    assert reactions({"reactor": [both]}, "salt/k8s_nodes/prod/changed") == []
+    (ignored, _), (level, text) = told(both)
+    assert (ignored, level) == (Level.WARNING, Level.ERROR)
+    assert "lagging of prod: nothing is ever published" in text
+    ((level, text),) = told(CHANGED, LAGGING, {"a": "/a", "b": "/b"})
+    assert level is Level.WARNING
+    assert "all of it: a, b" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("/etc/salt/reactor.yaml", "the file /etc/salt/reactor.yaml has no list"),
+        (CHANGED, "has no list"),
+    ],
+)
+def test_what_is_no_list_is_none_for_salt(written, said):
+    found = [str(one) for one in reactor({"reactor": written}, ["prod"], TEXTS.get)]
+    assert said in found[0]
+    assert "nothing is ever published" in found[1]
 
 
 def test_file_roots_have_to_be_served():

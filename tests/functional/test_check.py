@@ -200,6 +200,8 @@ def test_a_mistake_below_apply_says_that_nothing_is_published(alive):
     assert "nothing is published while it has a mistake" in str(alive.found())
 
 
+# What the operator is warned of, the library warns of too.
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_certificate_that_is_not_verified_is_dangerous(alive):
     alive.cluster["insecure_skip_tls_verify"] = True
     level, where, what = alive.one()
@@ -272,6 +274,23 @@ def test_an_option_that_does_not_fit_is_named(alive, change, level, where, said)
     assert found, alive.found()
     assert found[0][0] == level
     assert said in found[0][2]
+
+
+def test_reactions_that_stand_in_a_file_of_their_own_are_read(alive):
+    listed = alive.folder / "reactor.yaml"
+    listed.write_text(yaml.safe_dump(alive.values["reactor"]))
+    alive.values["reactor"] = str(listed)
+    assert alive.found() == []
+    listed.write_text("[")
+    first, second = alive.found()
+    assert first[:2] == second[:2] == ("error", "reactor")
+    assert first[2] == f"the file {listed} has no list that Salt can read"
+
+
+def test_reactions_that_salt_ignores_are_told(alive):
+    both = {tag: files for one in alive.values["reactor"] for tag, files in one.items()}
+    alive.values["reactor"] = [both]
+    assert [one[:2] for one in alive.found()] == [("error", "reactor"), ("warning", "reactor")]
 
 
 def test_a_master_of_masters_needs_nothing_of_ours(bare):

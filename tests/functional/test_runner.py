@@ -41,7 +41,7 @@ def store(tmp_path):
     [
         (
             {"prod": {**CLUSTER, "alowed_networks": []}},
-            "k8s_nodes:clusters:prod:alowed_networks: [] is not allowed; allowed: only the keys",
+            "k8s_nodes:clusters:prod:alowed_networks: '(not shown)' is not allowed; allowed: only",
         ),
         ({"prod": {"in_cluster": True}}, "k8s_nodes:clusters:prod:allowed_networks: None"),
         ({"Prod_1": CLUSTER}, "'Prod_1' is not allowed; allowed: as a cluster's name a DNS label"),

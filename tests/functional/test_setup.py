@@ -58,6 +58,14 @@ LAYOUTS = {
             "fileserver_backend": ["git"],
         },
     },
+    "a mapping beside a list": {
+        "master": {"engines": [{"other": {}}]},
+        "master.d/a.conf": {"engines": {"engine": {}}},
+    },
+    "ours before another in the folder": {
+        "master.d/10.conf": {"ext_pillar": [{"k8s_nodes": {}}]},
+        "master.d/20.conf": {"ext_pillar": [{"git": ["x"]}]},
+    },
     "lists in both, of which one is lost": {
         "master": {
             "ext_pillar": [{"git": ["x"]}],
@@ -135,7 +143,9 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
             assert [one for one in values.get(key, []) if one not in opts[key]] == []
         for environment, roots in values.get("file_roots", {}).items():
             assert set(roots) <= set(opts["file_roots"][environment])
-        assert {"other": {}} not in values.get("engines", []) or {"other": {}} in opts["engines"]
+        engines = values.get("engines", [])
+        listed = engines if isinstance(engines, list) else [{name: {}} for name in engines]
+        assert [one for one in listed if one not in opts["engines"]] == []
     assert opts["ext_pillar"][-1] == {"k8s_nodes": {}}
     assert str(opts["reactor"]).count(REACT) in (1, 2)
     clusters = opts["k8s_nodes"]["clusters"]
@@ -164,6 +174,22 @@ def test_a_second_cluster_is_added_and_the_first_one_stays(tmp_path, backend):
     assert clusters["prod"]["server"] == backend.endpoint.url
     assert clusters["test"]["kubeconfig"] == "/etc/test.kubeconfig"
     assert "server" not in clusters["test"]
+
+
+def test_a_list_of_reactions_in_a_file_of_its_own_is_moved(tmp_path, backend):
+    start = {"salt/minion/*/start": ["/srv/start.sls"]}
+    listed = tmp_path / "reactor.yaml"
+    folder = Folder(tmp_path, {"master": {"reactor": str(listed)}})
+    told = folder.run("setup", **given(backend))
+    assert told["error"].startswith(f"reactor: '{listed}' is not allowed; allowed: a list")
+    listed.write_text(yaml.safe_dump([start]))
+    told = folder.run("setup", **given(backend))
+    assert f"# nothing reads {listed} any more: reactor has its list now" in told["then"]
+    folder.paste(told)
+    assert folder.opts()["reactor"][0] == start
+    assert str(folder.opts()["reactor"]).count(REACT) == 2
+    again = folder.run("setup")
+    assert (again["put"], again["then"]) == ({}, ["salt-run k8s_nodes.check"])
 
 
 def test_a_master_of_masters_gets_no_engine(tmp_path, backend):

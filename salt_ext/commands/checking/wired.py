@@ -11,6 +11,7 @@ from salt_ext.core.config import KEY, Config
 from salt_ext.core.diagnosis import Finding, error
 from salt_ext.core.layers import Written
 from salt_ext.core.publishing import MODULE
+from salt_ext.master.files import reactor_map
 from salt_ext.master.loaded import missing
 
 
@@ -31,6 +32,9 @@ def findings(
                 f"Salt does not load our module: {why}",
                 "install this package for the Python of the master, and restart it",
             )
+    named = opts.get("reactor")
+    if isinstance(named, str):
+        opts = {**opts, "reactor": reactor_map(named) or named}
     yield from wiring.reactor(opts, config.names, lambda path: _sls(opts, path))
     yield from wiring.backend(opts, needed=uses_module(config))
 

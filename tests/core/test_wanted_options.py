@@ -1,0 +1,134 @@
+"""What `setup` wants written, so that Salt makes of it what is right, and nothing is lost."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import pytest
+
+from salt_ext.core.layers import Written, added, in_force
+from salt_ext.core.wanted_options import Ours, Plan, plan
+from salt_ext.core.wiring import engine_is_listed
+
+NEW = "/d/k8s_nodes.conf"
+SLS = "/ours/apply.sls"
+OURS = Ours(
+    sls=SLS, formula="/ours/formula", clusters={}, first={"apply": {"states": ["firewall"]}}
+)
+OPTS = {"fileserver_backend": ["roots"]}
+REACTIONS = [{f"salt/k8s_nodes/*/{kind}": [SLS]} for kind in ("changed", "lagging")]
+
+
+def written(*values: tuple[str, int, dict[str, Any]]) -> list[Written]:
+    return [Written(path=path, layer=layer, values=those) for path, layer, those in values]
+
+
+def planned(files: list[Written], maps: dict[str, list[Any]]) -> Plan:
+    return plan(files, OPTS, NEW, OURS, maps)
+
+
+def pasted(files: list[Written], maps: dict[str, list[Any]]) -> tuple[dict[str, Any], Plan]:
+    """Return what Salt makes of the files with the plan in them, and the next plan."""
+    made = planned(files, maps)
+    after = [
+        Written(
+            path=file.path,
+            layer=file.layer,
+            values={
+                **{
+                    key: value
+                    for key, value in file.values.items()
+                    if key not in made.take_out.get(file.path, [])
+                },
+                **made.put.get(file.path, {}),
+            },
+        )
+        for file in (*files, *([] if any(f.path == NEW for f in files) else written((NEW, 1, {}))))
+    ]
+    after.sort(key=lambda file: (file.layer, file.path))
+    keys = {key for file in after for key in file.values}
+    opts = {
+        key: reduce(added, (file.values[key] for file in in_force(after, key)), None)
+        for key in keys
+    }
+    return opts, planned(after, maps)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        (("/main", 0, {"engines": [{"mine": {}}]}), ("/d/a", 1, {"engines": {"other": {}}})),
+        (("/main", 0, {"engines": {"mine": {}}}), ("/d/a", 1, {"engines": [{"other": {}}]})),
+        (("/d/a", 1, {"engines": ["mine"]}), ("/d/b", 1, {"engines": {"other": {}}})),
+        (("/d/a", 1, {"engines": {"mine": {}}}), ("/d/b", 1, {"engines": ["other"]})),
+        (("/d/a", 1, {"engines": {"mine": {}}}), ("/d/b", 1, {"engines": {"other": {}}})),
+        (
+            ("/d/a", 1, {"engines": ["mine", "k8s_nodes"]}),
+            ("/d/b", 1, {"engines": {"other": {}}}),
+        ),
+        (("/d/a", 1, {"engines": ["mine", "other"]}), ("/d/b", 1, {"engines": None})),
+    ],
+)
+def test_a_list_and_a_mapping_of_engines_become_one_list(files):
+    opts, again = pasted(written(*files), {})
+    names = [one if isinstance(one, str) else next(iter(one)) for one in opts["engines"]]
+    assert sorted(names) == ["k8s_nodes", "mine", "other"]
+    assert engine_is_listed(opts)
+    assert (again.put, again.take_out) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        (("/d/10", 1, {"ext_pillar": [{"k8s_nodes": {}}]}), ("/d/20", 1, {"ext_pillar": ["git"]})),
+        (
+            ("/d/10", 1, {"ext_pillar": [{"k8s_nodes": {}}, {"x": 1}]}),
+            ("/d/20", 1, {"ext_pillar": [{"k8s_nodes": {}}, {"git": []}]}),
+        ),
+        (("/main", 0, {"ext_pillar": [{"k8s_nodes": {}}, {"x": 1}]}),),
+        (("/main", 0, {"ext_pillar": [{"k8s_nodes": {}, "git": []}]}),),
+    ],
+)
+def test_ours_comes_last_wherever_it_stands(files):
+    before = [
+        name
+        for _, _, values in files
+        for one in values["ext_pillar"]
+        for name in ([one] if isinstance(one, str) else one)
+    ]
+    opts, again = pasted(written(*files), {})
+    names = [one if isinstance(one, str) else next(iter(one)) for one in opts["ext_pillar"]]
+    assert names[-1] == "k8s_nodes"
+    assert sorted(names) == sorted(set(before))
+    assert (again.put, again.take_out) == ({}, {})
+
+
+def test_what_two_files_add_up_to_stays_in_both():
+    files = written(*((f"/d/{one}", 1, {"ext_pillar": [{one: {}}]}) for one in ("git", "x")))
+    made = planned(files, {})
+    assert made.put["/d/x"] == {"ext_pillar": [{"x": {}}, {"k8s_nodes": {}}]}
+    assert made.take_out == {}
+
+
+def test_reactions_in_an_item_with_several_tags_are_written_anew():
+    both = {tag: files for one in REACTIONS for tag, files in one.items()}
+    opts, again = pasted(written(("/main", 0, {"reactor": [both]})), {})
+    assert opts["reactor"] == [both, *REACTIONS]
+    assert (again.put, again.take_out) == ({}, {})
+
+
+def test_a_list_that_is_in_a_file_of_its_own_is_kept():
+    start = {"salt/minion/*/start": ["/srv/start.sls"]}
+    for files in (
+        written(("/main", 0, {"reactor": "/srv/map"})),
+        written(("/main", 0, {"reactor": "/srv/map"}), ("/d/a", 1, {"reactor": REACTIONS})),
+    ):
+        opts, _ = pasted(files, {"/srv/map": [start]})
+        assert sorted(map(str, opts["reactor"])) == sorted(map(str, [start, *REACTIONS]))
+
+
+def test_a_file_that_has_our_reactions_stays_where_it_is():
+    made = planned(written(("/main", 0, {"reactor": "/srv/map"})), {"/srv/map": REACTIONS})
+    assert "reactor" in made.right
+    assert "/main" not in made.put
