@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_ext.commands.serve import serving
 from salt_ext.master import compiling
-from salt_ext.master.settings import settings
+from salt_ext.master.settings import fetch_settings, settings
 from salt_ext.master.targets import matcher
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def ext_pillar(
             from salt_ext.master.secrets import Secrets
             from salt_ext.service.fetch import fetching
 
-            fetcher = fetching(config, Secrets(__opts__))
+            fetcher = fetching(fetch_settings(__opts__), Secrets(__opts__))
             prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
         compiled = partial(compiling.current, __opts__, minion_id)
         serving(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)

@@ -17,7 +17,7 @@ from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import Published
 from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
-from salt_ext.store.ledger import SYNC, Job
+from salt_ext.store.ledger import ASK, SYNC, Job
 from salt_ext.store.locks import APPLY, alone
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,16 @@ log = logging.getLogger(__name__)
 SYNC_ALL = Published(name="", function="saltutil.sync_all")
 """Brings a minion's own modules up to date; ``state.apply`` of an SLS does not."""
 
+REFRESH = Published(name="", function="saltutil.refresh_pillar")
+"""Makes a minion ask for its pillar, and changes nothing on it."""
+
+_STEPS = ((SYNC_ALL, SYNC), (REFRESH, ASK))
+
 _AGAIN = 5.0
 """Seconds until what the master did not publish is tried again."""
+
+_PATIENCE = 60.0
+"""Seconds that a wish of its own waits for another apply."""
 
 
 class Publishes(Protocol):
@@ -65,7 +73,8 @@ class Applying:
         Publish to every minion that is behind in one of the clusters and due.
 
         A call that finds another at work leaves a note, and the other one looks again for all
-        clusters when it is done: a trigger is never lost, and never publishes twice.
+        clusters when it is done: a trigger is never lost, and never publishes twice. What only
+        this call wishes, with ``minions`` or ``force``, waits for the other one.
         """
         if self._config.in_doubt:
             # A slip of the pen must not become a highstate everywhere.
@@ -78,15 +87,21 @@ class Applying:
             again.touch(mode=0o600)
         except OSError as exc:
             raise StoreError(f"{again}: {exc.strerror}") from exc
-        while again.exists():
-            with alone(again.with_name(APPLY)) as mine:
+        patience = _PATIENCE if force or minions is not None else 0.0
+        while True:
+            with alone(again.with_name(APPLY), within=patience) as mine:
                 if not mine:
-                    told["waiting"] = "another apply is at work and looks again"
+                    told["waiting"] = (
+                        f"another apply is at work for {patience:.0f} s now: this was not done"
+                        if patience
+                        else "another apply is at work and looks again"
+                    )
                     return told
                 again.unlink(missing_ok=True)
                 self._publish(wish, told)
-            wish = Wish(clusters=frozenset(self._config.names))
-        return told
+            if not again.exists():
+                return told
+            wish, patience = Wish(clusters=frozenset(self._config.names)), 0.0
 
     def _publish(self, wish: Wish, told: dict[str, Any]) -> None:
         paused = self._store.words.paused()
@@ -113,6 +128,8 @@ class Applying:
             parcels += self._delivering.parcels(what, ready, choice.rows)
             for parcel in parcels:
                 self._send(parcel, what.name, choice.rows, revisions, now, told["jobs"])
+        asking = Parcel(what=REFRESH, minions=choice.strangers)
+        self._send(asking, REFRESH.name, choice.rows, revisions, now, told["jobs"])
         if choice.waiting:
             told["held"] = dict(sorted(choice.waiting.items()))
 
@@ -129,7 +146,8 @@ class Applying:
         for start in range(0, len(parcel.minions), size):
             batch = parcel.minions[start : start + size]
             jid = self._publisher.new_jid()
-            step = {"step": SYNC} if what is SYNC_ALL else {}
+            # A class may call one of these two itself, and then it is what is to be proven.
+            step = next(({"step": it} for one, it in _STEPS if what is one), {})
             job = Job(jid=jid, at=now, class_=class_, function=what.function, **step)
             # Written before it is sent: a job that nobody knows of could never be acknowledged.
             self._store.ledger.dispatched(
@@ -139,15 +157,11 @@ class Applying:
                 self._publisher.apply(jid, batch, parcel.to(batch))
             except NotPublished as exc:
                 log.error("%s; it is tried again", exc)
+                # The master's failure, and not theirs: it neither makes them wait longer nor
+                # spares the next change its canaries.
                 for name in batch:
                     self._store.ledger.failed(
-                        jid,
-                        name,
-                        str(exc),
-                        counted=True,
-                        next_at=now + _AGAIN,
-                        now=now,
-                        silent=True,
+                        jid, name, str(exc), counted=False, next_at=now + _AGAIN, now=now
                     )
                 continue
             log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))

@@ -10,14 +10,18 @@ from itertools import groupby
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind, Entry, Place, retry_after
-from salt_ext.core.publishing import Mode, Published
+from salt_ext.core.publishing import ANY_GRAINS, Mode, Published
 from salt_ext.core.wave import Candidate, Care, Outcome, Step, Wave, step
 from salt_ext.store import Store
 
 Meant = Callable[[str], Set[str]]
 """The minions that a compound target means."""
 
+_UNKNOWN = "its class is not known: the master has no grains of it, and has it ask for its pillar"
+
 _MINUTE = 60.0
+_ASKED = 600.0
+"""Seconds until a minion whose class is still not known is asked once more."""
 _ENGINE = 10.0
 """Seconds that the engine has to notice that a job did not return."""
 
@@ -46,9 +50,11 @@ class Choice:
     waiting: dict[str, str] = field(default_factory=dict)
     """Minions that are behind and not published to now, and why not."""
     classes: dict[str, Published] = field(default_factory=dict)
-    """Of every minion that is behind."""
+    """Of every minion that is behind and whose class is known."""
     waves: dict[str, Wave | None] = field(default_factory=dict)
     """Those that are not what they were."""
+    strangers: list[str] = field(default_factory=list)
+    """Minions whose class is not known, and who are to ask for their pillar: it brings grains."""
     paced: dict[str, float] = field(default_factory=dict)
     """Minions whose next run may not follow the last one at once, and when it may."""
     rows: dict[str, list[Behind]] = field(default_factory=dict)
@@ -57,7 +63,7 @@ class Choice:
     @property
     def something(self) -> bool:
         """Whether there is something to do now."""
-        return bool(self.chosen or self.waves)
+        return bool(self.chosen or self.waves or self.strangers)
 
 
 class Choosing:
@@ -84,13 +90,20 @@ class Choosing:
             for one in self._config.apply.classes
             if one.target is not None
         }
-        choice.classes = {name: self._config.apply.of(name, members) for name in choice.rows}
-        outcomes = self._outcomes(ledger, members)
+        known = self._known(members)
+        choice.classes = {
+            name: self._config.apply.of(name, members) for name in choice.rows if known(name)
+        }
+        outcomes = self._outcomes(ledger, members, known, now)
         asked = self._meant(wish.minions) if wish.minions is not None else None
-        choice.paced = self._paced(choice.rows)
-        room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE)
+        strangers = choice.rows.keys() - choice.classes.keys()
+        choice.waiting = {name: _UNKNOWN for name in strangers if asked is None or name in asked}
+        choice.paced = self._paced(choice.rows, now)
+        room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE, now)
+        choice.strangers = self._asked(choice, wish, now)[: max(0, room)]
+        room -= len(choice.strangers)
         for what in (*self._config.apply.classes, self._config.apply.usual):
-            mine = [name for name in choice.rows if choice.classes[name] is what]
+            mine = [name for name in choice.rows if choice.classes.get(name) is what]
             candidates = []
             for name in mine:
                 if asked is not None and name not in asked:
@@ -116,12 +129,39 @@ class Choosing:
             choice.waves[name] = None
         return choice
 
-    def _paced(self, rows: Mapping[str, list[Behind]]) -> dict[str, float]:
+    def _known(self, members: Mapping[str, Set[str]]) -> Callable[[str], bool]:
+        """Return what tells whether a minion's class is known: its grains may have gone."""
+        apply = self._config.apply
+        if not any(one.asks for one in apply.classes):
+            return lambda _: True
+        told = self._meant(ANY_GRAINS)
+        return lambda minion: apply.knows(minion, members, told)
+
+    def _asked(self, choice: Choice, wish: Wish, now: float) -> list[str]:
+        """Return who of those whose class is not known is to ask for its pillar now."""
+        timeout = self._config.apply.timeout + _ENGINE
+        every = (*self._config.apply.classes, self._config.apply.usual)
+        if all(one.mode is Mode.OBSERVE for one in every):
+            return []
+        return [
+            name
+            for name in sorted(choice.waiting)
+            if not any(_has_asked(row.entry, now) for row in choice.rows[name])
+            and any(
+                row.cluster in wish.clusters
+                and row.due(now, timeout)
+                and self._config.mode(row.cluster) is not Mode.OBSERVE
+                for row in choice.rows[name]
+            )
+        ]
+
+    def _paced(self, rows: Mapping[str, list[Behind]], now: float) -> dict[str, float]:
         paced, rested = {}, self._store.ledger.rested()
         for name in rows.keys() & rested.keys():
             last = max(row.entry.dispatched_at or 0.0 for row in rows[name])
             until = self._config.apply.next_run(last, rested[name])
-            if until > last:
+            # After a clock that was set back, nobody knows when its last run was.
+            if last <= now and until > last:
                 paced[name] = until
         return paced
 
@@ -176,27 +216,46 @@ class Choosing:
         return step(waves.get(what.name), candidates, outcomes, care, now, wait)
 
     def _outcomes(
-        self, ledger: Mapping[Place, Entry], members: Mapping[str, Set[str]]
+        self,
+        ledger: Mapping[Place, Entry],
+        members: Mapping[str, Set[str]],
+        known: Callable[[str], bool],
+        now: float,
     ) -> dict[str, list[Outcome]]:
         found: dict[str, list[Outcome]] = {}
-        told = (entry for entry in ledger.values() if entry.dispatched_at is not None)
+        told = (
+            entry
+            for entry in ledger.values()
+            if entry.dispatched_at is not None and entry.dispatched_at <= now
+        )
         for minion, entries in groupby(sorted(told, key=_minion), _minion):
-            what = self._config.apply.of(minion, members)
-            found.setdefault(what.name, []).append(_outcome(list(entries)))
+            if known(minion):
+                what = self._config.apply.of(minion, members)
+                found.setdefault(what.name, []).append(_outcome(list(entries), now))
         return found
 
 
-def _outcome(entries: list[Entry]) -> Outcome:
+def _outcome(entries: list[Entry], now: float) -> Outcome:
+    def known(at: float | None) -> float:
+        # Later than now was before the clock was set back: no answer to what was told since.
+        return at if at is not None and at <= now else 0.0
+
     last = max(entry.dispatched_at or 0.0 for entry in entries)
     newest = [entry for entry in entries if entry.dispatched_at == last]
-    failing = [entry.failing_since for entry in newest if entry.failing_since is not None]
+    failing = [known(entry.failing_since) for entry in newest if entry.failing_since is not None]
     return Outcome(
         dispatched_at=last,
-        applied_at=min((entry.applied_at or 0.0 for entry in newest), default=None),
+        applied_at=min((known(entry.applied_at) for entry in newest), default=None),
         failing_since=min(failing, default=None),
-        failed_at=max((entry.failed_at or 0.0 for entry in newest), default=None),
+        failed_at=max((known(entry.failed_at) for entry in newest), default=None),
         silent=any(entry.silent for entry in newest),
     )
+
+
+def _has_asked(entry: Entry, now: float) -> bool:
+    """Whether a minion that was to ask for its pillar has said a moment ago that it does."""
+    at = entry.dispatched_at
+    return entry.dispatched is None and at is not None and abs(now - at) < _ASKED
 
 
 def _minion(one: Behind | Entry) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from salt_ext.commands.resolving import Resolving
 from salt_ext.core import handing
 from salt_ext.core.config import Config
 from salt_ext.core.expand import Unresolved
@@ -22,15 +21,16 @@ Lists = Mapping[str, tuple[Handed, ...] | Unresolved]
 def lists_for(
     config: Config,
     matches: Matches,
-    resolving: Resolving,
+    nodes: Callable[[str], tuple[Handed, ...] | Unresolved],
     known: Callable[[], Iterable[str]],
     prepare: Callable[[str], None] | None,
 ) -> Lists:
     """
     Return the lists for the minion that ``matches`` speaks of, or why it does not get one.
 
-    ``known`` returns what is recorded of this minion: asked only while it cannot be read who is
-    to get a list, so that one which was handed out is not taken for withdrawn.
+    ``nodes`` resolves the text of a list. ``known`` returns what is recorded of this minion: asked
+    only while it cannot be read who is to get a list, so that one which was handed out is not
+    taken for withdrawn.
     """
     found: dict[str, tuple[Handed, ...] | Unresolved] = {}
     for name, cluster in config.serving.items():
@@ -43,11 +43,11 @@ def lists_for(
                 continue
             if prepare is not None:
                 prepare(name)
-            found[text] = resolving.nodes(text, config)
+            found[text] = nodes(text)
     if unreadable := {name for name, cluster in config.broken.items() if cluster is None}:
         for text in known():
             if text.startswith(handing.SCHEME) and cluster_of(text) in unreadable:
-                found[text] = resolving.nodes(text, config)
+                found[text] = nodes(text)
     return found
 
 

@@ -29,7 +29,7 @@ def plan(
     Return the minions that are behind, and which addresses would come and go on each.
 
     ``in`` and ``out`` are None where it is not known what is in force: nothing was proven yet, or
-    the minion has started since.
+    the minion has started since; ``publishes`` is None where its class is not known.
     """
     now = time.time()
     choosing = Choosing(config, store, Places(store), meant)
@@ -41,9 +41,10 @@ def plan(
         mine = [row for row in rows if row.cluster in clusters]
         if not mine or (asked is not None and name not in asked):
             continue
+        what = choice.classes.get(name)
         told[name] = {
-            "publishes": str(choice.classes[name]),
-            "class": choice.classes[name].name or None,
+            "publishes": str(what) if what else None,
+            "class": (what.name or None) if what else None,
             "when": when(name, rows, choice, config, now) if name not in at_once else "now",
             "clusters": {row.cluster: _changes(store, config, row, now) for row in mine},
         }

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from salt_ext.commands import delivering
@@ -18,6 +18,7 @@ from salt_ext.core.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.expand import Expansion, Unresolved
 from salt_ext.core.finding import references
+from salt_ext.core.handing import Handed
 from salt_ext.core.publishing import MODULE
 from salt_ext.core.snapshot import Snapshot, digest
 from salt_ext.master.compiling import Compile
@@ -58,51 +59,61 @@ class Serving:
         is called with the name of each cluster before it is looked up. Never raises
         for a store that cannot be used: then the references stay as they are.
         """
+        compiled = cache(compiled)
         refused: set[str] = set()
         used: dict[str, Snapshot] = {}
 
         def answer(text: str) -> tuple[str, ...] | Unresolved:
-            if prepare is not None:
-                with contextlib.suppress(BadReference):
-                    prepare(reference.parse(text).cluster)
-            found = self.resolving.addresses(text, config)
-            target = None if isinstance(found, Unresolved) else self._target(text, config)
+            try:
+                name = reference.parse(text).cluster
+            except BadReference as exc:
+                return Unresolved(str(exc))
+            target = self._target(name, config)
             if target is not None and not matches(target):
                 refused.add(text)
                 return Unresolved(NOT_SERVED.format(target))
+            if prepare is not None:
+                prepare(name)
+            found = self.resolving.addresses(text, config)
             if not isinstance(found, Unresolved):
-                name = reference.parse(text).cluster
                 used[name] = self.resolving.held(name)
             return found
 
+        def nodes(text: str) -> tuple[Handed, ...] | Unresolved:
+            found = self.resolving.nodes(text, config)
+            if not isinstance(found, Unresolved):
+                # With each answer: of many clusters not all are held at the end.
+                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
+            return found
+
         done = expand.expand(pillar, answer)
-        block = pillar.get(MODULE)
-        pillar.update(done.changed)
         if done.served or done.unresolved:
             for text in references(compiled().override):
                 done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
         known = partial(self._known, minion, pillarenv)
-        lists = lists_for(config, matches, self.resolving, known, prepare)
+        lists = lists_for(config, matches, nodes, known, prepare)
         for text, handed in lists.items():
             if isinstance(handed, Unresolved):
                 done.unresolved[text] = handed.why
                 log.warning("%s: it is not handed %s: %s", minion, text, handed.why)
-            else:
-                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
+        changed = dict(done.changed)
         if done.served or done.unresolved or lists:
-            pillar[KEY] = {**_mapping(pillar.get(KEY)), **self._told(done, used, lists)}
-            basis = delivering.basis(minion, block, done, config, self._store)
-            if basis is not None and not lists:
-                pillar[KEY]["delivery"] = basis
+            mine = _mapping(changed.get(KEY, pillar.get(KEY)))
+            changed[KEY] = {**mine, **self._told(done, used, lists)}
+            basis = delivering.basis(minion, pillar.get(MODULE), done, config, self._store)
+            # What a person laid over this one compile is no ground for later ones.
+            if basis is not None and not lists and compiled().lasting:
+                changed[KEY]["delivery"] = basis
         if config.names:
             self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
+        # Last: an error of our own on the way here leaves every reference in the pillar.
+        pillar.update(changed)
         return done
 
-    def _target(self, text: str, config: Config) -> str | None:
-        name = reference.parse(text).cluster
-        cluster = config.clusters.get(name) or config.broken[name]
+    def _target(self, name: str, config: Config) -> str | None:
+        cluster = config.clusters.get(name) or config.broken.get(name)
         return cluster.serve_to if cluster else None
 
     def _known(self, minion: str, pillarenv: str) -> list[str]:

@@ -17,6 +17,9 @@ Served = Mapping[str, tuple[str, ...]]
 
 _Key = tuple[tuple[str, int], ...]
 
+LONGEST_WAIT = 900.0
+"""Seconds between a failure and the next try at most."""
+
 NO_RETURN = "did not return"
 """How the error of a job begins that a minion never answered."""
 
@@ -73,6 +76,15 @@ class Entry:
     """The cluster's revision that the newest proven run had."""
     dispatched_revision: int | None = None
 
+    def in_flight(self, now: float, timeout: float) -> bool:
+        """
+        Whether a job that may still return is on its way.
+
+        One that was sent later than now was sent before the clock was set back.
+        """
+        sent = self.dispatched_at
+        return self.jid is not None and sent is not None and abs(now - sent) < timeout
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behind:
@@ -89,12 +101,13 @@ class Behind:
 
     def in_flight(self, now: float, timeout: float) -> bool:
         """Whether a job that may still return is on its way."""
-        sent = self.entry.dispatched_at
-        return self.entry.jid is not None and sent is not None and now < sent + timeout
+        return self.entry.in_flight(now, timeout)
 
     def due(self, now: float, timeout: float) -> bool:
         """Whether it should be published now."""
-        return not self.in_flight(now, timeout) and now >= self.entry.next_at
+        # No wait is longer than that, unless the clock was set back meanwhile.
+        waits = 0.0 < self.entry.next_at - now <= LONGEST_WAIT
+        return not self.in_flight(now, timeout) and not waits
 
     def why(self, now: float, timeout: float) -> str:
         """Return the reason in words."""
@@ -212,5 +225,5 @@ def retry_after(attempts: int, *, refused: bool, dice: random.Random) -> float:
 
     A refusal because a state run is in progress is no failure: it is tried again soon.
     """
-    ceiling = 5.0 if refused else min(900.0, 5.0 * 2 ** min(attempts, 16))
+    ceiling = 5.0 if refused else min(LONGEST_WAIT, 5.0 * 2 ** min(attempts, 16))
     return dice.uniform(ceiling / 2, ceiling)

@@ -14,6 +14,11 @@ from salt_ext.core.options import HIDDEN, Options, flag, list_of, one_of, second
 USUAL = ""
 """Name of the class of the minions that no other class takes."""
 
+ANY_GRAINS = "G@id:*"
+"""Compound target of the minions that any grains are known of: all of those have an id."""
+
+_ASKS = re.compile(r"[GPIJ].?@|[NS]@")
+
 _NO_KWARG: Mapping[str, Any] = {}
 
 MODULE = "k8s_firewall"
@@ -41,6 +46,12 @@ class Published:
     mode: Mode = Mode.ENFORCE
     sync: bool = False
     """The minions' own modules are brought up to date before the first run."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether the target asks for grains, pillar or networks: what a minion has told."""
+        # A nodegroup may.
+        return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
 
     def __str__(self) -> str:
         # Not what may be a secret: a pillar, or a password.
@@ -95,6 +106,15 @@ class Apply:
             if minion in meant[one.target or ""]:
                 return one
         return self.usual
+
+    def knows(self, minion: str, meant: Mapping[str, Set[str]], told: Set[str]) -> bool:
+        """Whether the class of a minion is certain; ``told`` has those whose grains are known."""
+        for one in self.classes:
+            if one.asks:
+                return minion in told
+            if minion in meant[one.target or ""]:
+                return True
+        return True
 
 
 def mode_of(given: Options, usual: Mode) -> Mode:

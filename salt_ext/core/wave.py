@@ -101,6 +101,9 @@ def step(
     wait: Callable[[int], float],
 ) -> Step:
     """Return whom to publish to now; ``wait`` tells how long a class stays stopped."""
+    if wave is not None and wave.started_at > now:
+        # The clock was set back, and none of its times tells anything any more.
+        wave = Wave(started_at=now, tries=wave.tries) if wave.tries else None
     fresh = [one for one in behind if one.attempts == 0]
     retries = [one for one in behind if one.attempts > 0]
     if wave is not None and wave.stopped and behind:

@@ -17,6 +17,7 @@ from salt_ext.master.written import as_written
 
 _encode = msgspec.msgpack.Encoder().encode
 _read: LRUCache[bytes, Config] = LRUCache(maxsize=8)
+_read_to_list: LRUCache[bytes, Config] = LRUCache(maxsize=8)
 
 
 def settings(opts: Mapping[str, Any]) -> Config:
@@ -42,6 +43,21 @@ def _text(raw: object) -> bytes:
 def engine_settings(opts: Mapping[str, Any]) -> Config:
     """Return the same for the engine, which never opens the master's own addresses to nodes."""
     return config.read(as_written(opts), own_addresses())
+
+
+def fetch_settings(opts: Mapping[str, Any]) -> Config:
+    """
+    Return the same for an ext_pillar that lists by itself, as the engine would have it.
+
+    A masterless minion is no master, and may be a node.
+    """
+    if opts.get("__role") != "master":
+        return settings(opts)
+    text = _text(opts.get(config.KEY))
+    found = _read_to_list.get(text)
+    if found is None:
+        found = _read_to_list[text] = engine_settings(opts)
+    return found
 
 
 def own_addresses() -> tuple[Network, ...]:

@@ -116,6 +116,9 @@ def apply(
     force : False
         Publish also to minions whose next try is later, that are only observed, or whose class
         was stopped; all at once, without canaries.
+
+    With ``minions`` or ``force`` it waits up to a minute for another apply that is at work, and
+    says in ``waiting`` if it was not done for that.
     """
 
     def run(config: Config, store: Store) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from salt_ext.service.group import Pulse
 from salt_ext.service.heed import Heeding
 from salt_ext.service.listen import Board
 from salt_ext.store import Store
-from salt_ext.store.ledger import SYNC, Job
+from salt_ext.store.ledger import ASK, SYNC, Job
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Convergence:
 
     def _overdue(self, entries: list[Entry], now: float) -> bool:
         timeout = self._config.apply.timeout
-        return all(now >= (one.dispatched_at or 0) + timeout for one in entries)
+        return not any(one.in_flight(now, timeout) for one in entries)
 
     def _judge(self, jid: str, job: Job | None, minion: str, told: Any, mine: list[Entry]) -> None:
         verdict = judge(told, job.function if job else "state.apply")
@@ -151,6 +151,8 @@ class Convergence:
         elif job is not None and job.step == SYNC:
             self._store.ledger.synced(jid, minion, module.version())
             log.info("%s: modules brought up to date by job %s", minion, jid)
+        elif job is not None and job.step == ASK:
+            self._store.ledger.asked(jid, minion)
         else:
             self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
             log.info("%s: applied by job %s", minion, jid)
@@ -218,7 +220,7 @@ class Convergence:
         self._waits = {name: until for name, until in waits.items() if until > now}
         ripe = self._ripe(waits, now, clock)
         due = self._due(choice, settled, ripe, clock)
-        self._heeding.look(due=bool(due))
+        self._heeding.look(now, due=bool(due))
         for cluster, minions in due.items():
             reminded = self._reminded.get(cluster, 0.0)
             news = [since for place, since in self._behind_since.items() if place[1] == cluster]
@@ -251,7 +253,7 @@ class Convergence:
     ) -> dict[str, int]:
         """Return how many minions wait to be published to, by cluster."""
         turning = choice.waves.keys()
-        names = {name for _, minions in choice.chosen for name in minions}
+        names = {name for _, minions in choice.chosen for name in minions} | {*choice.strangers}
         names |= {name for name, what in choice.classes.items() if what.name in turning}
         due: dict[str, set[str]] = {}
         for name in names:

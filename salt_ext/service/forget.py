@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
+from salt_ext.commands.apply import REFRESH
 from salt_ext.commands.discover import forget_gone, learn
 from salt_ext.core.errors import K8sNodesError
-from salt_ext.core.publishing import Published
 from salt_ext.core.spacing import Spacing
 from salt_ext.master.keys import every_accepted
 from salt_ext.master.pillars import NoGrains, Pillars
@@ -27,9 +27,6 @@ _LEAST = 5.0
 _TICK = 0.5
 _HANGS = 600.0
 """Seconds without coming round after which this thread counts as hung."""
-
-REFRESH = Published(function="saltutil.refresh_pillar")
-"""Makes a minion ask for its pillar, and changes nothing on it."""
 
 
 def _nobody(_: Set[str]) -> None:

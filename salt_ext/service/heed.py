@@ -25,9 +25,10 @@ class Heeding:
 
     def reminded(self, now: float) -> None:
         """Take that an event was fired for minions that are due."""
-        if self._since and self._store.ledger.told_since(self._since):
+        if self._told(now):
             self.nothing_to_heed()
-        self._since = self._since or now
+        # Later than now is a time from before the clock was set back.
+        self._since = min(self._since or now, now)
         if now >= self._since + _PATIENCE:
             self._said = True
             if self._store.words.say_unheeded(Word("engine", self._since)):
@@ -38,10 +39,13 @@ class Heeding:
                     now - self._since,
                 )
 
-    def look(self, *, due: bool) -> None:
+    def look(self, now: float, *, due: bool) -> None:
         """Take whether any minion is due, and see whether somebody has published since."""
-        if not due or (self._since and self._store.ledger.told_since(self._since)):
+        if not due or self._told(now):
             self.nothing_to_heed()
+
+    def _told(self, now: float) -> bool:
+        return bool(self._since and self._store.ledger.told_since(self._since, now))
 
     def nothing_to_heed(self) -> None:
         """Begin anew."""

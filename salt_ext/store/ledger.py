@@ -26,7 +26,7 @@ _MOST_TOOK = 20_000
 
 _DOUBT = "the cluster changed while it was applied: it is applied again"
 
-APPLY, SYNC = "apply", "sync"
+APPLY, SYNC, ASK = "apply", "sync", "ask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class Job:
     class_: str
     function: str
     step: str = APPLY
-    """``apply``, or ``sync`` when it only brings the minions' modules up to date."""
+    """``sync`` when it only brings the minions' modules up to date, ``ask`` when it only has them
+    ask for their pillar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +85,16 @@ class LedgerTable:
             Job(jid=row[0], at=row[1], class_=row[2], function=row[3], step=row[4]) if row else None
         )
 
-    def told_since(self, at: float) -> int:
-        """Return how many minions were published to since then, each time counted."""
+    def told_since(self, at: float, now: float) -> int:
+        """
+        Return how many minions were published to since then, each time counted.
+
+        What was published later than now was so before the clock was set back.
+        """
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT coalesce(sum(minions), 0) FROM published WHERE at > ?", (at,)
+                "SELECT coalesce(sum(minions), 0) FROM published WHERE at > ? AND at <= ?",
+                (at, now),
             ).fetchone()
         return int(row[0])
 
@@ -237,11 +243,12 @@ class LedgerTable:
         """Take that a minion's modules are up to date; what was to be applied still is."""
         with self._database.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO module VALUES (?, ?)", (minion, version))
-            connection.execute(
-                "UPDATE ledger SET jid = NULL, dispatched = NULL, next_at = 0"
-                " WHERE jid = ? AND minion = ?",
-                (jid, minion),
-            )
+            _not_applied(connection, jid, minion)
+
+    def asked(self, jid: str, minion: str) -> None:
+        """Take that a minion asks for its pillar; what was to be applied still is."""
+        with self._database.writing() as connection:
+            _not_applied(connection, jid, minion)
 
     def has_module(self, minion: str, version: str) -> None:
         """Take a minion's word for the version of our module that it has."""
@@ -338,6 +345,13 @@ class LedgerTable:
             )
             for row in found
         ]
+
+
+def _not_applied(connection: Connection, jid: str, minion: str) -> None:
+    connection.execute(
+        "UPDATE ledger SET jid = NULL, dispatched = NULL, next_at = 0 WHERE jid = ? AND minion = ?",
+        (jid, minion),
+    )
 
 
 def _changed_meanwhile(connection: Connection, jid: str, minion: str) -> list[str]:

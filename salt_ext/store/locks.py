@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,13 +22,17 @@ STORE = "store.lock"
 
 
 @contextlib.contextmanager
-def alone(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock, between threads too; False when somebody else does and it is not waited for."""
+def alone(path: Path, *, wait: bool = False, within: float = 0.0) -> Iterator[bool]:
+    """
+    Hold a lock, between threads too; False when somebody else does.
+
+    It is waited for with ``wait``, or for so many seconds.
+    """
     descriptor = _open(path)
     try:
         if wait:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield wait or _taken(descriptor, fcntl.LOCK_EX)
+        yield wait or _taken_within(descriptor, within)
     finally:
         os.close(descriptor)
 
@@ -80,6 +85,13 @@ def _told(descriptor: int) -> int | None:
 def _open(path: Path) -> int:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+
+def _taken_within(descriptor: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while not (taken := _taken(descriptor, fcntl.LOCK_EX)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return taken
 
 
 def _taken(descriptor: int, kind: int) -> bool:

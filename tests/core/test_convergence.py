@@ -148,6 +148,13 @@ class TestDue:
         one = one_late(applied="older", jid="7", dispatched="old", dispatched_at=NOW)
         assert not one.due(NOW + 1, TIMEOUT)
 
+    def test_nor_for_longer_once_the_clock_was_set_back(self):
+        one = one_late(jid="7", dispatched="x", dispatched_at=NOW + 3600)
+        assert one.due(NOW, TIMEOUT)
+        assert one_late(attempts=9, next_at=NOW + 3600).due(NOW, TIMEOUT)
+        # A second or two are no reason to send a second one.
+        assert not one_late(jid="7", dispatched="x", dispatched_at=NOW + 2).due(NOW, TIMEOUT)
+
     def test_after_a_failure_it_is_due_at_its_next_try(self):
         one = one_late(attempts=2, next_at=NOW + 5, error="states failed: x")
         assert not one.in_flight(NOW, TIMEOUT)

@@ -63,6 +63,37 @@ def test_the_first_class_that_takes_a_minion_counts():
     assert [apply.of(name, meant).name for name in ("a1", "b1", "c1")] == ["one", "two", ""]
 
 
+@pytest.mark.parametrize(
+    ("target", "asks"),
+    [
+        ("web* and db1.example.com", False),
+        ("L@web1,web2 or E@web.*", False),
+        ("PING*", False),
+        ("web* and not G@role:db", True),
+        ("( P@os:Deb.* )", True),
+        ("J|@role|db.*", True),
+        ("S@192.0.2.0/24", True),
+        ("N@proxies", True),
+    ],
+)
+def test_which_targets_ask_for_what_a_minion_has_told(target, asks):
+    (one,) = right(classes={"one": {"target": target, "states": ["one"]}}).classes
+    assert one.asks is asks
+
+
+def test_a_minion_that_has_told_nothing_is_of_no_known_class_after_one_that_asks():
+    apply = right(
+        classes={
+            "named": {"target": "a*", "states": ["one"]},
+            "asks": {"target": "not G@role:db", "states": ["two"]},
+        }
+    )
+    meant = {"a*": {"a1"}, "not G@role:db": {"b1", "c1"}}
+    assert [apply.knows(name, meant, {"c1"}) for name in ("a1", "b1", "c1")] == [True, False, True]
+    named = right(classes={"named": {"target": "a*", "states": ["one"]}})
+    assert named.knows("b1", meant, set())
+
+
 def test_modules_are_synced_where_they_are_called():
     apply = right(
         classes={

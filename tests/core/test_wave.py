@@ -58,6 +58,20 @@ class TestWithoutCanaries:
         assert go(None, [one("m1", due=False)]).minions == ()
 
 
+class TestAClockThatWasSetBack:
+    """What was begun later than now can be told nothing by."""
+
+    def test_a_class_is_not_stopped_until_the_clock_is_there_again(self):
+        wave = Wave(started_at=NOW + 3600, stopped="stopped", retry_at=NOW + 3700, tries=2)
+        done = go(wave, [one("m1"), one("m2")])
+        assert (done.minions, done.wave) == (("m1",), Wave(started_at=NOW, tries=2))
+
+    def test_failures_count_again(self):
+        wave = Wave(started_at=NOW + 3600, open=True)
+        done = go(wave, [one("m1")], [failure(), failure()])
+        assert (done.minions, done.why) == ((), "stopped: 2 of 2 minions failed")
+
+
 class TestCanaries:
     def test_one_is_told_first_the_one_that_was_proven_last(self):
         behind = [one("m1"), one("m2", applied_at=5.0), one("m3", applied_at=4.0)]

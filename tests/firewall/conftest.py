@@ -36,4 +36,8 @@ def here(everywhere: Place) -> Place:
 @pytest.fixture
 def minion(here: Place, loaded: Minion) -> Minion:
     shutil.rmtree(loaded.state_dir, ignore_errors=True)
+    options = loaded.functions["k8s_firewall.version"].__globals__["__opts__"]
+    if options["cachedir"] != loaded.opts["cachedir"]:
+        # Another minion of this process has loaded the module: Salt keeps one of a name.
+        loaded.functions = loaded.load()
     return loaded

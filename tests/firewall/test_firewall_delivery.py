@@ -206,7 +206,7 @@ def test_with_test_a_delivery_changes_nothing(office: Office, here: Place) -> No
     told = office.publish()
     done = office.minion.call("sync", **told, test=True)
     assert (done["result"], list(done["changes"]["sets"])) == (None, ["prod"])
-    assert here.member.gets_in(here.server.v4)
+    assert here.member.v4 in here.server.run("nft", "list set inet k8s_firewall prod_v4")
     assert office.minion.call("sync", **told)["delivered"] is True
 
 

@@ -128,6 +128,36 @@ def test_each_variant_of_iptables_can_be_named(minion: Minion, here: Place, vari
             formula.rule(family, "-F")
 
 
+def test_neighbouring_networks_have_a_rule_each(minion: Minion, formula: Formula) -> None:
+    pods = ["10.1.0.0/24", "10.1.1.0/24", "fd01:0:0:2::/64", "fd01:0:0:3::/64"]
+    formula.allow(*pods)
+    assert prunes(minion, pods[0], pods[2])["result"] is True
+    assert prunes(minion, *pods, revision=2)["changes"] == {}
+    assert all(one in formula.rules() for one in pods)
+    assert prunes(minion, pods[0], pods[2], revision=3)["result"] is True
+    assert [one in formula.rules() for one in pods] == [True, False, True, False]
+
+
+def test_a_network_within_one_that_is_kept_is_spared(minion: Minion, formula: Formula) -> None:
+    pods = ["10.1.1.0/24", "10.2.1.0/24"]
+    formula.allow(*pods)
+    for served in (pods, ()):
+        minion.wants(nodes=told(*served), prune=PRUNE, keep=["10.1.0.0/16", "fd01::/64"])
+        assert minion.call("prune")["result"] is True
+    assert [one in formula.rules() for one in pods] == [True, False]
+
+
+def test_who_was_spared_is_closed_once_there_is_no_reason_for_it(
+    minion: Minion, formula: Formula
+) -> None:
+    prunes(minion, *MEMBERS)
+    noted = {"notes": f"old smarthost {MEMBERS[0]}"}
+    assert list(prunes(minion, more=noted)["spared"]) == [MEMBERS[0]]
+    assert MEMBERS[0] in formula.rules()
+    assert prunes(minion)["result"] is True
+    assert MEMBERS[0] not in formula.rules()
+
+
 def test_the_whole_reference_may_be_gone(minion: Minion, formula: Formula) -> None:
     prunes(minion, *MEMBERS, *OTHERS)
     minion.pillar({"k8s_firewall": {"prune": PRUNE}})
@@ -164,15 +194,6 @@ def test_who_is_static_or_to_be_kept_stays_with_its_connections(
         assert done["spared"][OTHERS[0]] == "is to be kept"
         assert one.answered()
     assert all(one in formula.rules() for one in (*MEMBERS, *OTHERS))
-
-
-def test_an_address_that_was_spared_is_anybodys_from_then_on(
-    minion: Minion, formula: Formula
-) -> None:
-    prunes(minion, *MEMBERS)
-    prunes(minion, revision=2, more={"static": MEMBERS})
-    prunes(minion, revision=3)
-    assert all(one in formula.rules() for one in MEMBERS)
 
 
 @pytest.mark.parametrize(

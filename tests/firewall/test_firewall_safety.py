@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
-from k8s_firewall_parts import errors
+from k8s_firewall_parts import errors, force
 from k8s_firewall_parts.record import Record
 from k8s_firewall_parts.sync import Run, prune
 
@@ -115,6 +115,72 @@ def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
     assert minion.call("drift", repair=True)["repaired"] is True
     assert not here.member.gets_in(here.server.v4)
     assert "10.77.2.1" not in (minion.state_dir / "ruleset.nft").read_text()
+
+
+def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block: dict[str, Any] = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
+    minion.sync(**block)
+    pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}}}
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, here.server.namespace.entered():
+        patch.setattr(force, "remember", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+    dunders = minion.functions["k8s_firewall.drift"].__globals__
+    monkeypatch.setitem(dunders, "__salt__", {"event.send": lambda *_: None})
+    told = minion.call("drift", repair=True)
+    assert (told["repaired"], "a run was cut off" in told["comment"]) == (False, True)
+    assert not here.member.gets_in(here.server.v4)
+    minion.sync(**{**block, "sets": {"prod": OTHERS}})
+    here.server.run("nft", "flush", "ruleset")
+    assert minion.call("drift", repair=True)["repaired"] is True
+    assert here.other.gets_in(here.server.v4)
+
+
+def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing, times = force._structure, []
+
+    def meanwhile() -> str:
+        if len(times) < count:
+            times.append(1)
+            here.server.run("nft", f"insert rule inet k8s_firewall gate_tcp_{PORT} accept")
+        return listing()
+
+    for count in (1, 10):
+        times.clear()
+        pillar = {"k8s_firewall": {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}}
+        with monkeypatch.context() as patch, here.server.namespace.entered():
+            patch.setattr(force, "_structure", meanwhile)
+            Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+        if count == 1:
+            assert not here.stranger.gets_in(here.server.v4)
+            assert minion.call("status")["problems"] == []
+        else:
+            assert "not as it was loaded" in minion.call("status")["comment"]
+            minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
+            assert not here.stranger.gets_in(here.server.v4)
+            assert minion.call("status")["problems"] == []
+        minion.call("remove")
+
+
+def test_remove_tells_of_a_set_that_stays(minion: Minion, here: Place) -> None:
+    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    rule = ["INPUT", "-m", "set", "!", "--match-set", "prod_v4", "src", "-p", "tcp", "-j", "DROP"]
+    here.server.run("iptables", "-A", *rule)
+    done = minion.call("remove")
+    assert done["result"] is False
+    assert "the ipset prod_v4 stays" in done["comment"]
+    here.server.run("iptables", "-D", *rule)
+    assert minion.call("remove")["result"] is True
+    assert here.server.run("ipset", "list", "-n") == ""
+    assert [path.name for path in minion.state_dir.iterdir()] == ["lock"]
 
 
 def test_the_master_is_kept_in_whatever_its_family(minion: Minion, here: Place) -> None:

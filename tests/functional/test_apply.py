@@ -11,18 +11,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from salt_ext.commands.apply import Applying
 from salt_ext.commands.places import Places
+from salt_ext.commands.plan import plan
 from salt_ext.commands.resolving import Resolving
 from salt_ext.core import config
 from salt_ext.core.errors import StoreError
+from salt_ext.core.publishing import ANY_GRAINS
 from salt_ext.core.publishing import Published as What
 from salt_ext.core.snapshot import digest
 from salt_ext.master.publisher import NotPublished
 from salt_ext.store import Store
+from salt_ext.store.locks import APPLY, alone
 from salt_ext.store.subscriptions import Answer, Seen
 from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
@@ -270,12 +274,36 @@ class TestNotPublished:
         assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
         assert "took no minion" in caplog.text
         entry = store.ledger.all()["m1", "prod"]
-        assert (entry.jid, entry.attempts) == (None, 1)
+        assert (entry.jid, entry.attempts, entry.silent) == (None, 0, False)
         assert 4.0 < entry.next_at - time.time() <= 5.0
         assert "took no minion" in entry.error
         # Not due for some seconds, but a person can insist.
         assert applying.run(ALL) == {"jobs": {}}
         assert applying.run(ALL, force=True) == {"jobs": {"3": ["m1", "m2"]}}
+
+    @pytest.mark.parametrize(("care", "told"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
+    def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, told):
+        monkeypatch.setattr("salt_ext.commands.apply._AGAIN", 0.0)
+        minions = [f"m{n}" for n in range(6)]
+        for minion in minions:
+            refer(store, minion, "prod")
+
+        def down(jid: str) -> None:
+            raise NotPublished("the master is down")
+
+        careful = block(settings, **care)
+        out = Applying(careful, store, Published(down))
+        for _ in range(5):
+            assert out.run(ALL)["jobs"] == {}
+        published = Published()
+        applying = Applying(careful, store, published)
+        jobs = applying.run(ALL)["jobs"]
+        assert [len(batch) for batch in jobs.values()] == [told]
+        # Whoever goes first still decides whether the others are told of a change that fails.
+        for jid, batch in jobs.items():
+            fail(store, jid, *batch)
+        assert applying.run(ALL)["jobs"] == {}
+        assert set(store.waves.all()) == {""}
 
 
 class TestTriggers:
@@ -310,6 +338,39 @@ class TestTriggers:
         applying.run(ALL)
         assert len(looks) == 2
         assert published.jobs == {"1": ["m1"]}
+
+    def test_a_wish_of_its_own_waits_for_the_run_that_it_meets(self, settings, store):
+        refer(store, "m1", "prod")
+        refer(store, "m2", "test")
+        observing, answers, others = block(settings), [], []
+        again = Path(settings.state_dir) / "apply.again"
+
+        def during(jid: str) -> None:
+            if jid == "1":
+                applying = Applying(observing, Store(settings.state_dir), published)
+                others.append(
+                    threading.Thread(target=lambda: answers.append(applying.run(ALL, force=True)))
+                )
+                others[0].start()
+                until = time.monotonic() + 10
+                while not again.exists():
+                    assert time.monotonic() < until
+
+        published = Published(during)
+        done = Applying(observing, store, published).run(ALL)
+        others[0].join(10)
+        assert done["jobs"] == {"1": ["m1"]}
+        assert answers[0]["jobs"] == {"2": ["m2"]}
+
+    @pytest.mark.parametrize("wish", [{"force": True}, {"minions": "m1"}])
+    def test_but_not_for_ever_and_then_it_says_so(self, settings, store, monkeypatch, wish):
+        monkeypatch.setattr("salt_ext.commands.apply._PATIENCE", 0.1)
+        with alone(Path(settings.state_dir) / APPLY):
+            told = Applying(settings, store, Published(), meant).run(ALL, **wish)
+        assert told == {
+            "jobs": {},
+            "waiting": "another apply is at work for 0 s now: this was not done",
+        }
 
     def test_what_a_killed_run_left_behind_is_in_nobodys_way(self, settings, store):
         refer(store, "m1", "prod")
@@ -462,6 +523,39 @@ class TestClasses:
         # Unless a person says so.
         assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
 
+    def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store, monkeypatch):
+        for minion in ("db1", "m1", "web1"):
+            refer(store, minion, "prod")
+        classes = {
+            "web": {"target": "web1", "highstate": True},
+            "db": {"target": "G@role:db", "mode": "observe"},
+        }
+        careful, told = block(settings, classes=classes), {"m1"}
+
+        def known(target: str) -> set[str]:
+            return {ANY_GRAINS: told, "G@role:db": told & {"db1"}}.get(target, {"web1"})
+
+        published = Published()
+        done = Applying(careful, store, published, known).run(ALL)
+        assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
+        # Which applies nothing, and has the master learn its grains.
+        assert str(published.what[2]) == "saltutil.refresh_pillar"
+        assert done["held"]["db1"].startswith("its class is not known")
+        store.ledger.asked("3", "db1")
+        assert store.ledger.all()["db1", "prod"].applied is None
+        planned = plan(careful, store, known, ALL)["minions"]["db1"]
+        assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
+        # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
+        assert Applying(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
+        monkeypatch.setattr("salt_ext.commands.choosing._ASKED", 0.0)
+        observed = block(settings, mode="observe", classes=classes)
+        assert Applying(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
+        assert Applying(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
+        store.ledger.asked("4", "db1")
+        told.add("db1")
+        done = Applying(careful, store, published, known).run(ALL)
+        assert done == {"jobs": {}, "held": {"db1": "only observed"}}
+
     def test_an_observed_cluster_is_no_reason_and_is_proven_by_what_runs(self, settings, store):
         refer(store, "m1", "test")
         published = Published()
@@ -555,6 +649,42 @@ class TestCare:
     def test_force_is_under_the_ceiling_too(self, settings, store):
         applying = Applying(block(settings, per_minute=2), store, Published())
         assert len(applying.run(ALL, force=True)["jobs"]["1"]) == 2
+
+
+@pytest.mark.usefixtures("proven")
+class TestAClockThatIsSetBack:
+    """Nobody waits until it is again as late as it was."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        found = SimpleNamespace(now=time.time())
+        told = SimpleNamespace(time=lambda: found.now)
+        monkeypatch.setattr("salt_ext.commands.apply.time", told)
+        return found
+
+    @pytest.fixture
+    def proven(self, settings, store, clock):
+        """Let everybody have what there was, and then change it an hour earlier."""
+        published = Published()
+        for n in range(5):
+            refer(store, f"m{n}", "prod")
+        Applying(block(settings), store, published).run(ALL)
+        for n in range(5):
+            store.ledger.proven("1", f"m{n}", clock.now + 1, pace=60)
+        changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
+        store.snapshots.save(changed, changed.members.values(), [])
+        clock.now -= 3600
+
+    @pytest.mark.parametrize("care", [{"per_minute": 5}, {"pace": 60, "burst": 1}])
+    def test_neither_by_the_ceiling_nor_by_its_pace(self, settings, store, care):
+        told = Applying(block(settings, **care), store, Published()).run(ALL)
+        assert told == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
+
+    def test_what_was_proven_before_opens_no_way(self, settings, store, clock):
+        applying = Applying(block(settings, canary=1), store, Published())
+        assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
+        clock.now += 1
+        assert applying.run(ALL)["jobs"] == {}
 
 
 class TestModules:

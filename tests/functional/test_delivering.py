@@ -152,12 +152,14 @@ def test_lists_of_nodes_and_clusters_for_some_minions_are_not_published(tmp_path
 SETS = {"k8s_firewall": {"sets": {"prod": ["k8s://prod", "192.0.2.200"]}}}
 
 
-def compiled(folder: Any, pillar: dict[str, Any], **cluster: Any) -> dict[str, Any]:
+def compiled(
+    folder: Any, pillar: dict[str, Any], override: dict[str, Any] | None = None, **cluster: Any
+) -> dict[str, Any]:
     pillars = Pillars(folder, clusters={"prod": {**CLUSTER, **cluster}})
     nodes = [member("n1", "192.0.2.1")]
     Store(str(pillars.state_dir)).snapshots.save(snapshot(*nodes), nodes, [])
     pillars.write(pillar)
-    return pillars.compile("m1")
+    return pillars.compile("m1", override=override)
 
 
 def test_a_pillar_tells_the_block_as_it_was_written_and_a_key(tmp_path):
@@ -183,6 +185,14 @@ def test_where_nothing_can_be_delivered_it_tells_none(tmp_path, pillar, cluster)
     told = compiled(tmp_path, pillar, **cluster)["k8s_nodes"]
     assert told["served"]
     assert "delivery" not in told
+
+
+@pytest.mark.parametrize("override", [{"k8s_firewall": {"keep": ["203.0.113.9"]}}, {"x": 1}])
+def test_an_override_is_no_ground_to_deliver_on(tmp_path, override):
+    pillar = compiled(tmp_path, SETS, override)
+    assert pillar["k8s_firewall"]["sets"]["prod"] == ["192.0.2.1", "192.0.2.200"]
+    assert pillar["k8s_nodes"]["served"] == ["192.0.2.1"]
+    assert "delivery" not in pillar["k8s_nodes"]
 
 
 def test_the_secret_is_made_once_and_for_nobody_else_to_read(tmp_path):

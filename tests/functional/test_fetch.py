@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -116,6 +117,27 @@ def test_an_api_that_does_not_answer_holds_a_compile_no_longer_than_asked(pillar
     assert emulator.control.requests(verb="list")[-1].status == 0
     assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
     emulator.control.clear()
+
+
+def test_for_a_minion_that_the_cluster_does_not_serve_nothing_is_asked(pillars, emulator):
+    pillars.opts["k8s_nodes"]["clusters"]["prod"]["serve_to"] = "db*"
+    assert pillars.compile("web1")["allow"] == ["198.51.100.1", "k8s://prod"]
+    assert emulator.control.requests() == []
+    assert pillars.compile("db1")["allow"] == ["198.51.100.1", "192.0.2.1"]
+
+
+def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypatch):
+    mine = ipaddress.ip_network("192.0.2.1/32")
+    monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
+    assert pillars.compile()["allow"] == ["198.51.100.1"]
+    refused = Store(str(pillars.state_dir)).health.of("prod").refused
+    assert sum(dict(refused).values()) == 1
+
+
+def test_those_of_a_masterless_minion_are_not(pillars, monkeypatch):
+    mine = ipaddress.ip_network("192.0.2.1/32")
+    monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
+    assert pillars.compile(__role="minion")["allow"] == ["198.51.100.1", "192.0.2.1"]
 
 
 def test_many_workers_list_once(pillars, emulator):

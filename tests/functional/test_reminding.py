@@ -14,6 +14,7 @@ from salt_ext.commands.apply import Applying
 from salt_ext.commands.status import status
 from salt_ext.core import config
 from salt_ext.service.converge import Convergence
+from salt_ext.service.heed import Heeding
 from salt_ext.service.listen import Board
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
@@ -107,6 +108,49 @@ def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
     Applying(settings, store, Published()).run(ALL)
     assert publishing() == "on"
     assert store.words.unheeded() is None
+
+
+def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_that(
+    settings, store, monkeypatch
+):
+    monkeypatch.setattr("salt_ext.service.converge._PATIENCE", 0.0)
+    (db,) = config.read(
+        {"apply": {"classes": {"db": {"target": "G@role:db", "states": ["db"]}}}}
+    ).apply.classes
+    settings = replace(settings, apply=replace(settings.apply, classes=(db,)))
+    bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence._remind(bus, frozenset())
+    assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
+    published = Published()
+    Applying(settings, store, published).run(ALL)
+    assert [str(what) for what in published.what] == ["saltutil.refresh_pillar"]
+    told = {"return": True, "retcode": 0, "success": True}
+    job, (entry,) = store.ledger.job("1"), store.ledger.all().values()
+    assert entry.jid == "1"
+    convergence._judge("1", job, "m1", told, [entry])
+    (entry,) = store.ledger.all().values()
+    assert (entry.jid, entry.applied, entry.next_at) == (None, None, 0.0)
+    # Asked once; then its grains are waited for.
+    bus.fired.clear()
+    convergence._remind(bus, frozenset(["prod"]))
+    assert bus.fired == []
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
+    now = time.time()
+    heeding, jobs = Heeding(store), Published()
+    Applying(settings, store, jobs).run(ALL)
+    (entry,) = store.ledger.all().values()
+    opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    assert not convergence._overdue([entry], now)
+    assert convergence._overdue([entry], now - 3600)
+    # Nor is what was published in the hour that comes again a sign that somebody acts.
+    for at in (now - 1, now - 3600, now - 3570):
+        heeding.reminded(at)
+        heeding.look(at, due=True)
+    assert store.words.unheeded().at == now - 3600
 
 
 def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):

@@ -125,7 +125,7 @@ class TestPlan:
                     }
                 },
             }
-        assert store.ledger.told_since(0.0) == 3
+        assert store.ledger.told_since(0.0, time.time()) == 3
 
     def test_what_is_in_force_is_not_guessed(self, run):
         told = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]

@@ -71,6 +71,31 @@ def test_a_list_and_a_reference_stand_beside_each_other(serving):
     assert pillar["k8s_nodes"]["served"] == ["192.0.2.1", "192.0.2.2"]
 
 
+def test_however_many_clusters_hand_out_lists(tmp_path):
+    names = [f"c{n:02}" for n in range(40)]
+    clusters = {name: {**CLUSTER, "serve": [{"to": "lb*"}]} for name in names}
+    pillars = Pillars(tmp_path, clusters=clusters)
+    store = Store(str(pillars.state_dir))
+    for name in names:
+        store.snapshots.save(snapshot(N1, cluster=name), [N1], [])
+    pillars.write({"allow": ["k8s://c00"]})
+    pillar = pillars.compile("lb1")
+    assert pillar["allow"] == ["192.0.2.1"]
+    assert list(pillar["k8s_nodes"]["clusters"]) == names
+    assert len(recorded(pillars)) == 41
+
+
+def test_an_error_of_ours_serves_nothing_that_is_not_recorded(serving, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    pillars = serving(**TO_LB)
+    pillars.write({"allow": ["k8s://prod"]})
+    monkeypatch.setattr("salt_ext.commands.serve.Serving._told", broken)
+    pillar = pillars.compile("lb1")
+    assert pillar == {"allow": ["k8s://prod"]}
+
+
 def test_each_pillar_gets_a_list_of_its_own(serving):
     pillars = serving(**TO_LB)
     pillars.compile("lb1")["k8s_nodes"]["clusters"]["prod"]["nodes"]["n1"]["addresses"].clear()

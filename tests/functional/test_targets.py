@@ -6,6 +6,7 @@ import pytest
 import salt.cache
 import salt.config
 
+from salt_ext.core.publishing import ANY_GRAINS
 from salt_ext.master.targets import Known
 
 
@@ -20,8 +21,9 @@ def opts(tmp_path):
     (tmp_path / "pki" / "minions_pre" / "db3").write_text("a key")
     cache = salt.cache.factory(found)
     for minion, role in (("db1", "db"), ("web1", "web"), ("gone", "db")):
-        cache.store(f"minions/{minion}", "data", {"grains": {"role": role}, "pillar": {}})
-        cache.store("grains", minion, {"role": role})
+        grains = {"role": role, "id": minion}
+        cache.store(f"minions/{minion}", "data", {"grains": grains, "pillar": {}})
+        cache.store("grains", minion, grains)
     return found
 
 
@@ -33,6 +35,7 @@ def opts(tmp_path):
         ("L@web1,other", {"web1"}),
         # Nobody knows the grains of db2; those of a minion may be known longer than its key.
         ("G@role:db", {"db1", "gone"}),
+        (ANY_GRAINS, {"db1", "web1", "gone"}),
         ("db* and not G@role:db", {"db2"}),
         ("db2 or G@role:web", {"db2", "web1"}),
         ("( ", set()),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from looking import Looking
-from surroundings import RULED_PILLAR, STATIC_PILLAR, of_the_machine
+from surroundings import RULED_PILLAR, STATIC_PILLAR, a_world, of_the_machine
 
 from lab.machine import unfit
-from lab.network import of_world
 from lab.world import World
 
 
@@ -26,18 +24,6 @@ def fit() -> None:
 def machine(fit: None) -> dict[str, Any]:
     """The machine's network before the first world."""
     return of_the_machine()
-
-
-def a_world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[World]:
-    """Make a world, keep its logs when tests fail, and see that nothing is left of it."""
-    failed = request.session.testsfailed
-    with World.up(name, **plan) as world:
-        yield world
-        if request.session.testsfailed > failed:
-            logs = world.save_logs()
-            warnings.warn(f"tests failed; the logs of their world are in {logs}", stacklevel=1)
-    assert not of_world(name)
-    assert not world.folder.exists()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,18 @@
-"""What a world must leave alone, and pillars in place of the lab's."""
+"""A world for tests, what it must leave alone, and pillars in place of the lab's."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from lab.network import of_world
+from lab.world import World
 
 STATIC_PILLAR = {
     "firewall": {
@@ -48,3 +55,15 @@ def of_the_machine() -> dict[str, Any]:
         "etc": sorted(path.name for path in Path("/etc").iterdir()),
         "hostname": read("hostname"),
     }
+
+
+def a_world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[World]:
+    """Make a world, keep its logs when tests fail, and see that nothing is left of it."""
+    failed = request.session.testsfailed
+    with World.up(name, **plan) as world:
+        yield world
+        if request.session.testsfailed > failed:
+            logs = world.save_logs()
+            warnings.warn(f"tests failed; the logs of their world are in {logs}", stacklevel=1)
+    assert not of_world(name)
+    assert not world.folder.exists()

@@ -122,7 +122,7 @@ def test_a_minion_with_test_true_is_not_taken_for_applied(looking: Looking) -> N
     world = looking.world
     testing = minion(world, "minion2")
     hosts = [master.host for master in world.masters]
-    testing.stop()
+    testing.kill()
     testing.configure({"test": True}, hosts)
     testing.start()
     try:
@@ -131,7 +131,7 @@ def test_a_minion_with_test_true_is_not_taken_for_applied(looking: Looking) -> N
         looking.wait_for("minion2", "nothing was written: the minion runs with test: True")
         assert "10.77.2.201/" not in rules(world, "minion2")
     finally:
-        testing.stop()
+        testing.kill()
         testing.configure({}, hosts)
     testing.start()
     looking.wait("minion2")
@@ -195,7 +195,7 @@ def test_two_hundred_nodes_that_join_are_few_runs_and_none_starves(looking: Look
         world.nodes.create(f"x{number}", internal=[f"10.77.2.{number}"])
         if number == 150:
             assert "10.77.2.1/" in rules(world)
-        time.sleep(max(0.0, begin + number * 0.06 - time.monotonic()))
+        time.sleep(max(0.0, begin + number * 0.04 - time.monotonic()))
     wait_until(lambda: "10.77.2.200/" in rules(world), within=WITHIN, what="the last", every=0.1)
     looking.wait(*BOTH)
     took = time.monotonic() - begin

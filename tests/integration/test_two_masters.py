@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import a_world
 from looking import BOTH, WITHIN, Looking
+from surroundings import a_world
 
 from lab.address import KUBE
 from lab.process import wait_until

@@ -82,6 +82,22 @@ def network(text: str) -> tuple[str, str]:
 
 def content(items: Iterable[object]) -> Content:
     """Read a list of addresses and networks; raise NoAddress for the first that is neither."""
+    parts = _parts(items)
+    for kind in ("v4_net", "v6_net"):
+        if parts[kind]:
+            read = [ipaddress.ip_network(one) for one in parts[kind]]
+            # The kernel refuses networks that overlap.
+            joined = ipaddress.collapse_addresses(read)  # type: ignore[type-var]
+            parts[kind] = {network(str(one))[1] for one in joined}
+    return Content(**{kind: frozenset(part) for kind, part in parts.items()})
+
+
+def each(items: Iterable[object]) -> frozenset[str]:
+    """Read a list in the same way, and join no networks: each is what one rule has."""
+    return frozenset().union(*_parts(items).values())
+
+
+def _parts(items: Iterable[object]) -> dict[str, set[str]]:
     parts: dict[str, set[str]] = {"v4": set(), "v6": set(), "v4_net": set(), "v6_net": set()}
     plain, read_v4 = parts["v4"].add, socket.inet_pton
     for item in items:
@@ -97,13 +113,7 @@ def content(items: Iterable[object]) -> Content:
             raise NoAddress(f"{item!r} is no address; write it in quotes")
         kind, text = network(item) if "/" in item else canonical(item)
         parts[kind].add(text)
-    for kind in ("v4_net", "v6_net"):
-        if parts[kind]:
-            read = [ipaddress.ip_network(one) for one in parts[kind]]
-            # The kernel refuses networks that overlap.
-            joined = ipaddress.collapse_addresses(read)  # type: ignore[type-var]
-            parts[kind] = {network(str(one))[1] for one in joined}
-    return Content(**{kind: frozenset(part) for kind, part in parts.items()})
+    return parts
 
 
 def references(value: object) -> list[str]:

@@ -16,10 +16,12 @@ from .record import Record
 
 APPLIED = "applied"
 PREVIOUS = "previous"
+DOUBT = "doubt"
 RULESET = "ruleset.nft"
 IPSETS = "sets.ipset"
 
 _SHOWN = 100
+_TRIES = 3
 _HEADER = (
     "# Written by k8s_firewall, loaded at boot. The pillar k8s_firewall is where to change it.\n"
 )
@@ -43,6 +45,8 @@ class Plan:
     """The state of the kernel's nftables before it was looked at."""
     generation: str = ""
     """The state of the kernel's nftables that it has led to, if nobody else has changed it."""
+    listing: str = ""
+    """The structure of the table that was loaded, as the kernel lists it."""
 
     @property
     def empty(self) -> bool:
@@ -194,16 +198,37 @@ def bring(this: wanted.Wanted, record: Record) -> Plan:
     """Bring it into force in the kernel: one call for each of its tools, each all or nothing."""
     applied = record.read(APPLIED)
     made = plan(this, applied, unchanged(record))
+    if not made.empty:
+        record.doubt()
     try:
         execute(made)
     except errors.CommandFailed:
         # Somebody else has changed our sets since the look.
         again = plan(this, applied)
         if again.nft == made.nft and again.ipset == made.ipset:
+            if not made.ipset:
+                # nft takes all or nothing.
+                record.forget(DOUBT)
             raise
         made = again
         execute(made)
+    _list(made)
     return made
+
+
+def _list(made: Plan) -> None:
+    """Note how the kernel lists the table that was loaded, and only what was loaded."""
+    if not made.structure or made.nft == nft.DELETE:
+        return
+    for _ in range(_TRIES):
+        made.listing = _structure()
+        now = generation.now(nft.TABLE)
+        if not now or now == made.generation:
+            return
+        # Somebody has changed something: what was listed may be theirs.
+        made.listing, made.seen = "", now
+        _load(made, commands.run)
+    made.generation = ""
 
 
 def execute(made: Plan, run: Callable[..., str] = commands.run) -> None:
@@ -212,9 +237,7 @@ def execute(made: Plan, run: Callable[..., str] = commands.run) -> None:
     if made.ipset:
         run(ipset.APPLY, made.ipset)
     if made.nft:
-        run(nft.APPLY, made.nft)
-        after = generation.now(nft.TABLE)
-        made.generation = after if generation.follows(after, made.seen) else ""
+        _load(made, run)
     for name in made.unused:
         # A rule of somebody's may name it still: then it lets nobody in and goes another time.
         run(["ipset", "flush", name])
@@ -223,6 +246,18 @@ def execute(made: Plan, run: Callable[..., str] = commands.run) -> None:
         except errors.CommandFailed as exc:
             if "in use" not in exc.output:
                 raise
+
+
+def _load(made: Plan, run: Callable[..., str]) -> None:
+    run(nft.APPLY, made.nft)
+    after = generation.now(nft.TABLE)
+    made.generation = after if generation.follows(after, made.seen) else ""
+
+
+def left(record: Record) -> list[str]:
+    """Return our ipsets that are still in the kernel."""
+    ours = record.read(APPLIED).get("ipsets", [])
+    return sorted(ipset.parse(commands.run(ipset.READ)).keys() & set(ours)) if ours else []
 
 
 def check(made: Plan) -> None:
@@ -239,6 +274,7 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
     whole = (record.folder / RULESET).exists() == nft.needed(this)
     whole = whole and (record.folder / IPSETS).exists() == bool(ipsets)
     if made.empty and whole and applied.get("digest") == digest:
+        record.forget(DOUBT)
         return
     if nft.needed(this):
         record.save(RULESET, _HEADER + (made.nft if made.structure else nft.full(this)))
@@ -254,9 +290,9 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
     if not made.nft:
         state = applied.get("generation", "")
     if made.structure or "listing" not in applied:
-        listing = _structure() if nft.needed(this) else ""
-        if state != generation.now(nft.TABLE):
-            state = ""
+        listing = made.listing
+        if not made.structure and nft.needed(this):
+            listing = _structure()
     record.write(
         APPLIED,
         {
@@ -270,6 +306,7 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
             "version": version,
         },
     )
+    record.forget(DOUBT)
 
 
 def in_force(record: Record) -> wanted.Wanted | None:

@@ -94,6 +94,14 @@ class Record:
         fresh.hardlink_to(self.folder / f"{name}.json")
         fresh.replace(self.folder / f"{also}.json")
 
+    def doubt(self) -> None:
+        """Say that the kernel is about to differ from the record; it need not outlive a boot."""
+        (self.folder / "doubt").touch(0o600)
+
+    def doubtful(self) -> bool:
+        """Whether a run ended before the record said what the kernel has."""
+        return (self.folder / "doubt").exists()
+
     def forget(self, name: str) -> None:
         """Remove a file of the folder."""
         (self.folder / name).unlink(missing_ok=True)

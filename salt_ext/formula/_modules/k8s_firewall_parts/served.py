@@ -9,6 +9,7 @@ after it was closed: whatever fails in between, it is found the next time.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def now(pillar: Mapping[str, Any]) -> frozenset[str]:
     told = pillar.get(_KEY)
     listed = told.get("served", []) if isinstance(told, Mapping) else []
     try:
-        return addresses.content(listed).everything()
+        return addresses.each(listed)
     except (addresses.NoAddress, TypeError) as exc:
         raise errors.Refused(f"the pillar's {_KEY}:served cannot be read: {exc}") from exc
 
@@ -86,7 +87,11 @@ def leaving(pillar: Mapping[str, Any], before: frozenset[str], keep: addresses.C
 
 
 def _kept(one: str, keep: addresses.Content) -> bool:
-    return one in keep.everything() or ("/" not in one and keep.has(one))
+    if "/" not in one:
+        return keep.has(one)
+    meant = ipaddress.ip_network(one)
+    networks = keep.v4_net if meant.version == 4 else keep.v6_net
+    return any(meant.subnet_of(ipaddress.ip_network(kept)) for kept in networks)  # type: ignore[arg-type]
 
 
 def _without_ours(pillar: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,14 +146,18 @@ class Run:
         made = force.bring(this, self.record)
         self.outcome["changes"] = made.told()
         gone = self._gone(before, made, this)
-        open_ones = sockets.open_of(gone)
-        if open_ones:
+        if gone:
             self.record.write(LEAVING, {"addresses": sorted(gone)})
         self._write_down(reading, made)
         self._conclude()
+        try:
+            open_ones = sockets.open_of(gone)
+        except errors.FirewallError as exc:
+            raise delivery.NotTaken(f"connections of who has left are not known: {exc}") from exc
         if open_ones:
             # Whether they are let in for another reason stands in the pillar.
             raise delivery.NotTaken("connections of who has left are open")
+        self.record.forget(f"{LEAVING}.json")
 
     def _prune(self) -> None:
         reading = self._read()
@@ -184,11 +188,24 @@ class Run:
         this = force.in_force(self.record)
         if this is None:
             raise errors.Refused("nothing was brought into force yet: k8s_firewall.sync")
+        if self.record.doubtful():
+            raise errors.Refused(
+                "a run was cut off, so that the kernel may have newer than the record: "
+                "k8s_firewall.sync asks for the pillar"
+            )
         self._bring(this)
 
     def _remove(self) -> None:
         self._bring(wanted.Wanted())
-        if not self.test:
+        if self.test:
+            return
+        if left := force.left(self.record):
+            self._problems.append(
+                f"the ipset {', '.join(left)} stays, and is empty: a rule of somebody's names it; "
+                f"delete that rule, then call this again"
+            )
+            self._conclude()
+        else:
             for name in (*_WRITTEN, revision.NAME, LEAVING, served.NAME, delivery.NAME):
                 self.record.forget(f"{name}.json")
 
@@ -234,7 +251,9 @@ class Run:
             self.outcome["spared"] = dict(sorted(leaving.spared.items()))
         if not self.test:
             self._end(leaving.gone, reading.wanted)
-            served.remember(self.record, served.now(self.pillar))
+            # Who is spared is still to be closed, once there is no reason to spare them.
+            still = served.now(self.pillar) | leaving.spared.keys()
+            served.remember(self.record, still)
 
     def _leave(self, gone: frozenset[str], this: wanted.Wanted) -> None:
         """End their connections, the next time where it is not possible now."""
