@@ -27,7 +27,7 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, An
     }
     if open_:
         now = time.time()
-        store.held.release(name, open_, by, now)
+        # Before the engine can act on it, so that the history has cause and effect in order.
         store.history.record(
             Happened(
                 at=now,
@@ -36,6 +36,7 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, An
                 detail={"by": by, "changes": told["released"]},
             )
         )
+        store.held.release(name, open_, by, now)
     return told
 
 

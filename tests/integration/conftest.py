@@ -38,9 +38,13 @@ def plain(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[W
     yield from a_world(request, f"p{os.getpid()}", extension=False, pillar=STATIC_PILLAR)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ruled(machine: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world whose minions all have a rule for each address, and nothing of ours."""
+    """
+    A world whose minions all have a rule for each address, and nothing of ours.
+
+    For each file a new one: an engine answers only a few starts of a minion at once in an hour.
+    """
     # Many nodes come and go at once here; guards have tests of their own.
     guards = {"shrink_percent": 100, "growth_nodes": 1000}
     block = {"apply": {"classes": None}, "clusters": {"prod": {"guards": guards}}}
