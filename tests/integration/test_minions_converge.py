@@ -17,7 +17,7 @@ pytestmark = pytest.mark.root
 COMES_BACK_WITHIN = 15.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(ruled: World) -> World:
     """The rules of every minion can be read in one way."""
     return ruled

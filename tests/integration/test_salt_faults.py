@@ -26,7 +26,7 @@ firewall:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(ruled: World) -> World:
     """The rules of every minion can be read in one way."""
     return ruled
