@@ -23,7 +23,7 @@ def world(ruled: World) -> World:
     return ruled
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def forging(world: World) -> World:
     """The world whose minions can forge events."""
     modules = world.srv / "salt" / "_modules"
