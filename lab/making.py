@@ -70,7 +70,7 @@ def make(world: World, plan: Plan, say: Say) -> None:
     say(f"{masters} and {plan.minions} minions")
     world.apply(within=READY_SECONDS)
     if plan.extension and plan.pillar is None:
-        world.settle()
+        world.settle(within=READY_SECONDS)
     say("firewalls in force")
     if plan.traffic:
         for name in ("office", "stranger"):

@@ -38,7 +38,7 @@ _UNANNOUNCED = 5.0
 """Seconds between two looks for returns whose announcement was lost."""
 _PATIENCE = 3.0
 """Seconds that the reactor has to act on a change before it is reminded."""
-_HANGS = 120.0
+_HANGS = 60.0
 """Seconds without coming round after which this thread counts as hung."""
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
