@@ -9,7 +9,6 @@ BIN := $(VENV)/bin
 API ?= emulator
 KEEP ?=
 ONLY ?=
-MINIONS ?= 2
 # Processes that share the tests, a file at a time; most of a test's time is waiting for something.
 WORKERS ?= 2
 SHARED = -n $(WORKERS) --dist loadfile
@@ -44,7 +43,7 @@ test: $(VENV)/ready tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everythin
 
 .PHONY: test-fast
 test-fast: $(VENV)/ready ## What needs no daemons, in under a minute
-	$(BIN)/python -m pytest tests/core tests/functional
+	$(BIN)/python -m pytest $(SHARED) tests/core tests/functional
 
 .PHONY: lint
 lint: $(VENV)/ready ## Style, types, layers, spelling
