@@ -12,10 +12,20 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.row import Row, Say
-from benchmarks.turns import NODE, WITHIN, Spent, Turns, fill, host_of_node, quiet, share, turns
+from benchmarks.turns import (
+    NODE,
+    WITHIN,
+    Spent,
+    Turns,
+    fill,
+    host_of_node,
+    needs_an_api,
+    quiet,
+    share,
+    turns,
+)
 from benchmarks.workers import cron
 from lab.errors import LabError
-from lab.kubernetes.real import unavailable
 from lab.process import wait_until
 from lab.world import World
 
@@ -55,8 +65,7 @@ FLOODABLE = {
 
 def rows(say: Say) -> list[Row]:
     """Return join and leave for one and for ten minions, and what a flood and an absence cost."""
-    if why := unavailable():
-        raise LabError(f"it needs a real kube-apiserver: {why}")
+    needs_an_api()
     say(f"one minion, {ADDRESSES} addresses")
     with _world("one", 1) as world:
         fill(world, ADDRESSES - 2)

@@ -18,11 +18,11 @@ from typing import Any
 
 from benchmarks.convergence import STATIC
 from benchmarks.row import Row, Say
+from benchmarks.turns import needs_an_api, share
 from lab.errors import LabError
 from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.real import unavailable
 from lab.world import World
 
 PART = "engine"
@@ -39,8 +39,7 @@ WAYS = (("ours", "follow"), ("official", "watch"), ("official", "informed"), ("o
 
 def rows(say: Say) -> list[Row]:
     """Return every row of this part."""
-    if why := unavailable():
-        raise LabError(f"it needs a real kube-apiserver: {why}")
+    needs_an_api()
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         open_backend("real", Path(folder)) as backend,
@@ -139,9 +138,9 @@ def _latency(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
         ("fired", "from the watch line to a listener on Salt's bus", (20, 100)),
     ):
         times = sorted(one * 1000 for one in told[what])
-        for share, which, aim in ((0.5, "median", aims[0]), (0.99, "99th percentile", aims[1])):
+        for quantile, which, aim in ((0.5, "median", aims[0]), (0.99, "99th percentile", aims[1])):
             text = f"{name}, {NODES} nodes, {which}"
-            found.append(Row(part=PART, name=text, unit="ms", ours=_share(times, share), aim=aim))
+            found.append(Row(part=PART, name=text, unit="ms", ours=share(times, quantile), aim=aim))
     return found
 
 
@@ -195,11 +194,11 @@ def _many(say: Say) -> list[Row]:
             part=PART,
             name=f"{name}, {which} (beside none black-holed)",
             unit="ms",
-            ours=_share(holed, share),
-            alternative=_share(whole, share),
+            ours=share(holed, quantile),
+            alternative=share(whole, quantile),
             aim_ratio=1.15,
         )
-        for share, which in ((0.5, "median"), (0.99, "99th percentile"))
+        for quantile, which in ((0.5, "median"), (0.99, "99th percentile"))
     ]
 
 
@@ -230,10 +229,6 @@ def _nowhere() -> Iterator[str]:
     """An address that takes connections, and then nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def _share(times: list[float], share: float) -> float:
-    return times[min(len(times) - 1, int(share * len(times)))]
 
 
 def _create(endpoint: Endpoint, first: int, last: int, say: Say) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import synced
 from benchmarks.row import Row, Say
+from benchmarks.turns import needs_an_api
 from lab import address
 from lab.network import Namespace, Switch
 from salt_ext import formula
@@ -40,7 +41,7 @@ CONNECTIONS = 4_000
 
 def rows(say: Say) -> list[Row]:
     """Return deltas, large sets, packets, and the way from a node to the set."""
-    synced.needs_an_api()
+    needs_an_api()
     with _namespaces() as (server, client):
         found = [_delta(server, count, say) for count in AIMS]
         found += [_large(server, backend, say) for backend in ("nft", "ipset")]

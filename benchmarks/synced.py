@@ -8,8 +8,6 @@ from typing import Any
 
 from benchmarks.row import Row, Say
 from benchmarks.turns import Turns, fill, share, turns
-from lab.errors import LabError
-from lab.kubernetes.real import unavailable
 from lab.world import World
 
 ADDRESSES = 50
@@ -32,12 +30,6 @@ _RULES = {
     }
 }
 _ALL_SYNC = {"sets": {"target": "minion*", "function": "k8s_firewall.sync"}}
-
-
-def needs_an_api() -> None:
-    """Raise where there is none."""
-    if why := unavailable():
-        raise LabError(f"it needs a real kube-apiserver: {why}")
 
 
 def rows(part: str, say: Say) -> list[Row]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.row import Say
+from lab.errors import LabError
 from lab.host import Host
+from lab.kubernetes.real import unavailable
 from lab.process import in_namespace
 from lab.world import World
 
@@ -67,6 +69,12 @@ def fill(world: World, count: int, *, first: int = 50) -> list[str]:
     wanted = {f"other{n}": {"internal": [f"10.77.2.{n}"]} for n in range(first, first + count)}
     world.nodes.create_many(wanted)
     return list(wanted)
+
+
+def needs_an_api() -> None:
+    """Raise where there is no real kube-apiserver."""
+    if why := unavailable():
+        raise LabError(f"it needs a real kube-apiserver: {why}")
 
 
 def share(times: Sequence[float], which: float) -> float:
