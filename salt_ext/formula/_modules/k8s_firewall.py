@@ -199,11 +199,8 @@ def drift(repair: bool = False) -> dict[str, Any]:
     repair : False
         Bring back what is in force, by this minion's own record.
     """
-    record = _folder()
     try:
-        # Not while a run is between the kernel and its record.
-        with record.locked():
-            told = state.status(record, version())
+        told = _looked()
     except (errors.FirewallError, OSError) as exc:
         return {"result": False, "comment": str(exc), "changes": {}}
     if not told["problems"]:
@@ -214,10 +211,9 @@ def drift(repair: bool = False) -> dict[str, Any]:
     if repair:
         outcome = _run("repair", False, None)
         # What is in force by the record may not be all that is wrong.
-        left = state.status(record, version())["problems"]
-        found["repaired"] = outcome["result"] is True and not left
-        if outcome["result"] and left:
+        if outcome["result"] and (left := _left()):
             outcome.update(result=False, comment="; ".join(left))
+        found["repaired"] = outcome["result"] is True
     __salt__["event.send"](f"{tag}/{'repaired' if found['repaired'] else 'drift'}", found)
     log.error("drift: %s", "; ".join(told["problems"]))
     return {**outcome, **found}
@@ -322,6 +318,21 @@ def sets(name: str | None = None) -> dict[str, Any]:
         for one, content in sorted(found.items())
         if name in (None, one)
     }
+
+
+def _looked() -> dict[str, Any]:
+    """Return the status, but not while a run is between the kernel and its record."""
+    record = _folder()
+    with record.locked():
+        return state.status(record, version())
+
+
+def _left() -> list[str]:
+    """Return what is still wrong after a repair."""
+    try:
+        return list(_looked()["problems"])
+    except (errors.FirewallError, OSError) as exc:
+        return [str(exc)]
 
 
 def _run(what: str, fresh: bool, test: bool | None) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from .record import Record
 
 APPLIED = "applied"
 PREVIOUS = "previous"
-DOUBT = "doubt"
 RULESET = "ruleset.nft"
 IPSETS = "sets.ipset"
 
@@ -208,7 +207,7 @@ def bring(this: wanted.Wanted, record: Record) -> Plan:
         if again.nft == made.nft and again.ipset == made.ipset:
             if not made.ipset:
                 # nft takes all or nothing.
-                record.forget(DOUBT)
+                record.settle()
             raise
         made = again
         execute(made)
@@ -274,7 +273,7 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
     whole = (record.folder / RULESET).exists() == nft.needed(this)
     whole = whole and (record.folder / IPSETS).exists() == bool(ipsets)
     if made.empty and whole and applied.get("digest") == digest:
-        record.forget(DOUBT)
+        record.settle()
         return
     if nft.needed(this):
         record.save(RULESET, _HEADER + (made.nft if made.structure else nft.full(this)))
@@ -306,7 +305,7 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
             "version": version,
         },
     )
-    record.forget(DOUBT)
+    record.settle()
 
 
 def in_force(record: Record) -> wanted.Wanted | None:

@@ -16,6 +16,7 @@ from . import commands, errors
 
 _LOCK_SECONDS = 30
 _LOCK_EVERY = 0.02
+_DOUBT = "doubt"
 
 
 class Record:
@@ -96,11 +97,15 @@ class Record:
 
     def doubt(self) -> None:
         """Say that the kernel is about to differ from the record; it need not outlive a boot."""
-        (self.folder / "doubt").touch(0o600)
+        (self.folder / _DOUBT).touch(0o600)
+
+    def settle(self) -> None:
+        """Say that the record tells what the kernel has."""
+        self.forget(_DOUBT)
 
     def doubtful(self) -> bool:
         """Whether a run ended before the record said what the kernel has."""
-        return (self.folder / "doubt").exists()
+        return (self.folder / _DOUBT).exists()
 
     def forget(self, name: str) -> None:
         """Remove a file of the folder."""

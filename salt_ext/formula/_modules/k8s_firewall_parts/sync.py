@@ -96,22 +96,12 @@ class Run:
         reading = self._read()
         this = reading.wanted
         if self.test:
-            made = force.plan(this, self.record.read(force.APPLIED))
+            made = self._plan(this)
             force.check(made)
-            self.outcome["changes"] = made.told()
             self._close(reading)
-            changed = bool(self.outcome["changes"])
-            self.outcome["result"] = None if changed else True
-            self.outcome["comment"] = "this would be changed" if changed else "in force already"
+            self._conclude_test()
             return
-        made = force.bring(this, self.record)
-        self.outcome["changes"] = made.told()
-        gone = self._gone(before, made, this)
-        # Before anything else can fail: what the kernel has is what the record and the next boot
-        # have, and who is still to be shut out is found again.
-        if gone:
-            self.record.write(LEAVING, {"addresses": sorted(gone)})
-        self._write_down(reading, made)
+        made, gone = self._enforce(before, reading)
         self._leave(gone, this)
         self._close(reading)
         delivery.remember(self.record, self.pillar, wanted.KEY)
@@ -121,6 +111,28 @@ class Run:
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
         self._conclude()
+
+    def _plan(self, this: wanted.Wanted) -> force.Plan:
+        made = force.plan(this, self.record.read(force.APPLIED))
+        self.outcome["changes"] = made.told()
+        return made
+
+    def _enforce(
+        self, before: wanted.Wanted, reading: wanted.Reading
+    ) -> tuple[force.Plan, frozenset[str]]:
+        """
+        Let the kernel have it, and write that down; return who is in no set any more.
+
+        Before anything else can fail: what the kernel has is what the record and the next boot
+        have, and who is still to be shut out is found again.
+        """
+        made = force.bring(reading.wanted, self.record)
+        self.outcome["changes"] = made.told()
+        gone = self._gone(before, made, reading.wanted)
+        if gone:
+            self.record.write(LEAVING, {"addresses": sorted(gone)})
+        self._write_down(reading, made)
+        return made, gone
 
     def _gone(self, before: wanted.Wanted, made: force.Plan, this: wanted.Wanted) -> frozenset[str]:
         left = set(self.record.read(LEAVING).get("addresses", []))
@@ -136,19 +148,11 @@ class Run:
             raise delivery.NotTaken(str(exc)) from exc
         if before is None or reading.held or reading.prune is not None:
             raise delivery.NotTaken("the pillar tells more than addresses")
-        this = reading.wanted
         if self.test:
-            made = force.plan(this, self.record.read(force.APPLIED))
-            self.outcome["changes"] = made.told()
-            self.outcome["result"] = None if made.told() else True
-            self.outcome["comment"] = "this would be changed" if made.told() else "in force already"
+            self._plan(reading.wanted)
+            self._conclude_test()
             return
-        made = force.bring(this, self.record)
-        self.outcome["changes"] = made.told()
-        gone = self._gone(before, made, this)
-        if gone:
-            self.record.write(LEAVING, {"addresses": sorted(gone)})
-        self._write_down(reading, made)
+        _, gone = self._enforce(before, reading)
         self._conclude()
         try:
             open_ones = sockets.open_of(gone)
@@ -226,6 +230,11 @@ class Run:
         changed = "in force" if self.outcome["changes"] else "in force already"
         self.outcome["result"] = not self._problems
         self.outcome["comment"] = "; ".join([changed, *self._problems])
+
+    def _conclude_test(self) -> None:
+        changed = bool(self.outcome["changes"])
+        self.outcome["result"] = None if changed else True
+        self.outcome["comment"] = "this would be changed" if changed else "in force already"
 
     def _note(self) -> frozenset[str]:
         """Add who is served now to who was served before; return who was."""
