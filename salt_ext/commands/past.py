@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
+from salt_ext.commands.moment import utc
 from salt_ext.core.config import Config
 from salt_ext.store import Store
 from salt_ext.store.history import Happened
@@ -28,7 +28,7 @@ def history(config: Config, store: Store, cluster: str | None, most: int) -> dic
 
 def _told(entry: Happened, runs: Sequence[Took]) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(entry.at)),
+        "at": utc(entry.at),
         "what": entry.what,
         **({"cluster": entry.cluster} if entry.cluster else {}),
         **{key: value for key, value in entry.detail.items() if key != "cluster"},

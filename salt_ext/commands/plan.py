@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from salt_ext.commands.choosing import Choice, Choosing, Meant, Wish
+from salt_ext.commands.moment import utc
 from salt_ext.commands.places import Places
 from salt_ext.core.address import order
 from salt_ext.core.config import Config
@@ -55,8 +56,7 @@ def waiting(config: Config, store: Store) -> str | None:
     """Return why nothing at all is published, None when something may be."""
     paused = store.words.paused()
     if paused is not None:
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(paused.at))
-        return f"paused by {paused.by} since {since}"
+        return f"paused by {paused.by} since {utc(paused.at)}"
     if config.in_doubt:
         return f"nothing is published: {config.in_doubt[0]}"
     return None

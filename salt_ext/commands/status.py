@@ -8,6 +8,7 @@ from typing import Any
 
 from salt_ext.commands import alive
 from salt_ext.commands.choosing import Choosing, Meant, Wish, names, nobody
+from salt_ext.commands.moment import utc
 from salt_ext.commands.places import Places
 from salt_ext.commands.plan import waiting, when
 from salt_ext.core.config import Config
@@ -188,6 +189,4 @@ def _standing(
 
 
 def _when(seconds: float | None) -> str | None:
-    if not seconds:
-        return None
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return utc(seconds) if seconds else None

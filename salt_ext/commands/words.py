@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from salt_ext.commands.moment import utc
 from salt_ext.core.config import Config
 from salt_ext.store import Store
 from salt_ext.store.history import Happened
@@ -19,7 +20,7 @@ def pause(store: Store, by: str) -> dict[str, Any]:
     if store.words.pause(Word(by, now)):
         _record(store, "paused", by, now)
     word = store.words.paused() or Word(by, now)
-    return {"paused": True, "by": word.by, "since": _when(word.at)}
+    return {"paused": True, "by": word.by, "since": utc(word.at)}
 
 
 def resume(store: Store, by: str) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def refresh(
             health = store.health.of(name)
             if health is not None and health.listed_at > asked:
                 told[name] = {
-                    "listed_at": _when(health.listed_at),
+                    "listed_at": utc(health.listed_at),
                     "nodes": health.nodes,
                     "revision": store.snapshots.revision(name),
                     "held": len(store.held.of(name)),
@@ -66,7 +67,3 @@ def refresh(
 
 def _record(store: Store, what: str, by: str, now: float) -> None:
     store.history.record(Happened(at=now, cluster="", what=what, detail={"by": by}))
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from salt_ext.commands.moment import utc
 from salt_ext.core import mounts
 from salt_ext.core.config import KEY, Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
@@ -41,14 +41,14 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
     if paused is not None:
         yield warning(
             "publishing",
-            f"paused by {paused.by} since {_when(paused.at)}",
+            f"paused by {paused.by} since {utc(paused.at)}",
             "salt-run k8s_nodes.resume goes on",
         )
     unheeded = store.words.unheeded()
     if unheeded is not None:
         yield error(
             "publishing",
-            f"nobody has acted on the engine's events since {_when(unheeded.at)}",
+            f"nobody has acted on the engine's events since {utc(unheeded.at)}",
             "the master's log says why the reactor does not call k8s_nodes.apply, or why that "
             "fails; until then salt-run k8s_nodes.apply does it by hand",
         )
@@ -60,10 +60,6 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
                 "mend what fails there; salt-run k8s_nodes.status says when one of it is tried",
             )
     yield from _observing(config)
-
-
-def _when(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _far(state_dir: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from salt_ext.commands.choosing import names
+from salt_ext.commands.moment import utc
 from salt_ext.core.config import KEY, Cluster, Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
 from salt_ext.core.snapshot import Snapshot
@@ -41,7 +41,7 @@ class Reached:
             "version": found.version,
             "asked_with": found.asked_with,
             "clock_ahead_seconds": None if found.skew is None else round(found.skew, 1),
-            "credential_ends": _when(found.lifetime.ends) if found.lifetime else None,
+            "credential_ends": utc(found.lifetime.ends) if found.lifetime else None,
             "may": {str(right): yes for right, yes in found.may.items()},
         }
 
@@ -149,7 +149,7 @@ def _known(name: str, store: Store, *, works: bool) -> Iterator[Finding]:
     if works and health is not None and health.state == "waiting":
         yield warning(
             at,
-            f"the engine has failed since {_when(health.lost_since)}: {health.error}",
+            f"the engine has failed since {utc(health.lost_since)}: {health.error}",
             "we got through just now: salt-run k8s_nodes.refresh tries again at once",
         )
     for change in store.held.of(name):
@@ -191,7 +191,3 @@ def _dropped(snapshot: Snapshot, health: Health) -> Iterator[Finding]:
 def _refused(health: Health) -> str:
     told = ", ".join(f"{count} {why}" for why, count in health.refused.items())
     return f" ({told})" if told else ""
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
