@@ -22,7 +22,7 @@ class HeardBus:
         threading.Thread(target=self._listen, daemon=True).start()
         self._bus = Bus(opts)
         while not self._listening.is_set():
-            self._bus.fire("bench/hello", {})
+            self._bus.fire("salt/bench/hello", {})
             self._listening.wait(0.2)
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
@@ -33,13 +33,13 @@ class HeardBus:
             self._heard.wait(10)
 
     def _listen(self) -> None:
-        with listening(self._opts) as event:
+        with listening(self._opts) as ear:
             while True:
-                got = event.get_event(wait=5, full=True)
-                if got is None:
+                heard = ear.hear(5)
+                if heard is None:
                     continue
                 self._listening.set()
-                if got["tag"].endswith("/changed"):
+                if heard.tag.endswith("/changed"):
                     self._heard.set()
 
 
