@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from salt_ext.core.address import Address, Network
+from salt_ext.core.difference import Difference
 from salt_ext.core.member import Member
-from salt_ext.core.membership import Difference
 from salt_ext.core.snapshot import Snapshot
 
 MOST_ADDRESSES = 100

@@ -1,4 +1,4 @@
-"""The members of a cluster as its nodes come, change and go, and what separates two views."""
+"""The members of a cluster as its nodes come, change and go."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from salt_ext.core.address import Address, Network, order
+from salt_ext.core.address import Address, Network
 from salt_ext.core.guard import Held, Kind
-from salt_ext.core.member import Limits, Member, Refused, addresses_of, admit
+from salt_ext.core.member import Limits, Member, Refused, admit
 from salt_ext.core.node import AddressType, Node
 
 Addresses = Mapping[AddressType, tuple[Address | Network, ...]]
@@ -53,7 +53,9 @@ class Membership:
         self.overfull.pop(name, None)
         had = self._effective(name)
         member, refused = admit(node, self.limits)
-        self.told[name] = member
+        if self.told.get(name) != member:
+            # One that did not change stays the same object, which compares in no time.
+            self.told[name] = member
         self._refused[name] = refused
         lost = {kind: items for kind, items in had.items() if kind not in member.addresses}
         if lost:
@@ -120,40 +122,3 @@ class Membership:
                 for kind, items in lost.items()
             }
             self._lingering[name] = until, {kind: items for kind, items in left.items() if items}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """What separates two views of a cluster."""
-
-    joined: tuple[Member, ...]
-    left: tuple[Member, ...]
-    updated: tuple[Member, ...]
-    """As they are now."""
-    added: tuple[Address | Network, ...]
-    removed: tuple[Address | Network, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.joined or self.left or self.updated)
-
-
-def between(old: Mapping[str, Member], new: Mapping[str, Member]) -> Difference:
-    """Return what separates two views; a name whose uid changed is an update."""
-    joined = [new[name] for name in sorted(new.keys() - old.keys())]
-    left = [old[name] for name in sorted(old.keys() - new.keys())]
-    updated = [new[name] for name in sorted(new.keys() & old.keys()) if new[name] != old[name]]
-    had = addresses_of([*left, *(old[member.name] for member in updated)])
-    has = addresses_of([*joined, *updated])
-    # Two nodes may claim one address: it is removed when the last of them is gone.
-    others = [new[name] for name in new.keys() & old.keys() if new[name] == old[name]]
-    gone, came = had - has, has - had
-    if gone or came:
-        kept = addresses_of(others)
-        gone, came = gone - kept, came - kept
-    return Difference(
-        joined=tuple(joined),
-        left=tuple(left),
-        updated=tuple(updated),
-        added=tuple(sorted(came, key=order)),
-        removed=tuple(sorted(gone, key=order)),
-    )

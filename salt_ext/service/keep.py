@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from salt_ext.core import events
 from salt_ext.core.config import Cluster
 from salt_ext.core.debounce import Debounce
+from salt_ext.core.difference import Announced, Difference
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.guard import Guard, Held, Kind, View
 from salt_ext.core.member import Member
-from salt_ext.core.membership import Difference, Membership, between
+from salt_ext.core.membership import Membership
 from salt_ext.core.snapshot import Snapshot
 from salt_ext.service.condition import Condition
 from salt_ext.service.group import Pulse
@@ -80,6 +81,7 @@ class Keeper:
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
         self._condition = Condition(self._name, self._fire)
         self._persisted: Snapshot | None = None
+        self._announced = Announced({})
         self._complete = False
         """Whether a complete view came in this process; before, a change means nothing."""
         self._identity = ""
@@ -138,6 +140,7 @@ class Keeper:
 
     def _load(self) -> None:
         self._persisted = kept = self._store.snapshots.load(self._name)
+        self._announced = Announced(kept.members if kept else {})
         if kept is not None:
             self._membership.told = dict(kept.members)
             self._guard.accepted = View(
@@ -243,7 +246,7 @@ class Keeper:
 
     def _announce(self, view: View, members: Mapping[str, Member]) -> None:
         old = self._persisted
-        difference = between(old.members if old else {}, members)
+        difference = self._announced.until(members)
         if old is not None and not difference and old.identity == view.identity:
             return
         snapshot = Snapshot(
@@ -260,6 +263,7 @@ class Keeper:
             drop=[member.name for member in difference.left],
         )
         self._persisted = snapshot
+        self._announced.move(members, difference)
         for event in events.changed(snapshot, difference):
             self._fire(event)
         self._condition.turned = True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 from salt_ext.core import events
+from salt_ext.core.difference import Announced
 from salt_ext.core.events import MOST_ADDRESSES, MOST_NODES, Event
-from salt_ext.core.membership import between
 from tests.core.build import member, members, snapshot
 
 
 def fired(old, new, **more) -> list[Event]:
-    found = list(events.changed(snapshot(*new, **more), between(members(*old), members(*new))))
+    difference = Announced(members(*old)).until(members(*new))
+    found = list(events.changed(snapshot(*new, **more), difference))
     for event in found:
         # JSON gives back what went in: no tuple, no address, no enum.
         assert json.loads(json.dumps(event.data)) == event.data
