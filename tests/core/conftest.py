@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"))
+            # The core opens nothing: what is collected now, tests of other folders left behind.
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
             # Salt's own import hooks, which pytest-salt-factories brings into every test run.
             item.add_marker(
                 pytest.mark.filterwarnings("ignore:(Nacl|Tornado)Importer:ImportWarning")

@@ -193,7 +193,7 @@ def test_a_mass_loss_is_held_until_another_list_agrees(emulator, watch):
     assert watched.addresses() == set(addresses)
     watched.serves("10.0.0.1")
     watched.holds()
-    assert watched.health().lists >= lists + 2
+    watched.until(lambda: watched.health().lists >= lists + 2, "proven by a second list")
 
 
 def test_an_empty_cluster_is_held_until_a_person_says_so(emulator, watch):
