@@ -110,7 +110,7 @@ def _heartbeats(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
             ours=per_event["follow"],
             alternative=per_event[what],
             aim_ratio=0.1,
-            why="(decoding and comparing is 0.05 ms of it, the rest reading TLS and HTTP chunks)",
+            why="(receiving its TLS records alone takes 0.07 ms, decoding 14 KB 0.05 ms)",
         )
         for what, name in (
             ("watch", "watch.Watch, typed"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 
 from salt_ext.core.address import (
@@ -45,7 +46,7 @@ class Member:
         return frozenset(item for items in self.addresses.values() for item in items)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What may be opened for the nodes of one cluster."""
 
@@ -57,52 +58,52 @@ class Limits:
     """Shortest prefix of a podCIDR."""
     widest_ipv6: int = 56
 
+    @cached_property
+    def _allowed(self) -> Addresses:
+        return Addresses(self.allowed)
+
+    @cached_property
+    def _never(self) -> Addresses:
+        return Addresses(self.never)
+
     def refuse(self, item: Address | Network) -> Refused | None:
         """Return why an address may not be opened, None when it may."""
+        if isinstance(item, (IPv4Network, IPv6Network)):
+            return self._refuse_network(item)
+        if item in self._never:
+            return Refused.NEVER
+        return None if item in self._allowed else Refused.OUTSIDE
+
+    def _refuse_network(self, item: Network) -> Refused | None:
         if overlaps(item, self.never):
             return Refused.NEVER
         if not within(item, self.allowed):
             return Refused.OUTSIDE
-        if isinstance(item, Network) and item.prefixlen < self._shortest(item):
-            return Refused.TOO_WIDE
-        return None
-
-    def sieve(self) -> Callable[[Address | Network], bool]:
-        """Return a function that tells of many items whether each may be opened."""
-        allowed, never = Addresses(self.allowed), Addresses(self.never)
-
-        def lets_through(item: Address | Network) -> bool:
-            if isinstance(item, (IPv4Network, IPv6Network)):
-                return self.refuse(item) is None
-            return item in allowed and item not in never
-
-        return lets_through
-
-    def _shortest(self, item: Network) -> int:
-        return self.widest_ipv4 if item.version == 4 else self.widest_ipv6
+        shortest = self.widest_ipv4 if item.version == 4 else self.widest_ipv6
+        return Refused.TOO_WIDE if item.prefixlen < shortest else None
 
 
 def admit(node: Node, limits: Limits) -> tuple[Member, Counter[Refused]]:
     """Return the node as a member, and what of its claims was dropped and why."""
     refused: Counter[Refused] = Counter()
-    kept: dict[AddressType, set[Address | Network]] = {}
-    for kind, text in node.claims():
-        try:
-            item = network(text) if kind is AddressType.POD_CIDR else address(text)
-        except ValueError:
-            refused[Refused.UNREADABLE] += 1
-            continue
-        why = limits.refuse(item)
-        if why:
-            refused[why] += 1
-        else:
-            kept.setdefault(kind, set()).add(item)
+    addresses: dict[AddressType, tuple[Address | Network, ...]] = {}
+    for kind, texts in node.claims():
+        kept: set[Address | Network] = set()
+        for text in texts:
+            try:
+                item = network(text) if kind is AddressType.POD_CIDR else address(text)
+            except ValueError:
+                refused[Refused.UNREADABLE] += 1
+                continue
+            why = limits.refuse(item)
+            if why:
+                refused[why] += 1
+            else:
+                kept.add(item)
+        if kept:
+            addresses[kind] = tuple(sorted(kept, key=order))
     member = Member(
-        name=node.name,
-        uid=node.uid,
-        addresses={kind: tuple(sorted(items, key=order)) for kind, items in kept.items()},
-        labels=node.labels,
-        ready=node.ready,
+        name=node.name, uid=node.uid, addresses=addresses, labels=node.labels, ready=node.ready
     )
     return member, refused
 

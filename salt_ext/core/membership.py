@@ -46,7 +46,7 @@ class Membership:
         name = node.name
         if name in self.told and self.told[name].uid != node.uid:
             self.drop(name)
-        claimed = len(node.claims())
+        claimed = node.claimed()
         if claimed > self.limits.addresses_per_node:
             self.overfull[name] = claimed
             return False
@@ -56,7 +56,10 @@ class Membership:
         if self.told.get(name) != member:
             # One that did not change stays the same object, which compares in no time.
             self.told[name] = member
-        self._refused[name] = refused
+        if refused:
+            self._refused[name] = refused
+        else:
+            self._refused.pop(name, None)
         lost = {kind: items for kind, items in had.items() if kind not in member.addresses}
         if lost:
             until, _ = self._lingering.get(name, (now + self.grace, None))

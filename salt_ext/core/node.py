@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -34,10 +34,16 @@ class Node:
     version: str = field(default="", compare=False)
     """The object's resourceVersion, which each heartbeat moves forward."""
 
-    def claims(self) -> tuple[tuple[AddressType, str], ...]:
-        """Return every address that the node claims, with where it stands."""
-        return (
-            *((AddressType.INTERNAL, text) for text in self.internal),
-            *((AddressType.EXTERNAL, text) for text in self.external),
-            *((AddressType.POD_CIDR, text) for text in self.pod_cidrs),
-        )
+    def claims(self) -> Iterator[tuple[AddressType, tuple[str, ...]]]:
+        """Yield the addresses that the node claims, by where they stand."""
+        for kind, texts in (
+            (AddressType.INTERNAL, self.internal),
+            (AddressType.EXTERNAL, self.external),
+            (AddressType.POD_CIDR, self.pod_cidrs),
+        ):
+            if texts:
+                yield kind, texts
+
+    def claimed(self) -> int:
+        """Return how many addresses the node claims."""
+        return len(self.internal) + len(self.external) + len(self.pod_cidrs)

@@ -128,10 +128,10 @@ class Reflector:
             self._behind.discard(node.name)
             return self.nodes.pop(node.name, None) is not None
         self._compare(node)
-        if self.nodes.get(node.name) == node:
-            return False
+        altered = self.nodes.get(node.name) != node
+        # Also one that is equal, of another version: an older one would be kept beside it.
         self.nodes[node.name] = node
-        return True
+        return altered
 
     def bookmarked(self, resource_version: str, now: float) -> None:
         """Take a bookmark: the version to resume from, without a change."""

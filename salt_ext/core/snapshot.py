@@ -69,7 +69,7 @@ def chosen(
     family = reference.family or group.family
     wishes = (reference.ready_only, group.ready_only, defaults.ready_only)
     ready_only = next(wish for wish in wishes if wish is not None)
-    lets_through = limits.sieve() if limits else _everything
+    refused = limits.refuse if limits else _nothing
     selectors = [one for one in (reference.labels, group.labels) if one.requirements]
     for member in snapshot.members.values():
         if (member.ready or not ready_only) and all(
@@ -82,13 +82,13 @@ def chosen(
                     for kind in types
                     for item in member.addresses.get(kind, ())
                     if family in (None, item.version)
-                    if lets_through(item)
+                    if refused(item) is None
                 ],
             )
 
 
-def _everything(_item: Address | Network) -> bool:
-    return True
+def _nothing(_item: Address | Network) -> None:
+    return None
 
 
 def resolve(

@@ -1,4 +1,4 @@
-"""Cuts a streamed answer into lines, as they arrive."""
+"""Reads an answer as it arrives, in pieces, and cuts a stream of them into lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def lines(response: Any) -> Iterator[bytes]:
     the server sends the rest again. :class:`LineTooLong` when a line is longer than ``LONGEST``.
     """
     rest = b""
-    for piece in _pieces(response):
+    for piece in pieces(response):
         if b"\n" not in piece:
             rest += piece
         else:
@@ -32,7 +32,8 @@ def lines(response: Any) -> Iterator[bytes]:
             raise LineTooLong(f"a line of more than {LONGEST} bytes")
 
 
-def _pieces(response: Any) -> Iterator[bytes]:
+def pieces(response: Any) -> Iterator[bytes]:
+    """Yield the body of a urllib3 response, a piece as soon as it is there."""
     if response.chunked:
         yield from response.read_chunked(decode_content=True)
         return

@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeout
 from salt_ext.kube import wire
 from salt_ext.kube.access import Session
 from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
+from salt_ext.kube.lines import pieces
 
 _CONNECT = 10.0
 """Seconds to open a connection."""
@@ -30,14 +31,19 @@ class Requests:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def get(self, path: str, query: dict[str, str], what: str) -> bytes:
+    def get(self, path: str, query: dict[str, str], what: str) -> bytearray:
         """Return the body of the answer to a GET."""
         return self.read(self.open(path, query, what), what)
 
-    def read(self, response: Any, what: str) -> bytes:
+    def read(self, response: Any, what: str) -> bytearray:
         """Return the body of an answer, and let its connection be used again."""
+        body = bytearray()
         try:
-            body: bytes = response.read(_LARGEST_ANSWER)
+            # urllib3's own read with a limit copies everything twice.
+            for piece in pieces(response):
+                body += piece
+                if len(body) > _LARGEST_ANSWER:
+                    raise WrongAnswer(what, f"answered more than {_LARGEST_ANSWER} bytes")
         except (HTTPError, OSError) as exc:
             raise RequestFailed(what, reason(exc)) from exc
         else:
@@ -76,7 +82,7 @@ class Requests:
         raise failed
 
 
-def decoded(decoder: msgspec.json.Decoder[Any], body: bytes, what: str, kind: str) -> Any:
+def decoded(decoder: msgspec.json.Decoder[Any], body: bytearray, what: str, kind: str) -> Any:
     """Return what a body holds; :class:`WrongAnswer` when that is something else."""
     try:
         return decoder.decode(body)

@@ -53,28 +53,11 @@ class Follower:
         """Follow until told to stop."""
         for warning in self._cluster.access.warnings:
             log.warning("%s: %s", self._cluster.name, warning)
-        while not self._stop.is_set():
-            self.pulse.beat()
-            step = self._reflector.next(time.monotonic())
-            try:
-                if isinstance(step, Wait):
-                    self._stop.wait(max(0.0, step.until - time.monotonic()))
-                elif isinstance(step, ListPage):
-                    self._list(step)
-                elif isinstance(step, Probe):
-                    self._reflector.probed(self._nodes.version(), time.monotonic())
-                else:
-                    self._watch(step)
-            except Expired as exc:
-                log.info("%s: %s; listing again", self._cluster.name, exc)
-                self._reflector.expired(time.monotonic())
-            except Silent as exc:
-                log.info("%s: %s; asking", self._cluster.name, exc)
-                self._closes_at_once = False
-                self._reflector.silent()
-            except RequestFailed as exc:
-                self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
-                self._tell_failure(str(exc))
+        try:
+            while not self._stop.is_set():
+                self._step()
+        finally:
+            self._session.close()
 
     def list_again(self) -> None:
         """Ask for a LIST now, from another thread."""
@@ -84,6 +67,30 @@ class Follower:
     def forgive(self) -> None:
         """Take an older state for the truth, by a person's word, from another thread."""
         self._reflector.forgive()
+
+    def _step(self) -> None:
+        """Do what the reflector says now."""
+        self.pulse.beat()
+        step = self._reflector.next(time.monotonic())
+        try:
+            if isinstance(step, Wait):
+                self._stop.wait(max(0.0, step.until - time.monotonic()))
+            elif isinstance(step, ListPage):
+                self._list(step)
+            elif isinstance(step, Probe):
+                self._reflector.probed(self._nodes.version(), time.monotonic())
+            else:
+                self._watch(step)
+        except Expired as exc:
+            log.info("%s: %s; listing again", self._cluster.name, exc)
+            self._reflector.expired(time.monotonic())
+        except Silent as exc:
+            log.info("%s: %s; asking", self._cluster.name, exc)
+            self._closes_at_once = False
+            self._reflector.silent()
+        except RequestFailed as exc:
+            self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
+            self._tell_failure(str(exc))
 
     def _list(self, step: ListPage) -> None:
         api = self._nodes

@@ -124,6 +124,8 @@ class TestWatch:
         assert again is not N1
         assert reflector.changed(MODIFIED, again, "101", 1.0) is False
         assert reflector.resource_version == "101"
+        # The old object would be kept beside the new one, for each node of a large cluster.
+        assert reflector.nodes["n1"] is again
 
     def test_a_node_that_is_deleted_twice_leaves_once(self, reflector):
         watching(reflector, N1)

@@ -18,9 +18,10 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from salt_ext.core.config import Access
 from salt_ext.core.errors import NoSecret
-from salt_ext.kube import way
+from salt_ext.kube import request, way
 from salt_ext.kube.access import Session
-from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed
+from salt_ext.kube.api import NodesApi
+from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed, WrongAnswer
 from tests.functional.ways import Proxy, ask, kubeconfig
 
 
@@ -38,7 +39,7 @@ def seen(backend, monkeypatch):
             monkeypatch.delenv(name)
     backend.control.clear()
     backend.control.forget_requests()
-    return lambda: [request.user for request in backend.control.requests()]
+    return lambda: [asked.user for asked in backend.control.requests()]
 
 
 @pytest.fixture
@@ -425,6 +426,16 @@ def test_a_refused_token_is_named_by_its_file(backend, tmp_path):
     assert "sesame" not in str(caught.value)
 
 
+def test_an_answer_that_never_ends_is_not_read_into_memory(backend, monkeypatch):
+    api = NodesApi(Session(by_server(backend)))
+    whole = api.page(500, "")
+    monkeypatch.setattr(request, "_LARGEST_ANSWER", 10)
+    with pytest.raises(WrongAnswer, match="answered more than 10 bytes"):
+        api.page(500, "")
+    monkeypatch.undo()
+    assert api.page(500, "") == whole
+
+
 def test_two_clusters_are_never_asked_with_each_others_credentials(tmp_path_factory, backend):
     with open_backend("emulator", tmp_path_factory.mktemp("other")) as other:
         both = [(backend, "reader"), (other, "admin")]
@@ -436,8 +447,8 @@ def test_two_clusters_are_never_asked_with_each_others_credentials(tmp_path_fact
         ]
         identities = {ask(session) for _ in range(3) for session in sessions}
         assert len(identities) == 2
-        assert {request.user for request in backend.control.requests()} == {"reader"}
-        assert {request.user for request in other.control.requests()} == {"admin"}
+        assert {asked.user for asked in backend.control.requests()} == {"reader"}
+        assert {asked.user for asked in other.control.requests()} == {"admin"}
 
 
 def test_no_secret_gets_into_a_log(backend, tmp_path, caplog):
