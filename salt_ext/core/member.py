@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -83,9 +82,9 @@ class Limits:
         return Refused.TOO_WIDE if item.prefixlen < shortest else None
 
 
-def admit(node: Node, limits: Limits) -> tuple[Member, Counter[Refused]]:
-    """Return the node as a member, and what of its claims was dropped and why."""
-    refused: Counter[Refused] = Counter()
+def admit(node: Node, limits: Limits) -> tuple[Member, list[Refused]]:
+    """Return the node as a member, and why each claim that was dropped is."""
+    refused: list[Refused] = []
     addresses: dict[AddressType, tuple[Address | Network, ...]] = {}
     for kind, texts in node.claims():
         kept: set[Address | Network] = set()
@@ -93,11 +92,11 @@ def admit(node: Node, limits: Limits) -> tuple[Member, Counter[Refused]]:
             try:
                 item = network(text) if kind is AddressType.POD_CIDR else address(text)
             except ValueError:
-                refused[Refused.UNREADABLE] += 1
+                refused.append(Refused.UNREADABLE)
                 continue
             why = limits.refuse(item)
             if why:
-                refused[why] += 1
+                refused.append(why)
             else:
                 kept.add(item)
         if kept:

@@ -29,7 +29,7 @@ class Membership:
     """What the nodes say now, by name; to begin with, what was stored."""
     overfull: dict[str, int] = field(default_factory=dict)
     """Nodes that claim too many addresses, and how many."""
-    _refused: dict[str, Counter[Refused]] = field(default_factory=dict)
+    _refused: dict[str, list[Refused]] = field(default_factory=dict)
     _lingering: dict[str, tuple[float, Addresses]] = field(default_factory=dict)
     """Addresses that a node had and tells no more, and until when they stay."""
 
@@ -108,7 +108,7 @@ class Membership:
 
     def refused(self) -> Counter[Refused]:
         """Return how many addresses of the present nodes are dropped, and why."""
-        return sum(self._refused.values(), Counter())
+        return Counter(why for refused in self._refused.values() for why in refused)
 
     def _effective(self, name: str) -> Addresses:
         told = self.told[name].addresses if name in self.told else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from salt_ext.core.backoff import Backoff
@@ -127,9 +127,12 @@ class Reflector:
             self._newest.pop(node.name, None)
             self._behind.discard(node.name)
             return self.nodes.pop(node.name, None) is not None
+        known = self.nodes.get(node.name)
+        altered = known != node
+        if known is not None and not altered:
+            # A heartbeat leaves nothing behind in memory but its version.
+            node = replace(known, version=node.version)
         self._compare(node)
-        altered = self.nodes.get(node.name) != node
-        # Also one that is equal, of another version: an older one would be kept beside it.
         self.nodes[node.name] = node
         return altered
 
