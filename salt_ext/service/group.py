@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +55,7 @@ class Group:
     name: str
     make: Make
     _parts: Mapping[str, Part] = field(default_factory=dict)
+    _threads: Mapping[str, threading.Thread] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _start_at: float = 0.0
 
@@ -63,7 +66,10 @@ class Group:
             self._fell(now)
         for what, part in self._parts.items():
             if silence := part.pulse.silent_for():
-                log.error("%s: %s has hung for %.0f s; starting again", self.name, what, silence)
+                log.error(
+                    "%s: %s has hung for %.0f s; starting again; it is at\n%s",
+                    *(self.name, what, silence, _stack(self._threads[what])),
+                )
                 self.stop()
                 self._fell(now)
                 break
@@ -86,12 +92,22 @@ class Group:
             log.exception("%s: cannot start; trying again in %.0f s", self.name, _AGAIN)
             self._fell(time.monotonic())
             return
-        for what, part in self._parts.items():
-            threading.Thread(
+        self._threads = {
+            what: threading.Thread(
                 target=partial(_run, part, f"{self.name}: {what}", self._stop),
                 name=f"k8s_nodes {self.name} {what}",
                 daemon=True,
-            ).start()
+            )
+            for what, part in self._parts.items()
+        }
+        for thread in self._threads.values():
+            thread.start()
+
+
+def _stack(thread: threading.Thread) -> str:
+    """Return where a thread is now, the innermost call last."""
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  the documented way
+    return "".join(traceback.format_stack(frame)).rstrip() if frame else "no place: it has ended"
 
 
 def _run(part: Part, name: str, stop: threading.Event) -> None:

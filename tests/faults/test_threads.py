@@ -44,7 +44,10 @@ class Part:
         if self._how == "works":
             self._stop.wait(30)
         else:
-            threading.Event().wait(30)
+            self._wait_for_nothing()
+
+    def _wait_for_nothing(self) -> None:
+        threading.Event().wait(30)
 
 
 def started(group: Group, made: list, count: int) -> None:
@@ -60,7 +63,9 @@ def at_once(monkeypatch):
     monkeypatch.setattr("salt_ext.service.group._AGAIN", 0.05)
 
 
-@pytest.mark.parametrize(("how", "said"), [("dies", "error of our own"), ("hangs", "has hung")])
+@pytest.mark.parametrize(
+    ("how", "said"), [("dies", "an error of its own"), ("hangs", "_wait_for_nothing")]
+)
 def test_a_thread_that_dies_or_hangs_is_told_of_and_replaced_with_its_partner(
     at_once, caplog, how, said
 ):
