@@ -34,6 +34,7 @@ class Database:
     def __init__(self, state_dir: str) -> None:
         self.path = Path(state_dir) / FILE
         self._local = threading.local()
+        self._turns = os.getpid(), threading.Lock()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -95,14 +96,17 @@ class Database:
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
         """Let nobody open the file while another process may be setting it aside."""
-        until = time.monotonic() + _BUSY
-        while time.monotonic() < until:
-            with alone(self.path.with_name(STORE)) as mine:
-                if mine:
-                    yield
-                    return
-            time.sleep(0.005)
-        raise OSError("another process is opening it, and does not end")
+        # Hundreds of our own threads may begin at once: they wait in turn, however long it takes.
+        with self._turn(), alone(self.path.with_name(STORE), within=_BUSY) as mine:
+            if not mine:
+                raise OSError("another process is opening it, and does not end")
+            yield
+
+    def _turn(self) -> threading.Lock:
+        # A fork may have copied it while a thread held it that the child does not have.
+        if self._turns[0] != os.getpid():
+            self._turns = os.getpid(), threading.Lock()
+        return self._turns[1]
 
     def _open(self) -> sqlite3.Connection:
         connection = self._connect()

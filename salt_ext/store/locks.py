@@ -90,7 +90,7 @@ def _open(path: Path) -> int:
 def _taken_within(descriptor: int, seconds: float) -> bool:
     until = time.monotonic() + seconds
     while not (taken := _taken(descriptor, fcntl.LOCK_EX)) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(0.01)
     return taken
 
 

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -564,6 +565,19 @@ def assert_whole(store: Store, name: str) -> int:
     assert {str(a) for one in found.members.values() for a in one.everything()} == {address}
     assert set(found.members) == {"a", "b"}
     return n
+
+
+def test_threads_that_begin_at_once_wait_for_each_other(folder, monkeypatch):
+    monkeypatch.setattr("salt_ext.store.database._BUSY", 0.01)
+    store = Store(str(folder))
+    together = threading.Barrier(50)
+
+    def begin(_turn: int) -> int:
+        together.wait(10)
+        return store.snapshots.revision("prod")
+
+    with ThreadPoolExecutor(50) as threads:
+        assert list(threads.map(begin, range(50))) == [0] * 50
 
 
 def test_processes_that_write_at_once_lose_nothing(folder):
