@@ -21,6 +21,17 @@ _ASKS = re.compile(r"[GPIJ].?@|[NS]@")
 
 _NO_KWARG: Mapping[str, Any] = {}
 
+UNQUEUED = frozenset(
+    f"state.{name}"
+    for name in (
+        *("apply", "highstate", "sls", "sls_id", "top"),
+        *("high", "low", "single", "template", "template_str"),
+    )
+)
+"""The functions that run states and take ``queue``, in every Salt that is supported."""
+
+_KEYWORD = re.compile(r"(\w[\w.-]*)=(?!=)(.*)")
+
 MODULE = "k8s_firewall"
 """The execution module that reaches minions from the master's own files."""
 
@@ -52,6 +63,15 @@ class Published:
         """Whether the target asks for grains, pillar or networks: what a minion has told."""
         # A nodegroup may.
         return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
+
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """
+        The keyword arguments as a minion gets them.
+
+        Without a word about ``queue``, the minion's own option ``state_queue`` would count.
+        """
+        return {**self.kwarg, "queue": False} if self.function in UNQUEUED else self.kwarg
 
     def __str__(self) -> str:
         # Not what may be a secret: a pillar, or a password.
@@ -202,14 +222,26 @@ def _function(value: object) -> str:
 
 
 def _sequence(value: object) -> tuple[Any, ...]:
-    if isinstance(value, list):
-        return tuple(value)
-    raise ValueError("a list of arguments")
+    if not isinstance(value, list):
+        raise ValueError("a list of arguments")
+    for one in value:
+        # Salt makes keyword arguments of such words, and of a mapping that says it is some.
+        if isinstance(one, str) and (word := _KEYWORD.match(one)):
+            _allowed({word[1]: word[2].strip().lower() not in ("", "false")})
+        elif isinstance(one, Mapping) and "__kwarg__" in one:
+            _allowed(one)
+    return tuple(value)
 
 
 def _keywords(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError("a mapping of keyword arguments")
+    _allowed(value)
+    return dict(value)
+
+
+def _allowed(value: Mapping[str, Any]) -> None:
+    """Refuse what would undo what publishing promises."""
     if value.get("queue"):
         # Queued jobs pile up, cannot be found and outlive restarts.
         raise ValueError("keyword arguments without queue: a busy minion is tried again")
@@ -217,4 +249,3 @@ def _keywords(value: object) -> Mapping[str, Any]:
         raise ValueError("keyword arguments without test: nothing would be applied")
     if any(key.startswith("__") for key in value):
         raise ValueError(f"keyword arguments without {shown('__')} before them")
-    return dict(value)

@@ -31,8 +31,8 @@ class Publisher:
         """
         Publish what is configured to minions by name, and do not wait.
 
-        Never queued: a queued job outlives restarts and cannot be found again. A minion that is
-        busy refuses at once, and is tried again.
+        Never queued, whatever a minion's own configuration says: a queued job outlives restarts
+        and cannot be found again. A minion that is busy refuses at once, and is tried again.
         """
         try:
             with salt.client.LocalClient(mopts=self._opts) as client:
@@ -42,7 +42,7 @@ class Publisher:
                     list(what.arg),
                     tgt_type="list",
                     jid=jid,
-                    kwarg=dict(what.kwarg) or None,
+                    kwarg=dict(what.sent) or None,
                 )
         except (SaltException, OSError) as exc:
             raise NotPublished(f"job {jid} was not published: {exc}") from exc

@@ -35,6 +35,27 @@ def test_any_function_with_its_arguments():
     assert str(usual) == "fw.set x 1 y=True"
 
 
+@pytest.mark.parametrize("word", ["a=b", "test=False", "queue==1", "x y", "a queue=True"])
+def test_an_argument_that_undoes_nothing_is_taken(word):
+    assert right(function="a.b", arg=[word]).usual.arg == (word,)
+
+
+def test_a_run_of_states_is_never_queued_whatever_the_minion_would_do():
+    assert right(states=["a"], kwarg={"saltenv": "x"}).usual.sent == {
+        "saltenv": "x",
+        "queue": False,
+    }
+    # To Salt, None is the minion's option, and 0 a queue without an end.
+    for unsaid in (None, 0, False):
+        sent = right(function="state.sls", arg=["a"], kwarg={"queue": unsaid}).usual.sent
+        assert sent["queue"] is False
+
+
+@pytest.mark.parametrize("function", ["k8s_firewall.sync", "state.pkg", "fw.apply"])
+def test_a_function_that_may_not_take_it_is_told_nothing_of_a_queue(function):
+    assert right(function=function).usual.sent == {}
+
+
 def test_a_class_takes_what_it_does_not_say_from_those_above_it():
     apply = right(
         states=["firewall"],
@@ -115,6 +136,14 @@ def test_modules_are_synced_where_they_are_called():
         ({"function": "a.b", "arg": "x"}, "apply:arg", "a list of arguments"),
         ({"kwarg": {"queue": True}}, "apply:kwarg", "without queue"),
         ({"kwarg": {"test": True}}, "apply:kwarg", "without test"),
+        ({"function": "a.b", "arg": ["x", "queue=True"]}, "apply:arg", "without queue"),
+        ({"function": "a.b", "arg": ["queue=5"]}, "apply:arg", "without queue"),
+        ({"function": "a.b", "arg": ["test=True"]}, "apply:arg", "without test"),
+        ({"function": "a.b", "arg": ["__id__=1"]}, "apply:arg", "without '__'"),
+        (
+            {"function": "a.b", "arg": [{"__kwarg__": True, "queue": True}]},
+            *("apply:arg", "without queue"),
+        ),
         ({"kwarg": {"__id__": 1}}, "apply:kwarg", "without '__'"),
         ({"mode": "watch"}, "apply:mode", "one of enforce, observe"),
         ({"classes": {"x": {"states": ["a"]}}}, "apply:classes:x:target", "(required)"),
