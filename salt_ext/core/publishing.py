@@ -65,6 +65,11 @@ class Published:
         return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
 
     @property
+    def uses_module(self) -> bool:
+        """Whether it cannot work on a minion without the module from the master's own files."""
+        return _uses_module(self.function, self.arg)
+
+    @property
     def sent(self) -> Mapping[str, Any]:
         """
         The keyword arguments as a minion gets them.
@@ -150,6 +155,15 @@ def is_states(function: str) -> bool:
     return function.partition(".")[0] == "state"
 
 
+def _uses_module(function: str, arg: tuple[Any, ...]) -> bool:
+    called = [function]
+    if is_states(function):
+        # Names of SLS: one text with commas, or a list of them.
+        for one in arg:
+            called += one if isinstance(one, list) else str(one).split(",")
+    return any(str(one).strip().partition(".")[0] == MODULE for one in called)
+
+
 def read(given: Options) -> Apply:
     """Read the block; mistakes go to its ``problems``."""
     defaults = Apply()
@@ -211,7 +225,7 @@ def _published(given: Options, name: str, target: str | None, usual: Published) 
         arg=words,
         kwarg=kwarg,
         mode=mode,
-        sync=given.take("sync", flag, what.startswith(f"{MODULE}.")),
+        sync=given.take("sync", flag, _uses_module(what, words)),
     )
 
 

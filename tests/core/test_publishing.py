@@ -115,16 +115,31 @@ def test_a_minion_that_has_told_nothing_is_of_no_known_class_after_one_that_asks
     assert named.knows("b1", meant, set())
 
 
-def test_modules_are_synced_where_they_are_called():
-    apply = right(
-        classes={
-            "sets": {"target": "a*", "function": "k8s_firewall.sync"},
-            "said": {"target": "b*", "states": ["x"], "sync": True},
-            "not": {"target": "c*", "function": "k8s_firewall.sync", "sync": False},
-            "other": {"target": "d*", "function": "fw.sync"},
-        }
-    )
-    assert [one.sync for one in apply.classes] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("block", "sync"),
+    [
+        ({"function": "k8s_firewall.sync"}, True),
+        ({"function": "fw.sync"}, False),
+        ({"states": ["users", "k8s_firewall"]}, True),
+        ({"states": ["users", "k8s_firewall.prune"]}, True),
+        ({"states": ["k8s_firewalls", "site.k8s_firewall"]}, False),
+        ({"function": "state.sls", "arg": ["users, k8s_firewall"]}, True),
+        ({"function": "state.sls", "arg": [["k8s_firewall.drift"]]}, True),
+        ({"function": "fw.apply", "arg": ["k8s_firewall"]}, False),
+        # It syncs of itself.
+        ({"highstate": True}, False),
+    ],
+)
+def test_modules_are_synced_where_they_are_used_and_nothing_else_is_said(block, sync):
+    (one,) = right(classes={"one": {"target": "a*", **block}}).classes
+    assert (one.uses_module, one.sync) == (sync, sync)
+    (one,) = right(classes={"one": {"target": "a*", **block, "sync": not sync}}).classes
+    assert (one.uses_module, one.sync) == (sync, not sync)
+
+
+def test_a_class_that_publishes_what_stands_above_syncs_as_that_does():
+    apply = right(states=["k8s_firewall"], classes={"one": {"target": "a*", "mode": "observe"}})
+    assert [one.sync for one in (apply.usual, *apply.classes)] == [True, True]
 
 
 @pytest.mark.parametrize(

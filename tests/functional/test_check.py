@@ -574,8 +574,9 @@ def test_an_old_copy_of_the_module_in_file_roots_is_named(alive, tmp_path):
     assert what.endswith(f"of k8s_firewall, this package {formula.version()}")
 
 
-def test_what_a_class_publishes_has_to_be_served(alive):
-    alive.values["k8s_nodes"]["apply"] = {"function": "k8s_firewall.sync"}
+@pytest.mark.parametrize("what", [{"function": "k8s_firewall.sync"}, {"states": ["k8s_firewall"]}])
+def test_what_a_class_publishes_has_to_be_served(alive, what):
+    alive.values["k8s_nodes"]["apply"] = what
     assert alive.one() == ("info", "m1", "has not been brought our modules by us yet")
     del alive.values["file_roots"]
     found = {where: level for level, where, _ in alive.found()}
