@@ -94,6 +94,7 @@ class SetUp:
     def tell(self, **health) -> None:
         given = {"state": "watching", "told_at": time.time(), "nodes": 1, **health}
         self.store.health.tell("prod", Health(**given))
+        self.store.words.sees_to_minions(given["told_at"])
 
     def refer(self, *texts: str, answer: Answer = Answer.SERVED) -> None:
         seen = {
@@ -354,6 +355,22 @@ def test_an_engine_that_tells_nothing_hangs(old):
     level, where, what = alive.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("hangs: it holds its lock but has told nothing for 3")
+
+
+def test_an_engine_that_does_not_see_to_the_minions_is_told(old):
+    old.store.words.sees_to_minions(time.time() - 600)
+    level, where, what = old.one()
+    assert (level, where) == ("error", "engine")
+    assert what.startswith("runs, and its thread for the minions has told nothing for 60")
+    # Nor has it just begun.
+    old.store.words._take_back("minions")
+    assert "has told nothing for 72" in old.one()[2]
+
+
+def test_an_engine_that_has_just_begun_has_had_no_time_to_see_to_the_minions(alive, monkeypatch):
+    monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: time.time() - 5)
+    alive.store.words.sees_to_minions(time.time() - 600)
+    assert alive.found() == []
 
 
 def test_an_engine_that_is_older_than_its_configuration_is_told(old):
