@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from salt_ext.core.errors import ConfigError, shown
@@ -57,6 +58,8 @@ class Published:
     mode: Mode = Mode.ENFORCE
     sync: bool = False
     """The minions' own modules are brought up to date before the first run."""
+    unsaid: bool = False
+    """A highstate, because nothing says what to publish: perhaps nobody meant that."""
 
     @property
     def asks(self) -> bool:
@@ -91,7 +94,7 @@ class Published:
 class Apply:
     """The classes of minions, and what holds for all of them."""
 
-    usual: Published = field(default_factory=Published)
+    usual: Published = field(default_factory=partial(Published, unsaid=True))
     classes: tuple[Published, ...] = ()
     """In order: the first that takes a minion counts."""
     batch: int = 50
@@ -167,7 +170,7 @@ def _uses_module(function: str, arg: tuple[Any, ...]) -> bool:
 def read(given: Options) -> Apply:
     """Read the block; mistakes go to its ``problems``."""
     defaults = Apply()
-    usual = _published(given, USUAL, None, Published())
+    usual = _published(given, USUAL, None, defaults.usual)
     listed = given.below("classes")
     classes = []
     for name in listed.keys:
@@ -225,6 +228,7 @@ def _published(given: Options, name: str, target: str | None, usual: Published) 
         arg=words,
         kwarg=kwarg,
         mode=mode,
+        unsaid=target is None and not any(map(given.has, ("states", "highstate", "function"))),
         sync=given.take("sync", flag, _uses_module(what, words)),
     )
 

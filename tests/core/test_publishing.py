@@ -25,6 +25,22 @@ def test_without_a_word_it_is_a_highstate():
     assert str(right(highstate=True).usual) == "state.apply"
 
 
+@pytest.mark.parametrize(
+    ("block", "unsaid"),
+    [
+        ({}, True),
+        ({"batch": 5}, True),
+        ({"kwarg": {"saltenv": "x"}}, True),
+        ({"highstate": True}, False),
+        ({"states": ["a"]}, False),
+        ({"function": "a.b"}, False),
+    ],
+)
+def test_a_highstate_that_nothing_asks_for_is_known(block, unsaid):
+    apply = right(**block, classes={"one": {"target": "a*"}})
+    assert [one.unsaid for one in (apply.usual, *apply.classes)] == [unsaid, False]
+
+
 def test_states_are_one_argument():
     assert right(states=["a", "b.c"]).usual.arg == ("a,b.c",)
 

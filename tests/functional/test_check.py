@@ -225,6 +225,19 @@ def test_a_pause_and_modes_that_publish_nothing_are_told(alive):
     assert ("info", "k8s_nodes:clusters:prod:mode", "observe: nothing is published for it") in found
 
 
+def test_a_highstate_that_nobody_has_asked_for_is_warned_of(alive):
+    del alive.values["k8s_nodes"]["apply"]
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "k8s_nodes:apply")
+    assert "the first node that joins starts a highstate" in what
+    alive.values["k8s_nodes"]["apply"] = {"highstate": True}
+    level, _, what = alive.one()
+    assert level == "info"
+    assert "a change publishes a highstate" in what
+    alive.values["k8s_nodes"]["apply"] = {"mode": "observe"}
+    assert {level for level, _, _ in alive.found()} == {"info"}
+
+
 def test_without_a_configuration_it_names_setup(alive):
     opts = alive.opts()
     del opts["k8s_nodes"]
