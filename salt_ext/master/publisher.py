@@ -7,7 +7,7 @@ from typing import Any
 
 import salt.client
 import salt.utils.jid
-from salt.exceptions import SaltException
+from salt.exceptions import SaltClientError, SaltException
 
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.core.publishing import Published
@@ -15,6 +15,10 @@ from salt_ext.core.publishing import Published
 
 class NotPublished(K8sNodesError):
     """The master took no job: nothing was sent, try again later."""
+
+
+class MasterSilent(NotPublished):
+    """The master itself does not answer: the next job would only wait as long as this one did."""
 
 
 class Publisher:
@@ -44,7 +48,9 @@ class Publisher:
                     jid=jid,
                     kwarg=dict(what.sent) or None,
                 )
-        except (SaltException, OSError) as exc:
+        except (SaltClientError, OSError) as exc:
+            raise MasterSilent(f"job {jid} was not published: {exc}") from exc
+        except SaltException as exc:
             raise NotPublished(f"job {jid} was not published: {exc}") from exc
         if not taken:
             raise NotPublished(f"job {jid} was not published: the master took no minion of it")

@@ -1,4 +1,4 @@
-"""A minion that is busy refuses what we publish, whatever its own configuration says."""
+"""What a master, and a minion that is busy, make of what we publish."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from salt.modules import state
 
 from salt_ext.core.publishing import UNQUEUED, Published
 from salt_ext.core.verdict import judge
+from salt_ext.master.publisher import MasterSilent, Publisher
 
 
 @pytest.mark.parametrize("function", sorted(UNQUEUED))
@@ -41,3 +42,11 @@ def test_a_minion_that_would_queue_refuses_what_we_publish(busy):
     assert judge({"return": told, "retcode": 1}, published.function).refused
     # Else this minion keeps it for later.
     assert busy["state.apply"](*published.arg)["queued"] is True
+
+
+def test_a_master_that_is_not_there_is_told_from_one_that_takes_no_job(tmp_path):
+    opts = salt.config.master_config(None)
+    opts.update({"sock_dir": str(tmp_path), "cachedir": str(tmp_path), "timeout": 1})
+    publisher = Publisher(opts)
+    with pytest.raises(MasterSilent, match="job 1 was not published: "):
+        publisher.apply("1", ["m1"], Published())
