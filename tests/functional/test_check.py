@@ -647,11 +647,13 @@ def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
     alive.pillar({"k8s_firewall": block}, master=several[0])
     assert alive.found() == []
     alive.pillar({"k8s_firewall": block}, master=several)
-    level, where, what = alive.one()
+    (level, where, what), topology = alive.found()
     assert (level, where) == ("warning", "pillar of m1: k8s_firewall")
     assert "several masters (192.0.2.250, 192.0.2.251)" in what
+    assert topology[:2] == ("info", "masters")
+    assert topology[2].startswith("m1 may have any of 192.0.2.250, 192.0.2.251: each ")
     alive.pillar({"k8s_firewall": {**block, "keep": several}}, master=several)
-    assert alive.found() == []
+    assert alive.one() == topology
 
 
 def test_a_cluster_of_masters_is_several(alive):
