@@ -31,6 +31,8 @@ UNQUEUED = frozenset(
 )
 """The functions that run states and take ``queue``, in every Salt that is supported."""
 
+_OVERRIDE = re.compile(r"pillar=")
+
 _KEYWORD = re.compile(r"(\w[\w.-]*)=(?!=)(.*)")
 
 MODULE = "k8s_firewall"
@@ -71,6 +73,16 @@ class Published:
     def uses_module(self) -> bool:
         """Whether it cannot work on a minion without the module from the master's own files."""
         return _uses_module(self.function, self.arg)
+
+    @property
+    def compiles(self) -> bool:
+        """
+        Whether each run compiles the minion's pillar on the master, as it is recorded.
+
+        A compile with an override is not recorded.
+        """
+        words = [one for one in self.arg if isinstance(one, Mapping) or _OVERRIDE.match(str(one))]
+        return self.function in UNQUEUED and "pillar" not in self.kwarg and not words
 
     @property
     def sent(self) -> Mapping[str, Any]:

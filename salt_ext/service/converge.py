@@ -163,11 +163,25 @@ class Convergence:
             log.info("%s: modules brought up to date by job %s", minion, jid)
         elif job is not None and job.step == ASK:
             self._store.ledger.asked(jid, minion)
+        elif unserved := self._unserved(jid, job, minion):
+            # Its states have succeeded on a pillar in which ours had no part, or an old one.
+            error = f"its pillar was not served {unserved[0]} as it is now: see k8s_nodes.check"
+            self._failed(jid, minion, error, mine, refused=False)
         else:
             self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
             log.info("%s: applied by job %s", minion, jid)
             if job is not None and _is_ours(job):
                 self._compare(minion, told)
+
+    def _unserved(self, jid: str, job: Job | None, minion: str) -> list[str]:
+        """Return the references that a run's pillar was not served, where that can be known."""
+        what = self._config.apply.named(job.class_) if job is not None else None
+        if what is None or job is None or what.function != job.function or not what.compiles:
+            return []
+        # Another one in a cluster of masters may have compiled it, and recorded that by itself.
+        if self._opts.get("cluster_id"):
+            return []
+        return self._store.ledger.unserved(jid, minion)
 
     def _compare(self, minion: str, told: Any) -> None:
         """See to it that a module of another version is brought up to date before the next run."""

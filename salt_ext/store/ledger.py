@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from sqlite3 import Connection
 
 import msgspec
@@ -207,6 +208,33 @@ class LedgerTable:
                 " IS NOT NULL UNION SELECT dispatched FROM ledger WHERE dispatched IS NOT NULL)"
             )
 
+    def unserved(self, jid: str, minion: str) -> list[str]:
+        """
+        Return the references that a minion's pillar was served otherwise than a job was meant.
+
+        Only of clusters that are as they were when it was published: of the others, and of their
+        doubt, :meth:`proven` finds out. A run compiles the pillar of one environment, and nobody
+        says which: it is enough that one is right.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT pillarenv, reference, answer, subscription.digest, addresses FROM ledger"
+                " JOIN cluster ON name = ledger.cluster AND cluster.revision = dispatched_revision"
+                " JOIN served ON served.digest = dispatched"
+                " JOIN subscription ON subscription.minion = ledger.minion"
+                " AND subscription.cluster = ledger.cluster AND gone_at IS NULL"
+                " WHERE jid = ? AND ledger.minion = ?",
+                (jid, minion),
+            ).fetchall()
+        wrong: dict[str, list[str]] = {}
+        for pillarenv, text, answer, found, blob in rows:
+            meant = _digests(blob).get(text)
+            if meant is not None:
+                mine = wrong.setdefault(pillarenv, [])
+                if (answer, found) != ("served", meant):
+                    mine.append(text)
+        return min(map(sorted, wrong.values()), key=len, default=[])
+
     def failed(
         self,
         jid: str,
@@ -354,6 +382,12 @@ def _not_applied(connection: Connection, jid: str, minion: str) -> None:
     )
 
 
+@lru_cache(maxsize=64)
+def _digests(blob: bytes) -> dict[str, str]:
+    """Return the digest of each reference's addresses; many minions were meant the same."""
+    return {text: digest({text: lines}) for text, lines in _decode(zlib.decompress(blob)).items()}
+
+
 def _changed_meanwhile(connection: Connection, jid: str, minion: str) -> list[str]:
     """Return the clusters of a job that have another revision than when it was published."""
     rows = connection.execute(
@@ -380,9 +414,9 @@ def _served_otherwise(connection: Connection, jid: str, minion: str, cluster: st
         " WHERE minion = ? AND cluster = ? AND answer = 'served' AND gone_at IS NULL",
         (minion, cluster),
     ).fetchall()
-    meant = _decode(zlib.decompress(blob)) if blob is not None else {}
+    meant = _digests(blob) if blob is not None else {}
     recorded = {(text, found) for text, found, _ in rows}
     return (
         any(changed_at >= dispatched_at for _, _, changed_at in rows)
-        or {(text, digest({text: lines})) for text, lines in meant.items()} != recorded
+        or set(meant.items()) != recorded
     )
