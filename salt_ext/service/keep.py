@@ -146,8 +146,10 @@ class Keeper:
             self._guard.accepted = View(
                 members=kept.members, identity=kept.identity, version=kept.resource_version
             )
-        held = {change.kind for change in self._store.held.of(self._name)}
-        self._guard.suspicious = bool(held & {Kind.ROLLBACK.value, Kind.VANISHED.value})
+        held = {change.kind: change.keys for change in self._store.held.of(self._name)}
+        self._guard.doubtful = Kind.ROLLBACK.value in held
+        self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
+        self._guard.suspicious = self._guard.doubtful or Kind.VANISHED.value in held
 
     def _wake_at(self) -> float:
         times = (self._debounce.wake_at(), self._membership.fades_at(), self._list_again_at)

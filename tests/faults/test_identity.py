@@ -172,6 +172,30 @@ def test_a_node_that_an_older_state_lacks_stays_when_its_versions_have_caught_up
     watched.holds()
 
 
+def test_a_node_that_had_left_does_not_come_back_with_an_older_state(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    emulator.control.save("old")
+    watched.nodes.delete("n2")
+    watched.serves("10.0.0.1")
+    emulator.control.restore("old")
+    watched.list_again()
+    watched.holds("rollback")
+    write(watched, 5)
+    watched.holds("returned")
+    watched.stop()
+    watched.start()
+    watched.until(lambda: watched.health().state == "watching", "watching")
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.serves("10.0.0.1", "10.0.0.3")
+    assert watched.held() == ["returned"]
+    assert [one["what"] for one in watched.confirm()["released"]] == ["returned"]
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    watched.holds()
+
+
 def test_an_older_state_that_catches_up_by_its_own_events_needs_nobody(emulator, watch, caplog):
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
