@@ -134,6 +134,35 @@ def test_a_clock_that_jumps_changes_nothing(emulator, watch, monkeypatch, jump):
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.2")
 
+    def heard() -> float:
+        return time.time() - watched.health().heard_at
+
+    watched.until(lambda: abs(heard()) < 60, "an age by the new clock")
+    assert 0 <= watched.status()["heard_seconds_ago"] < 60
+
+
+def test_how_old_the_view_is_outlives_a_restart(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    before = watched.health()
+    emulator.control.refuse()
+    lost = 0.0
+    for _ in range(2):
+        watched.stop()
+        watched.start()
+        watched.until(lambda: watched.health().errors and not watched.health().lists, "an error")
+        health = watched.health()
+        assert health.listed_at == before.listed_at
+        assert before.heard_at <= health.heard_at <= health.lost_since
+        assert lost in (0.0, health.lost_since)
+        lost = health.lost_since
+    emulator.control.listen()
+    watched.watching()
+    assert watched.health().lost_since == 0.0
+    assert watched.bus.named("restored")
+
 
 class Response:
     """A watch that never ends, as urllib3 gives it."""

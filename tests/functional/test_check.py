@@ -348,9 +348,10 @@ def test_a_master_runs_while_somebody_takes_its_events():
         assert daemon.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
 
 
-def test_an_engine_that_tells_nothing_hangs(old):
+@pytest.mark.parametrize("ago", [3600, -3700], ids=["", "before the clock was set back"])
+def test_an_engine_that_tells_nothing_hangs(old, ago):
     alive = old
-    alive.tell(told_at=time.time() - 3600)
+    alive.tell(told_at=time.time() - ago)
     level, where, what = alive.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("hangs: it holds its lock but has told nothing for 3")
