@@ -126,7 +126,11 @@ def apply(
 
     def run(config: Config, store: Store) -> dict[str, Any]:
         applying = Applying(config, store, Publisher(__opts__), Known(__opts__), module.version())
-        return applying.run(_chosen(config, cluster), minions=minions, force=force)
+        told = applying.run(_chosen(config, cluster), minions=minions, force=force)
+        if told["jobs"] and (force or minions is not None):
+            # By hand: the reactor says neither.
+            words.applied(store, _person(), force=force, minions=minions, jobs=told["jobs"])
+        return told
 
     return _answer(run)
 

@@ -251,6 +251,17 @@ class TestHistory:
         assert told[2]["seconds"] == {}
         assert len(run["k8s_nodes.history"]("prod", count="1")["entries"]) == 1
 
+    def test_it_says_who_had_something_published_by_hand(self, run, store, monkeypatch):
+        publisher = Publisher()
+        monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
+        run["k8s_nodes.apply"]("prod")
+        assert publisher.jobs
+        assert store.history.newest("", 9) == []
+        run["k8s_nodes.apply"](minions="m3", force=True)
+        (told,) = run["k8s_nodes.history"](count=1)["entries"]
+        del told["at"], told["by"]
+        assert told == {"what": "applied", "force": True, "minions": "m3", "jobs": ["2"]}
+
     def test_a_minion_reaches_several_changes_with_one_run(self, opts, run, store):
         apply(opts, store, "m1")
         now = time.time() - 1
