@@ -33,6 +33,7 @@ def findings(
 
     found: dict[Trap, set[str]] = defaultdict(set)
     failed: dict[str, set[str]] = defaultdict(set)
+    named: dict[str, set[str]] = defaultdict(set)
     minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
     until = time.monotonic() + within
     looked = 0
@@ -42,13 +43,23 @@ def findings(
         looked += 1
         try:
             pillar = pillars.as_written(minion)
-            several = masters(pillar, pillars.grains(minion)) or peers
-            for trap in (*traps(pillar, lines), *locks_out(pillar, several)):
+            several = masters(pillar, pillars.grains(minion))
+            for master in several:
+                named[master].add(minion)
+            for trap in (*traps(pillar, lines), *locks_out(pillar, several or peers)):
                 found[trap].add(minion)
         except NoGrains:
             pass
         except NotCompiled as exc:
             failed[str(exc).partition(": ")[2]].add(minion)
+    if named:
+        those = set().union(*named.values())
+        yield info(
+            "masters",
+            f"{names(those, 3)} may have any of {', '.join(sorted(named))}: each that compiles "
+            "pillars needs an engine with a state_dir of its own, and the same configuration",
+            "docs/topologies.md says what else each of them needs",
+        )
     for trap, those in found.items():
         make = error if trap.certain else warning
         yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.mend)
