@@ -319,6 +319,62 @@ def test_rules_of_an_nft_table_are_pruned_where_it_is_named(minion: Minion, here
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        "tcp dport {port} {saddr} accept",
+        "ct state new {saddr} counter accept",
+        'iifname "eth0" {saddr} accept',
+        "counter packets 0 bytes 0 {saddr} accept",
+        'meta l4proto tcp {saddr} tcp dport {port} log prefix "drop" accept comment "no jump "',
+    ],
+)
+def test_a_rule_of_nft_goes_wherever_its_source_stands(
+    minion: Minion, here: Place, rule: str
+) -> None:
+    names = {one: f"{'ip6' if ':' in one else 'ip'} saddr {one}" for one in (*MEMBERS, *OTHERS)}
+    here.server.run("nft", "-f", "-", text=(
+        "table inet filter {\n chain input {\n type filter hook input priority 0\n"
+        + "".join(rule.format(saddr=one, port=PORT) + "\n" for one in names.values())
+        + f"tcp dport {PORT} drop\n }}\n}}\n"
+    ))  # fmt: skip
+    prune = {"iptables": {}, "saved": [], "nft": {"inet filter": ["input"]}}
+    for served in ((*MEMBERS, *OTHERS), OTHERS):
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+        assert done["result"] is True
+    assert done["changes"]["pruned"] == {
+        "nft inet filter": [f"input: saddr {one}" for one in MEMBERS]
+    }
+    listing = here.server.run("nft", "list", "ruleset")
+    assert [names[one] in listing for one in (*MEMBERS, *OTHERS)] == [False, False, True, True]
+    assert not here.member.gets_in(here.server.v4)
+
+
+def test_rules_of_nft_that_are_about_more_than_who_has_left_stay(
+    minion: Minion, here: Place
+) -> None:
+    one, kept = MEMBERS[0], OTHERS[0]
+    here.server.run("nft", "-f", "-", text=(
+        "table inet filter {\n chain allowed { }\n chain input {\n"
+        " type filter hook input priority 0\n"
+        f"ip saddr {one} drop\n ip saddr != {one} accept\n tcp dport 1 ip saddr != {one} accept\n"
+        f"ip saddr {one} jump allowed\n ip saddr {{ {one}, {kept} }} accept\n"
+        f"ip saddr {one} tcp dport vmap {{ 22 : accept, 23 : drop }}\n"
+        f'ip saddr {kept} accept comment "ip saddr {one} accept"\n'
+        # What is in a comment is no rule, whatever it looks like.
+        f'ip saddr {kept} accept comment "\n\t\tip saddr {one} accept # handle 3\n"\n'
+        f"ct original ip saddr {one} accept\n }}\n}}\n"
+    ))  # fmt: skip
+    before = here.server.run("nft", "list", "ruleset")
+    prune = {"iptables": {}, "saved": [], "nft": {"inet filter": ["input"]}}
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+        assert (done["result"], done["changes"]) == (True, {})
+    assert here.server.run("nft", "list", "ruleset") == before
+
+
+@pytest.mark.parametrize(
     ("prune", "says"),
     [
         ([], "prune is no mapping"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import commands, errors, record, stale
+from . import commands, errors, record, stale, stale_nft
 
 _SAVED = (
     "/etc/iptables/rules.v4",
@@ -123,14 +124,14 @@ def _nft(
     table: str, chains: Sequence[str], gone: frozenset[str], *, test: bool
 ) -> list[stale.Stale]:
     try:
-        listing = commands.run(["nft", "-a", "list", "table", *table.split()])
+        listing = commands.run(["nft", "-j", "list", "table", *table.split()])
     except errors.CommandFailed as exc:
         if "No such file or directory" in exc.output:
             return []
         raise
-    found = stale.nft_rules(listing, table, chains, gone)
+    found = stale_nft.rules(json.loads(listing), table, chains, gone)
     if found and not test:
-        commands.run(["nft", "-f", "-"], stale.nft_deletion(found))
+        commands.run(["nft", "-f", "-"], stale_nft.deletion(found))
     return found
 
 
