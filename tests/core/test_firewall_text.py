@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from k8s_firewall_parts import addresses, generation, ipset, nft, served, sockets, stale, stale_nft
+from k8s_firewall_parts import (
+    addresses,
+    generation,
+    ipset,
+    nft,
+    saved_nft,
+    served,
+    sockets,
+    stale,
+    stale_nft,
+)
 
 GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})
 CHAINS = {"filter": ["INPUT", "formula"]}
@@ -237,6 +247,83 @@ def test_another_rule_of_nft_is_not(statements):
 def test_a_rule_of_nft_in_a_chain_that_is_not_named_is_not_looked_at():
     told = listing(saddr("192.0.2.1"), ACCEPT, chain="other")
     assert not stale_nft.rules(told, "inet filter", ["input"], GONE)
+
+
+SAVED_NFT = r"""#! nft -f
+
+table inet filter {
+	set office {
+		type ipv4_addr
+		elements = { 192.0.2.1,
+			192.0.2.9 }
+	}
+
+	chain input {
+		type filter hook input priority filter; policy accept; # don't "ask"
+		ct state established,related accept
+		ip saddr 192.0.2.1 tcp dport 5432 accept # goes
+		ct state new ip saddr 192.0.2.1/32 counter packets 7 bytes 9 accept # goes
+		tcp dport { 22, 23 } ip saddr 192.0.2.1 accept # goes
+		iifname "eth0" ip6 saddr 2001:db8::1 accept comment "drop # it {" # goes
+		ip saddr 198.51.100.0/24 accept comment "goes
+		ip saddr 192.0.2.10 accept # handle 7
+"
+		ip saddr 192.0.2.1 log prefix "drop"\
+accept # goes
+		ip saddr 192.0.2.10 accept comment "over
+		ip saddr 192.0.2.1 accept
+lines"
+		ip saddr 192.0.2.10 accept comment "ip saddr 192.0.2.1 accept"
+		ip saddr 192.0.2.1 drop comment "accept"
+		ip saddr 192.0.2.1 jump accept
+		ip saddr != 192.0.2.1 accept
+		ip saddr { 192.0.2.1, 192.0.2.9 } accept
+		ip saddr 192.0.2.1 tcp dport vmap { 22 : accept, 23 : drop }
+		ip saddr 198.51.100.0/24 ip saddr 198.51.100.7 accept
+		ct original ip saddr 192.0.2.1 accept
+		ip saddr 192.0.2.1 accept; ip saddr 192.0.2.10 accept
+		ip saddr 192.0.2.10 tcp dport {
+			22,
+			23 } ip saddr 192.0.2.1 accept
+		ip saddr 192.0.2.1 accept; tcp dport 22 accept
+		tcp dport 5432 jump {
+			ip saddr 192.0.2.1 accept
+		}
+		# ip saddr 192.0.2.1 accept
+		tcp dport 5432 \
+			ip saddr != \
+			192.0.2.1 accept
+	}
+
+	chain other {
+		ip saddr 192.0.2.1 accept
+	}
+}
+table ip filter {
+	chain input {
+		ip saddr 192.0.2.1 accept
+	}
+}
+add rule inet filter input ip saddr 192.0.2.1 accept
+an odd " at the end
+"""
+
+
+def test_a_saved_file_of_nft_loses_the_lines_of_who_has_left_and_no_other_byte():
+    chains = {"inet filter": ["input"]}
+    found = saved_nft.rules(SAVED_NFT, chains, GONE)
+    assert len(found) == SAVED_NFT.count("goes") == 6
+    stays = saved_nft.without(SAVED_NFT, chains, GONE)
+    assert "goes" not in stays
+    kept, lines = stays.splitlines(), SAVED_NFT.splitlines()
+    assert [line for line in lines if line in kept] == kept
+    assert len(lines) - len(kept) == 9
+    assert saved_nft.without(SAVED_NFT, {}, GONE) == SAVED_NFT
+
+
+def test_a_saved_file_tells_whose_it_is():
+    assert saved_nft.of_nft(SAVED_NFT)
+    assert not saved_nft.of_nft(SAVED)
 
 
 # Who has left

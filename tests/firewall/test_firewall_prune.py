@@ -374,6 +374,43 @@ def test_rules_of_nft_that_are_about_more_than_who_has_left_stay(
     assert here.server.run("nft", "list", "ruleset") == before
 
 
+def test_what_salt_appends_and_saves_for_nft_does_not_come_back_at_boot(
+    minion: Minion, here: Place, tmp_path: Path
+) -> None:
+    saved = tmp_path / "salt-all-in-one.nft"
+    with here.server.namespace.entered():
+        salt = minion.functions
+        salt["nftables.new_table"]("filter", family="inet")
+        salt["nftables.new_chain"](
+            "filter", "input", family="inet", table_type="filter", hook="input", priority=0
+        )
+        for one in (*MEMBERS, *OTHERS):
+            family = "ip6" if ":" in one else "ip"
+            rule = f"ct state new counter {family} saddr {one} tcp dport {PORT} accept"
+            told_of = salt["nftables.append"]("filter", "input", rule, family="inet")
+            assert told_of["result"] is True, told_of
+        salt["nftables.save"](str(saved))
+    saved.chmod(0o640)
+    nft = {"inet filter": ["input"]}
+    prune = {"iptables": {}, "nft": nft, "saved": [str(tmp_path), f"{saved}/x", str(saved)]}
+    for served in ((*MEMBERS, *OTHERS), OTHERS):
+        before = saved.read_text()
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+        assert done["result"] is True, done
+    assert {name: len(gone) for name, gone in done["changes"]["pruned"].items()} == {
+        "nft inet filter": 2, str(saved): 2,
+    }  # fmt: skip
+    after = saved.read_text()
+    assert [one in before for one in MEMBERS] == [True, True]
+    assert [one in after for one in (*MEMBERS, *OTHERS)] == [False, False, True, True]
+    assert saved.stat().st_mode & 0o777 == 0o640
+    in_force = here.server.run("nft", "-s", "list", "ruleset")
+    here.server.run("nft", "flush", "ruleset")
+    here.server.run("nft", "-f", str(saved))
+    assert here.server.run("nft", "-s", "list", "ruleset") == in_force
+
+
 @pytest.mark.parametrize(
     ("prune", "says"),
     [
