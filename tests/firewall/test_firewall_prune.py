@@ -512,6 +512,64 @@ def test_a_run_that_ended_before_the_connections_is_made_up_for(
         assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
 
 
+@pytest.fixture
+def without_ends(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No connection can be ended until this is undone."""
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    monkeypatch.setattr(parts, "KILL", ["false"])
+    return monkeypatch
+
+
+@pytest.mark.parametrize("way", ["prune", "sync"])
+def test_who_was_pruned_with_connections_that_could_not_be_ended_is_found_again(
+    minion: Minion, here: Place, formula: Formula, without_ends: pytest.MonkeyPatch, way: str
+) -> None:
+    prunes(minion, *MEMBERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        minion.wants(nodes=told(revision=2), prune=PRUNE, keep=[], sets={})
+        for _ in range(2):
+            done = minion.call(way)
+            assert done["result"] is False
+            assert done["comment"].count("connections of who has left are not ended: false") == 1
+            assert not any(gone in formula.rules() for gone in MEMBERS)
+            assert one.answered()
+        without_ends.undo()
+        done = minion.call(way)
+        assert done["result"] is True, done
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert one.reset()
+    assert "connections" not in minion.call(way)
+
+
+def test_who_was_not_ended_and_is_back_keeps_its_connections(
+    minion: Minion, here: Place, formula: Formula, without_ends: pytest.MonkeyPatch
+) -> None:
+    prunes(minion, *MEMBERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        assert prunes(minion, revision=2)["result"] is False
+        without_ends.undo()
+        assert "connections" not in prunes(minion, *MEMBERS, revision=3)
+        assert one.answered()
+
+
+def test_what_a_rollback_could_not_end_the_next_sync_ends(
+    minion: Minion, here: Place, without_ends: pytest.MonkeyPatch
+) -> None:
+    sets: dict[str, Any] = {"prod": [], "web": []}
+    minion.sync(backend="ipset", sets=sets)
+    minion.sync(backend="ipset", sets={**sets, "prod": MEMBERS})
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        done = minion.call("rollback")
+        assert "connections of who has left are not ended" in done["comment"]
+        without_ends.undo()
+        done = minion.sync(backend="ipset", sets=sets)
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert one.reset()
+
+
 def test_status_tells_whether_the_kernel_ends_connections(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
