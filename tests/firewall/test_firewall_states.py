@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from place import MEMBER, PORT, Minion, Place
 pytestmark = pytest.mark.root
 
 MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
+SELINUX = "security.selinux"
 
 
 def state(minion: Minion, function: str, *, test: bool = False) -> dict[str, Any]:
@@ -40,10 +42,23 @@ def with_grains(minion: Minion, **grains: Any) -> Iterator[Any]:
         minion.functions = minion.load()
 
 
-def rendered(minion: Minion, unit: str) -> str:
+def label(kind: str) -> bytes:
+    return f"system_u:object_r:{kind}:s0\0".encode()
+
+
+def commands(unit: str) -> list[str]:
+    return [line for line in unit.splitlines() if line.startswith("Exec")]
+
+
+def rendered(minion: Minion, unit: str, *, selinux: bool = False) -> str:
     """Return a unit as it is on the disk of a minion."""
     text = (place.FORMULA / "k8s_firewall" / f"{unit}.service").read_text()
-    given = {"folder": str(minion.state_dir), "nft": "/usr/sbin/nft", "ipset": "/usr/sbin/ipset"}
+    given = {
+        "folder": str(minion.state_dir),
+        "nft": "/usr/sbin/nft",
+        "ipset": "/usr/sbin/ipset",
+        "selinux": selinux,
+    }
     return str(
         minion.functions["file.apply_template_on_contents"](text, "jinja", given, {}, "base")
     )
@@ -152,24 +167,56 @@ def test_a_unit_stands_where_it_should_among_the_others(
     assert "RemainAfterExit=yes" in lines
 
 
+@pytest.mark.parametrize("selinux", [False, True])
 @pytest.mark.parametrize("unit", ["k8s_firewall", "k8s_firewall-ipset"])
 def test_what_a_unit_starts_brings_back_what_was_in_force(
-    minion: Minion, here: Place, unit: str, tmp_path: Path
+    minion: Minion, here: Place, unit: str, selinux: bool, tmp_path: Path
 ) -> None:
     minion.sync(backend="ipset", sets={"prod": MEMBERS}, gates={PORT: "prod"})
-    text = rendered(minion, unit)
+    text = rendered(minion, unit, selinux=selinux)
     read = configparser.ConfigParser(strict=False, interpolation=None)
     read.optionxform = str  # type: ignore[assignment,method-assign]
     read.read_string(text)
-    assert Path(read["Unit"]["ConditionPathExists"]).exists()
-    here.server.run("nft", "flush", "ruleset")
-    here.server.run("ipset", "destroy")
-    for key in {"ExecStart", "ExecReload"} & set(read["Service"]):
-        here.server.run(*shlex.split(read["Service"][key]))
-    assert unit == "k8s_firewall-ipset" or not here.stranger.gets_in(here.server.v4)
-    assert unit == "k8s_firewall" or MEMBERS[0] in here.server.run("ipset", "save")
+    loaded = Path(read["Unit"]["ConditionPathExists"])
+    os.setxattr(loaded, SELINUX, label("var_lib_t"))
+    for key in dict.fromkeys(line.partition("=")[0] for line in commands(text)):
+        if key == "ExecStartPre":
+            continue
+        here.server.run("nft", "flush", "ruleset")
+        here.server.run("ipset", "destroy")
+        before = [key] if key != "ExecStart" else ["ExecStartPre", key]
+        for line in commands(text):
+            if line.partition("=")[0] in before:
+                here.server.run(*shlex.split(line.partition("=")[2].lstrip("-")))
+        assert unit == "k8s_firewall-ipset" or not here.stranger.gets_in(here.server.v4)
+        assert unit == "k8s_firewall" or MEMBERS[0] in here.server.run("ipset", "save")
+        # Which nft and ipset may read, where only they are asked.
+        became = label("system_conf_t" if selinux else "var_lib_t")
+        assert os.getxattr(loaded, SELINUX) == became
+        os.setxattr(loaded, SELINUX, label("var_lib_t"))
     if not shutil.which("systemd-analyze"):
         pytest.skip("there is no systemd-analyze to ask")
     file = tmp_path / f"{unit}.service"
     file.write_text(text)
     here.server.run("systemd-analyze", "verify", "--man=no", str(file))
+
+
+@pytest.mark.parametrize(
+    ("family", "packages"),
+    [("Debian", ["nftables", "iproute2", "ipset"]), ("RedHat", ["nftables", "iproute", "ipset"])],
+)
+def test_the_formula_knows_the_families_of_systems(
+    minion: Minion, family: str, packages: list[str]
+) -> None:
+    minion.wants(sets={"prod": MEMBERS}, backend="ipset")
+    selinux = {"enabled": family == "RedHat", "enforced": "Enforcing"}
+    with with_grains(minion, os_family=family, init="systemd", selinux=selinux) as functions:
+        installed = functions["state.show_sls"]("k8s_firewall.packages")
+        shown = functions["state.show_sls"]("k8s_firewall")
+    (programs,) = installed.values()
+    assert {"pkgs": packages} in programs["pkg"]
+    for unit in ("k8s_firewall", "k8s_firewall-ipset"):
+        given = shown[f"/etc/systemd/system/{unit}.service"]["file"]
+        (context,) = [one["context"] for one in given if isinstance(one, dict) and "context" in one]
+        assert context["selinux"] is selinux["enabled"]
+        assert context["folder"] == str(minion.state_dir)

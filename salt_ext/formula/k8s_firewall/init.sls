@@ -19,6 +19,7 @@ sets and gates:
         folder: {{ folder }}
         nft: {{ salt['cmd.which']('nft') or '/usr/sbin/nft' }}
         ipset: {{ salt['cmd.which']('ipset') or '/usr/sbin/ipset' }}
+        selinux: {{ grains.get('selinux', {}).get('enabled', False) }}
 
 {{ unit }}:
   service.enabled:

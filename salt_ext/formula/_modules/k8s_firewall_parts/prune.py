@@ -145,5 +145,5 @@ def _file(
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     found = stale.rules(text, chains, gone)
     if found and not test:
-        record.replace(path, stale.without(text, chains, gone), like=path.stat())
+        record.replace(path, stale.without(text, chains, gone), like=path)
     return found
