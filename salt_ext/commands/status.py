@@ -36,7 +36,7 @@ def status(
     minions = _minions(config, store, meant, now)
     late = sorted(name for name, rows in minions.items() if not _all_up_to_date(rows))
     return {
-        "engine": str(engine),
+        "engine": f"{engine}{_of_minions(alive.minions_silent(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": waiting(config, store) or _unheeded(store) or "on",
         "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
@@ -48,6 +48,12 @@ def status(
         },
         "minions": {name: minions[name] for name in late[:_SHOWN]} if brief else minions,
     }
+
+
+def _of_minions(silence: float) -> str:
+    if not silence:
+        return ""
+    return f", but its thread for the minions has told nothing for {silence:.0f} s"
 
 
 def _unheeded(store: Store) -> str | None:

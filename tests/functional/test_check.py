@@ -665,7 +665,7 @@ def test_a_firewall_of_ours_that_no_class_brings_up_to_date_is_told(alive):
 
 
 def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
-    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"]}
+    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"], "sync": False}
     block = {"sets": {"prod": ["k8s://prod"]}, "gates": {5432: "prod"}}
     several = ["192.0.2.250", "192.0.2.251"]
     alive.pillar({"k8s_firewall": block}, master=several[0])
@@ -681,7 +681,7 @@ def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
 
 
 def test_a_cluster_of_masters_is_several(alive):
-    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"]}
+    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"], "sync": False}
     alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
     alive.values.update({"id": "one", "cluster_id": "c", "cluster_peers": ["two"]})
     alive.values["cluster_pki_dir"] = str(alive.folder / "pki")

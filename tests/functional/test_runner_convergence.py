@@ -202,6 +202,19 @@ class TestStatus:
         asked = {**opts, "fun": "k8s_nodes.status", "output": "json"}
         assert len(salt.loader.runner(asked)["k8s_nodes.status"]()["minions"]) == 33
 
+    def test_an_engine_whose_thread_for_the_minions_is_silent_is_not_just_running(
+        self, run, store, monkeypatch
+    ):
+        now = time.time()
+        monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: now - 7200)
+        store.health.tell("prod", Health(state="watching", told_at=now))
+        store.words.sees_to_minions(now)
+        with only_one(store.database.path.parent / ENGINE, threading.Event()):
+            assert run["k8s_nodes.status"]()["engine"] == "running"
+            store.words.sees_to_minions(now - 600)
+            told = run["k8s_nodes.status"]()["engine"]
+        assert told.startswith("running, but its thread for the minions has told nothing for 60")
+
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
         wave = Wave(started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1)
         store.waves.keep("", wave)
