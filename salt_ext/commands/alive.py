@@ -57,7 +57,8 @@ def engine(config: Config, store: Store, now: float) -> Engine:
         return Engine(pid=None, before=last_holder(path))
     started = processes.started_at(pid) if pid else None
     told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
-    silence = now - max([*told, started or 0.0])
+    # One that tells in the future told before the clock was set back.
+    silence = min(abs(now - at) for at in (*told, started or 0.0))
     expected = bool(config.clusters and (told or started))
     return Engine(
         pid=pid,

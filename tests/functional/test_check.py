@@ -362,9 +362,10 @@ def test_a_master_runs_while_somebody_takes_its_events():
         assert daemon.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
 
 
-def test_an_engine_that_tells_nothing_hangs(old):
+@pytest.mark.parametrize("ago", [3600, -3700], ids=["", "before the clock was set back"])
+def test_an_engine_that_tells_nothing_hangs(old, ago):
     alive = old
-    alive.tell(told_at=time.time() - 3600)
+    alive.tell(told_at=time.time() - ago)
     level, where, what = alive.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("hangs: it holds its lock but has told nothing for 3")
@@ -641,7 +642,30 @@ def test_a_trap_that_has_come_true_is_an_error(alive):
     assert "means no node now" in what
 
 
+def test_a_firewall_of_ours_that_no_class_brings_up_to_date_is_told(alive):
+    alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
+    level, where, what = alive.one()
+    assert (level, where) == ("info", "pillar of m1: k8s_firewall")
+    assert "published as state.apply firewall, which may not" in what
+    alive.values["file_roots"]["base"].append(str(alive.folder))
+    (alive.folder / "firewall.sls").write_text("x:\n  test.nop: []\n")
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "pillar of m1: k8s_firewall")
+    assert "published as state.apply firewall, which does not" in what
+    (alive.folder / "firewall.sls").write_text("include: [k8s_firewall]\n")
+    assert alive.found() == []
+    sets = {"target": "m*", "function": "k8s_firewall.prune"}
+    alive.values["k8s_nodes"]["apply"]["classes"] = {"sets": sets}
+    assert "published as k8s_firewall.prune, which does not" in alive.found()[0][2]
+    sets["function"] = "k8s_firewall.sync"
+    assert "brought our modules" in alive.one()[2]
+    alive.pillar({"k8s_firewall": {"sets": {"office": ["192.0.2.1"]}}, "a": "k8s://prod"})
+    sets["function"] = "test.ping"
+    assert alive.found() == []
+
+
 def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
+    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"], "sync": False}
     block = {"sets": {"prod": ["k8s://prod"]}, "gates": {5432: "prod"}}
     several = ["192.0.2.250", "192.0.2.251"]
     alive.pillar({"k8s_firewall": block}, master=several[0])
@@ -657,6 +681,7 @@ def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
 
 
 def test_a_cluster_of_masters_is_several(alive):
+    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"], "sync": False}
     alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
     alive.values.update({"id": "one", "cluster_id": "c", "cluster_peers": ["two"]})
     alive.values["cluster_pki_dir"] = str(alive.folder / "pki")

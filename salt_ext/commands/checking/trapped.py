@@ -7,18 +7,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from salt_ext.commands.choosing import names
+from salt_ext.commands.choosing import Meant, names
 from salt_ext.commands.resolving import Resolving
+from salt_ext.core.bringing import unbrought
 from salt_ext.core.config import Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
 from salt_ext.core.expand import Unresolved
 from salt_ext.core.traps import Trap, locks_out, masters, traps
+from salt_ext.master.files import sls
 from salt_ext.master.pillars import NoGrains, NotCompiled, Pillars
 from salt_ext.store import Store
 
 
 def findings(
-    opts: Mapping[str, Any], config: Config, store: Store, within: float
+    opts: Mapping[str, Any], config: Config, store: Store, meant: Meant, within: float
 ) -> Iterator[Finding]:
     """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
     if within <= 0:
@@ -26,6 +28,7 @@ def findings(
     resolving = Resolving(store)
     pillars = Pillars(opts)
     peers = _masters(opts)
+    members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
 
     def lines(text: str) -> tuple[str, ...] | None:
         found = resolving.lines(text, config)
@@ -46,7 +49,12 @@ def findings(
             several = masters(pillar, pillars.grains(minion))
             for master in several:
                 named[master].add(minion)
-            for trap in (*traps(pillar, lines), *locks_out(pillar, several or peers)):
+            published = config.apply.of(minion, members)
+            for trap in (
+                *traps(pillar, lines),
+                *locks_out(pillar, several or peers),
+                *unbrought(pillar, published, lambda name: sls(opts, name)),
+            ):
                 found[trap].add(minion)
         except NoGrains:
             pass
@@ -61,7 +69,7 @@ def findings(
             "docs/topologies.md says what else each of them needs",
         )
     for trap, those in found.items():
-        make = error if trap.certain else warning
+        make = error if trap.certain else info if trap.hint else warning
         yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.mend)
     for why, those in failed.items():
         yield error(f"pillar of {names(those, 3)}", why, "no state runs there until it compiles")
