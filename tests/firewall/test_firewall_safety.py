@@ -93,6 +93,25 @@ def test_what_cannot_be_repaired_is_not_called_so(minion: Minion, here: Place) -
     assert here.other.gets_in(here.server.v4)
 
 
+def test_with_test_what_would_be_left_as_it_is_is_told(minion: Minion, here: Place) -> None:
+    rule = {"name": "db", "ports": [PORT], "sources": MEMBERS}
+    block: dict[str, Any] = {"rules": [rule], "sets": {"prod": MEMBERS}}
+    minion.sync(**block)
+    here.server.run("nft", "add table inet foreign; add chain inet foreign input"
+                    " { type filter hook input priority 10; policy drop; }")  # fmt: skip
+    minion.wants(rules=[rule], sets={"prod": ["k8s://x"]})
+    would, does = minion.call("sync", test=True), minion.call("sync")
+    here.server.run("nft", "delete table inet foreign")
+    for says in ("inet foreign", "the set prod is left as it is"):
+        assert says in would["comment"]
+    assert (would["result"], would["comment"]) == (does["result"], does["comment"])
+    # Also where something else would be changed.
+    minion.wants(rules=[{**rule, "sources": OTHERS}], sets={"prod": ["k8s://x"]})
+    would = minion.call("sync", test=True)
+    assert would["result"] is False
+    assert would["comment"].startswith("this would be changed; the set prod is left as it is")
+
+
 def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,18 +99,22 @@ class Run:
             made = self._plan(this)
             force.check(made)
             self._close(reading)
-            self._conclude_test()
+            self._find_problems(made, reading)
+            self._conclude()
             return
         made, gone = self._enforce(before, reading)
         self._leave(gone, this)
         self._close(reading)
         delivery.remember(self.record, self.pillar, wanted.KEY)
+        self._find_problems(made, reading)
+        self._conclude()
+
+    def _find_problems(self, made: force.Plan, reading: wanted.Reading) -> None:
         # Somebody's chain may have come since; what is to be closed is closed all the same.
-        if not made.structure and (foreign := force.refusing(this)):
+        if not made.structure and (foreign := force.refusing(reading.wanted)):
             self._problems.append(foreign)
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
-        self._conclude()
 
     def _plan(self, this: wanted.Wanted) -> force.Plan:
         made = force.plan(this, self.record.read(force.APPLIED))
@@ -148,7 +152,7 @@ class Run:
             raise delivery.NotTaken("the pillar tells more than addresses")
         if self.test:
             self._plan(reading.wanted)
-            self._conclude_test()
+            self._conclude()
             return
         _, gone = self._enforce(before, reading)
         self._conclude()
@@ -169,8 +173,6 @@ class Run:
         if not self.test and not self._problems:
             self._note_revisions()
         self._conclude()
-        if self.test and self.outcome["changes"]:
-            self.outcome["result"] = None
 
     def _remember(self) -> None:
         wanted.block(self.pillar)
@@ -223,18 +225,17 @@ class Run:
             self._leave(gone, this)
         self.outcome["changes"] = made.told()
         self._conclude()
-        if self.test and made.told():
-            self.outcome["result"] = None
 
     def _conclude(self) -> None:
-        changed = "in force" if self.outcome["changes"] else "in force already"
-        self.outcome["result"] = not self._problems
-        self.outcome["comment"] = "; ".join([changed, *self._problems])
-
-    def _conclude_test(self) -> None:
         changed = bool(self.outcome["changes"])
-        self.outcome["result"] = None if changed else True
-        self.outcome["comment"] = "this would be changed" if changed else "in force already"
+        said = "this would be changed" if self.test else "in force"
+        self.outcome["result"] = None if self.test and changed else True
+        if self._problems:
+            # With test too: the run itself would fail.
+            self.outcome["result"] = False
+        self.outcome["comment"] = "; ".join(
+            [said if changed else "in force already", *self._problems]
+        )
 
     def _note(self) -> frozenset[str]:
         """Add who is served now to who was served before; return who was."""
