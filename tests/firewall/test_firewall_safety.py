@@ -128,12 +128,36 @@ def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
         patch.setattr(prune, "prune", fails)
         pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}, "prune": where}}
         done = Run(pillar, record, [], "test", test=False).sync()
-    assert (done["result"], done["comment"]) == (False, "what is in force stays as it is: no")
+    said = "in force, but not everything that comes after it is done: no"
+    assert (done["result"], done["comment"]) == (False, said)
     assert minion.call("sets", "prod")["prod"] == sorted(OTHERS)
     here.server.run("nft", "flush", "ruleset")
     assert minion.call("drift", repair=True)["repaired"] is True
     assert not here.member.gets_in(here.server.v4)
     assert "10.77.2.1" not in (minion.state_dir / "ruleset.nft").read_text()
+
+
+def test_a_change_that_fails_in_the_middle_is_not_called_none(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ipset beside gates there are two programs, and the second may fail."""
+    block: dict[str, Any] = {"backend": "ipset", "sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
+    minion.sync(**block)
+    pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}}}
+
+    def fails(*_: Any) -> None:
+        raise errors.CommandFailed(["nft"], 1, "no")
+
+    def changes() -> dict[str, Any]:
+        return Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+
+    with monkeypatch.context() as patch, here.server.namespace.entered():
+        patch.setattr(force, "_load", fails)
+        done = changes()
+        assert OTHERS[0] in here.server.run("ipset", "list", "prod_v4")
+        assert done["comment"] == "what is in force may have changed in part: nft: no"
+        pillar["k8s_firewall"]["sets"] = {}
+        assert changes()["comment"].startswith("what is in force stays as it is: ")
 
 
 def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
