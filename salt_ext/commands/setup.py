@@ -15,12 +15,14 @@ from salt_ext.core import manifest
 from salt_ext.core.config import KEY
 from salt_ext.core.errors import ConfigError
 from salt_ext.core.layers import Written
+from salt_ext.core.publishing import MODULE
 from salt_ext.core.wanted_options import Ours, Plan, plan
 from salt_ext.master.files import files, reactor_map
 
 _FOLDER = "/etc/salt/k8s"
 _SERVER = "https://API-SERVER:6443"
 _NETWORKS = "NETWORK-OF-THE-NODES/24"
+_SETS = f"sets: {{target: TARGET, function: {MODULE}.sync}}"
 
 
 def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> Any:
@@ -48,7 +50,11 @@ def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> 
         "take_out": made.take_out,
         "right": made.right,
         "manifest": manifest.MANIFEST,
-        "then": [*_unread(made, maps), *_then(made, clusters, str(opts.get("user") or "root"))],
+        "then": [
+            *_unread(made, maps),
+            *_sets(made, there),
+            *_then(made, clusters, str(opts.get("user") or "root")),
+        ],
     }
     return _text(told, {file.path for file in found}) if brief else told
 
@@ -68,6 +74,14 @@ def _maps(found: Iterable[Written]) -> dict[str, list[Any]]:
 def _unread(made: Plan, maps: Mapping[str, Any]) -> list[str]:
     moved = any("reactor" in keys for keys in made.put.values())
     return [f"# nothing reads {path} any more: reactor has its list now" for path in maps if moved]
+
+
+def _sets(made: Plan, there: object) -> list[str]:
+    """Tell the class that only the operator knows the minions of."""
+    told = there.get("apply") if isinstance(there, Mapping) else None
+    if not made.put or f"{MODULE}.sync" in str(told):
+        return []
+    return [f"# for minions with {MODULE} in the pillar, below {KEY}:apply:classes: {_SETS}"]
 
 
 def _usual(opts: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class Trap:
     mend: str
     certain: bool = False
     """It has come true; otherwise it waits."""
+    hint: bool = False
+    """It may be none: what would tell lies where the master cannot look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

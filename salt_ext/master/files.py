@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -71,3 +72,13 @@ def _changed(path: str) -> float:
         return Path(path).stat().st_mtime
     except OSError:
         return 0.0
+
+
+def sls(opts: Mapping[str, Any], name: str) -> str | None:
+    """Return the text of an SLS in the folders of the master; None where it is not there."""
+    at = name.strip().replace(".", "/")
+    for root in (opts.get("file_roots") or {}).get("base") or ():
+        for path in (Path(str(root), f"{at}.sls"), Path(str(root), at, "init.sls")):
+            with contextlib.suppress(OSError):
+                return path.read_text(errors="replace")
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,8 @@ def test_saved_rules_do_not_come_back_at_boot(
     saved = tmp_path / "rules.v4"
     saved.write_text(here.server.run("iptables-save"))
     saved.chmod(0o640)
+    label = b"system_u:object_r:system_conf_t:s0\0"
+    os.setxattr(saved, "security.selinux", label)
     link = tmp_path / "link"
     link.symlink_to(saved)
     before = saved.read_text().splitlines()
@@ -312,6 +315,7 @@ def test_saved_rules_do_not_come_back_at_boot(
     assert MEMBERS[0] in gone
     assert link.is_symlink()
     assert saved.stat().st_mode & 0o777 == 0o640
+    assert os.getxattr(saved, "security.selinux") == label
     here.server.run("iptables-restore", "--test", text=saved.read_text())
 
 

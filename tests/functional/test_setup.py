@@ -200,6 +200,23 @@ def test_a_master_of_masters_gets_no_engine(tmp_path, backend):
     assert set(yaml.safe_load(text)) == {"k8s_nodes", "file_roots"}
 
 
+def test_the_class_that_sets_need_is_told_until_there_is_one(tmp_path, backend):
+    folder = Folder(tmp_path, {})
+    first = folder.run("setup", **given(backend))
+    (line,) = [one for one in first["then"] if "apply:classes" in one]
+    assert line.startswith("# for minions with k8s_firewall in the pillar, below k8s_nodes:apply")
+    folder.paste(first)
+    (path,) = first["put"]
+    values = yaml.safe_load(Path(path).read_text())
+    written = yaml.safe_load(line.partition("classes: ")[2])
+    assert written == {"sets": {"target": "TARGET", "function": "k8s_firewall.sync"}}
+    values["k8s_nodes"]["apply"]["classes"] = written
+    Path(path).write_text(yaml.safe_dump(values))
+    more = folder.run("setup", cluster="test", kubeconfig="/etc/test.kubeconfig")
+    assert more["put"]
+    assert "apply:classes" not in str(more["then"])
+
+
 def test_what_is_not_given_is_to_be_written_and_check_says_so(tmp_path):
     folder = Folder(tmp_path, {})
     told = folder.run("setup")

@@ -53,7 +53,7 @@ def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]
         lambda: reached.findings(config, store, clusters, time.time()),
         lambda: referred.findings(config, store, meant),
         lambda: synced.findings(opts, config, store, meant),
-        lambda: trapped.findings(opts, config, store, within),
+        lambda: trapped.findings(opts, config, store, meant, within),
     )
     asked = zip(GROUPS, groups, strict=True)
     found = in_order(one for name, group in asked for one in _of(name, group))

@@ -7,18 +7,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from salt_ext.commands.choosing import names
+from salt_ext.commands.choosing import Meant, names
 from salt_ext.commands.resolving import Resolving
+from salt_ext.core.bringing import unbrought
 from salt_ext.core.config import Config
 from salt_ext.core.diagnosis import Finding, error, info, warning
 from salt_ext.core.expand import Unresolved
 from salt_ext.core.traps import Trap, locks_out, masters, traps
+from salt_ext.master.files import sls
 from salt_ext.master.pillars import NoGrains, NotCompiled, Pillars
 from salt_ext.store import Store
 
 
 def findings(
-    opts: Mapping[str, Any], config: Config, store: Store, within: float
+    opts: Mapping[str, Any], config: Config, store: Store, meant: Meant, within: float
 ) -> Iterator[Finding]:
     """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
     if within <= 0:
@@ -26,6 +28,7 @@ def findings(
     resolving = Resolving(store)
     pillars = Pillars(opts)
     peers = _masters(opts)
+    members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
 
     def lines(text: str) -> tuple[str, ...] | None:
         found = resolving.lines(text, config)
@@ -33,6 +36,7 @@ def findings(
 
     found: dict[Trap, set[str]] = defaultdict(set)
     failed: dict[str, set[str]] = defaultdict(set)
+    named: dict[str, set[str]] = defaultdict(set)
     minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
     until = time.monotonic() + within
     looked = 0
@@ -42,15 +46,30 @@ def findings(
         looked += 1
         try:
             pillar = pillars.as_written(minion)
-            several = masters(pillar, pillars.grains(minion)) or peers
-            for trap in (*traps(pillar, lines), *locks_out(pillar, several)):
+            several = masters(pillar, pillars.grains(minion))
+            for master in several:
+                named[master].add(minion)
+            published = config.apply.of(minion, members)
+            for trap in (
+                *traps(pillar, lines),
+                *locks_out(pillar, several or peers),
+                *unbrought(pillar, published, lambda name: sls(opts, name)),
+            ):
                 found[trap].add(minion)
         except NoGrains:
             pass
         except NotCompiled as exc:
             failed[str(exc).partition(": ")[2]].add(minion)
+    if named:
+        those = set().union(*named.values())
+        yield info(
+            "masters",
+            f"{names(those, 3)} may have any of {', '.join(sorted(named))}: each that compiles "
+            "pillars needs an engine with a state_dir of its own, and the same configuration",
+            "docs/topologies.md says what else each of them needs",
+        )
     for trap, those in found.items():
-        make = error if trap.certain else warning
+        make = error if trap.certain else info if trap.hint else warning
         yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.mend)
     for why, those in failed.items():
         yield error(f"pillar of {names(those, 3)}", why, "no state runs there until it compiles")

@@ -154,5 +154,5 @@ def _file(path: Path, where: Where, gone: frozenset[str], *, test: bool) -> list
     )
     found = rules(text, chains, gone)
     if found and not test:
-        record.replace(path, without(text, chains, gone), like=path.stat())
+        record.replace(path, without(text, chains, gone), like=path)
     return found

@@ -17,6 +17,8 @@ from . import commands, errors
 _LOCK_SECONDS = 30
 _LOCK_EVERY = 0.02
 _DOUBT = "doubt"
+# What signs the text that was there before.
+_OF_THE_TEXT = ("security.ima", "security.evm")
 
 
 class Record:
@@ -112,18 +114,32 @@ class Record:
         (self.folder / name).unlink(missing_ok=True)
 
 
-def replace(path: Path, text: str, *, like: os.stat_result | None = None) -> None:
-    """Put a file in the place of another, at once; its mode and owner are root's, or as told."""
+def replace(path: Path, text: str, *, like: Path | None = None) -> None:
+    """Put a file in the place of another, at once: root's alone, or like one that is there."""
     fresh = path.with_name(f".{path.name}.new")
     # What a crash has left, or somebody's link to another file.
     fresh.unlink(missing_ok=True)
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as file:
-        if like is not None:
-            os.fchown(file.fileno(), like.st_uid, like.st_gid)
-        os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode) if like else 0o600)
+        if like is None:
+            os.fchmod(handle, 0o600)
+        else:
+            _become(handle, like)
         # As it was read, whatever encoding it has.
         file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
     fresh.replace(path)
+
+
+def _become(handle: int, other: Path) -> None:
+    """Take a file's owner, mode, and what else is written about it: ACLs, the SELinux label."""
+    found = other.stat()
+    os.fchown(handle, found.st_uid, found.st_gid)
+    os.fchmod(handle, stat.S_IMODE(found.st_mode))
+    # A file system or a container may not let us, and then what is written counts for more.
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(other):
+            if name not in _OF_THE_TEXT:
+                with contextlib.suppress(OSError):
+                    os.setxattr(handle, name, os.getxattr(other, name))

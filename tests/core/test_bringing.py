@@ -1,0 +1,68 @@
+"""Whether a change of a cluster gets into a firewall of ours, by what its class publishes."""
+
+from __future__ import annotations
+
+import pytest
+
+from salt_ext.core.bringing import unbrought
+from salt_ext.core.publishing import Published
+
+SETS = {"sets": {"prod": ["k8s://prod"]}}
+PRUNE = {"prune": {"iptables": {}}}
+
+TEXTS = {"plain": "x:\n  test.nop: []\n", "ours": "include: [k8s_firewall]\n"}
+TEXTS |= {"more": "include: [other]\n", "python": "#!py\ndef run(): ...\n"}
+
+
+def found(block: object, **published) -> list:
+    return list(unbrought({"k8s_firewall": block}, Published(**published), TEXTS.get))
+
+
+@pytest.mark.parametrize(
+    ("block", "published"),
+    [
+        (SETS, {"function": "k8s_firewall.sync"}),
+        (PRUNE, {"function": "k8s_firewall.prune"}),
+        (SETS, {"function": "state.highstate"}),
+        (SETS, {"function": "state.apply"}),
+        (SETS, {"function": "state.apply", "arg": ("ours",)}),
+        (SETS, {"function": "state.apply", "arg": ("plain,ours",)}),
+        (SETS, {"function": "state.apply", "arg": ("absent,k8s_firewall.prune",)}),
+        (SETS, {"function": "state.sls", "arg": (["absent", "k8s_firewall"],)}),
+        (SETS, {"function": "state.apply", "kwarg": {"mods": "k8s_firewall"}}),
+        (SETS, {"function": "state.single", "arg": ("k8s_firewall.in_force", "x")}),
+        ({"sets": {"office": ["192.0.2.1"]}}, {"function": "test.ping"}),
+        ({"prune": None}, {"function": "test.ping"}),
+        (None, {"function": "test.ping"}),
+    ],
+)
+def test_nothing_is_said_where_it_is_brought_or_may_well_be(block, published):
+    assert found(block, **published) == []
+
+
+@pytest.mark.parametrize(
+    ("block", "published", "hint"),
+    [
+        (SETS, {"function": "test.ping"}, False),
+        (SETS, {"function": "k8s_firewall.drift"}, False),
+        ({**SETS, **PRUNE}, {"function": "k8s_firewall.prune"}, False),
+        ({"rules": [{"sources": ["k8s://prod"]}]}, {"function": "fw.sync"}, False),
+        (SETS, {"function": "state.apply", "arg": ("plain",)}, False),
+        (SETS, {"function": "state.apply", "kwarg": {"mods": ["plain"]}}, False),
+        (SETS, {"function": "state.apply", "arg": ("plain,more",)}, True),
+        (SETS, {"function": "state.apply", "arg": ("python",)}, True),
+        (PRUNE, {"function": "state.apply", "arg": ("absent",)}, True),
+    ],
+)
+def test_what_does_not_bring_it_is_told_and_what_may_not_is_a_hint(block, published, hint):
+    (one,) = found(block, **published)
+    assert (one.where, one.hint) == ("k8s_firewall", hint)
+    assert published["function"] in one.what
+    assert "function: k8s_firewall.sync" in one.mend
+
+
+def test_the_sls_to_include_is_named():
+    (one,) = found(SETS, function="state.apply", arg=("plain",))
+    assert one.mend.endswith("or include the SLS k8s_firewall in plain")
+    (one,) = found(PRUNE, function="state.apply", arg=("absent",))
+    assert one.mend.endswith("or include the SLS k8s_firewall.prune in absent")
