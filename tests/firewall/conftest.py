@@ -37,7 +37,8 @@ def here(everywhere: Place) -> Place:
 def minion(here: Place, loaded: Minion) -> Minion:
     shutil.rmtree(loaded.state_dir, ignore_errors=True)
     options = loaded.functions["k8s_firewall.version"].__globals__["__opts__"]
-    if options["cachedir"] != loaded.opts["cachedir"]:
-        # Another minion of this process has loaded the module: Salt keeps one of a name.
+    if options["cachedir"] != loaded.opts["cachedir"] or "pillar" in options:
+        # Another minion of this process has loaded the module, or a state run has, with the pillar
+        # of then below every later one: Salt keeps one of a name.
         loaded.functions = loaded.load()
     return loaded

@@ -273,6 +273,20 @@ def test_with_test_nothing_is_deleted(minion: Minion, formula: Formula) -> None:
     assert prunes(minion, revision=2)["changes"]["pruned"]
 
 
+@pytest.mark.parametrize("function", ["sync", "prune"])
+def test_with_test_a_run_that_would_fail_says_so(
+    minion: Minion, formula: Formula, function: str
+) -> None:
+    minion.wants(nodes=told(*MEMBERS), prune=PRUNE, keep=[])
+    assert minion.call("sync")["result"] is True
+    nodes = told(revision=2, unresolved={"k8s://x": "not known"})
+    minion.wants(nodes=nodes, prune=PRUNE, keep=[])
+    would, does = minion.call(function, test=True), minion.call(function)
+    assert would["comment"].startswith("in force already; nothing is pruned while k8s://x is not")
+    assert (would["result"], would["comment"]) == (does["result"], does["comment"])
+    assert does["result"] is False
+
+
 def test_sync_prunes_too(minion: Minion, formula: Formula) -> None:
     for served in (MEMBERS, []):
         minion.wants(nodes=told(*served), prune=PRUNE, keep=[])

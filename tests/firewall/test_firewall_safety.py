@@ -93,6 +93,25 @@ def test_what_cannot_be_repaired_is_not_called_so(minion: Minion, here: Place) -
     assert here.other.gets_in(here.server.v4)
 
 
+def test_with_test_what_would_be_left_as_it_is_is_told(minion: Minion, here: Place) -> None:
+    rule = {"name": "db", "ports": [PORT], "sources": MEMBERS}
+    block: dict[str, Any] = {"rules": [rule], "sets": {"prod": MEMBERS}}
+    minion.sync(**block)
+    here.server.run("nft", "add table inet foreign; add chain inet foreign input"
+                    " { type filter hook input priority 10; policy drop; }")  # fmt: skip
+    minion.wants(rules=[rule], sets={"prod": ["k8s://x"]})
+    would, does = minion.call("sync", test=True), minion.call("sync")
+    here.server.run("nft", "delete table inet foreign")
+    for says in ("inet foreign", "the set prod is left as it is"):
+        assert says in would["comment"]
+    assert (would["result"], would["comment"]) == (does["result"], does["comment"])
+    # Also where something else would be changed.
+    minion.wants(rules=[{**rule, "sources": OTHERS}], sets={"prod": ["k8s://x"]})
+    would = minion.call("sync", test=True)
+    assert would["result"] is False
+    assert would["comment"].startswith("this would be changed; the set prod is left as it is")
+
+
 def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,12 +128,36 @@ def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
         patch.setattr(prune, "prune", fails)
         pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}, "prune": where}}
         done = Run(pillar, record, [], "test", test=False).sync()
-    assert (done["result"], done["comment"]) == (False, "what is in force stays as it is: no")
+    said = "in force, but not everything that comes after it is done: no"
+    assert (done["result"], done["comment"]) == (False, said)
     assert minion.call("sets", "prod")["prod"] == sorted(OTHERS)
     here.server.run("nft", "flush", "ruleset")
     assert minion.call("drift", repair=True)["repaired"] is True
     assert not here.member.gets_in(here.server.v4)
     assert "10.77.2.1" not in (minion.state_dir / "ruleset.nft").read_text()
+
+
+def test_a_change_that_fails_in_the_middle_is_not_called_none(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ipset beside gates there are two programs, and the second may fail."""
+    block: dict[str, Any] = {"backend": "ipset", "sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
+    minion.sync(**block)
+    pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}}}
+
+    def fails(*_: Any) -> None:
+        raise errors.CommandFailed(["nft"], 1, "no")
+
+    def changes() -> dict[str, Any]:
+        return Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+
+    with monkeypatch.context() as patch, here.server.namespace.entered():
+        patch.setattr(force, "_load", fails)
+        done = changes()
+        assert OTHERS[0] in here.server.run("ipset", "list", "prod_v4")
+        assert done["comment"] == "what is in force may have changed in part: nft: no"
+        pillar["k8s_firewall"]["sets"] = {}
+        assert changes()["comment"].startswith("what is in force stays as it is: ")
 
 
 def test_after_a_run_that_was_cut_off_only_the_pillar_counts(

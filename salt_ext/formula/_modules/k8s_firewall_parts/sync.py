@@ -35,10 +35,11 @@ class Run:
             "version": version,
         }
         self._problems: list[str] = []
+        self._so_far = "what is in force stays as it is"
 
     def sync(self) -> Outcome:
         """Bring sets and gates into force, prune where that is asked for, end connections."""
-        return self._guarded(self._sync, "what is in force stays as it is")
+        return self._guarded(self._sync)
 
     def deliver(self, told: Any, minion: str) -> Outcome:
         """Bring delivered addresses into force; raise NotTaken where the pillar is to be asked."""
@@ -47,7 +48,7 @@ class Run:
             self.pillar = delivery.pillar(self.record, told, minion, wanted.KEY)
             self._deliver()
 
-        return self._guarded(take, "what is in force stays as it is")
+        return self._guarded(take)
 
     def prune(self) -> Outcome:
         """Only close who has left, where a formula only appends."""
@@ -59,7 +60,7 @@ class Run:
 
     def rollback(self) -> Outcome:
         """Bring back what was in force before the last change."""
-        return self._guarded(self._rollback, "what is in force stays as it is")
+        return self._guarded(self._rollback)
 
     def repair(self) -> Outcome:
         """Bring back into the kernel what is in force by the record; no pillar is asked."""
@@ -69,7 +70,7 @@ class Run:
         """Take everything of ours out of the kernel and off the disk."""
         return self._guarded(self._remove, "not everything is removed")
 
-    def _guarded(self, what: Callable[[], None], failed: str) -> Outcome:
+    def _guarded(self, what: Callable[[], None], failed: str = "") -> Outcome:
         outcome = self.outcome
         try:
             with self.record.locked():
@@ -78,7 +79,7 @@ class Run:
             raise
         except (errors.FirewallError, OSError) as exc:
             outcome["result"] = False
-            outcome["comment"] = f"{failed}: {exc}"
+            outcome["comment"] = f"{failed or self._so_far}: {exc}"
         outcome["digest"] = self.record.read(force.APPLIED).get("digest", "")
         outcome["revision"] = revision.numbers(self.record.read(revision.NAME))
         return outcome
@@ -99,18 +100,22 @@ class Run:
             made = self._plan(this)
             force.check(made)
             self._close(reading)
-            self._conclude_test()
+            self._find_problems(made, reading)
+            self._conclude()
             return
         made, gone = self._enforce(before, reading)
         self._leave(gone, this)
         self._close(reading)
         delivery.remember(self.record, self.pillar, wanted.KEY)
+        self._find_problems(made, reading)
+        self._conclude()
+
+    def _find_problems(self, made: force.Plan, reading: wanted.Reading) -> None:
         # Somebody's chain may have come since; what is to be closed is closed all the same.
-        if not made.structure and (foreign := force.refusing(this)):
+        if not made.structure and (foreign := force.refusing(reading.wanted)):
             self._problems.append(foreign)
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
-        self._conclude()
 
     def _plan(self, this: wanted.Wanted) -> force.Plan:
         made = force.plan(this, self.record.read(force.APPLIED))
@@ -126,12 +131,22 @@ class Run:
         Before anything else can fail: what the kernel has is what the record and the next boot
         have, and who is still to be shut out is found again.
         """
-        made = force.bring(reading.wanted, self.record)
+        made = self._bring_to_kernel(reading.wanted)
         self.outcome["changes"] = made.told()
         gone = self._gone(before, made, reading.wanted)
         self._note_leaving(gone)
         self._write_down(reading, made)
         return made, gone
+
+    def _bring_to_kernel(self, this: wanted.Wanted) -> force.Plan:
+        try:
+            made = force.bring(this, self.record)
+        except (errors.FirewallError, OSError):
+            if self.record.doubtful():
+                self._so_far = "what is in force may have changed in part"
+            raise
+        self._so_far = "in force, but not everything that comes after it is done"
+        return made
 
     def _gone(self, before: wanted.Wanted, made: force.Plan, this: wanted.Wanted) -> frozenset[str]:
         left = self._leaving().union(*(gone for _, gone in made.sets.values()))
@@ -148,7 +163,7 @@ class Run:
             raise delivery.NotTaken("the pillar tells more than addresses")
         if self.test:
             self._plan(reading.wanted)
-            self._conclude_test()
+            self._conclude()
             return
         _, gone = self._enforce(before, reading)
         self._conclude()
@@ -169,8 +184,6 @@ class Run:
         if not self.test and not self._problems:
             self._note_revisions()
         self._conclude()
-        if self.test and self.outcome["changes"]:
-            self.outcome["result"] = None
 
     def _remember(self) -> None:
         wanted.block(self.pillar)
@@ -216,25 +229,24 @@ class Run:
         if self.test:
             made = force.plan(this, self.record.read(force.APPLIED))
         else:
-            made = force.bring(this, self.record)
+            made = self._bring_to_kernel(this)
             gone = this.lacks(before)
             self._note_leaving(self._leaving() | gone)
             force.remember(this, made, self.record, self.version)
             self._leave(gone, this)
         self.outcome["changes"] = made.told()
         self._conclude()
-        if self.test and made.told():
-            self.outcome["result"] = None
 
     def _conclude(self) -> None:
-        changed = "in force" if self.outcome["changes"] else "in force already"
-        self.outcome["result"] = not self._problems
-        self.outcome["comment"] = "; ".join([changed, *self._problems])
-
-    def _conclude_test(self) -> None:
         changed = bool(self.outcome["changes"])
-        self.outcome["result"] = None if changed else True
-        self.outcome["comment"] = "this would be changed" if changed else "in force already"
+        said = "this would be changed" if self.test else "in force"
+        self.outcome["result"] = None if self.test and changed else True
+        if self._problems:
+            # With test too: the run itself would fail.
+            self.outcome["result"] = False
+        self.outcome["comment"] = "; ".join(
+            [said if changed else "in force already", *self._problems]
+        )
 
     def _note(self) -> frozenset[str]:
         """Add who is served now to who was served before; return who was."""
