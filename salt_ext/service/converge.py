@@ -158,6 +158,7 @@ class Convergence:
             log.info("%s: applied by job %s", minion, jid)
             if job is not None and _is_ours(job):
                 self._compare(minion, told)
+                self._hear_of_connections(minion, job, told)
 
     def _compare(self, minion: str, told: Any) -> None:
         """See to it that a module of another version is brought up to date before the next run."""
@@ -173,6 +174,15 @@ class Convergence:
                 "%s has version %s of %s, this master has %s: it is synced before its next run",
                 *(minion, version, MODULE, ours),
             )
+
+    def _hear_of_connections(self, minion: str, job: Job, told: Any) -> None:
+        """Keep whether a minion can end connections, for `check`; a delivery does not tell."""
+        answer = told.get("return")
+        if not isinstance(answer, dict) or job.function != f"{MODULE}.sync":
+            return
+        if answer.get("delivered") is not True:
+            able = answer.get("ends_connections") is not False
+            self._store.ledger.ends_connections(minion, able=able)
 
     def _failed(
         self,

@@ -111,6 +111,7 @@ class Run:
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
         self._conclude()
+        self._tell_hindrance()
 
     def _plan(self, this: wanted.Wanted) -> force.Plan:
         made = force.plan(this, self.record.read(force.APPLIED))
@@ -225,6 +226,14 @@ class Run:
         self._conclude()
         if self.test and made.told():
             self.outcome["result"] = None
+
+    def _tell_hindrance(self) -> None:
+        """Tell before anybody leaves that their connections would stay; all else is in force."""
+        if not (why := sockets.hindrance()):
+            return
+        self.outcome["ends_connections"] = False
+        if why not in self.outcome["comment"]:
+            self.outcome["comment"] += f"; connections of who leaves stay open: {why}"
 
     def _conclude(self) -> None:
         changed = "in force" if self.outcome["changes"] else "in force already"
