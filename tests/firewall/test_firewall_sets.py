@@ -318,6 +318,7 @@ GOOD: dict[str, Any] = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
         ({"k8s_firewall": {"sets": {"x" * 29: []}}}, "cannot be the name"),
         ({"k8s_firewall": {"sets": {"keep": []}}}, "cannot be the name"),
         ({"k8s_firewall": {"sets": {"a_v4": []}}}, "is a name like those"),
+        ({"k8s_firewall": {"sets": {"k8sfw-x": []}}}, "sets:k8sfw-x begins with k8sfw-"),
         ({"k8s_firewall": {"backend": "pf"}}, "k8s_firewall:backend is 'pf'"),
         ({"k8s_firewall": {"set": {}}}, "k8s_firewall:set is no key"),
         ({"k8s_firewall": {"sets": {}, "gates": {PORT: "prod"}}}, "names the set 'prod'"),
