@@ -172,6 +172,7 @@ class Convergence:
             log.info("%s: applied by job %s", minion, jid)
             if job is not None and _is_ours(job):
                 self._compare(minion, told)
+                self._hear_of_connections(minion, job, told)
 
     def _unserved(self, jid: str, job: Job | None, minion: str) -> list[str]:
         """Return the references that a run's pillar was not served, where that can be known."""
@@ -197,6 +198,15 @@ class Convergence:
                 "%s has version %s of %s, this master has %s: it is synced before its next run",
                 *(minion, version, MODULE, ours),
             )
+
+    def _hear_of_connections(self, minion: str, job: Job, told: Any) -> None:
+        """Keep whether a minion can end connections, for `check`; a delivery does not tell."""
+        answer = told.get("return")
+        if not isinstance(answer, dict) or job.function != f"{MODULE}.sync":
+            return
+        if answer.get("delivered") is not True:
+            able = answer.get("ends_connections") is not False
+            self._store.ledger.ends_connections(minion, able=able)
 
     def _failed(
         self,

@@ -293,6 +293,22 @@ class LedgerTable:
         with self._database.reading() as connection:
             return dict(connection.execute("SELECT minion, version FROM module").fetchall())
 
+    def ends_connections(self, minion: str, *, able: bool) -> None:
+        """Take a minion's word for whether it can end connections of who has left."""
+        if able == (minion not in self.endless()):
+            return
+        with self._database.writing() as connection:
+            if able:
+                connection.execute("DELETE FROM endless WHERE minion = ?", (minion,))
+            else:
+                connection.execute("INSERT OR IGNORE INTO endless VALUES (?)", (minion,))
+
+    def endless(self) -> frozenset[str]:
+        """Return the minions that cannot end the connections of who has left."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT minion FROM endless").fetchall()
+        return frozenset(minion for (minion,) in rows)
+
     def void(self, minion: str, why: str, now: float) -> bool:
         """
         Take that nothing of what a minion proved is certain any more, nor will its job return.

@@ -3,7 +3,7 @@
 # Written into the file's header, so that `file` and sqlite3 tell whose it is.
 APPLICATION_ID = 0x6B38736E
 
-VERSION = 3
+VERSION = 4
 """Counts the incompatible changes of the tables below."""
 
 TABLES = """
@@ -110,6 +110,10 @@ CREATE TABLE IF NOT EXISTS module (
     version TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS endless (
+    minion TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS rest (
     minion TEXT PRIMARY KEY,
     rested_at REAL NOT NULL
@@ -149,5 +153,5 @@ ALTER TABLE ledger ADD COLUMN revision INTEGER;
 ALTER TABLE ledger ADD COLUMN dispatched_revision INTEGER;
 """
 
-MIGRATIONS = {1: _FROM_1, 2: ""}
+MIGRATIONS = {1: _FROM_1, 2: "", 3: ""}
 """From an older version to the next one: what has columns more; new tables are made anyway."""

@@ -135,6 +135,7 @@ class SubscriptionTable:
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
+            connection.execute("DELETE FROM endless WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM rest WHERE minion = ?", (minion,))
 
     def forgotten(self) -> frozenset[str]:

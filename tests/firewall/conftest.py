@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 
 import place
 import pytest
-from place import Minion, Place
+from place import MEMBER, PORT, Host, Minion, Place
 
 from lab.machine import unfit
+from lab.network import Namespace
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +44,38 @@ def minion(here: Place, loaded: Minion) -> Minion:
         # of then below every later one: Salt keeps one of a name.
         loaded.functions = loaded.load()
     return loaded
+
+
+@pytest.fixture
+def container(here: Place) -> Iterator[Host]:
+    """A host behind the server; the server routes, and publishes its port 5432 as 6001."""
+    space = Namespace(f"k8s-fw.{place.name()}.container")
+    space.create()
+    try:
+        here.server.run(
+            "ip", "link", "add", "inside", "type", "veth", "peer", "eth0", "netns", space.name
+        )
+        here.server.run("ip", "address", "add", "172.31.9.1/24", "dev", "inside")
+        here.server.run("ip", "link", "set", "inside", "up")
+        here.server.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        space.batch(
+            "link set lo up",
+            "link set eth0 up",
+            "address add 172.31.9.2/24 dev eth0",
+            "route add default via 172.31.9.1",
+        )
+        for protocol in ("tcp", "udp"):
+            here.server.run(
+                "iptables", "-w", "-t", "nat", "-A", "PREROUTING", "-p", protocol, "--dport",
+                "6001", "-j", "DNAT", "--to", f"172.31.9.2:{PORT}",
+            )  # fmt: skip
+        host = Host(space, MEMBER)
+        with place.service(host, PORT):
+            yield host
+    finally:
+        # A connection that was cut keeps the namespace, and with it the link, for minutes.
+        with contextlib.suppress(AssertionError):
+            here.server.run("ip", "link", "del", "inside")
+        space.remove()
+        for host in (here.member, here.other, here.stranger):
+            host.run("ip", "route", "flush", "172.31.9.0/24")

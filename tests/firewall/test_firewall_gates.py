@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import place
 import pytest
 from place import MEMBER, OTHER, PORT, Host, Minion, Place
-
-from lab.network import Namespace
 
 pytestmark = pytest.mark.root
 
@@ -170,38 +167,6 @@ def test_a_redirect_to_another_port_is_gated(minion: Minion, here: Place, iptabl
     minion.sync(sets={"prod": MEMBERS}, gates={6000: "prod"})
     assert here.member.gets_in(to, 6000)
     assert not here.stranger.gets_in(to, 6000)
-
-
-@pytest.fixture
-def container(here: Place) -> Iterator[Host]:
-    """A host behind the server; the server routes, and publishes its port 5432 as 6001."""
-    space = Namespace(f"k8s-fw.{place.name()}.container")
-    space.create()
-    try:
-        here.server.run(
-            "ip", "link", "add", "inside", "type", "veth", "peer", "eth0", "netns", space.name
-        )
-        here.server.run("ip", "address", "add", "172.31.9.1/24", "dev", "inside")
-        here.server.run("ip", "link", "set", "inside", "up")
-        here.server.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-        space.batch(
-            "link set lo up",
-            "link set eth0 up",
-            "address add 172.31.9.2/24 dev eth0",
-            "route add default via 172.31.9.1",
-        )
-        for protocol in ("tcp", "udp"):
-            here.server.run(
-                "iptables", "-w", "-t", "nat", "-A", "PREROUTING", "-p", protocol, "--dport",
-                "6001", "-j", "DNAT", "--to", f"172.31.9.2:{PORT}",
-            )  # fmt: skip
-        host = Host(space, MEMBER)
-        with place.service(host, PORT):
-            yield host
-    finally:
-        space.remove()
-        for host in (here.member, here.stranger):
-            host.run("ip", "route", "flush", "172.31.9.0/24")
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])

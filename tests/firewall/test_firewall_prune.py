@@ -603,15 +603,31 @@ def test_a_kernel_that_ends_no_connections_is_said(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    assert "ends_connections" not in minion.sync(backend="ipset", sets={"prod": MEMBERS})
     monkeypatch.setattr(parts, "KILL", parts.CONNECTED)
-    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    early = minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    assert early["ends_connections"] is False
+    assert early["comment"].count("INET_DIAG_DESTROY") == 1
     with contextlib.closing(here.member.connect(here.server.v4)) as one:
         assert one.answered()
         minion.wants(backend="ipset", sets={"prod": []})
         done = minion.call("sync")
     assert done["result"] is False
     assert done["connections"] == {MEMBERS[0]: {"ended": 0, "left": 1}}
-    assert "INET_DIAG_DESTROY" in done["comment"]
+    assert done["ends_connections"] is False
+    assert done["comment"].count("INET_DIAG_DESTROY") == 1
+
+
+def test_that_ss_is_missing_is_said_before_anybody_leaves(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    monkeypatch.setattr(parts, "KILL", ["nothing-of-this-name"])
+    done = minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    assert done["ends_connections"] is False
+    assert done["comment"].endswith(
+        "stay open: the program nothing-of-this-name is not installed on this minion"
+    )
 
 
 def test_nobody_waits_long(minion: Minion, here: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import place
@@ -13,6 +14,7 @@ pytestmark = pytest.mark.root
 
 MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
 OTHERS = [str(OTHER.v4), str(OTHER.v6)]
+CONTAINER = "172.31.9.2"
 
 
 def rule(name: str = "db", **more: Any) -> dict[str, Any]:
@@ -117,6 +119,71 @@ def test_forwarded_packets_have_rules_of_their_own(minion: Minion, here: Place) 
     listing = here.server.run("nft", "list", "table", "inet", "k8s_firewall")
     assert "hook forward priority filter; policy accept" in listing
     assert "hook input" not in listing
+
+
+@pytest.fixture
+def routed(here: Place, container: Host) -> list[Host]:
+    """Those who reach the container through the server, by its own address."""
+    hosts = [here.member, here.other, here.stranger]
+    for host in hosts:
+        host.run("ip", "route", "replace", "172.31.9.0/24", "via", here.server.v4)
+        assert host.gets_in(CONTAINER)
+    return hosts
+
+
+@pytest.mark.parametrize("action", ["drop", "reject"])
+def test_a_forward_rule_keeps_some_from_what_the_host_routes(
+    minion: Minion, here: Place, routed: list[Host], action: str
+) -> None:
+    minion.sync(sets={"prod": MEMBERS}, rules=[rule(chain="forward", action=action)])
+    begun = time.monotonic()
+    with pytest.raises(OSError, match="refused" if action == "reject" else "timed out"):
+        here.member.connect(CONTAINER)
+    assert action == "drop" or time.monotonic() - begun < place.PATIENCE
+    # The policy of the chain accepts, another protocol and another chain are not meant.
+    assert here.stranger.gets_in(CONTAINER)
+    assert here.member.gets_in(CONTAINER, udp=True)
+    assert here.member.gets_in(here.server.v4)
+    # What is published of the container is routed too.
+    assert not here.member.gets_in(here.server.v4, 6001)
+
+
+def test_a_forward_rule_lets_in_and_the_policy_drops_the_rest(
+    minion: Minion, here: Place, container: Host, routed: list[Host]
+) -> None:
+    def wants(*members: str) -> None:
+        minion.sync(
+            sets={"prod": list(members)},
+            rules=[
+                rule(chain="forward", protocol="tcp"),
+                rule("out", chain="forward", ports=[7102], sources=[CONTAINER]),
+            ],
+            policy={"forward": "drop"},
+            keep=[],
+        )
+
+    wants(*MEMBERS, *OTHERS)
+    assert here.member.gets_in(CONTAINER)
+    assert here.member.gets_in(here.server.v4, 6001)
+    assert not here.member.gets_in(CONTAINER, udp=True)
+    assert not here.stranger.gets_in(CONTAINER)
+    assert not here.stranger.gets_in(here.server.v4, 6001)
+    # What is for the host itself has no rules.
+    assert here.stranger.gets_in(here.server.v4)
+    with contextlib.ExitStack() as stack:
+        leaving, staying = (
+            stack.enter_context(contextlib.closing(host.connect(CONTAINER)))
+            for host in (here.member, here.other)
+        )
+        assert leaving.answered()
+        wants(*OTHERS)
+        assert not leaving.answered()
+        assert staying.answered()
+    assert not here.member.gets_in(CONTAINER)
+    # Answers to what the container may begin come back, whoever gives them.
+    with place.service(here.stranger, 7102), place.service(here.stranger, 7103):
+        assert container.gets_in(here.stranger.v4, 7102)
+        assert not container.gets_in(here.stranger.v4, 7103)
 
 
 # A mistake

@@ -16,7 +16,7 @@ from typing import Any
 import once
 import place
 import pytest
-from place import MEMBER, PORT, Minion, Place
+from place import MEMBER, OTHER, PORT, Minion, Place
 
 from k8s_firewall_parts.record import Record
 from lab.network import Namespace
@@ -24,6 +24,7 @@ from lab.network import Namespace
 pytestmark = pytest.mark.root
 
 MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
+OTHERS = [str(OTHER.v4), str(OTHER.v6)]
 FORMULA = place.FORMULA / "_modules"
 
 
@@ -87,6 +88,23 @@ def test_what_the_pillar_has_is_in_the_kernel(minion: Minion, backend: str) -> N
     assert set(minion.call("sets", "prod")["prod"]) == wanted
     assert set(done["changes"]["sets"]["prod"]["added"]) == wanted
     assert minion.call("status")["problems"] == []
+
+
+def test_a_set_may_be_named_as_a_tool_names_other_things(
+    minion: Minion, here: Place, backend: str
+) -> None:
+    longest = "x" * 28
+    names = ["ip", "ip6", "tcp", "log", "set", "table", "drop", "inet", "all", longest]
+    for members in (OTHERS, MEMBERS):
+        minion.sync(backend=backend, sets=dict.fromkeys(names, members), gates={PORT: names})
+        assert all(held(minion, backend, name) == set(members) for name in names)
+    assert here.member.gets_in(here.server.v4)
+    assert not here.other.gets_in(here.server.v4)
+    assert minion.call("status")["problems"] == []
+    minion.sync(backend=backend, sets={longest: MEMBERS}, gates={PORT: longest})
+    assert held(minion, backend, longest) == set(MEMBERS)
+    assert held(minion, backend, "ip") == set()
+    assert here.member.gets_in(here.server.v6)
 
 
 def test_networks_that_overlap_or_touch_are_one(minion: Minion, backend: str) -> None:
@@ -318,6 +336,7 @@ GOOD: dict[str, Any] = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
         ({"k8s_firewall": {"sets": {"x" * 29: []}}}, "cannot be the name"),
         ({"k8s_firewall": {"sets": {"keep": []}}}, "cannot be the name"),
         ({"k8s_firewall": {"sets": {"a_v4": []}}}, "is a name like those"),
+        ({"k8s_firewall": {"sets": {"k8sfw-x": []}}}, "sets:k8sfw-x begins with k8sfw-"),
         ({"k8s_firewall": {"backend": "pf"}}, "k8s_firewall:backend is 'pf'"),
         ({"k8s_firewall": {"set": {}}}, "k8s_firewall:set is no key"),
         ({"k8s_firewall": {"sets": {}, "gates": {PORT: "prod"}}}, "names the set 'prod'"),

@@ -614,6 +614,15 @@ def test_what_a_class_publishes_has_to_be_served(alive, what):
     assert found["file_roots"] == "error"
 
 
+def test_whoever_cannot_end_connections_is_named_with_what_to_install(alive):
+    for number in range(7):
+        alive.store.ledger.ends_connections(f"m{number}", able=number == 0)
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "m1, m2, m3, m4, m5 and 1 more")
+    assert "cannot end connections" in what
+    assert "install iproute2" in str(alive.check())
+
+
 # Pillars
 
 

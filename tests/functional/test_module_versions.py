@@ -103,3 +103,23 @@ def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     returning("4", {"result": False, "comment": "no", "version": module.version()}, retcode=1)
     applying.run(ALL, force=True)
     assert published.what[-1].function == "k8s_firewall.sync"
+
+
+def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
+    settings, store, returning
+):
+    published = Published()
+    applying = Applying(settings, store, published, module_version=module.version())
+    store.ledger.has_module("m1", module.version())
+    able = {"result": True, "version": module.version()}
+    unable = {**able, "ends_connections": False}
+    known = []
+    # A delivery does not look.
+    for number, answer in enumerate((unable, {**able, "delivered": True}, able, unable), 1):
+        change(store, 1 + number)
+        applying.run(ALL)
+        returning(str(number), answer)
+        known.append(store.ledger.endless())
+    assert known == [{"m1"}, {"m1"}, frozenset(), {"m1"}]
+    store.subscriptions.forget("m1", 1.0)
+    assert store.ledger.endless() == frozenset()

@@ -339,7 +339,17 @@ class TestDamage:
         store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
         tables = columns(folder)
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            new = ("published", "served", "wave", "word", "module", "took", "rest", "origin")
+            new = (
+                "published",
+                "served",
+                "wave",
+                "word",
+                "module",
+                "took",
+                "rest",
+                "origin",
+                "endless",
+            )
             for table in new:
                 raw.execute(f"DROP TABLE {table}")
             for column in NEW_IN_2:
@@ -353,16 +363,20 @@ class TestDamage:
         assert columns(folder) == tables
         assert aside(folder) == []
 
-    def test_the_version_before_gets_the_tables_that_are_new(self, store, folder):
+    @pytest.mark.parametrize(
+        ("version", "new"), [(2, ("rest", "origin", "endless")), (3, ("endless",))]
+    )
+    def test_a_version_before_gets_the_tables_that_are_new(self, store, folder, version, new):
         save(store, member("n1", "192.0.2.1"))
         tables = columns(folder)
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            raw.execute("DROP TABLE rest")
-            raw.execute("DROP TABLE origin")
-            raw.execute("PRAGMA user_version = 2")
+            for table in new:
+                raw.execute(f"DROP TABLE {table}")
+            raw.execute(f"PRAGMA user_version = {version}")
         raw.close()
         found = Store(str(folder))
         assert found.snapshots.origin()
+        assert found.ledger.endless() == frozenset()
         assert columns(folder) == tables
         assert aside(folder) == []
 

@@ -43,6 +43,14 @@ def findings(
                 f"take that folder out of file_roots; {_PRINTS}",
             )
     yield from _minions(config, store, meant, shipped)
+    if endless := store.ledger.endless():
+        yield warning(
+            names(endless),
+            "cannot end connections: who leaves is shut out, and goes on with what is open (ss is "
+            "missing, or the kernel has no CONFIG_INET_DIAG_DESTROY)",
+            "install iproute2 there (iproute on the RHEL family), or run a kernel with "
+            "CONFIG_INET_DIAG_DESTROY; the next k8s_firewall.sync tells whether it helped",
+        )
 
 
 def _minions(config: Config, store: Store, meant: Meant, shipped: str) -> Iterator[Finding]:

@@ -87,6 +87,8 @@ def sync(
     Returns ``result`` (``False`` when something is left as it is, ``None`` with ``test``),
     ``comment``, ``changes``, ``version``, and the ``digest`` and ``revision`` that are in force;
     ``delivered``, where a delivery came, is ``True`` or why it was not taken.
+    ``ends_connections`` is there, and ``False``, where connections of who leaves stay open:
+    ``ss`` is missing, or the kernel ends none on demand.
 
     CLI Example:
 

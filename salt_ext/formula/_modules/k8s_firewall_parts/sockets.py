@@ -22,6 +22,8 @@ LISTENING = ["ss", "-H", "-n", "-t", "-l"]
 CONNECTED = ["ss", "-H", "-n", "-t"]
 KILL = ["ss", "-H", "-n", "-t", "-K"]
 
+NONE_ENDED = "this kernel ends none on demand (CONFIG_INET_DIAG_DESTROY)"
+
 _AT_ONCE = 50
 """Addresses in one call: the kernel takes a filter of limited length."""
 _END = re.compile(r"^\[?([^\]%]*?)(?:%[^\]]*)?\]?:(\d+)$")
@@ -114,15 +116,19 @@ def can_end() -> bool | None:
         return None
 
 
+def hindrance() -> str:
+    """Say why connections cannot be ended here; empty where they can, or nobody knows."""
+    if not commands.installed(KILL[0]):
+        return str(errors.Missing(KILL[0]))
+    return NONE_ENDED if can_end() is False else ""
+
+
 def problem(told: Mapping[str, Mapping[str, int]]) -> str:
     """Return one sentence on what could not be ended; empty when all was."""
     left = sorted(address for address, count in told.items() if count["left"])
     if not left:
         return ""
-    return (
-        f"connections of {', '.join(left)} are still open: this kernel ends none on demand "
-        f"(CONFIG_INET_DIAG_DESTROY)"
-    )
+    return f"connections of {', '.join(left)} are still open: {NONE_ENDED}"
 
 
 def _left(connections: Iterable[Connection], gone: frozenset[str]) -> Iterator[Connection]:

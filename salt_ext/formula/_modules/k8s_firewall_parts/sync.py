@@ -109,6 +109,7 @@ class Run:
         delivery.remember(self.record, self.pillar, wanted.KEY)
         self._find_problems(made, reading)
         self._conclude()
+        self._tell_hindrance()
 
     def _find_problems(self, made: force.Plan, reading: wanted.Reading) -> None:
         # Somebody's chain may have come since; what is to be closed is closed all the same.
@@ -236,6 +237,14 @@ class Run:
             self._leave(gone, this)
         self.outcome["changes"] = made.told()
         self._conclude()
+
+    def _tell_hindrance(self) -> None:
+        """Tell before anybody leaves that their connections would stay; all else is in force."""
+        if not (why := sockets.hindrance()):
+            return
+        self.outcome["ends_connections"] = False
+        if why not in self.outcome["comment"]:
+            self.outcome["comment"] += f"; connections of who leaves stay open: {why}"
 
     def _conclude(self) -> None:
         changed = bool(self.outcome["changes"])

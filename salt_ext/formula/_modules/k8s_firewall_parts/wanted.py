@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import addresses, errors, gates, prune, rules
+from . import addresses, errors, gates, ipset, prune, rules
 
 KEY = "k8s_firewall"
 Pillar = Mapping[str, Any]
@@ -171,6 +171,12 @@ def _sets(
             continue
         if _PART.search(name) or name.startswith(rules.PREFIX):
             problems.append(f"{where} is a name like those that the kernel's sets are given")
+            continue
+        if name.startswith(ipset.SCRATCH):
+            problems.append(
+                f"{where} begins with {ipset.SCRATCH}, as the ipsets do that each run clears away: "
+                f"name the set differently"
+            )
             continue
         if not isinstance(items, (list, tuple)):
             problems.append(f"{where} is not a list (write [] to let nobody in)")
