@@ -72,16 +72,22 @@ def test_label_values_are_escaped():
     assert list(exposition([sample]))[-1] == 'k8s_nodes_nodes{cluster="a\\"b\\\\c\\nd"} 1'
 
 
-def test_alert_rules_name_only_figures_that_exist():
+def alert_rules() -> list[str]:
     rules = yaml.safe_load((ROOT / "examples/prometheus-alerts.yml").read_text())
-    used = {
-        name
-        for group in rules["groups"]
-        for rule in group["rules"]
-        for name in re.findall(r"k8s_nodes_\w+", rule["expr"])
-    }
+    return [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+
+
+def test_alert_rules_name_only_figures_that_exist():
+    used = {name for rule in alert_rules() for name in re.findall(r"k8s_nodes_\w+", rule)}
     assert used
     assert used <= {figure.name for figure in figures.ALL}
+
+
+def test_alert_rules_find_an_engine_that_is_dead_with_its_figures_and_one_without():
+    told_at = figures.TOLD.name
+    assert f"time() - {told_at} > 60" in alert_rules()
+    # A comparison with figures that nobody hands out is empty, and no alert.
+    assert f"absent({told_at})" in alert_rules()
 
 
 def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
