@@ -46,8 +46,10 @@ def only_one(path: Path, stop: threading.Event) -> Iterator[None]:
             log.warning("%s is held by another engine; waiting for it to end", path)
             while not stop.wait(0.2) and not _taken(descriptor, fcntl.LOCK_EX):
                 pass
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # The number is only for people: a full disk must not end an engine that can go on.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

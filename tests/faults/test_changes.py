@@ -236,6 +236,23 @@ def test_a_mass_loss_that_is_told_node_by_node_is_held_too(kube, watch):
     watched.serves("10.0.0.0")
 
 
+def test_fewer_nodes_than_the_minimum_wait_for_more_or_for_a_person(kube, watch):
+    watched = watch(kube, timing=QUICK, guards={"min_nodes": 2})
+    watched.holds("min_nodes")
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.until(lambda: watched.health().nodes == 1, "heard of")
+    assert watched.store.snapshots.load("prod") is None
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.holds()
+    watched.nodes.delete("n2")
+    watched.holds("min_nodes")
+    assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
+    assert [one["what"] for one in watched.confirm()["released"]] == ["min_nodes"]
+    watched.serves("10.0.0.1")
+    watched.holds()
+
+
 def test_an_empty_cluster_is_held_until_a_person_says_so(kube, watch, wire):
     watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_wait": 3600})
     watched.nodes.create("n1", internal=["10.0.0.1"])

@@ -7,6 +7,7 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
+from tests.functional.ways import kubeconfig, plugin
 
 QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
 
@@ -115,3 +116,28 @@ def test_a_cluster_that_does_not_answer_leaves_the_other_alone(emulator, watch, 
             two.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
             two.until(lambda i=i: f"10.0.0.{i}" in two.addresses(), "the other", seconds=2)
         emulator.control.clear()
+
+
+def test_a_credential_plugin_that_hangs_leaves_the_other_cluster_alone(emulator, watch, tmp_path):
+    asked, login = tmp_path / "asked", tmp_path / "login"
+    body = f"""
+import time
+open({str(asked)!r}, "w").close()
+while not os.path.exists({str(login)!r}):
+    time.sleep(0.01)
+say(token={emulator.endpoint.token("reader")!r})
+"""
+    way = kubeconfig(tmp_path, emulator, plugin(tmp_path, body))
+    one = watch(emulator, kubeconfig=way.kubeconfig, **QUICK)
+    two = watch(emulator, "second", **QUICK)
+    try:
+        one.until(asked.exists, "the plugin")
+        expected = set()
+        for i in range(1, 6):
+            two.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
+            expected.add(f"10.0.0.{i}")
+            two.serves(*expected)
+        assert one.store.snapshots.load("prod") is None
+    finally:
+        login.touch()
+    one.serves(*expected)

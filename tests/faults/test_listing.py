@@ -131,7 +131,26 @@ def test_a_200_with_something_else_is_an_error_and_no_empty_cluster(prod, emulat
     assert prod.addresses() == set(prod.every)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+OF_ANOTHER_KIND = {
+    "html": "<html><body>Welcome</body></html>",
+    "an empty object": {},
+    "no uid": {"kind": "Namespace", "metadata": {"name": "kube-system"}},
+    "something else": {"kind": "Pod", "metadata": {"name": "kube-system", "uid": "of a pod"}},
+}
+
+
+@pytest.mark.parametrize("body", OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
+def test_a_200_without_the_clusters_identity_is_an_error_and_no_other_cluster(prod, emulator, body):
+    emulator.control.on("get", path="kube-system", do=actions.respond(200, body), times=None)
+    prod.list_again()
+    prod.waiting("GET namespace kube-system: answered")
+    assert (prod.held(), prod.addresses()) == ([], set(prod.every))
+    emulator.control.clear()
+    prod.watching()
+    assert (prod.held(), prod.addresses()) == ([], set(prod.every))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
 def test_a_refused_list_is_no_storm(prod, emulator, status):
     emulator.control.on("list", do=actions.respond(status, {"kind": "Status"}), times=None)
     known = len(emulator.control.requests(verb="list"))
@@ -139,6 +158,15 @@ def test_a_refused_list_is_no_storm(prod, emulator, status):
     seen = emulator.control.wait_for_requests(known + 3, verb="list", seconds=15)[known:]
     assert seen[1].time - seen[0].time >= 0.4
     assert seen[2].time - seen[1].time >= 0.8
+
+
+def test_retry_after_of_a_list_is_honoured(prod, emulator):
+    refuse = actions.respond(429, {"kind": "Status"}, headers={"Retry-After": "2"})
+    emulator.control.on("list", do=refuse)
+    known = len(emulator.control.requests(verb="list"))
+    prod.list_again()
+    seen = emulator.control.wait_for_requests(known + 2, verb="list", seconds=15)[known:]
+    assert seen[1].time - seen[0].time >= 2.0
 
 
 def test_a_cut_list_changes_nothing(prod, emulator):
@@ -190,6 +218,28 @@ def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod,
     prod.list_again()
     prod.holds()
     assert prod.addresses() == now
+
+
+def test_old_and_new_answers_in_turn_change_nothing(emulator, watch):
+    watched = watch(emulator, timing=QUICK["timing"])
+    fill(watched, 3)
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    emulator.control.save("old")
+    watched.nodes.delete("n00")
+    watched.nodes.create("late", internal=["10.0.1.1"])
+    now = {"10.0.0.2", "10.0.0.3", "10.0.1.1"}
+    watched.serves(*now)
+    revision, told = watched.revision(), len(watched.bus.named("changed"))
+    rule = emulator.control.on("list", do=actions.from_state("old"), times=None, every=2)
+    # Else the watch soon tells what the old state had not heard of.
+    emulator.control.on("watch", do=actions.hang(), times=None)
+    for _ in range(3):
+        # The silence of the watch asks too: which of the two comes next is chance.
+        watched.until(lambda: watched.list_again() or watched.held() == ["rollback"], "an old one")
+        watched.until(lambda: watched.list_again() or watched.held() == [], "a new one")
+    assert emulator.control.fired(rule) >= 3
+    assert watched.addresses() == now
+    assert (watched.revision(), len(watched.bus.named("changed"))) == (revision, told)
 
 
 def test_what_happened_while_the_engine_was_down_is_a_change(prod, emulator):

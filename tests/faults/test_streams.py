@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from itertools import pairwise
 
 import pytest
@@ -25,6 +26,28 @@ def prod(emulator, watch):
 
 def lists(emulator) -> list:
     return [one for one in emulator.control.requests(verb="list") if one.query.get("limit") != "1"]
+
+
+def test_a_watch_asks_for_bookmarks_and_an_end_and_the_kernel_looks_after_its_connection(
+    emulator, watch
+):
+    watched = watch(emulator)
+    watched.watching()
+    (asked,) = emulator.control.requests(verb="watch")
+    query = dict(asked.query)
+    assert 300 <= int(query.pop("timeoutSeconds")) <= 600
+    assert int(query.pop("resourceVersion"))
+    assert query == {"watch": "1", "allowWatchBookmarks": "true"}
+    connection = watched.follower._nodes._watching.connection.sock
+    tcp = socket.IPPROTO_TCP
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    idle, every, times = (
+        connection.getsockopt(tcp, option)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    )
+    # Both well before the silence that a watch may have: a peer that is gone is known by then.
+    assert idle + every * times <= 30
+    assert 0 < connection.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 30_000
 
 
 def test_a_stream_that_falls_silent_is_asked_about_and_opened_anew(prod, emulator):

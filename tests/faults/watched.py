@@ -59,14 +59,8 @@ class Watched:
         self.name = name
         self.backend = backend
         self.nodes = Nodes(backend.endpoint)
-        endpoint = backend.endpoint
-        block = {
-            "server": endpoint.url,
-            "ca_file": str(endpoint.ca_file),
-            "token_file": str(endpoint.tokens[user]),
-            "allowed_networks": ALLOWED,
-            **cluster,
-        }
+        way = {} if "kubeconfig" in cluster else _way(backend, user)
+        block = {"allowed_networks": ALLOWED, **way, **cluster}
         self.config = config.read({"state_dir": str(folder), "clusters": {name: block}})
         assert not self.config.problems, [str(problem) for problem in self.config.problems]
         self.cluster = self.config.clusters[name]
@@ -163,3 +157,12 @@ class Watched:
 
     def told(self) -> object:
         return self.addresses(), self.held(), self.health(), self.bus.fired[-5:]
+
+
+def _way(backend: Backend, user: str) -> dict[str, Any]:
+    endpoint = backend.endpoint
+    return {
+        "server": endpoint.url,
+        "ca_file": str(endpoint.ca_file),
+        "token_file": str(endpoint.tokens[user]),
+    }

@@ -12,8 +12,10 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
+from salt_ext.core.member import Refused
 from salt_ext.master.settings import settings
 from salt_ext.service import fetch
+from salt_ext.service.service import Service
 from salt_ext.store import Store
 from tests.functional.pillars import Pillars
 
@@ -132,6 +134,14 @@ def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypa
     assert pillars.compile()["allow"] == ["198.51.100.1"]
     refused = Store(str(pillars.state_dir)).health.of("prod").refused
     assert sum(dict(refused).values()) == 1
+
+
+def test_an_engine_has_them_in_never(pillars, monkeypatch):
+    mine = ipaddress.ip_network("192.0.2.1/32")
+    monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
+    limits = Service(pillars.opts)._config.clusters["prod"].limits
+    assert limits.refuse(ipaddress.ip_address("192.0.2.1")) is Refused.NEVER
+    assert limits.refuse(ipaddress.ip_address("192.0.2.2")) is None
 
 
 def test_those_of_a_masterless_minion_are_not(pillars, monkeypatch):

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import salt.config
 import yaml
 
 from salt_ext.commands.figures import Figures
@@ -18,6 +19,7 @@ from salt_ext.core.figures import Sample, exposition
 from salt_ext.core.guard import Held, Kind
 from salt_ext.master import telemetry
 from salt_ext.service import textfile
+from salt_ext.service.service import Service
 from salt_ext.store import Health, Store
 
 ROOT = Path(__file__).parents[2]
@@ -67,21 +69,62 @@ def test_textfile_that_cannot_be_written_leaves_nothing_behind(told, tmp_path):
     assert [path.name for path in target.iterdir()] == ["k8s_nodes.prom"]
 
 
+@pytest.fixture
+def service(tmp_path):
+    """Make an engine that writes its figures to a file."""
+
+    def make(path: Path) -> Service:
+        cluster = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
+        block = {
+            "state_dir": str(tmp_path / "state"),
+            "metrics": {"textfile": str(path)},
+            "clusters": {"prod": cluster},
+        }
+        return Service({**salt.config.master_config(None), "k8s_nodes": block})
+
+    return make
+
+
+def test_an_engine_writes_its_figures_and_not_more_often_than_they_are_asked_for(service, tmp_path):
+    path = tmp_path / "k8s_nodes.prom"
+    engine = service(path)
+    engine._write_figures()
+    assert 'k8s_nodes_minions_behind{cluster="prod"} 0' in path.read_text().splitlines()
+    path.unlink()
+    engine._write_figures()
+    assert not path.exists()
+    engine._figures_at = 0.0
+    engine._write_figures()
+    assert path.exists()
+
+
+def test_an_engine_whose_figures_cannot_be_written_says_so_and_goes_on(service, tmp_path, caplog):
+    path = tmp_path / "no folder" / "k8s_nodes.prom"
+    service(path)._write_figures()
+    assert f"the figures could not be written to {path}: " in caplog.text
+
+
 def test_label_values_are_escaped():
     sample = Sample(figures.NODES, 1, (("cluster", 'a"b\\c\nd'),))
     assert list(exposition([sample]))[-1] == 'k8s_nodes_nodes{cluster="a\\"b\\\\c\\nd"} 1'
 
 
-def test_alert_rules_name_only_figures_that_exist():
+def alert_rules() -> list[str]:
     rules = yaml.safe_load((ROOT / "examples/prometheus-alerts.yml").read_text())
-    used = {
-        name
-        for group in rules["groups"]
-        for rule in group["rules"]
-        for name in re.findall(r"k8s_nodes_\w+", rule["expr"])
-    }
+    return [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+
+
+def test_alert_rules_name_only_figures_that_exist():
+    used = {name for rule in alert_rules() for name in re.findall(r"k8s_nodes_\w+", rule)}
     assert used
     assert used <= {figure.name for figure in figures.ALL}
+
+
+def test_alert_rules_find_an_engine_that_is_dead_with_its_figures_and_one_without():
+    told_at = figures.TOLD.name
+    assert f"time() - {told_at} > 60" in alert_rules()
+    # A comparison with figures that nobody hands out is empty, and no alert.
+    assert f"absent({told_at})" in alert_rules()
 
 
 def test_salts_own_metrics_serve_the_figures_to_prometheus(told):

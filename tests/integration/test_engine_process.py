@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lab.kubernetes.emulated import EmulatorBackend
+from lab.kubernetes.emulator import actions
+from lab.kubernetes.emulator.control import Control
 from lab.process import wait_until
 from lab.world import World
 
@@ -35,14 +39,31 @@ def gone(pid: int) -> bool:
     return state == "Z"
 
 
-def test_an_engine_that_is_told_to_end_does_so_at_once_and_loses_nothing(quiet: World) -> None:
+@pytest.fixture
+def control(quiet: World) -> Iterator[Control]:
+    """What makes the world's API server answer wrongly."""
+    assert isinstance(quiet.api, EmulatorBackend)
+    yield quiet.api.control
+    quiet.api.control.clear()
+
+
+def test_an_engine_that_is_told_to_end_does_so_at_once_and_loses_nothing(
+    quiet: World, control: Control
+) -> None:
     world = quiet
     pid = engine(world)
     assert pid
     before = world.salt_run("k8s_nodes.nodes", "prod")
     tracebacks = log(world).count("Traceback")
+    # In the middle of a LIST that nobody answers, which it would wait for half a minute.
+    known = len(control.requests(verb="list"))
+    control.on("list", do=actions.hang(), times=None)
+    world.salt_run("k8s_nodes.refresh", "prod", "timeout=1")
+    control.wait_for_requests(known + 1, verb="list", seconds=WITHIN)
     os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: gone(pid), within=3, what="the end of the engine", every=0.01)
+    # It takes a second at most; the other one is for a machine that has more to do.
+    wait_until(lambda: gone(pid), within=2, what="the end of the engine", every=0.01)
+    control.clear()
     assert log(world).count("Traceback") == tracebacks
     assert world.salt_run("k8s_nodes.nodes", "prod") == before
     # Salt looks after its engines every ten seconds.
