@@ -13,6 +13,9 @@ from salt_ext.store.locks import ENGINE, holder, last_holder
 SILENT = 30.0
 """Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
 
+_MINIONS_SILENT = 60.0
+"""The same for its thread for the minions alone, whose rounds are longer the more there are."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -54,7 +57,8 @@ def engine(config: Config, store: Store, now: float) -> Engine:
         return Engine(pid=None, before=last_holder(path))
     started = processes.started_at(pid) if pid else None
     told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
-    silence = now - max([*told, started or 0.0])
+    # One that tells in the future told before the clock was set back.
+    silence = min(abs(now - at) for at in (*told, started or 0.0))
     expected = bool(config.clusters and (told or started))
     return Engine(
         pid=pid,
@@ -63,3 +67,12 @@ def engine(config: Config, store: Store, now: float) -> Engine:
         silent=silence if expected and silence > SILENT else 0.0,
         stopped=processes.is_stopped(pid) if pid else False,
     )
+
+
+def minions_silent(store: Store, engine: Engine, now: float) -> float:
+    """Return for how long a running engine has not seen to the minions; 0 within reason."""
+    told = store.words.seen_to_minions()
+    if not engine.running or (told is None and engine.started_at is None):
+        return 0.0
+    silence = now - max(told or 0.0, engine.started_at or 0.0)
+    return silence if silence > _MINIONS_SILENT else 0.0

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from salt_ext.commands.choosing import Choosing, Meant, Wish, names, nobody
+from salt_ext.commands.choosing import Choice, Choosing, Meant, Wish, names, nobody
 from salt_ext.commands.delivering import Delivering, Parcel
 from salt_ext.commands.places import Places
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind
 from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import Published
-from salt_ext.master.publisher import NotPublished
+from salt_ext.master.publisher import MasterSilent, NotPublished
 from salt_ext.store import Store
 from salt_ext.store.ledger import ASK, SYNC, Job
 from salt_ext.store.locks import APPLY, alone
@@ -98,16 +98,19 @@ class Applying:
                     )
                     return told
                 again.unlink(missing_ok=True)
-                self._publish(wish, told)
-            if not again.exists():
+                answers = self._publish(wish, told)
+            # A master that is silent would hold this thread once more for nothing; the engine's
+            # timer finds whoever is behind.
+            if not answers or not again.exists():
                 return told
             wish, patience = Wish(clusters=frozenset(self._config.names)), 0.0
 
-    def _publish(self, wish: Wish, told: dict[str, Any]) -> None:
+    def _publish(self, wish: Wish, told: dict[str, Any]) -> bool:
+        """Publish to whom the wish means; False when the master does not answer."""
         paused = self._store.words.paused()
         if paused is not None:
             told["waiting"] = f"paused by {paused.by}; salt-run k8s_nodes.resume goes on"
-            return
+            return True
         now = time.time()
         revisions = {name: self._store.snapshots.revision(name) for name in self._config.names}
         choice = self._choosing.choose(wish, now)
@@ -115,6 +118,21 @@ class Applying:
             if wave is not None and wave.stopped:
                 log.error("minions of class %s: %s", name or "(none)", wave.stopped)
             self._store.waves.keep(name, wave)
+        if choice.waiting:
+            told["held"] = dict(sorted(choice.waiting.items()))
+        batches = self._batches(choice)
+        try:
+            for parcel, class_, batch in batches:
+                self._send(parcel, class_, batch, choice.rows, revisions, now, told["jobs"])
+        except MasterSilent:
+            left = sum(len(minions) for *_, minions in batches)
+            told["waiting"] = f"the master does not answer; {left} more minions are left for later"
+            log.error("%s", told["waiting"])
+            return False
+        return True
+
+    def _batches(self, choice: Choice) -> Iterator[tuple[Parcel, str, list[str]]]:
+        """Yield what is sent at a time, its class, and to whom."""
         modules = self._store.ledger.modules()
         self._delivering.turn()
         for what, minions in choice.chosen:
@@ -124,45 +142,46 @@ class Applying:
                 if not what.sync or modules.get(name) == self._module_version
             ]
             raw = [name for name in minions if name not in ready]
-            parcels = [Parcel(what=SYNC_ALL, minions=raw)]
-            parcels += self._delivering.parcels(what, ready, choice.rows)
-            for parcel in parcels:
-                self._send(parcel, what.name, choice.rows, revisions, now, told["jobs"])
-        asking = Parcel(what=REFRESH, minions=choice.strangers)
-        self._send(asking, REFRESH.name, choice.rows, revisions, now, told["jobs"])
-        if choice.waiting:
-            told["held"] = dict(sorted(choice.waiting.items()))
+            yield from self._cut(Parcel(what=SYNC_ALL, minions=raw), what.name)
+            for parcel in self._delivering.parcels(what, ready, choice.rows):
+                yield from self._cut(parcel, what.name)
+        yield from self._cut(Parcel(what=REFRESH, minions=choice.strangers), REFRESH.name)
+
+    def _cut(self, parcel: Parcel, class_: str) -> Iterator[tuple[Parcel, str, list[str]]]:
+        size = self._config.apply.batch
+        for start in range(0, len(parcel.minions), size):
+            yield parcel, class_, parcel.minions[start : start + size]
 
     def _send(
         self,
         parcel: Parcel,
         class_: str,
+        batch: list[str],
         rows: dict[str, list[Behind]],
         revisions: dict[str, int],
         now: float,
         jobs: dict[str, list[str]],
     ) -> None:
-        size, what = self._config.apply.batch, parcel.what
-        for start in range(0, len(parcel.minions), size):
-            batch = parcel.minions[start : start + size]
-            jid = self._publisher.new_jid()
-            # A class may call one of these two itself, and then it is what is to be proven.
-            step = next(({"step": it} for one, it in _STEPS if what is one), {})
-            job = Job(jid=jid, at=now, class_=class_, function=what.function, **step)
-            # Written before it is sent: a job that nobody knows of could never be acknowledged.
-            self._store.ledger.dispatched(
-                job, [row for name in batch for row in rows[name]], revisions
-            )
-            try:
-                self._publisher.apply(jid, batch, parcel.to(batch))
-            except NotPublished as exc:
-                log.error("%s; it is tried again", exc)
-                # The master's failure, and not theirs: it neither makes them wait longer nor
-                # spares the next change its canaries.
-                for name in batch:
-                    self._store.ledger.failed(
-                        jid, name, str(exc), counted=False, next_at=now + _AGAIN, now=now
-                    )
-                continue
-            log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))
-            jobs[jid] = batch
+        what = parcel.what
+        jid = self._publisher.new_jid()
+        # A class may call one of these two itself, and then it is what is to be proven.
+        step = next(({"step": it} for one, it in _STEPS if what is one), {})
+        job = Job(jid=jid, at=now, class_=class_, function=what.function, **step)
+        # Written before it is sent: a job that nobody knows of could never be acknowledged.
+        self._store.ledger.dispatched(job, [row for name in batch for row in rows[name]], revisions)
+        try:
+            self._publisher.apply(jid, batch, parcel.to(batch))
+        except NotPublished as exc:
+            log.error("%s; it is tried again", exc)
+            # The master's failure, and not theirs: it neither makes them wait longer nor spares
+            # the next change its canaries.
+            next_at = time.time() + _AGAIN
+            for name in batch:
+                self._store.ledger.failed(
+                    jid, name, str(exc), counted=False, next_at=next_at, now=now
+                )
+            if isinstance(exc, MasterSilent):
+                raise
+            return
+        log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))
+        jobs[jid] = batch

@@ -24,6 +24,7 @@ from salt_ext.core.snapshot import Snapshot, digest
 from salt_ext.master.compiling import Compile
 from salt_ext.master.targets import Matches
 from salt_ext.store import Store
+from salt_ext.store.history import Happened
 from salt_ext.store.subscriptions import Answer, Seen
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,19 @@ class Serving:
         subscriptions = self._store.subscriptions
         try:
             if subscriptions.differ(minion, pillarenv, seen) and compiled().lasting:
-                whole = compiled().whole
-                subscriptions.record(minion, pillarenv, seen, time.time(), whole=whole)
+                now, before = time.time(), set(subscriptions.texts(minion, pillarenv))
+                subscriptions.record(minion, pillarenv, seen, now, whole=compiled().whole)
+                after = set(subscriptions.texts(minion, pillarenv))
+                if before != after:
+                    detail = {
+                        "minion": minion,
+                        "pillarenv": pillarenv,
+                        "refers_to": sorted(after - before),
+                        "no_longer_to": sorted(before - after),
+                    }
+                    self._store.history.record(
+                        Happened(at=now, cluster="", what="pillar", detail=detail)
+                    )
         except StoreError as exc:
             log.error(
                 "%s: which clusters its pillar references could not be recorded, so that it is "

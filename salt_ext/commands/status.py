@@ -14,23 +14,29 @@ from salt_ext.commands.plan import waiting, when
 from salt_ext.core.config import Config
 from salt_ext.core.convergence import Behind, Entry
 from salt_ext.core.errors import NeverSeen
+from salt_ext.core.guard import Kind
 from salt_ext.store import Health, Store
 
 _MOST_NAMES = 20
 """Names that one held change shows."""
 
+_SHOWN = 20
+"""Minions that a terminal is shown."""
+
 _FETCHED = 300.0
 """Seconds for which a LIST by the ext_pillar counts as current."""
 
 
-def status(config: Config, store: Store, meant: Meant = nobody) -> dict[str, Any]:
-    """Return everything at a glance; plain JSON types."""
+def status(
+    config: Config, store: Store, meant: Meant = nobody, *, brief: bool = False
+) -> dict[str, Any]:
+    """Return everything, in plain JSON types; ``brief`` of minions only who is not up to date."""
     now = time.time()
     engine = alive.engine(config, store, now)
     minions = _minions(config, store, meant, now)
     late = sorted(name for name, rows in minions.items() if not _all_up_to_date(rows))
     return {
-        "engine": str(engine),
+        "engine": f"{engine}{_of_minions(alive.minions_silent(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": waiting(config, store) or _unheeded(store) or "on",
         "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
@@ -40,8 +46,14 @@ def status(config: Config, store: Store, meant: Meant = nobody) -> dict[str, Any
         "clusters": {
             name: _cluster(name, config, store, now, alive=engine.running) for name in config.names
         },
-        "minions": minions,
+        "minions": {name: minions[name] for name in late[:_SHOWN]} if brief else minions,
     }
+
+
+def _of_minions(silence: float) -> str:
+    if not silence:
+        return ""
+    return f", but its thread for the minions has told nothing for {silence:.0f} s"
 
 
 def _unheeded(store: Store) -> str | None:
@@ -83,7 +95,9 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
     }
     if health is not None:
         told["listed_at"] = _when(health.listed_at)
-        told["heard_seconds_ago"] = round(now - health.heard_at, 1) if health.heard_at else None
+        told["heard_seconds_ago"] = (
+            round(max(0.0, now - health.heard_at), 1) if health.heard_at else None
+        )
         told["error"] = health.error or None
         told["stale_since"] = _when(health.lost_since)
         told["requests"] = {
@@ -104,6 +118,9 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
             "why": change.why,
             "since": _when(change.since),
             "names": change.keys[:_MOST_NAMES],
+            "release": None
+            if change.kind == Kind.NODE.value
+            else f"salt-run k8s_nodes.confirm {name}",
         }
         for change in store.held.of(name)
     ]
@@ -178,11 +195,19 @@ def _standing(
     if late is not None:
         told["why"] = late.why(now, config.apply.timeout)
         told["behind_since"] = _when(late.entry.behind_since)
+        told["last_error"] = late.entry.error
+        told["next_try_at"] = _when(late.entry.next_at)
     elif entry is not None and entry.error:
         told["why"] = entry.error
     if entry is not None and entry.attempts:
         told["failed_attempts"] = entry.attempts
         told["failing_since"] = _when(entry.failing_since)
+    if entry is not None and entry.jid is not None:
+        told["published"] = {
+            "jid": entry.jid,
+            "at": _when(entry.dispatched_at),
+            "revision": entry.dispatched_revision,
+        }
     told["applied_at"] = _when(entry.applied_at) if entry is not None else None
     told["revision"] = entry.revision if entry is not None else None
     return told

@@ -1,8 +1,9 @@
-"""What a person may say to the whole: stop publishing, go on, look at the cluster again."""
+"""What a person may say to the whole: stop publishing, go on, look again, apply now."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,5 +66,12 @@ def refresh(
     return dict(sorted(told.items()))
 
 
-def _record(store: Store, what: str, by: str, now: float) -> None:
-    store.history.record(Happened(at=now, cluster="", what=what, detail={"by": by}))
+def applied(
+    store: Store, by: str, *, force: bool, minions: str | None, jobs: Mapping[str, Any]
+) -> None:
+    """Record that a person had something published that was not due, or to some minions alone."""
+    _record(store, "applied", by, time.time(), force=force, minions=minions, jobs=sorted(jobs))
+
+
+def _record(store: Store, what: str, by: str, now: float, **more: object) -> None:
+    store.history.record(Happened(at=now, cluster="", what=what, detail={"by": by, **more}))

@@ -20,6 +20,8 @@ class Kind(str, Enum):
     """The versions went back: an old state, from a restored etcd or a lagging API server."""
     VANISHED = "vanished"
     """After an older state, nodes are missing whose deletion nobody saw."""
+    RETURNED = "returned"
+    """After an older state, nodes are there that came with it: they may have left since."""
     MINIMUM = "min_nodes"
     """Fewer nodes would be left than configured."""
     SHRINK = "shrink"
@@ -83,6 +85,10 @@ class Guard:
     accepted: View | None = None
     suspicious: bool = False
     """An older state was told: whoever is missing since then may be missing because of it."""
+    returned: frozenset[str] = frozenset()
+    """Nodes that came with an older state, and whose addresses may be others' by now."""
+    doubtful: bool = False
+    """An older state was told to a process before this one: whoever is new may come with it."""
     _missing_since: dict[str, float] = field(default_factory=dict)
     _sizes: deque[tuple[float, int]] = field(default_factory=deque)
     """When how many nodes had been accepted: what comes and goes one by one adds up."""
@@ -108,10 +114,12 @@ class Guard:
         frozen = self._other_cluster(old, view) or self._went_back(old, view)
         if frozen is not None:
             # Its versions will catch up, also those of a restored etcd, which never had our nodes.
-            self.suspicious |= frozen.kind is Kind.ROLLBACK
+            if frozen.kind is Kind.ROLLBACK:
+                self._suspect(view.members.keys() - old.members.keys())
             return Judgement(members=None, held=(frozen,))
         if self._released.get(Kind.ROLLBACK) or view.identity != old.identity:
-            self.suspicious = False
+            self.suspicious = self.doubtful = False
+            self.returned = frozenset()
         if self._is_released(Kind.IDENTITY, view.identity) and view.identity != old.identity:
             return Judgement(members=view.members)
         return self._nodes(old, view, now, listed_at, deleted)
@@ -169,7 +177,10 @@ class Guard:
         held: list[Held] = []
         unproven = self._shrinking(old, view, frozenset(leaving), now, listed_at, deleted, held)
         kept = unproven | self._vanished(leaving - deleted, held)
-        barred = self._growing(old, frozenset(joining), len(leaving - kept), now, held)
+        ghosts = self._returned(joining, held)
+        barred = ghosts | self._growing(
+            old, frozenset(joining - ghosts), len(leaving - kept), now, held
+        )
         members = {
             **{name: old.members[name] for name in kept},
             **{name: one for name, one in view.members.items() if name not in barred},
@@ -186,6 +197,24 @@ class Guard:
         return Judgement(
             members=members, held=tuple(held), list_again_at=max(again) if again else None
         )
+
+    def _suspect(self, joining: Set[str]) -> None:
+        """Take that an older state was told, and who is in it that was not known."""
+        self.suspicious, self.doubtful = True, False
+        self.returned |= joining
+
+    def _returned(self, joining: Set[str], held: list[Held]) -> frozenset[str]:
+        """Return the nodes that are not let in because an older state may be why they are there."""
+        if self.doubtful:
+            self._suspect(joining)
+        self.returned &= joining
+        open_ = frozenset(
+            name for name in self.returned if not self._is_released(Kind.RETURNED, name)
+        )
+        if open_:
+            why = f"{len(open_)} nodes came with an older state that the API server told"
+            held.append(Held(kind=Kind.RETURNED, why=why, keys=open_))
+        return open_
 
     def _vanished(self, missing: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that are kept because an older state may be why they are missing."""
@@ -279,6 +308,7 @@ class Guard:
             Kind.MINIMUM: frozenset(old.members.keys() - view.members.keys()),
             Kind.VANISHED: frozenset(old.members.keys() - view.members.keys()),
             Kind.GROWTH: frozenset(view.members.keys() - old.members.keys()),
+            Kind.RETURNED: frozenset(view.members.keys() - old.members.keys()),
         }
         if view.identity != old.identity:
             open_[Kind.IDENTITY] = frozenset([view.identity])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from salt_ext.core.errors import ConfigError, shown
@@ -20,6 +21,17 @@ ANY_GRAINS = "G@id:*"
 _ASKS = re.compile(r"[GPIJ].?@|[NS]@")
 
 _NO_KWARG: Mapping[str, Any] = {}
+
+UNQUEUED = frozenset(
+    f"state.{name}"
+    for name in (
+        *("apply", "highstate", "sls", "sls_id", "top"),
+        *("high", "low", "single", "template", "template_str"),
+    )
+)
+"""The functions that run states and take ``queue``, in every Salt that is supported."""
+
+_KEYWORD = re.compile(r"(\w[\w.-]*)=(?!=)(.*)")
 
 MODULE = "k8s_firewall"
 """The execution module that reaches minions from the master's own files."""
@@ -46,12 +58,28 @@ class Published:
     mode: Mode = Mode.ENFORCE
     sync: bool = False
     """The minions' own modules are brought up to date before the first run."""
+    unsaid: bool = False
+    """A highstate, because nothing says what to publish: perhaps nobody meant that."""
 
     @property
     def asks(self) -> bool:
         """Whether the target asks for grains, pillar or networks: what a minion has told."""
         # A nodegroup may.
         return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
+
+    @property
+    def uses_module(self) -> bool:
+        """Whether it cannot work on a minion without the module from the master's own files."""
+        return _uses_module(self.function, self.arg)
+
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """
+        The keyword arguments as a minion gets them.
+
+        Without a word about ``queue``, the minion's own option ``state_queue`` would count.
+        """
+        return {**self.kwarg, "queue": False} if self.function in UNQUEUED else self.kwarg
 
     def __str__(self) -> str:
         # Not what may be a secret: a pillar, or a password.
@@ -66,7 +94,7 @@ class Published:
 class Apply:
     """The classes of minions, and what holds for all of them."""
 
-    usual: Published = field(default_factory=Published)
+    usual: Published = field(default_factory=partial(Published, unsaid=True))
     classes: tuple[Published, ...] = ()
     """In order: the first that takes a minion counts."""
     batch: int = 50
@@ -130,10 +158,19 @@ def is_states(function: str) -> bool:
     return function.partition(".")[0] == "state"
 
 
+def _uses_module(function: str, arg: tuple[Any, ...]) -> bool:
+    called = [function]
+    if is_states(function):
+        # Names of SLS: one text with commas, or a list of them.
+        for one in arg:
+            called += one if isinstance(one, list) else str(one).split(",")
+    return any(str(one).strip().partition(".")[0] == MODULE for one in called)
+
+
 def read(given: Options) -> Apply:
     """Read the block; mistakes go to its ``problems``."""
     defaults = Apply()
-    usual = _published(given, USUAL, None, Published())
+    usual = _published(given, USUAL, None, defaults.usual)
     listed = given.below("classes")
     classes = []
     for name in listed.keys:
@@ -191,7 +228,8 @@ def _published(given: Options, name: str, target: str | None, usual: Published) 
         arg=words,
         kwarg=kwarg,
         mode=mode,
-        sync=given.take("sync", flag, what.startswith(f"{MODULE}.")),
+        unsaid=target is None and not any(map(given.has, ("states", "highstate", "function"))),
+        sync=given.take("sync", flag, _uses_module(what, words)),
     )
 
 
@@ -202,14 +240,26 @@ def _function(value: object) -> str:
 
 
 def _sequence(value: object) -> tuple[Any, ...]:
-    if isinstance(value, list):
-        return tuple(value)
-    raise ValueError("a list of arguments")
+    if not isinstance(value, list):
+        raise ValueError("a list of arguments")
+    for one in value:
+        # Salt makes keyword arguments of such words, and of a mapping that says it is some.
+        if isinstance(one, str) and (word := _KEYWORD.match(one)):
+            _allowed({word[1]: word[2].strip().lower() not in ("", "false")})
+        elif isinstance(one, Mapping) and "__kwarg__" in one:
+            _allowed(one)
+    return tuple(value)
 
 
 def _keywords(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError("a mapping of keyword arguments")
+    _allowed(value)
+    return dict(value)
+
+
+def _allowed(value: Mapping[str, Any]) -> None:
+    """Refuse what would undo what publishing promises."""
     if value.get("queue"):
         # Queued jobs pile up, cannot be found and outlive restarts.
         raise ValueError("keyword arguments without queue: a busy minion is tried again")
@@ -217,4 +267,3 @@ def _keywords(value: object) -> Mapping[str, Any]:
         raise ValueError("keyword arguments without test: nothing would be applied")
     if any(key.startswith("__") for key in value):
         raise ValueError(f"keyword arguments without {shown('__')} before them")
-    return dict(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import salt.client
 import salt.utils.jid
-from salt.exceptions import SaltException
+from salt.exceptions import SaltClientError, SaltException
 
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.core.publishing import Published
@@ -15,6 +15,10 @@ from salt_ext.core.publishing import Published
 
 class NotPublished(K8sNodesError):
     """The master took no job: nothing was sent, try again later."""
+
+
+class MasterSilent(NotPublished):
+    """The master itself does not answer: the next job would only wait as long as this one did."""
 
 
 class Publisher:
@@ -31,8 +35,8 @@ class Publisher:
         """
         Publish what is configured to minions by name, and do not wait.
 
-        Never queued: a queued job outlives restarts and cannot be found again. A minion that is
-        busy refuses at once, and is tried again.
+        Never queued, whatever a minion's own configuration says: a queued job outlives restarts
+        and cannot be found again. A minion that is busy refuses at once, and is tried again.
         """
         try:
             with salt.client.LocalClient(mopts=self._opts) as client:
@@ -42,9 +46,11 @@ class Publisher:
                     list(what.arg),
                     tgt_type="list",
                     jid=jid,
-                    kwarg=dict(what.kwarg) or None,
+                    kwarg=dict(what.sent) or None,
                 )
-        except (SaltException, OSError) as exc:
+        except (SaltClientError, OSError) as exc:
+            raise MasterSilent(f"job {jid} was not published: {exc}") from exc
+        except SaltException as exc:
             raise NotPublished(f"job {jid} was not published: {exc}") from exc
         if not taken:
             raise NotPublished(f"job {jid} was not published: the master took no minion of it")

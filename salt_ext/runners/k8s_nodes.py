@@ -62,6 +62,9 @@ def status() -> dict[str, Any]:
     """
     Show whether the engine runs, how current each cluster is, and which minions are behind.
 
+    A terminal is shown the first twenty minions that are not up to date; ``--out`` gives all of
+    them, with what was published to each, when, and when it is tried next.
+
     CLI Example:
 
     .. code-block:: bash
@@ -69,7 +72,7 @@ def status() -> dict[str, Any]:
         salt-run k8s_nodes.status
         salt-run k8s_nodes.status --out=json
     """
-    return _answer(partial(looking.status, meant=Known(__opts__)))
+    return _answer(partial(looking.status, meant=Known(__opts__), brief=_at_terminal("status")))
 
 
 def nodes(cluster: str) -> dict[str, Any]:
@@ -123,7 +126,11 @@ def apply(
 
     def run(config: Config, store: Store) -> dict[str, Any]:
         applying = Applying(config, store, Publisher(__opts__), Known(__opts__), module.version())
-        return applying.run(_chosen(config, cluster), minions=minions, force=force)
+        told = applying.run(_chosen(config, cluster), minions=minions, force=force)
+        if told["jobs"] and (force or minions is not None):
+            # By hand: the reactor says neither.
+            words.applied(store, _person(), force=force, minions=minions, jobs=told["jobs"])
+        return told
 
     return _answer(run)
 

@@ -22,6 +22,14 @@ class Condition:
         self.health = Health(state="listing", told_at=0.0)
         self.turned = False
         """Whether something happened that a reader should know at once."""
+        self._lost = False
+        """Whether it was lost in this process, and said so."""
+
+    def resume(self, before: Health | None) -> None:
+        """Take what a process before this one knew: how old what is served is, or since when."""
+        if before is not None:
+            self.health.listed_at, self.health.heard_at = before.listed_at, before.heard_at
+            self.health.lost_since = before.lost_since
 
     def take(self, update: Update) -> None:
         """Take what came from the thread that follows the API server."""
@@ -42,9 +50,10 @@ class Condition:
         health.errors += 1
         health.retry_at = time.time() + update.retry_in
         self.turned = True
-        if health.lost_since:
+        if self._lost:
             return
-        health.lost_since, health.in_sync_since = time.time(), 0.0
+        self._lost, health.in_sync_since = True, 0.0
+        health.lost_since = health.lost_since or time.time()
         log.warning(
             "%s: %s; the last known nodes stay in force, next try in %.1f s",
             self._cluster,
@@ -59,6 +68,7 @@ class Condition:
             lost = time.time() - health.lost_since
             log.warning("%s: in sync again after %.0f s", self._cluster, lost)
             self._fire(events.sync_restored(self._cluster))
+        self._lost = False
         health.state, health.in_sync_since, health.lost_since = "watching", time.time(), 0.0
         health.error, health.failures, health.retry_at = "", 0, 0.0
         self.turned = True

@@ -40,6 +40,8 @@ _PATIENCE = 3.0
 """Seconds that the reactor has to act on a change before it is reminded."""
 _HANGS = 60.0
 """Seconds without coming round after which this thread counts as hung."""
+_TELL_EVERY = 5.0
+"""Seconds between two words that this thread lives; ``check`` takes a long silence for an error."""
 _REMIND = 10.0
 """Seconds between two reminders of one cluster."""
 _JUST = 5.0
@@ -76,6 +78,7 @@ class Convergence:
         self._reminded: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         """Minions whose next run is too early now, and when it is not."""
+        self._tell_at = 0.0
         self.pulse = Pulse(_HANGS)
 
     def run(self) -> None:
@@ -91,11 +94,18 @@ class Convergence:
                 settled = self._settle(jobs)
                 self._attending.attend(hints, self._store.ledger.all(), now)
                 self._remind(bus, settled)
+                self._tell(now)
             except StoreError as exc:
                 log.error("%s; trying again", exc)
                 self._stop.wait(_TICK)
             # Whoever floods the bus with events gets no more than a third of a core of it.
             self._stop.wait(min(_TICK, 2 * (time.monotonic() - now)))
+
+    def _tell(self, now: float) -> None:
+        """Say, after a whole round, that this thread works: one that always falls never does."""
+        if now >= self._tell_at:
+            self._store.words.sees_to_minions(time.time())
+            self._tell_at = now + _TELL_EVERY
 
     def _patience(self) -> float:
         if self._hinted:

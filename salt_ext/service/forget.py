@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from salt_ext.commands.apply import REFRESH
+from salt_ext.commands.choosing import names
 from salt_ext.commands.discover import forget_gone, learn
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.core.spacing import Spacing
@@ -75,22 +76,29 @@ class Forgetting:
         forget_gone(self._store, accepted)
         forgotten = subscriptions.forgotten()
         self._expect(forgotten)
-        for minion in sorted(forgotten & accepted):
-            if self._tries.wish(minion, time.monotonic()):
-                try:
-                    self._learn(minion)
-                except K8sNodesError as exc:
-                    log.warning("%s", exc)
+        now = time.monotonic()
+        back = [one for one in sorted(forgotten & accepted) if self._tries.wish(one, now)]
+        if without := [minion for minion in back if not self._learned(minion)]:
+            self._ask(without)
 
-    def _learn(self, minion: str) -> None:
+    def _learned(self, minion: str) -> bool:
+        """Find out what a minion refers to; False when it has to be asked."""
         try:
             learn(self._store, Pillars(self._opts), minion)
         except NoGrains:
-            if self._store.words.paused() is None:
-                publisher = Publisher(dict(self._opts))
-                publisher.apply(publisher.new_jid(), [minion], REFRESH)
-                log.info("%s: its key is accepted again, it is asked for its pillar", minion)
-                self._nudge.set()
+            return False
+        except K8sNodesError as exc:
+            log.warning("%s", exc)
+        return True
+
+    def _ask(self, minions: list[str]) -> None:
+        """Let minions ask for their pillars, with one publish for all of them."""
+        if self._store.words.paused() is not None:
+            return
+        publisher = Publisher(dict(self._opts))
+        publisher.apply(publisher.new_jid(), minions, REFRESH)
+        log.info("%s: keys are accepted again, asked for their pillars", names(minions))
+        self._nudge.set()
 
     def _wait(self) -> bool:
         """Wait until it is time, or something asks for it; False when told to stop."""

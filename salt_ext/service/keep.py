@@ -96,6 +96,8 @@ class Keeper:
         """None until it is known whether what was held before this process still is."""
         self._frozen = False
         self._tell_at = 0.0
+        self._heard_at = 0.0
+        """When the follower had heard something, at the last look."""
         self.pulse = Pulse(_PATIENCE)
 
     def run(self) -> None:
@@ -146,8 +148,11 @@ class Keeper:
             self._guard.accepted = View(
                 members=kept.members, identity=kept.identity, version=kept.resource_version
             )
-        held = {change.kind for change in self._store.held.of(self._name)}
-        self._guard.suspicious = bool(held & {Kind.ROLLBACK.value, Kind.VANISHED.value})
+        held = {change.kind: change.keys for change in self._store.held.of(self._name)}
+        self._guard.doubtful = Kind.ROLLBACK.value in held
+        self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
+        self._guard.suspicious = self._guard.doubtful or Kind.VANISHED.value in held
+        self._condition.resume(self._store.health.of(self._name))
 
     def _wake_at(self) -> float:
         times = (self._debounce.wake_at(), self._membership.fades_at(), self._list_again_at)
@@ -221,13 +226,12 @@ class Keeper:
         self._store.held.hold(self._name, held, time.time())
         for one in held:
             if one not in (self._held or ()):
+                cure = f"salt-run k8s_nodes.confirm {self._name} to let it through"
+                if one.kind is Kind.NODE:
+                    cure = "only its kubelet can end that"
                 log.error(
-                    "%s: held (%s): %s; see salt-run k8s_nodes.status, "
-                    "and salt-run k8s_nodes.confirm %s to let it through",
-                    self._name,
-                    one.kind.value,
-                    one.why,
-                    self._name,
+                    "%s: held (%s): %s; see salt-run k8s_nodes.status, and %s",
+                    *(self._name, one.kind.value, one.why, cure),
                 )
         self._held = held
         self._condition.turned = True
@@ -302,7 +306,9 @@ class Keeper:
         health, heard = self._condition.health, self._follower.heard
         health.told_at = time.time()
         health.events, health.ignored = heard.events, heard.ignored
-        health.heard_at = max(health.heard_at, heard.at)
+        if heard.at != self._heard_at:
+            # Not the later of the two: the clock may have been set back.
+            self._heard_at = health.heard_at = heard.at
         health.nodes = len(self._membership.told)
         health.refused = {why.value: n for why, n in self._membership.refused().items()}
         self._store.health.tell(self._name, health)

@@ -1,4 +1,4 @@
-"""What was said that holds until it is done or taken back: a pause, a wish, a trouble."""
+"""What was said that holds until it is done or taken back: a pause, a wish, a trouble, a pulse."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from salt_ext.store.database import Database
 
 _PAUSE = "pause"
 _UNHEEDED = "unheeded"
+_MINIONS = "minions"
 _REFRESH = "refresh:"
 
 
@@ -48,6 +49,18 @@ class WordTable:
     def take_unheeded_back(self) -> bool:
         """Say that somebody does; False when nothing else was said."""
         return self._take_back(_UNHEEDED)
+
+    def seen_to_minions(self) -> float | None:
+        """Return when the engine last saw to the minions, None when it never did."""
+        word = self._said(_MINIONS)
+        return word.at if word else None
+
+    def sees_to_minions(self, at: float) -> None:
+        """Say that the engine has seen to the minions: proofs, silence, reminders."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO word VALUES (?, 'engine', ?)", (_MINIONS, at)
+            )
 
     def refresh(self, cluster: str, word: Word) -> None:
         """Ask the engine for a LIST of a cluster."""

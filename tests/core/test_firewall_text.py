@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from k8s_firewall_parts import addresses, generation, ipset, nft, served, sockets, stale
+from k8s_firewall_parts import (
+    addresses,
+    generation,
+    ipset,
+    nft,
+    saved_nft,
+    served,
+    sockets,
+    stale,
+    stale_nft,
+)
 
 GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})
 CHAINS = {"filter": ["INPUT", "formula"]}
@@ -173,25 +183,147 @@ def test_ufw_loses_the_line_above_the_rule_too():
     assert stays.count("192.0.2.10") == 3
 
 
-def test_rules_of_nft_are_told_by_their_handles():
-    listing = (
-        "table inet filter { # handle 1\n\tchain input { # handle 2\n"
-        "\t\tip saddr 192.0.2.1 tcp dport 5432 accept # handle 5\n"
-        "\t\tip saddr 192.0.2.10 tcp dport 5432 accept # handle 6\n"
-        "\t\tip6 saddr 2001:db8::1 counter packets 0 bytes 0 accept # handle 7\n"
-        "\t\tip saddr 192.0.2.1 drop # handle 8\n"
-        "\t\tip saddr != 192.0.2.1 accept # handle 9\n"
-        '\t\tip saddr 192.0.2.1 iifname "eth0" accept comment "drop" # handle 11\n'
-        '\t\tip saddr 192.0.2.1 drop comment "no accept" # handle 12\n'
-        '\t\tip saddr 192.0.2.1 log prefix "an accept " drop # handle 13\n'
-        "\t\tip saddr 192.0.2.1 jump accept # handle 14\n\t}\n"
-        "\tchain other { # handle 3\n\t\tip saddr 192.0.2.1 accept # handle 10\n\t}\n}\n"
-    )
-    found = stale.nft_rules(listing, "inet filter", ["input"], GONE)
-    assert stale.nft_deletion(found) == (
-        "delete rule inet filter input handle 5\ndelete rule inet filter input handle 7\n"
-        "delete rule inet filter input handle 11\n"
-    )
+ACCEPT = {"accept": None}
+COUNTER = {"counter": {"packets": 0, "bytes": 0}}
+PORT_ONLY = {
+    "match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 5432}
+}
+STATE = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}
+DEVICE = {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth0"}}
+ORIGINAL = {"ct": {"key": "ip saddr", "dir": "original"}}
+
+
+def saddr(right, op="==", protocol="ip", left=None):
+    left = left or {"payload": {"protocol": protocol, "field": "saddr"}}
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def listing(*statements, chain="input", **more):
+    rule = {"family": "inet", "table": "filter", "chain": chain, "handle": 5, "expr": statements}
+    return {"nftables": [{"metainfo": {}}, {"rule": {**rule, **more}}]}
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        # Salt's own nftables.append writes what comes in by where, and counts, before the source.
+        [PORT_ONLY, saddr("192.0.2.1"), ACCEPT],
+        [STATE, saddr("192.0.2.1"), COUNTER, ACCEPT],
+        [DEVICE, saddr("192.0.2.1"), ACCEPT],
+        [COUNTER, saddr("192.0.2.1"), ACCEPT],
+        [saddr("192.0.2.1"), PORT_ONLY, {"log": {"prefix": "drop"}}, ACCEPT],
+        [saddr("2001:db8::1", protocol="ip6"), ACCEPT],
+        [saddr({"prefix": {"addr": "198.51.100.0", "len": 24}}), ACCEPT],
+        [saddr("00:00:5e:00:53:01", protocol="ether"), saddr("192.0.2.1"), ACCEPT],
+    ],
+)
+def test_a_rule_of_nft_is_stale_wherever_its_source_stands(statements):
+    found = stale_nft.rules(listing(*statements), "inet filter", ["input"], GONE)
+    assert stale_nft.deletion(found) == "delete rule inet filter input handle 5\n"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [saddr("192.0.2.10"), ACCEPT],
+        [saddr("192.0.2.1"), {"drop": None}],
+        [saddr("192.0.2.1"), {"jump": {"target": "accept"}}],
+        [saddr("192.0.2.1"), {"vmap": {"key": 1, "data": {"set": [[22, ACCEPT]]}}}],
+        [saddr("192.0.2.1", op="!="), ACCEPT],
+        [PORT_ONLY, saddr("192.0.2.1", op="!="), ACCEPT],
+        [saddr({"set": ["192.0.2.1", "192.0.2.9"]}), ACCEPT],
+        [saddr({"range": ["192.0.2.1", "192.0.2.9"]}), ACCEPT],
+        [saddr("@prod"), ACCEPT],
+        [saddr("192.0.2.1", left=ORIGINAL), ACCEPT],
+        [saddr({"prefix": {"addr": "198.51.100.0", "len": 24}}), saddr("198.51.100.7"), ACCEPT],
+        [{"xt": None}, "notrack", ACCEPT],
+    ],
+)
+def test_another_rule_of_nft_is_not(statements):
+    told = listing(*statements, comment="ip saddr 192.0.2.1 accept # handle 6")
+    assert not stale_nft.rules(told, "inet filter", ["input"], GONE)
+
+
+def test_a_rule_of_nft_in_a_chain_that_is_not_named_is_not_looked_at():
+    told = listing(saddr("192.0.2.1"), ACCEPT, chain="other")
+    assert not stale_nft.rules(told, "inet filter", ["input"], GONE)
+
+
+SAVED_NFT = r"""#! nft -f
+
+table inet filter {
+	set office {
+		type ipv4_addr
+		elements = { 192.0.2.1,
+			192.0.2.9 }
+	}
+
+	chain input {
+		type filter hook input priority filter; policy accept; # don't "ask"
+		ct state established,related accept
+		ip saddr 192.0.2.1 tcp dport 5432 accept # goes
+		ct state new ip saddr 192.0.2.1/32 counter packets 7 bytes 9 accept # goes
+		tcp dport { 22, 23 } ip saddr 192.0.2.1 accept # goes
+		iifname "eth0" ip6 saddr 2001:db8::1 accept comment "drop # it {" # goes
+		ip saddr 198.51.100.0/24 accept comment "goes
+		ip saddr 192.0.2.10 accept # handle 7
+"
+		ip saddr 192.0.2.1 log prefix "drop"\
+accept # goes
+		ip saddr 192.0.2.10 accept comment "over
+		ip saddr 192.0.2.1 accept
+lines"
+		ip saddr 192.0.2.10 accept comment "ip saddr 192.0.2.1 accept"
+		ip saddr 192.0.2.1 drop comment "accept"
+		ip saddr 192.0.2.1 jump accept
+		ip saddr != 192.0.2.1 accept
+		ip saddr { 192.0.2.1, 192.0.2.9 } accept
+		ip saddr 192.0.2.1 tcp dport vmap { 22 : accept, 23 : drop }
+		ip saddr 198.51.100.0/24 ip saddr 198.51.100.7 accept
+		ct original ip saddr 192.0.2.1 accept
+		ip saddr 192.0.2.1 accept; ip saddr 192.0.2.10 accept
+		ip saddr 192.0.2.10 tcp dport {
+			22,
+			23 } ip saddr 192.0.2.1 accept
+		ip saddr 192.0.2.1 accept; tcp dport 22 accept
+		tcp dport 5432 jump {
+			ip saddr 192.0.2.1 accept
+		}
+		# ip saddr 192.0.2.1 accept
+		tcp dport 5432 \
+			ip saddr != \
+			192.0.2.1 accept
+	}
+
+	chain other {
+		ip saddr 192.0.2.1 accept
+	}
+}
+table ip filter {
+	chain input {
+		ip saddr 192.0.2.1 accept
+	}
+}
+add rule inet filter input ip saddr 192.0.2.1 accept
+an odd " at the end
+"""
+
+
+def test_a_saved_file_of_nft_loses_the_lines_of_who_has_left_and_no_other_byte():
+    chains = {"inet filter": ["input"]}
+    found = saved_nft.rules(SAVED_NFT, chains, GONE)
+    assert len(found) == SAVED_NFT.count("goes") == 6
+    stays = saved_nft.without(SAVED_NFT, chains, GONE)
+    assert "goes" not in stays
+    kept, lines = stays.splitlines(), SAVED_NFT.splitlines()
+    assert [line for line in lines if line in kept] == kept
+    assert len(lines) - len(kept) == 9
+    assert saved_nft.without(SAVED_NFT, {}, GONE) == SAVED_NFT
+
+
+def test_a_saved_file_tells_whose_it_is():
+    assert saved_nft.of_nft(SAVED_NFT)
+    assert not saved_nft.of_nft(SAVED)
 
 
 # Who has left

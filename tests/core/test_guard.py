@@ -109,6 +109,34 @@ class TestAfterAnOlderState:
         )
         assert judge(one, seen).members == {**view(10).members, **view(1, start=20).members}
 
+    def test_who_came_with_the_older_state_waits_for_a_person(self, one):
+        ghosts = {**view(9).members, **view(1, start=20).members}
+        assert judge(one, View(members=ghosts, identity="a", version="99")).members is None
+        later = {**view(10).members, **view(2, start=20).members}
+        found = judge(one, View(members=later, identity="a", version="101"))
+        # n21 joined afterwards; n20 may be a node that left after the backup was made.
+        assert found.members == {**view(10).members, **view(1, start=21).members}
+        assert kinds(found) == [Kind.RETURNED]
+        assert found.held[0].keys == {"n20"}
+        one.release(Kind.RETURNED, found.held[0].keys)
+        assert judge(one, View(members=later, identity="a", version="102")).members == later
+
+    def test_who_came_with_the_older_state_and_is_gone_again_is_forgotten(self, one):
+        ghosts = {**view(10).members, **view(1, start=20).members}
+        assert judge(one, View(members=ghosts, identity="a", version="99")).members is None
+        assert judge(one, view(10, version="100")).held == ()
+        assert judge(one, View(members=ghosts, identity="a", version="101")).members == ghosts
+
+    def test_after_a_restart_whoever_is_new_may_have_come_with_it(self):
+        one = guard(view(10, version="100"))
+        one.suspicious = one.doubtful = True
+        later = {**view(10).members, **view(1, start=20).members}
+        found = judge(one, View(members=later, identity="a", version="101"))
+        assert (found.members, kinds(found)) == (view(10).members, [Kind.RETURNED])
+        even_later = {**later, **view(1, start=30).members}
+        found = judge(one, View(members=even_later, identity="a", version="102"))
+        assert found.members == {**view(10).members, **view(1, start=30).members}
+
     def test_a_deletion_that_was_seen_is_proof(self, one):
         found = judge(one, view(9, version="100"), deleted=["n9"])
         assert (found.members, found.held) == (view(9).members, ())

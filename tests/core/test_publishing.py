@@ -25,6 +25,22 @@ def test_without_a_word_it_is_a_highstate():
     assert str(right(highstate=True).usual) == "state.apply"
 
 
+@pytest.mark.parametrize(
+    ("block", "unsaid"),
+    [
+        ({}, True),
+        ({"batch": 5}, True),
+        ({"kwarg": {"saltenv": "x"}}, True),
+        ({"highstate": True}, False),
+        ({"states": ["a"]}, False),
+        ({"function": "a.b"}, False),
+    ],
+)
+def test_a_highstate_that_nothing_asks_for_is_known(block, unsaid):
+    apply = right(**block, classes={"one": {"target": "a*"}})
+    assert [one.unsaid for one in (apply.usual, *apply.classes)] == [unsaid, False]
+
+
 def test_states_are_one_argument():
     assert right(states=["a", "b.c"]).usual.arg == ("a,b.c",)
 
@@ -33,6 +49,27 @@ def test_any_function_with_its_arguments():
     usual = right(function="fw.set", arg=["x", 1], kwarg={"y": True}).usual
     assert (usual.function, usual.arg, usual.kwarg) == ("fw.set", ("x", 1), {"y": True})
     assert str(usual) == "fw.set x 1 y=True"
+
+
+@pytest.mark.parametrize("word", ["a=b", "test=False", "queue==1", "x y", "a queue=True"])
+def test_an_argument_that_undoes_nothing_is_taken(word):
+    assert right(function="a.b", arg=[word]).usual.arg == (word,)
+
+
+def test_a_run_of_states_is_never_queued_whatever_the_minion_would_do():
+    assert right(states=["a"], kwarg={"saltenv": "x"}).usual.sent == {
+        "saltenv": "x",
+        "queue": False,
+    }
+    # To Salt, None is the minion's option, and 0 a queue without an end.
+    for unsaid in (None, 0, False):
+        sent = right(function="state.sls", arg=["a"], kwarg={"queue": unsaid}).usual.sent
+        assert sent["queue"] is False
+
+
+@pytest.mark.parametrize("function", ["k8s_firewall.sync", "state.pkg", "fw.apply"])
+def test_a_function_that_may_not_take_it_is_told_nothing_of_a_queue(function):
+    assert right(function=function).usual.sent == {}
 
 
 def test_a_class_takes_what_it_does_not_say_from_those_above_it():
@@ -94,16 +131,31 @@ def test_a_minion_that_has_told_nothing_is_of_no_known_class_after_one_that_asks
     assert named.knows("b1", meant, set())
 
 
-def test_modules_are_synced_where_they_are_called():
-    apply = right(
-        classes={
-            "sets": {"target": "a*", "function": "k8s_firewall.sync"},
-            "said": {"target": "b*", "states": ["x"], "sync": True},
-            "not": {"target": "c*", "function": "k8s_firewall.sync", "sync": False},
-            "other": {"target": "d*", "function": "fw.sync"},
-        }
-    )
-    assert [one.sync for one in apply.classes] == [True, True, False, False]
+@pytest.mark.parametrize(
+    ("block", "sync"),
+    [
+        ({"function": "k8s_firewall.sync"}, True),
+        ({"function": "fw.sync"}, False),
+        ({"states": ["users", "k8s_firewall"]}, True),
+        ({"states": ["users", "k8s_firewall.prune"]}, True),
+        ({"states": ["k8s_firewalls", "site.k8s_firewall"]}, False),
+        ({"function": "state.sls", "arg": ["users, k8s_firewall"]}, True),
+        ({"function": "state.sls", "arg": [["k8s_firewall.drift"]]}, True),
+        ({"function": "fw.apply", "arg": ["k8s_firewall"]}, False),
+        # It syncs of itself.
+        ({"highstate": True}, False),
+    ],
+)
+def test_modules_are_synced_where_they_are_used_and_nothing_else_is_said(block, sync):
+    (one,) = right(classes={"one": {"target": "a*", **block}}).classes
+    assert (one.uses_module, one.sync) == (sync, sync)
+    (one,) = right(classes={"one": {"target": "a*", **block, "sync": not sync}}).classes
+    assert (one.uses_module, one.sync) == (sync, not sync)
+
+
+def test_a_class_that_publishes_what_stands_above_syncs_as_that_does():
+    apply = right(states=["k8s_firewall"], classes={"one": {"target": "a*", "mode": "observe"}})
+    assert [one.sync for one in (apply.usual, *apply.classes)] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +167,14 @@ def test_modules_are_synced_where_they_are_called():
         ({"function": "a.b", "arg": "x"}, "apply:arg", "a list of arguments"),
         ({"kwarg": {"queue": True}}, "apply:kwarg", "without queue"),
         ({"kwarg": {"test": True}}, "apply:kwarg", "without test"),
+        ({"function": "a.b", "arg": ["x", "queue=True"]}, "apply:arg", "without queue"),
+        ({"function": "a.b", "arg": ["queue=5"]}, "apply:arg", "without queue"),
+        ({"function": "a.b", "arg": ["test=True"]}, "apply:arg", "without test"),
+        ({"function": "a.b", "arg": ["__id__=1"]}, "apply:arg", "without '__'"),
+        (
+            {"function": "a.b", "arg": [{"__kwarg__": True, "queue": True}]},
+            *("apply:arg", "without queue"),
+        ),
         ({"kwarg": {"__id__": 1}}, "apply:kwarg", "without '__'"),
         ({"mode": "watch"}, "apply:mode", "one of enforce, observe"),
         ({"classes": {"x": {"states": ["a"]}}}, "apply:classes:x:target", "(required)"),

@@ -66,6 +66,29 @@ def test_a_rotated_token_is_picked_up(prod, emulator):
     prod.serves("10.0.0.1", "10.0.0.2")
 
 
+def test_a_token_that_was_replaced_changes_nothing_until_the_new_one_is_there(
+    kube, watch, wire, tmp_path
+):
+    file = tmp_path / "token"
+    issued = kube.endpoint.tokens["reader"]
+    file.write_bytes(issued.read_bytes())
+    watched = watch(kube, server=wire.url, token_file=str(file), **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    follower = watched.follower
+    kube.rotate("reader")
+    wire.cut()
+    watched.waiting("401 Unauthorized")
+    assert str(file) in watched.health().error
+    assert watched.status()["stale"]
+    assert watched.addresses() == {"10.0.0.1"}
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    file.write_bytes(issued.read_bytes())
+    watched.serves("10.0.0.1", "10.0.0.2")
+    watched.watching()
+    assert watched.follower is follower
+
+
 def test_two_clusters_never_mix_their_credentials(emulator, watch, tmp_path):
     with open_backend("emulator", tmp_path / "other") as other:
         one, two = watch(emulator, **QUICK), watch(other, "second", **QUICK)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from lab.kubernetes.emulator import actions
@@ -120,14 +122,18 @@ def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
     prod.serves()
 
 
-def test_a_restored_state_changes_nothing_until_a_person_says_so(prod, kube):
+def test_a_restored_state_is_noticed_by_silence_and_changes_nothing_until_a_person_says_so(
+    prod, kube, caplog
+):
     kube.save()
     prod.nodes.create("n3", internal=["10.0.0.3"])
     prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
     write(prod, 30)
-    kube.restore()
-    prod.list_again()
-    prod.holds("rollback")
+    with caplog.at_level(logging.INFO):
+        kube.restore()
+        # Nobody asks for a list: the watch goes on from a version that is still to come.
+        prod.holds("rollback")
+    assert "WATCH nodes: nothing heard for 1 s; asking" in caplog.text
     assert prod.addresses() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
     assert [one["what"] for one in prod.confirm()["released"]] == ["rollback"]
     prod.serves("10.0.0.1", "10.0.0.2")
@@ -169,6 +175,30 @@ def test_a_node_that_an_older_state_lacks_stays_when_its_versions_have_caught_up
     assert watched.held() == ["vanished"]
     assert [one["what"] for one in watched.confirm()["released"]] == ["vanished"]
     watched.serves("10.0.0.1", "10.0.0.3", "10.0.0.4")
+    watched.holds()
+
+
+def test_a_node_that_had_left_does_not_come_back_with_an_older_state(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    emulator.control.save("old")
+    watched.nodes.delete("n2")
+    watched.serves("10.0.0.1")
+    emulator.control.restore("old")
+    watched.list_again()
+    watched.holds("rollback")
+    write(watched, 5)
+    watched.holds("returned")
+    watched.stop()
+    watched.start()
+    watched.until(lambda: watched.health().state == "watching", "watching")
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.serves("10.0.0.1", "10.0.0.3")
+    assert watched.held() == ["returned"]
+    assert [one["what"] for one in watched.confirm()["released"]] == ["returned"]
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
     watched.holds()
 
 

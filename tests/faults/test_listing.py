@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import pytest
 
 from lab.kubernetes.emulator import actions
+from lab.kubernetes.nodes import Nodes
 
 QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}, "page_size": 10}
 
@@ -29,25 +31,67 @@ def prod(emulator, watch):
     return watched
 
 
-def test_every_page_is_taken_and_none_before_the_last(prod, emulator, watch):
-    again = watch(emulator, "second", **QUICK)
-    again.serves(*prod.every)
-    assert again.revision() == 1
-    pages = [
-        one.page for one in emulator.control.requests(verb="list") if one.query["limit"] == "10"
-    ]
-    assert pages[-4:] == [1, 2, 3, 4]
+@pytest.fixture
+def paged(kube, watch):
+    """The same on each back end."""
+    nodes = Nodes(kube.endpoint)
+    addresses = [f"10.0.0.{i + 1}" for i in range(35)]
+    for i, address in enumerate(addresses):
+        nodes.create(f"n{i:02d}", internal=[address], at_once=True)
+    nodes.close()
+    watched = watch(kube, **QUICK)
+    watched.every = addresses
+    return watched
 
 
-def test_a_continue_token_that_expires_throws_the_pages_away(prod, emulator, watch):
-    emulator.control.on("list", do=actions.gone(), page=3)
-    again = watch(emulator, "second", **QUICK)
-    again.serves(*prod.every)
-    assert again.revision() == 1
-    pages = [
-        one.page for one in emulator.control.requests(verb="list") if one.query["limit"] == "10"
-    ]
-    assert pages[-7:] == [1, 2, 3, 1, 2, 3, 4]
+def pages(watched, before=None) -> list[int]:
+    """Note how many nodes each page has from now on; ``before`` is told which is asked for."""
+    ask, sizes, number = watched.follower._nodes.page, [], 0
+
+    def page(limit, token):
+        nonlocal number
+        if limit == 1:
+            return ask(limit, token)
+        number = number + 1 if token else 1
+        if before is not None:
+            before(number)
+        answer = ask(limit, token)
+        sizes.append(len(answer.nodes))
+        return answer
+
+    watched.follower._nodes.page = page
+    return sizes
+
+
+def test_every_page_is_taken_and_none_before_the_last(paged):
+    paged.serves(*paged.every)
+    assert paged.revision() == 1
+    lists, sizes = paged.health().lists, pages(paged)
+    paged.list_again()
+    paged.until(lambda: paged.health().lists > lists, "another list")
+    assert sizes == [10, 10, 10, 5]
+    assert (paged.revision(), paged.addresses()) == (1, set(paged.every))
+
+
+def test_a_continue_token_that_expires_throws_the_pages_away(paged, kube, caplog):
+    paged.serves(*paged.every)
+    left = []
+
+    def forget(number: int) -> None:
+        if number == 3 and not left:
+            # It stood on the first page, which has come.
+            paged.nodes.delete("n00")
+            left.append("n00")
+            kube.compact()
+            kube.restart()
+
+    sizes = pages(paged, forget)
+    with caplog.at_level(logging.INFO):
+        paged.list_again()
+        paged.serves(*paged.every[1:])
+    assert "LIST nodes: 410 Expired" in caplog.text
+    assert sizes == [10, 10, 10, 10, 10, 4]
+    assert paged.revision() == 2
 
 
 @pytest.mark.parametrize("page", [1, 2, 4])

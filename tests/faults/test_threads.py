@@ -7,15 +7,17 @@ import logging
 import os
 import queue
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
+from lab.kubernetes.endpoint import Endpoint
+from salt_ext.core.member import addresses_of
 from salt_ext.core.node import Node
 from salt_ext.core.reflector import Change, Reflector
 from salt_ext.kube import api
@@ -134,6 +136,35 @@ def test_a_clock_that_jumps_changes_nothing(emulator, watch, monkeypatch, jump):
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.2")
 
+    def heard() -> float:
+        return time.time() - watched.health().heard_at
+
+    watched.until(lambda: abs(heard()) < 60, "an age by the new clock")
+    assert 0 <= watched.status()["heard_seconds_ago"] < 60
+
+
+def test_how_old_the_view_is_outlives_a_restart(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    before = watched.health()
+    emulator.control.refuse()
+    lost = 0.0
+    for _ in range(2):
+        watched.stop()
+        watched.start()
+        watched.until(lambda: watched.health().errors and not watched.health().lists, "an error")
+        health = watched.health()
+        assert health.listed_at == before.listed_at
+        assert before.heard_at <= health.heard_at <= health.lost_since
+        assert lost in (0.0, health.lost_since)
+        lost = health.lost_since
+    emulator.control.listen()
+    watched.watching()
+    assert watched.health().lost_since == 0.0
+    assert watched.bus.named("restored")
+
 
 class Response:
     """A watch that never ends, as urllib3 gives it."""
@@ -185,54 +216,105 @@ endpoint = SimpleNamespace(url=sys.argv[2], ca_file=sys.argv[3], tokens={"reader
 import tests.faults.watched as module
 module.Nodes = lambda _: None
 watched = Watched(Path(sys.argv[1]), SimpleNamespace(endpoint=endpoint),
-                  timing={"inactivity": 1, "quiet": 0, "longest": 0})
+                  timing={"inactivity": 1, "quiet": 0, "longest": 0},
+                  guards={"shrink_percent": 100})
 def fire(tag, data):
     if tag.endswith("/changed"):
-        print(json.dumps([data["revision"], data["added"]]), flush=True)
+        print(json.dumps([data["revision"], data["added"], data["removed"]]), flush=True)
 watched.bus.fire = fire
 watched.start()
 threading.Event().wait()
 """
 
 
+class Lives:
+    """An engine in a process of its own, and what it has announced before it was killed."""
+
+    def __init__(self, folder: Path, endpoint: Endpoint) -> None:
+        self._argv = [sys.executable, "-c", WORKER, str(folder), endpoint.url]
+        self._argv += [str(endpoint.ca_file), str(endpoint.tokens["reader"])]
+        self.store = Store(str(folder))
+
+    def begin(self) -> None:
+        self._before = self.stored()
+        self.process = subprocess.Popen(
+            self._argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}, text=True
+        )
+        self._said = []
+
+    def hear(self) -> str:
+        """Wait for one change to be announced."""
+        patience = threading.Timer(20, self.process.kill)
+        patience.start()
+        line = self.process.stdout.readline()
+        patience.cancel()
+        assert line, "it announces nothing"
+        self._said.append(line)
+        return line
+
+    def stored(self) -> tuple[int, set[str]]:
+        snapshot = self.store.snapshots.load("prod")
+        if snapshot is None:
+            return 0, set()
+        return snapshot.revision, {str(one) for one in addresses_of(snapshot.members.values())}
+
+    def kill(self) -> None:
+        """End it; what it announced must lead from what was stored before to what is now."""
+        self.process.kill()
+        self.process.wait()
+        self._said += self.process.stdout.readlines()
+        self.process.stdout.close()
+        revision, known = self._before
+        for line in self._said:
+            told, added, removed = json.loads(line)
+            assert told == revision + 1
+            assert not known & set(added)
+            assert known >= set(removed)
+            revision, known = told, known - set(removed) | set(added)
+        stored, addresses = self.stored()
+        if stored == revision:
+            assert addresses == known
+        else:
+            # Stored, and killed before it could say so: nobody is told less than what is stored.
+            assert stored == revision + 1
+
+
 def test_an_engine_that_is_killed_at_any_moment_loses_no_change(emulator, watch, tmp_path):
     other = watch(emulator, "unused", **QUICK)
     dice = random.Random(11)
-    folder = tmp_path / "killed"
-    endpoint = emulator.endpoint
-    argv = [sys.executable, "-c", WORKER, str(folder), endpoint.url]
-    argv += [str(endpoint.ca_file), str(endpoint.tokens["reader"])]
-    store = Store(str(folder))
-    joined: list[str] = []
+    lives = Lives(tmp_path / "killed", emulator.endpoint)
+    there: dict[str, str] = {}
     for turn in range(6):
-        worker = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}
-        )
-        for i in range(4):
-            address = f"10.0.{turn}.{i + 1}"
-            other.nodes.create(f"n{turn}-{i}", internal=[address], at_once=True)
-            joined.append(address)
-        if turn < 5:
-            # At a random moment of its start, its LIST or its writes.
-            time.sleep(dice.uniform(0.0, 1.2))
-            os.kill(worker.pid, signal.SIGKILL)
-            worker.wait()
-            worker.stdout.close()
+        # While it is dead.
+        for name in list(there)[:2]:
+            other.nodes.delete(name)
+            del there[name]
+        lives.begin()
+        try:
+            for i in range(4):
+                there[f"n{turn}-{i}"] = f"10.0.{turn}.{i + 1}"
+                other.nodes.create(f"n{turn}-{i}", internal=[there[f"n{turn}-{i}"]], at_once=True)
+            if turn % 2:
+                # At a random moment after its first word, with more to tell.
+                lives.hear()
+                other.nodes.delete(f"n{turn}-0")
+                del there[f"n{turn}-0"]
+                time.sleep(dice.uniform(0.0, 0.05))
+            else:
+                # At a random moment of its start, its LIST or its writes.
+                time.sleep(dice.uniform(0.0, 1.2))
+        finally:
+            lives.kill()
+    lives.begin()
     try:
-        end = time.monotonic() + 20
-        snapshot = None
-        while snapshot is None or len(snapshot.members) < len(joined):
-            assert time.monotonic() < end
-            snapshot = store.snapshots.load("prod")
-            time.sleep(0.02)
-        kept = {str(a) for one in snapshot.members.values() for a in one.everything()}
-        assert kept == set(joined)
-        with store.database.reading() as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        other.until(lambda: lives.stored()[1] == set(there.values()), "the truth", seconds=20)
+        other.nodes.create("last", internal=["10.0.9.9"], at_once=True)
+        while "10.0.9.9" not in lives.hear():
+            pass
     finally:
-        worker.kill()
-        worker.wait()
-        worker.stdout.close()
+        lives.kill()
+    with lives.store.database.reading() as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(emulator, watch):

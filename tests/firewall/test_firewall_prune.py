@@ -323,6 +323,99 @@ def test_rules_of_an_nft_table_are_pruned_where_it_is_named(minion: Minion, here
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        "tcp dport {port} {saddr} accept",
+        "ct state new {saddr} counter accept",
+        'iifname "eth0" {saddr} accept',
+        "counter packets 0 bytes 0 {saddr} accept",
+        'meta l4proto tcp {saddr} tcp dport {port} log prefix "drop" accept comment "no jump "',
+    ],
+)
+def test_a_rule_of_nft_goes_wherever_its_source_stands(
+    minion: Minion, here: Place, rule: str
+) -> None:
+    names = {one: f"{'ip6' if ':' in one else 'ip'} saddr {one}" for one in (*MEMBERS, *OTHERS)}
+    here.server.run("nft", "-f", "-", text=(
+        "table inet filter {\n chain input {\n type filter hook input priority 0\n"
+        + "".join(rule.format(saddr=one, port=PORT) + "\n" for one in names.values())
+        + f"tcp dport {PORT} drop\n }}\n}}\n"
+    ))  # fmt: skip
+    prune = {"iptables": {}, "saved": [], "nft": {"inet filter": ["input"]}}
+    for served in ((*MEMBERS, *OTHERS), OTHERS):
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+        assert done["result"] is True
+    assert done["changes"]["pruned"] == {
+        "nft inet filter": [f"input: saddr {one}" for one in MEMBERS]
+    }
+    listing = here.server.run("nft", "list", "ruleset")
+    assert [names[one] in listing for one in (*MEMBERS, *OTHERS)] == [False, False, True, True]
+    assert not here.member.gets_in(here.server.v4)
+
+
+def test_rules_of_nft_that_are_about_more_than_who_has_left_stay(
+    minion: Minion, here: Place
+) -> None:
+    one, kept = MEMBERS[0], OTHERS[0]
+    here.server.run("nft", "-f", "-", text=(
+        "table inet filter {\n chain allowed { }\n chain input {\n"
+        " type filter hook input priority 0\n"
+        f"ip saddr {one} drop\n ip saddr != {one} accept\n tcp dport 1 ip saddr != {one} accept\n"
+        f"ip saddr {one} jump allowed\n ip saddr {{ {one}, {kept} }} accept\n"
+        f"ip saddr {one} tcp dport vmap {{ 22 : accept, 23 : drop }}\n"
+        f'ip saddr {kept} accept comment "ip saddr {one} accept"\n'
+        # What is in a comment is no rule, whatever it looks like.
+        f'ip saddr {kept} accept comment "\n\t\tip saddr {one} accept # handle 3\n"\n'
+        f"ct original ip saddr {one} accept\n }}\n}}\n"
+    ))  # fmt: skip
+    before = here.server.run("nft", "list", "ruleset")
+    prune = {"iptables": {}, "saved": [], "nft": {"inet filter": ["input"]}}
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+        assert (done["result"], done["changes"]) == (True, {})
+    assert here.server.run("nft", "list", "ruleset") == before
+
+
+def test_what_salt_appends_and_saves_for_nft_does_not_come_back_at_boot(
+    minion: Minion, here: Place, tmp_path: Path
+) -> None:
+    saved = tmp_path / "salt-all-in-one.nft"
+    with here.server.namespace.entered():
+        salt = minion.functions
+        salt["nftables.new_table"]("filter", family="inet")
+        salt["nftables.new_chain"](
+            "filter", "input", family="inet", table_type="filter", hook="input", priority=0
+        )
+        for one in (*MEMBERS, *OTHERS):
+            family = "ip6" if ":" in one else "ip"
+            rule = f"ct state new counter {family} saddr {one} tcp dport {PORT} accept"
+            told_of = salt["nftables.append"]("filter", "input", rule, family="inet")
+            assert told_of["result"] is True, told_of
+        salt["nftables.save"](str(saved))
+    saved.chmod(0o640)
+    nft = {"inet filter": ["input"]}
+    prune = {"iptables": {}, "nft": nft, "saved": [str(tmp_path), f"{saved}/x", str(saved)]}
+    for served in ((*MEMBERS, *OTHERS), OTHERS):
+        before = saved.read_text()
+        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        done = minion.call("prune")
+        assert done["result"] is True, done
+    assert {name: len(gone) for name, gone in done["changes"]["pruned"].items()} == {
+        "nft inet filter": 2, str(saved): 2,
+    }  # fmt: skip
+    after = saved.read_text()
+    assert [one in before for one in MEMBERS] == [True, True]
+    assert [one in after for one in (*MEMBERS, *OTHERS)] == [False, False, True, True]
+    assert saved.stat().st_mode & 0o777 == 0o640
+    in_force = here.server.run("nft", "-s", "list", "ruleset")
+    here.server.run("nft", "flush", "ruleset")
+    here.server.run("nft", "-f", str(saved))
+    assert here.server.run("nft", "-s", "list", "ruleset") == in_force
+
+
+@pytest.mark.parametrize(
     ("prune", "says"),
     [
         ([], "prune is no mapping"),
@@ -421,6 +514,64 @@ def test_a_run_that_ended_before_the_connections_is_made_up_for(
         here.server.run("ipset", "flush", "prod_v4")
         done = minion.sync(backend="ipset", sets={"prod": []})
         assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+
+
+@pytest.fixture
+def without_ends(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No connection can be ended until this is undone."""
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    monkeypatch.setattr(parts, "KILL", ["false"])
+    return monkeypatch
+
+
+@pytest.mark.parametrize("way", ["prune", "sync"])
+def test_who_was_pruned_with_connections_that_could_not_be_ended_is_found_again(
+    minion: Minion, here: Place, formula: Formula, without_ends: pytest.MonkeyPatch, way: str
+) -> None:
+    prunes(minion, *MEMBERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        minion.wants(nodes=told(revision=2), prune=PRUNE, keep=[], sets={})
+        for _ in range(2):
+            done = minion.call(way)
+            assert done["result"] is False
+            assert done["comment"].count("connections of who has left are not ended: false") == 1
+            assert not any(gone in formula.rules() for gone in MEMBERS)
+            assert one.answered()
+        without_ends.undo()
+        done = minion.call(way)
+        assert done["result"] is True, done
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert one.reset()
+    assert "connections" not in minion.call(way)
+
+
+def test_who_was_not_ended_and_is_back_keeps_its_connections(
+    minion: Minion, here: Place, formula: Formula, without_ends: pytest.MonkeyPatch
+) -> None:
+    prunes(minion, *MEMBERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        assert prunes(minion, revision=2)["result"] is False
+        without_ends.undo()
+        assert "connections" not in prunes(minion, *MEMBERS, revision=3)
+        assert one.answered()
+
+
+def test_what_a_rollback_could_not_end_the_next_sync_ends(
+    minion: Minion, here: Place, without_ends: pytest.MonkeyPatch
+) -> None:
+    sets: dict[str, Any] = {"prod": [], "web": []}
+    minion.sync(backend="ipset", sets=sets)
+    minion.sync(backend="ipset", sets={**sets, "prod": MEMBERS})
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        done = minion.call("rollback")
+        assert "connections of who has left are not ended" in done["comment"]
+        without_ends.undo()
+        done = minion.sync(backend="ipset", sets=sets)
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert one.reset()
 
 
 def test_status_tells_whether_the_kernel_ends_connections(

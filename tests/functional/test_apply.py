@@ -24,7 +24,7 @@ from salt_ext.core.errors import StoreError
 from salt_ext.core.publishing import ANY_GRAINS
 from salt_ext.core.publishing import Published as What
 from salt_ext.core.snapshot import digest
-from salt_ext.master.publisher import NotPublished
+from salt_ext.master.publisher import MasterSilent, NotPublished
 from salt_ext.store import Store
 from salt_ext.store.locks import APPLY, alone
 from salt_ext.store.subscriptions import Answer, Seen
@@ -304,6 +304,55 @@ class TestNotPublished:
             fail(store, jid, *batch)
         assert applying.run(ALL)["jobs"] == {}
         assert set(store.waves.all()) == {""}
+
+
+class TestAMasterThatDoesNotAnswer:
+    """Each publish would hold the reactor's thread for as long as Salt waits for the master."""
+
+    @pytest.fixture
+    def settings(self, settings, store):
+        for n in range(3):
+            refer(store, f"m{n}", "prod")
+        classes = {f"c{n}": {"target": f"m{n}", "states": ["firewall"]} for n in range(2)}
+        return block(settings, classes=classes)
+
+    def test_it_is_asked_once_and_whoever_is_left_is_counted(self, settings, store, caplog):
+        tried: list[str] = []
+
+        def during(jid: str) -> None:
+            tried.append(jid)
+            raise MasterSilent("the request timed out")
+
+        told = Applying(settings, store, Published(during), meant).run(ALL)
+        assert tried == ["1"]
+        left = "the master does not answer; 2 more minions are left for later"
+        assert told == {"jobs": {}, "waiting": left}
+        assert left in caplog.text
+        (entry,) = store.ledger.all().values()
+        assert (entry.minion, entry.jid, entry.attempts) == ("m0", None, 0)
+        assert Applying(settings, store, Published(), meant).run(ALL)["jobs"] == {
+            "1": ["m1"],
+            "2": ["m2"],
+        }
+
+    def test_a_trigger_meanwhile_does_not_hold_the_thread_once_more(self, settings, store):
+        tried: list[str] = []
+
+        def during(jid: str) -> None:
+            tried.append(jid)
+            Applying(settings, Store(settings.state_dir), Published(), meant).run(ALL)
+            raise MasterSilent("the request timed out")
+
+        Applying(settings, store, Published(during), meant).run(ALL)
+        assert tried == ["1"]
+
+    def test_one_that_takes_no_job_for_some_is_asked_for_the_others(self, settings, store):
+        def during(jid: str) -> None:
+            if jid == "1":
+                raise NotPublished("the master took no minion of it")
+
+        told = Applying(settings, store, Published(during), meant).run(ALL)
+        assert told == {"jobs": {"2": ["m1"], "3": ["m2"]}}
 
 
 class TestTriggers:

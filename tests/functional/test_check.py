@@ -94,6 +94,7 @@ class SetUp:
     def tell(self, **health) -> None:
         given = {"state": "watching", "told_at": time.time(), "nodes": 1, **health}
         self.store.health.tell("prod", Health(**given))
+        self.store.words.sees_to_minions(given["told_at"])
 
     def refer(self, *texts: str, answer: Answer = Answer.SERVED) -> None:
         seen = {
@@ -224,6 +225,19 @@ def test_a_pause_and_modes_that_publish_nothing_are_told(alive):
     assert ("info", "k8s_nodes:clusters:prod:mode", "observe: nothing is published for it") in found
 
 
+def test_a_highstate_that_nobody_has_asked_for_is_warned_of(alive):
+    del alive.values["k8s_nodes"]["apply"]
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", "k8s_nodes:apply")
+    assert "the first node that joins starts a highstate" in what
+    alive.values["k8s_nodes"]["apply"] = {"highstate": True}
+    level, _, what = alive.one()
+    assert level == "info"
+    assert "a change publishes a highstate" in what
+    alive.values["k8s_nodes"]["apply"] = {"mode": "observe"}
+    assert {level for level, _, _ in alive.found()} == {"info"}
+
+
 def test_without_a_configuration_it_names_setup(alive):
     opts = alive.opts()
     del opts["k8s_nodes"]
@@ -348,12 +362,29 @@ def test_a_master_runs_while_somebody_takes_its_events():
         assert daemon.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
 
 
-def test_an_engine_that_tells_nothing_hangs(old):
+@pytest.mark.parametrize("ago", [3600, -3700], ids=["", "before the clock was set back"])
+def test_an_engine_that_tells_nothing_hangs(old, ago):
     alive = old
-    alive.tell(told_at=time.time() - 3600)
+    alive.tell(told_at=time.time() - ago)
     level, where, what = alive.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("hangs: it holds its lock but has told nothing for 3")
+
+
+def test_an_engine_that_does_not_see_to_the_minions_is_told(old):
+    old.store.words.sees_to_minions(time.time() - 600)
+    level, where, what = old.one()
+    assert (level, where) == ("error", "engine")
+    assert what.startswith("runs, and its thread for the minions has told nothing for 60")
+    # Nor has it just begun.
+    old.store.words._take_back("minions")
+    assert "has told nothing for 72" in old.one()[2]
+
+
+def test_an_engine_that_has_just_begun_has_had_no_time_to_see_to_the_minions(alive, monkeypatch):
+    monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: time.time() - 5)
+    alive.store.words.sees_to_minions(time.time() - 600)
+    assert alive.found() == []
 
 
 def test_an_engine_that_is_older_than_its_configuration_is_told(old):
@@ -574,8 +605,9 @@ def test_an_old_copy_of_the_module_in_file_roots_is_named(alive, tmp_path):
     assert what.endswith(f"of k8s_firewall, this package {formula.version()}")
 
 
-def test_what_a_class_publishes_has_to_be_served(alive):
-    alive.values["k8s_nodes"]["apply"] = {"function": "k8s_firewall.sync"}
+@pytest.mark.parametrize("what", [{"function": "k8s_firewall.sync"}, {"states": ["k8s_firewall"]}])
+def test_what_a_class_publishes_has_to_be_served(alive, what):
+    alive.values["k8s_nodes"]["apply"] = what
     assert alive.one() == ("info", "m1", "has not been brought our modules by us yet")
     del alive.values["file_roots"]
     found = {where: level for level, where, _ in alive.found()}
@@ -642,21 +674,23 @@ def test_a_firewall_of_ours_that_no_class_brings_up_to_date_is_told(alive):
 
 
 def test_a_firewall_that_lets_one_of_several_masters_in_is_told(alive):
-    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"]}
+    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"], "sync": False}
     block = {"sets": {"prod": ["k8s://prod"]}, "gates": {5432: "prod"}}
     several = ["192.0.2.250", "192.0.2.251"]
     alive.pillar({"k8s_firewall": block}, master=several[0])
     assert alive.found() == []
     alive.pillar({"k8s_firewall": block}, master=several)
-    level, where, what = alive.one()
+    (level, where, what), topology = alive.found()
     assert (level, where) == ("warning", "pillar of m1: k8s_firewall")
     assert "several masters (192.0.2.250, 192.0.2.251)" in what
+    assert topology[:2] == ("info", "masters")
+    assert topology[2].startswith("m1 may have any of 192.0.2.250, 192.0.2.251: each ")
     alive.pillar({"k8s_firewall": {**block, "keep": several}}, master=several)
-    assert alive.found() == []
+    assert alive.one() == topology
 
 
 def test_a_cluster_of_masters_is_several(alive):
-    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"]}
+    alive.values["k8s_nodes"]["apply"] = {"states": ["k8s_firewall"], "sync": False}
     alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
     alive.values.update({"id": "one", "cluster_id": "c", "cluster_peers": ["two"]})
     alive.values["cluster_pki_dir"] = str(alive.folder / "pki")

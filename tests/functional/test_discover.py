@@ -229,7 +229,7 @@ class TestAKeyThatIsAcceptedAgain:
                 return "1"
 
             def apply(self, _jid, minions, what):
-                asked.extend(f"{minion} {what}" for minion in minions)
+                asked.append(f"{','.join(minions)} {what}")
 
         monkeypatch.setattr("salt_ext.service.forget.Publisher", Publisher)
         for name in ("db1", "db2"):
@@ -272,6 +272,16 @@ class TestAKeyThatIsAcceptedAgain:
         assert list(references(store)) == ["db1", "db2"]
         forget_grains(pillars, "db1")
         assert look() == []
+
+    def test_and_others_with_it_at_once(self, pillars, store, look):
+        key = pillars.folder / "pki" / "minions" / "db2"
+        key.unlink()
+        assert look() == []
+        key.write_text("a key")
+        for name in ("db1", "db2"):
+            forget_grains(pillars, name)
+        store.subscriptions.forget("db1", 2.0)
+        assert look() == ["db1,db2 saltutil.refresh_pillar"]
 
     def test_not_for_ever_and_not_during_a_pause(self, pillars, store, look):
         forget_grains(pillars, "db1")

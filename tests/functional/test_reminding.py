@@ -162,3 +162,36 @@ def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settin
     bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     Convergence(settings, store, opts, Board(), threading.Event())._remind(bus, frozenset())
     assert bus.fired == []
+
+
+class TestItsPulse:
+    @pytest.fixture
+    def convergence(self, settings, store, tmp_path):
+        opts = salt.config.master_config(None)
+        opts.update({"cachedir": str(tmp_path / "cache"), "sock_dir": str(tmp_path / "sock")})
+        self.stop = threading.Event()
+        return Convergence(settings, store, opts, Board(), self.stop)
+
+    def run(self, convergence) -> threading.Thread:
+        thread = threading.Thread(target=convergence.run, daemon=True)
+        thread.start()
+        return thread
+
+    def test_it_says_after_a_round_that_it_sees_to_the_minions(self, convergence, store):
+        before = time.time()
+        thread = self.run(convergence)
+        until = time.monotonic() + 20
+        while (at := store.words.seen_to_minions()) is None and time.monotonic() < until:
+            time.sleep(0.02)
+        self.stop.set()
+        thread.join(20)
+        assert before <= at <= time.time()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_one_that_falls_in_each_round_says_nothing(self, convergence, store, monkeypatch):
+        def fall(*_: object) -> None:
+            raise RuntimeError("an error of our own")
+
+        monkeypatch.setattr(convergence, "_remind", fall)
+        self.run(convergence).join(20)
+        assert store.words.seen_to_minions() is None

@@ -114,7 +114,10 @@ def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store)
     store.held.hold("prod", held, 1.0)
     load = runners({"prod": CLUSTER})
     shown = load["k8s_nodes.status"]()["clusters"]["prod"]["held"]
-    assert [one["what"] for one in shown] == ["shrink", "node"]
+    assert [(one["what"], one["release"]) for one in shown] == [
+        ("shrink", "salt-run k8s_nodes.confirm prod"),
+        ("node", None),
+    ]
     answer = load["k8s_nodes.confirm"]("prod")
     assert answer["released"] == [
         {"what": "shrink", "why": "2 of 3 nodes are gone", "keys": ["n1", "n2"]}

@@ -12,6 +12,7 @@ import salt.loader
 
 from salt_ext.commands import words
 from salt_ext.commands.apply import Applying
+from salt_ext.commands.moment import utc
 from salt_ext.core.wave import Wave
 from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
@@ -169,11 +170,50 @@ class TestStatus:
             "job 1 is on its way",
         )
         assert two["behind_since"].endswith("Z")
+        assert (two["published"]["jid"], two["published"]["revision"]) == ("1", 1)
+        assert "published" not in one
         assert told["classes"]["seen"] == {
             "publishes": "state.apply firewall",
             "mode": "observe",
             "target": "L@m3",
         }
+
+    def test_what_failed_last_is_told_while_the_next_try_is_on_its_way(self, opts, run, store):
+        apply(opts, store)
+        again = time.time() + 99
+        store.ledger.failed("1", "m2", "no", counted=True, next_at=again, now=time.time())
+        told = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
+        assert (told["last_error"], told["why"]) == ("no", "no")
+        assert told["next_try_at"] == utc(again)
+        apply(opts, store)
+        told = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
+        assert (told["last_error"], told["failed_attempts"]) == ("no", 1)
+        assert "has not returned yet" in told["why"]
+
+    def test_a_terminal_is_shown_who_is_not_up_to_date_and_a_program_everybody(self, opts, store):
+        apply(opts, store, "m1")
+        for number in range(30):
+            seen = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED)}
+            store.subscriptions.record(f"x{number:02}", "base", seen, time.time())
+        told = salt.loader.runner({**opts, "fun": "k8s_nodes.status"})["k8s_nodes.status"]()
+        assert list(told["minions"])[:3] == ["m2", "m3", "x00"]
+        assert len(told["minions"]) == 20
+        assert told["summary"].startswith("1 of 33 minions")
+        asked = {**opts, "fun": "k8s_nodes.status", "output": "json"}
+        assert len(salt.loader.runner(asked)["k8s_nodes.status"]()["minions"]) == 33
+
+    def test_an_engine_whose_thread_for_the_minions_is_silent_is_not_just_running(
+        self, run, store, monkeypatch
+    ):
+        now = time.time()
+        monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: now - 7200)
+        store.health.tell("prod", Health(state="watching", told_at=now))
+        store.words.sees_to_minions(now)
+        with only_one(store.database.path.parent / ENGINE, threading.Event()):
+            assert run["k8s_nodes.status"]()["engine"] == "running"
+            store.words.sees_to_minions(now - 600)
+            told = run["k8s_nodes.status"]()["engine"]
+        assert told.startswith("running, but its thread for the minions has told nothing for 60")
 
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
         wave = Wave(started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1)
@@ -223,6 +263,17 @@ class TestHistory:
         # Both had been seen behind only after that: it did not concern them.
         assert told[2]["seconds"] == {}
         assert len(run["k8s_nodes.history"]("prod", count="1")["entries"]) == 1
+
+    def test_it_says_who_had_something_published_by_hand(self, run, store, monkeypatch):
+        publisher = Publisher()
+        monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
+        run["k8s_nodes.apply"]("prod")
+        assert publisher.jobs
+        assert store.history.newest("", 9) == []
+        run["k8s_nodes.apply"](minions="m3", force=True)
+        (told,) = run["k8s_nodes.history"](count=1)["entries"]
+        del told["at"], told["by"]
+        assert told == {"what": "applied", "force": True, "minions": "m3", "jobs": ["2"]}
 
     def test_a_minion_reaches_several_changes_with_one_run(self, opts, run, store):
         apply(opts, store, "m1")

@@ -42,6 +42,22 @@ def subscribed(pillars):
 MINE = {("m1", "", PROD_TEXT): False}
 
 
+def test_what_a_pillar_begins_and_ceases_to_refer_to_is_in_the_history(pillars):
+    for allow in ([PROD_TEXT], [PROD_TEXT, WEB], [PROD_TEXT, WEB], [WEB]):
+        pillars.write({"allow": allow})
+        pillars.compile("m1")
+        pillars.compile("m1", override={"allow": []})
+    told = [
+        (one.what, one.detail["minion"], one.detail["refers_to"], one.detail["no_longer_to"])
+        for one in Store(str(pillars.state_dir)).history.newest("", 9)
+    ]
+    assert told == [
+        ("pillar", "m1", [], [PROD_TEXT]),
+        ("pillar", "m1", [WEB], []),
+        ("pillar", "m1", [PROD_TEXT], []),
+    ]
+
+
 class TestAnOverride:
     def test_that_hides_a_reference_does_not_forget_it(self, pillars, subscribed):
         pillars.compile("m1")

@@ -29,12 +29,6 @@ def events(tag, data, count=1):
     for _ in range(count):
         __salt__["event.fire_master"](data, tag)
     return count
-
-def sync(fail=False):
-    """An execution function that says of itself whether it has done it."""
-    if not __pillar__.get("k8s_nodes"):
-        return {"result": False, "comment": "no pillar"}
-    return {"result": not fail, "comment": "told to fail" if fail else "", "version": "1"}
 '''
 
 

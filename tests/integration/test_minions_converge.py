@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 from looking import BOTH, FORGE, WITHIN, Looking, freeze, minion, node, rules
@@ -107,7 +108,26 @@ def test_a_forged_start_costs_a_few_runs(looking: Looking, forging: World) -> No
     assert before + 1 + 2 <= looking.runs() <= before + 5 + 2
 
 
-def test_a_minion_that_is_busy_is_tried_until_it_is_not(looking: Looking) -> None:
+@pytest.fixture
+def queues(looking: Looking) -> Iterator[None]:
+    """minion1 is configured to queue the state runs that meet another."""
+    conf = minion(looking.world, "minion1").host.folder / "salt" / "minion"
+    before = conf.read_text()
+
+    def restart(text: str) -> None:
+        conf.write_text(text)
+        one = minion(looking.world, "minion1")
+        one.stop()
+        one.start()
+        looking.world.master.wait(2)
+
+    restart(f"{before}\nstate_queue: true\n")
+    looking.wait(*BOTH)
+    yield
+    restart(before)
+
+
+def test_a_minion_that_is_busy_is_tried_until_it_is_not(looking: Looking, queues: None) -> None:
     world = looking.world
     world.master.call("salt", "--async", "minion1", "state.single", "cmd.run", "name=sleep 4")
     wait_until(

@@ -79,7 +79,15 @@ def _observing(config: Config) -> Iterator[Finding]:
             at = f"{KEY}:apply" + (f":classes:{what.name}" if what.name else "")
             yield info(f"{at}:mode", "observe: nothing is published to its minions", mend)
     usual = config.apply.usual
-    if usual.function == "state.apply" and not usual.arg:
+    if usual.unsaid and usual.mode is not Mode.OBSERVE:
+        yield warning(
+            f"{KEY}:apply",
+            "says nothing of what to publish: the first node that joins starts a highstate, all "
+            "states of the top file, on every minion behind that no class takes, and so does "
+            "each change after it",
+            "states: [...] names the SLS of the firewall; highstate: true says that it is meant",
+        )
+    elif usual.function == "state.apply" and not usual.arg:
         yield info(
             f"{KEY}:apply",
             "a change publishes a highstate to the minions that no class takes",

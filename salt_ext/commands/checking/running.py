@@ -56,6 +56,14 @@ def findings(
             "restart the master",
         )
     yield from _clusters(config, store, engine, now)
+    if silence := alive.minions_silent(store, engine, now):
+        yield error(
+            "engine",
+            f"runs, and its thread for the minions has told nothing for {silence:.0f} s: no run is "
+            "proven, and who is behind is told nothing more",
+            "it is started again of itself; where that does not help, the master's log says "
+            "where it stands or why it ends: restart the master",
+        )
 
 
 def _absent(engine: alive.Engine, *, running: bool) -> Finding:

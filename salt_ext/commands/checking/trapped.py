@@ -36,6 +36,7 @@ def findings(
 
     found: dict[Trap, set[str]] = defaultdict(set)
     failed: dict[str, set[str]] = defaultdict(set)
+    named: dict[str, set[str]] = defaultdict(set)
     minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
     until = time.monotonic() + within
     looked = 0
@@ -45,11 +46,13 @@ def findings(
         looked += 1
         try:
             pillar = pillars.as_written(minion)
-            several = masters(pillar, pillars.grains(minion)) or peers
+            several = masters(pillar, pillars.grains(minion))
+            for master in several:
+                named[master].add(minion)
             published = config.apply.of(minion, members)
             for trap in (
                 *traps(pillar, lines),
-                *locks_out(pillar, several),
+                *locks_out(pillar, several or peers),
                 *unbrought(pillar, published, lambda name: sls(opts, name)),
             ):
                 found[trap].add(minion)
@@ -57,6 +60,14 @@ def findings(
             pass
         except NotCompiled as exc:
             failed[str(exc).partition(": ")[2]].add(minion)
+    if named:
+        those = set().union(*named.values())
+        yield info(
+            "masters",
+            f"{names(those, 3)} may have any of {', '.join(sorted(named))}: each that compiles "
+            "pillars needs an engine with a state_dir of its own, and the same configuration",
+            "docs/topologies.md says what else each of them needs",
+        )
     for trap, those in found.items():
         make = error if trap.certain else info if trap.hint else warning
         yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.mend)

@@ -10,7 +10,6 @@ from salt_ext.core import layers, pillar_options, wiring
 from salt_ext.core.config import KEY, Config
 from salt_ext.core.diagnosis import Finding, error
 from salt_ext.core.layers import Written
-from salt_ext.core.publishing import MODULE
 from salt_ext.master.files import reactor_map
 from salt_ext.master.loaded import missing
 
@@ -40,9 +39,8 @@ def findings(
 
 
 def uses_module(config: Config) -> bool:
-    """Whether any class publishes a function of the minions' module."""
-    classes = (*config.apply.classes, config.apply.usual)
-    return any(one.function.startswith(f"{MODULE}.") for one in classes)
+    """Whether any class publishes a function or an SLS of the minions' module."""
+    return any(one.uses_module for one in (*config.apply.classes, config.apply.usual))
 
 
 def _sls(opts: Mapping[str, Any], path: str) -> str | None:

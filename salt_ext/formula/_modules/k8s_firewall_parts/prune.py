@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import commands, errors, record, stale
+from . import commands, errors, record, saved_nft, stale, stale_nft
 
 _SAVED = (
     "/etc/iptables/rules.v4",
     "/etc/iptables/rules.v6",
     "/etc/sysconfig/iptables",
     "/etc/sysconfig/ip6tables",
+    # Salt's own nftables.save; the other one where that is a folder.
+    "/etc/nftables",
+    "/etc/nftables/salt-all-in-one.nft",
+    "/etc/nftables.conf",
+    "/etc/sysconfig/nftables.conf",
 )
 _VARIANTS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
@@ -94,7 +100,7 @@ def prune(where: Where, gone: frozenset[str], *, test: bool) -> dict[str, list[s
         if found:
             told[f"nft {table}"] = [f"{one.chain}: saddr {one.source}" for one in found]
     for name in where.saved:
-        found = _file(Path(name), where.iptables, gone, test=test)
+        found = _file(Path(name), where, gone, test=test)
         if found:
             told[name] = [str(one) for one in found]
     return told
@@ -123,27 +129,30 @@ def _nft(
     table: str, chains: Sequence[str], gone: frozenset[str], *, test: bool
 ) -> list[stale.Stale]:
     try:
-        listing = commands.run(["nft", "-a", "list", "table", *table.split()])
+        listing = commands.run(["nft", "-j", "list", "table", *table.split()])
     except errors.CommandFailed as exc:
         if "No such file or directory" in exc.output:
             return []
         raise
-    found = stale.nft_rules(listing, table, chains, gone)
+    found = stale_nft.rules(json.loads(listing), table, chains, gone)
     if found and not test:
-        commands.run(["nft", "-f", "-"], stale.nft_deletion(found))
+        commands.run(["nft", "-f", "-"], stale_nft.deletion(found))
     return found
 
 
-def _file(
-    path: Path, chains: stale.Chains, gone: frozenset[str], *, test: bool
-) -> list[stale.Stale]:
+def _file(path: Path, where: Where, gone: frozenset[str], *, test: bool) -> list[stale.Stale]:
     try:
         # A link stays one.
         path = path.resolve(strict=True)
-    except FileNotFoundError:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return []
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
-    found = stale.rules(text, chains, gone)
+    rules, without, chains = (
+        (saved_nft.rules, saved_nft.without, where.nft)
+        if saved_nft.of_nft(text)
+        else (stale.rules, stale.without, where.iptables)
+    )
+    found = rules(text, chains, gone)
     if found and not test:
-        record.replace(path, stale.without(text, chains, gone), like=path)
+        record.replace(path, without(text, chains, gone), like=path)
     return found

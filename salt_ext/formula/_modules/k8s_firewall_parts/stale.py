@@ -16,11 +16,6 @@ from . import addresses, errors
 _RULE = re.compile(r"(?:\[\d+:\d+\] )?(-A .*)")
 # What ufw writes above each of its rules, and reads back.
 _TUPLE = "### tuple ###"
-# Of a rule without the texts in it: its verdict is its last word, but for a comment.
-_HANDLE = re.compile(
-    r'^\s*ip6? saddr (\S+) (?:.* )?(?<!jump )(?<!goto )accept(?: comment "")? # handle (\d+)$'
-)
-_QUOTED = re.compile(r'"[^"]*"')
 
 Chains = Mapping[str, Sequence[str]]
 """The chains of each table."""
@@ -65,23 +60,12 @@ def without(saved: str, chains: Chains, gone: frozenset[str]) -> str:
     return "".join(kept)
 
 
-def nft_rules(listing: str, table: str, chains: Sequence[str], gone: frozenset[str]) -> list[Stale]:
-    """Return the rules to delete of what ``nft -a list table`` prints; ``rule`` is the handle."""
-    found: list[Stale] = []
-    chain = ""
-    for line in listing.splitlines():
-        if line.startswith("\tchain "):
-            chain = line.split()[1]
-        elif chain in chains and (match := _HANDLE.match(_QUOTED.sub('""', line))):
-            source = _source(match[1])
-            if source in gone:
-                found.append(Stale(table, chain, source, match[2]))
-    return found
-
-
-def nft_deletion(these: Sequence[Stale]) -> str:
-    """Return what deletes them, for one ``nft -f``."""
-    return "".join(f"delete rule {one.table} {one.chain} handle {one.rule}\n" for one in these)
+def source(text: str) -> str:
+    """Return a rule's source in its one form; empty when it is no address and no network."""
+    try:
+        return next(iter(addresses.content([text]).everything()))
+    except addresses.NoAddress:
+        return ""
 
 
 def _read(saved: str, chains: Chains, gone: frozenset[str]) -> Iterator[tuple[str, Stale | None]]:
@@ -107,13 +91,6 @@ def _stale(table: str, rule: str, chains: Chains, gone: frozenset[str]) -> Stale
     for at, word in enumerate(words[:-1]):
         # "! -s" is everyone else.
         if word in ("-s", "--source") and words[at - 1] != "!":
-            source = _source(words[at + 1])
-            return Stale(table, words[1], source, rule) if source in gone else None
+            who = source(words[at + 1])
+            return Stale(table, words[1], who, rule) if who in gone else None
     return None
-
-
-def _source(text: str) -> str:
-    try:
-        return next(iter(addresses.content([text]).everything()))
-    except addresses.NoAddress:
-        return ""

@@ -130,14 +130,12 @@ class Run:
         made = force.bring(reading.wanted, self.record)
         self.outcome["changes"] = made.told()
         gone = self._gone(before, made, reading.wanted)
-        if gone:
-            self.record.write(LEAVING, {"addresses": sorted(gone)})
+        self._note_leaving(gone)
         self._write_down(reading, made)
         return made, gone
 
     def _gone(self, before: wanted.Wanted, made: force.Plan, this: wanted.Wanted) -> frozenset[str]:
-        left = set(self.record.read(LEAVING).get("addresses", []))
-        left = left.union(*(gone for _, gone in made.sets.values()))
+        left = self._leaving().union(*(gone for _, gone in made.sets.values()))
         # By the record too: a run may have ended between the kernel and this.
         return this.lacks(before).union(one for one in left if not this.has(one))
 
@@ -162,7 +160,7 @@ class Run:
         if open_ones:
             # Whether they are let in for another reason stands in the pillar.
             raise delivery.NotTaken("connections of who has left are open")
-        self.record.forget(f"{LEAVING}.json")
+        self._note_leaving(frozenset())
 
     def _prune(self) -> None:
         reading = self._read()
@@ -220,8 +218,10 @@ class Run:
             made = force.plan(this, self.record.read(force.APPLIED))
         else:
             made = force.bring(this, self.record)
+            gone = this.lacks(before)
+            self._note_leaving(self._leaving() | gone)
             force.remember(this, made, self.record, self.version)
-            self._end(this.lacks(before), this)
+            self._leave(gone, this)
         self.outcome["changes"] = made.told()
         self._conclude()
         if self.test and made.told():
@@ -268,15 +268,25 @@ class Run:
         if leaving.spared:
             self.outcome["spared"] = dict(sorted(leaving.spared.items()))
         if not self.test:
-            self._end(leaving.gone, reading.wanted)
+            # And whom a run before could not end.
+            self._leave(leaving.gone | self._leaving(), reading.wanted)
             # Who is spared is still to be closed, once there is no reason to spare them.
             still = served.now(self.pillar) | leaving.spared.keys()
             served.remember(self.record, still)
 
     def _leave(self, gone: frozenset[str], this: wanted.Wanted) -> None:
         """End their connections, the next time where it is not possible now."""
-        if self._end(gone, this):
+        ended = self._end(gone, this)
+        self._note_leaving(self._leaving() - gone if ended else self._leaving() | gone)
+
+    def _leaving(self) -> frozenset[str]:
+        return frozenset(self.record.read(LEAVING).get("addresses", []))
+
+    def _note_leaving(self, these: frozenset[str]) -> None:
+        if not these:
             self.record.forget(f"{LEAVING}.json")
+        elif these != self._leaving():
+            self.record.write(LEAVING, {"addresses": sorted(these)})
 
     def _end(self, gone: frozenset[str], this: wanted.Wanted) -> bool:
         """End the connections of who is let in by nothing any more; False to try it again."""
@@ -285,7 +295,9 @@ class Run:
         try:
             told = sockets.end(gone, served.Staying(self.pillar, this.contents().values()))
         except errors.FirewallError as exc:
-            self._problems.append(f"connections of who has left are not ended: {exc}")
+            problem = f"connections of who has left are not ended: {exc}"
+            if problem not in self._problems:
+                self._problems.append(problem)
             # Said once; status goes on saying it.
             return isinstance(exc, errors.Missing)
         if told:
