@@ -26,19 +26,24 @@ def inheriting(handle: int) -> Iterator[None]:
         _inherited.remove(handle)
 
 
+def found(program: str) -> str | None:
+    """Return the path of a program, None where there is none to be called."""
+    return shutil.which(program, path=_PATH)
+
+
 def installed(program: str) -> bool:
     """Whether a program is there to be called."""
-    return shutil.which(program, path=_PATH) is not None
+    return found(program) is not None
 
 
 def run(argv: Sequence[str], text: str = "") -> str:
     """Return what a program printed; raise what it said when it refused."""
-    found = shutil.which(argv[0], path=_PATH)
-    if found is None:
+    program = found(argv[0])
+    if program is None:
         raise errors.Missing(argv[0])
     try:
         done = subprocess.run(
-            [found, *argv[1:]],
+            [program, *argv[1:]],
             input=text.encode("utf-8", "surrogateescape"),
             capture_output=True,
             timeout=_SECONDS,

@@ -15,15 +15,21 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import commands, errors
+from .record import Record
 
 LISTENING = ["ss", "-H", "-n", "-t", "-l"]
 CONNECTED = ["ss", "-H", "-n", "-t"]
 KILL = ["ss", "-H", "-n", "-t", "-K"]
 
+ABILITY = "ability"
+"""Whether connections can be ended here, under this name in the record."""
+
 NONE_ENDED = "this kernel ends none on demand (CONFIG_INET_DIAG_DESTROY)"
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _AT_ONCE = 50
 """Addresses in one call: the kernel takes a filter of limited length."""
 _END = re.compile(r"^\[?([^\]%]*?)(?:%[^\]]*)?\]?:(\d+)$")
@@ -116,11 +122,21 @@ def can_end() -> bool | None:
         return None
 
 
-def hindrance() -> str:
+def hindrance(record: Record) -> str:
     """Say why connections cannot be ended here; empty where they can, or nobody knows."""
-    if not commands.installed(KILL[0]):
+    program = commands.found(KILL[0])
+    if program is None:
         return str(errors.Missing(KILL[0]))
-    return NONE_ENDED if can_end() is False else ""
+    # Another kernel needs another boot: it is tried once for each, and for each `ss`.
+    tried = [_BOOT.read_text().strip(), str(Path(program).stat().st_mtime_ns), *KILL]
+    known = record.read(ABILITY)
+    if known.get("tried") != tried:
+        able = can_end()
+        if able is None:
+            return ""
+        known = {"tried": tried, "able": able}
+        record.write(ABILITY, known)
+    return "" if known["able"] else NONE_ENDED
 
 
 def problem(told: Mapping[str, Mapping[str, int]]) -> str:

@@ -12,6 +12,7 @@ LEAVING = "leaving"
 """Who has left with connections that are not judged or not ended yet, under this name."""
 
 _WRITTEN = (force.APPLIED, force.PREVIOUS)
+_OTHERS = (served.NAME, delivery.NAME, sockets.ABILITY)
 
 Pillar = wanted.Pillar
 Outcome = dict[str, Any]
@@ -222,7 +223,7 @@ class Run:
             )
             self._conclude()
         else:
-            for name in (*_WRITTEN, revision.NAME, LEAVING, served.NAME, delivery.NAME):
+            for name in (*_WRITTEN, revision.NAME, LEAVING, *_OTHERS):
                 self.record.forget(f"{name}.json")
 
     def _bring(self, this: wanted.Wanted) -> None:
@@ -240,7 +241,7 @@ class Run:
 
     def _tell_hindrance(self) -> None:
         """Tell before anybody leaves that their connections would stay; all else is in force."""
-        if not (why := sockets.hindrance()):
+        if not (why := sockets.hindrance(self.record)):
             return
         self.outcome["ends_connections"] = False
         if why not in self.outcome["comment"]:
