@@ -42,7 +42,7 @@ class Ours:
     clusters: Mapping[str, Any]
     """Those to add to our own block."""
     first: Mapping[str, Any]
-    """What else stands in it where there is none yet."""
+    """What else stands in it where there is no cluster yet."""
     engine: bool = True
     """No on a master of masters."""
 
@@ -139,7 +139,9 @@ def _list(value: Any) -> list[Any]:
 def _block(ours: Ours, there: Any) -> Any:
     block = dict(there) if isinstance(there, Mapping) else {}
     clusters = {**ours.clusters, **(block.get("clusters") or {})}
-    return {**(block or ours.first), "clusters": clusters} if clusters else there
+    # Where there is a cluster, what is published is not ours to change.
+    first = {} if block.get("clusters") else ours.first
+    return {**first, **block, "clusters": clusters} if clusters else there
 
 
 def _engines(there: Any) -> Any:

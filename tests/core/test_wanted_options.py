@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -132,3 +133,24 @@ def test_a_file_that_has_our_reactions_stays_where_it_is():
     made = planned(written(("/main", 0, {"reactor": "/srv/map"})), {"/srv/map": REACTIONS})
     assert "reactor" in made.right
     assert "/main" not in made.put
+
+
+@pytest.mark.parametrize(
+    ("block", "apply"),
+    [
+        ({}, {"states": ["firewall"]}),
+        ({"state_dir": "/x"}, {"states": ["firewall"]}),
+        ({"apply": {"highstate": True}}, {"highstate": True}),
+        # Whatever it does, it does already.
+        ({"clusters": {"there": {"page_size": 10}}}, None),
+    ],
+)
+def test_a_first_cluster_comes_with_what_is_published_and_a_second_changes_nothing(block, apply):
+    ours = replace(OURS, clusters={"new": {}})
+    made = plan(written(("/d/x", 1, {"k8s_nodes": block})), OPTS, NEW, ours, {})
+    (put,) = (keys["k8s_nodes"] for keys in made.put.values() if "k8s_nodes" in keys)
+    assert put.get("apply") == apply
+    assert put["clusters"] == {"new": {}, **block.get("clusters", {})}
+    assert {key: put[key] for key in block if key != "clusters"} == {
+        key: value for key, value in block.items() if key != "clusters"
+    }
