@@ -157,6 +157,7 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
     one = member("n1", "192.0.2.1")
     store.snapshots.save(snapshot(one), [one], [])
     store.health.tell("prod", Health(state="watching", told_at=time.time()))
+    store.words.sees_to_minions(time.time())
     with only_one(tmp_path / "state" / ENGINE, threading.Event()):
         found = salt.loader.runner(opts)["k8s_nodes.check"]()
     wrong = [one for one in found["findings"] if one["level"] != "info"]
