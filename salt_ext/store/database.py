@@ -122,8 +122,12 @@ class Database:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        # SQLite gives its journal files the mode of the file itself.
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        # SQLite gives its journal files the mode of the file itself. Only a file that is not there
+        # may be opened beside it: to close one takes the locks of all our threads' connections
+        # away, and whoever closes his next in another process removes the journal under them.
+        with contextlib.suppress(FileExistsError):
+            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+            os.close(os.open(self.path, flags, 0o600))
         return sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
 
     def _give_up(self, connection: sqlite3.Connection, why: str) -> None:

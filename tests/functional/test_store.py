@@ -581,6 +581,29 @@ def assert_whole(store: Store, name: str) -> int:
     return n
 
 
+def test_another_thread_that_begins_leaves_the_first_ones_journal_alone(folder):
+    store = Store(str(folder))
+    path = folder / "store.sqlite3"
+    look = f"import sqlite3; c = sqlite3.connect({str(path)!r}); print(*c.execute("
+    look += "'SELECT revision FROM cluster').fetchall()); c.close()"
+
+    def told() -> str:
+        """What another process finds; it closes the file after it."""
+        return subprocess.run(
+            [sys.executable, "-c", look], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    one = member("n1", "192.0.2.1")
+    store.snapshots.save(snapshot(one, revision=1), [one], [])
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(store.snapshots.revision, "prod").result() == 1
+        assert told() == "(1,)"
+        store.snapshots.save(snapshot(one, revision=2), [one], [])
+        assert told() == "(2,)"
+    store.snapshots.save(snapshot(one, revision=3), [one], [])
+    assert told() == "(3,)"
+
+
 def test_threads_that_begin_at_once_wait_for_each_other(folder, monkeypatch):
     monkeypatch.setattr("salt_ext.store.database._BUSY", 0.01)
     store = Store(str(folder))
