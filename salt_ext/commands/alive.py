@@ -57,8 +57,7 @@ def engine(config: Config, store: Store, now: float) -> Engine:
         return Engine(pid=None, before=last_holder(path))
     started = processes.started_at(pid) if pid else None
     told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
-    # One that tells in the future told before the clock was set back.
-    silence = min(abs(now - at) for at in (*told, started or 0.0))
+    silence = _silence(now, *told, started or 0.0)
     expected = bool(config.clusters and (told or started))
     return Engine(
         pid=pid,
@@ -74,5 +73,10 @@ def minions_silent(store: Store, engine: Engine, now: float) -> float:
     told = store.words.seen_to_minions()
     if not engine.running or (told is None and engine.started_at is None):
         return 0.0
-    silence = now - max(told or 0.0, engine.started_at or 0.0)
+    silence = _silence(now, told or 0.0, engine.started_at or 0.0)
     return silence if silence > _MINIONS_SILENT else 0.0
+
+
+def _silence(now: float, *told: float) -> float:
+    # What was told in the future was told before the clock was set back.
+    return min(abs(now - at) for at in told)

@@ -371,8 +371,9 @@ def test_an_engine_that_tells_nothing_hangs(old, ago):
     assert what.startswith("hangs: it holds its lock but has told nothing for 3")
 
 
-def test_an_engine_that_does_not_see_to_the_minions_is_told(old):
-    old.store.words.sees_to_minions(time.time() - 600)
+@pytest.mark.parametrize("ago", [600, -605], ids=["", "before the clock was set back"])
+def test_an_engine_that_does_not_see_to_the_minions_is_told(old, ago):
+    old.store.words.sees_to_minions(time.time() - ago)
     level, where, what = old.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("runs, and its thread for the minions has told nothing for 60")
