@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from salt_ext.core.finding import mentions
 from salt_ext.core.publishing import MODULE, Published
-from salt_ext.core.reference import SCHEME
 from salt_ext.core.traps import Trap
 
 Text = Callable[[str], "str | None"]
@@ -28,7 +28,7 @@ def unbrought(pillar: Mapping[str, Any], what: Published, text: Text) -> Iterato
     if not isinstance(block, Mapping):
         return
     prunes = isinstance(block.get("prune"), Mapping)
-    if (not prunes and not _refers(block)) or _brings(block, what):
+    if (not prunes and not mentions(block)) or _brings(block, what):
         return
     names = _states(what)
     if names == ():
@@ -48,14 +48,6 @@ def unbrought(pillar: Mapping[str, Any], what: Published, text: Text) -> Iterato
         mend=mend,
         hint=not sure,
     )
-
-
-def _refers(value: object) -> bool:
-    if isinstance(value, str):
-        return SCHEME in value
-    if isinstance(value, Mapping):
-        return any(map(_refers, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(_refers, value))
 
 
 def _brings(block: Mapping[str, Any], what: Published) -> bool:

@@ -47,6 +47,18 @@ def failed(looking: Looking, name: str) -> None:
     )
 
 
+def joined(looking: Looking, name: str, address: str) -> None:
+    """A node joins, and is let in everywhere."""
+    node(looking, name, address)
+    let_in(looking, address)
+
+
+def let_in(looking: Looking, address: str) -> None:
+    looking.wait(*BOTH)
+    for name in BOTH:
+        assert f"{address}/" in rules(looking.world, name)
+
+
 def test_without_our_ext_pillar_nothing_opens_and_nothing_counts_as_applied(
     looking: Looking,
 ) -> None:
@@ -58,17 +70,14 @@ def test_without_our_ext_pillar_nothing_opens_and_nothing_counts_as_applied(
             assert "10.77.2.201/" not in rules(world, name)
             assert "10.77.3.1/" in rules(world, name)
         assert not looking.up_to_date(*BOTH)
-    looking.wait(*BOTH)
-    for name in BOTH:
-        assert "10.77.2.201/" in rules(world, name)
+    let_in(looking, "10.77.2.201")
 
 
 def test_a_mistake_in_the_options_of_our_ext_pillar_is_no_error_of_the_pillar(
     looking: Looking,
 ) -> None:
     world = looking.world
-    node(looking, "x1", "10.77.2.201")
-    looking.wait(*BOTH)
+    joined(looking, "x1", "10.77.2.201")
     with master_with(looking, {"ext_pillar": [{"k8s_nodes": {"fetch": True, "ttl": "soon"}}]}):
         told = world.salt("*", "pillar.items")
         for name in BOTH:
@@ -78,24 +87,19 @@ def test_a_mistake_in_the_options_of_our_ext_pillar_is_no_error_of_the_pillar(
 
 def test_other_looks_at_a_pillar_forget_nobody(looking: Looking) -> None:
     world = looking.world
-    node(looking, "x1", "10.77.2.201")
-    looking.wait(*BOTH)
+    joined(looking, "x1", "10.77.2.201")
     world.salt_run("pillar.show_pillar", "minion1")
     override = json.dumps({"firewall": {"services": {}}})
     world.salt("minion1", "pillar.items", f"pillar={override}")
     world.salt("minion1", "pillar.items", "pillarenv=other")
-    node(looking, "x2", "10.77.2.202")
-    looking.wait(*BOTH)
-    for name in BOTH:
-        assert "10.77.2.202/" in rules(world, name)
+    joined(looking, "x2", "10.77.2.202")
 
 
 def test_a_pillar_cache_is_refused_by_check_and_old_addresses_count_for_nothing(
     looking: Looking,
 ) -> None:
     world = looking.world
-    node(looking, "x1", "10.77.2.201")
-    looking.wait(*BOTH)
+    joined(looking, "x1", "10.77.2.201")
     with master_with(looking, {"pillar_cache": True}):
         done = looking.master.call("salt-run", "k8s_nodes.check", "within=0")
         assert done.returncode == 1
@@ -106,6 +110,4 @@ def test_a_pillar_cache_is_refused_by_check_and_old_addresses_count_for_nothing(
         for name in BOTH:
             failed(looking, name)
             assert "was not served k8s://prod as it is now" in looking.minion(name)["last_error"]
-    looking.wait(*BOTH)
-    for name in BOTH:
-        assert "10.77.2.202/" in rules(world, name)
+    let_in(looking, "10.77.2.202")

@@ -1,7 +1,7 @@
 """
-Rules of nft that let in who has left: as the kernel has them, and as a file has them.
+Rules of nft that let in who has left, as the kernel has them.
 
-The kernel's are read as JSON, where a comment is a comment and nothing else. Wherever in a rule its
+They are read as JSON, where a comment is a comment and nothing else. Wherever in a rule its
 source stands, it is the whole of it: one address, not a set, not everyone but it.
 """
 
