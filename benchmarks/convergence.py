@@ -28,7 +28,7 @@ from benchmarks.workers import cron
 from lab.errors import LabError
 from lab.process import wait_until
 from lab.world import World
-from salt_ext.core.convergence import LONGEST_WAIT
+from salt_ext.core.rollout.drift import LONGEST_WAIT
 
 PART = "convergence"
 POLL_EVERY = 60

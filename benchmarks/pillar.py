@@ -20,9 +20,9 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.real import unavailable
-from salt_ext.core.member import Member
-from salt_ext.core.node import AddressType
-from salt_ext.core.snapshot import Snapshot
+from salt_ext.core.cluster.member import Member
+from salt_ext.core.cluster.node import AddressType
+from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.store import Store
 
 PART = "pillar"

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from salt_ext.service.service import Service
+from salt_ext.daemon.engine import Service
 
 if TYPE_CHECKING:
     __opts__: dict[str, Any]

@@ -28,10 +28,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from salt_ext.commands.serve import serving
-from salt_ext.master import compiling
+from salt_ext.master import pillar_compile
 from salt_ext.master.settings import fetch_settings, settings
 from salt_ext.master.targets import matcher
+from salt_ext.references.pillar import serving
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,11 @@ def ext_pillar(
         if fetch:
             # Brings the official client along, which takes long to import.
             from salt_ext.master.secrets import Secrets
-            from salt_ext.service.fetch import fetching
+            from salt_ext.watch.on_demand import fetching
 
             fetcher = fetching(fetch_settings(__opts__), Secrets(__opts__))
             prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
-        compiled = partial(compiling.current, __opts__, minion_id)
+        compiled = partial(pillar_compile.current, __opts__, minion_id)
         serving(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001
         log.error(

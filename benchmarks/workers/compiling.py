@@ -14,11 +14,11 @@ import salt.config
 import salt.pillar
 
 from benchmarks.workers.measuring import tell
-from salt_ext.core.config import read
+from salt_ext.core.config.config import read
 from salt_ext.core.errors import StoreError
 from salt_ext.master.secrets import Secrets
-from salt_ext.service.fetch import Fetching
 from salt_ext.store import Store
+from salt_ext.watch.on_demand import Fetching
 
 WORKERS = 3
 """Processes that compile side by side: a third of what a master for 1,000 minions may have."""

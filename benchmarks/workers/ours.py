@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.workers.measuring import Meter, tell
-from salt_ext.core import config
+from salt_ext.core.config import config
 from salt_ext.kube import api
-from salt_ext.service.follow import Follower
-from salt_ext.service.keep import Keeper
 from salt_ext.store import Store
+from salt_ext.watch.reconciler import Keeper
+from salt_ext.watch.watcher import Follower
 
 
 class Bus:

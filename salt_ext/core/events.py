@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from salt_ext.core.address import Address, Network
-from salt_ext.core.difference import Difference
-from salt_ext.core.member import Member
-from salt_ext.core.snapshot import Snapshot
+from salt_ext.core.cluster.address import Address, Network
+from salt_ext.core.cluster.diff import Difference
+from salt_ext.core.cluster.member import Member
+from salt_ext.core.cluster.snapshot import Snapshot
 
 MOST_ADDRESSES = 100
 """Addresses in one event; ``truncated`` tells that there were more."""

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from salt_ext.core.node import Node
-from salt_ext.core.reflector import Change
+from salt_ext.core.cluster.node import Node
+from salt_ext.core.cluster.reflector import Change
 from salt_ext.kube import wire
-from salt_ext.kube.access import Session
 from salt_ext.kube.errors import RequestFailed, Silent, WrongAnswer
-from salt_ext.kube.lines import LineTooLong, lines
+from salt_ext.kube.line_stream import LineTooLong, lines
 from salt_ext.kube.request import Requests, decoded, reason, refused
+from salt_ext.kube.session import Session
 
 _NODES = "/api/v1/nodes"
 

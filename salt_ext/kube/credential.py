@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from salt_ext.core.errors import NoSecret
 from salt_ext.kube.errors import NoAccess
-from salt_ext.kube.files import Files
+from salt_ext.kube.tracked_files import Files
 
 # http.client's own error for anything else quotes the whole header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")

@@ -15,7 +15,7 @@ import msgspec
 import yaml
 
 from salt_ext.kube.errors import NoAccess
-from salt_ext.kube.files import Files
+from salt_ext.kube.tracked_files import Files
 
 
 class Cluster(msgspec.Struct, rename="kebab"):

@@ -11,9 +11,9 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError, SSLError
 
 from salt_ext.kube import wire
-from salt_ext.kube.access import Session
 from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
-from salt_ext.kube.lines import pieces
+from salt_ext.kube.line_stream import pieces
+from salt_ext.kube.session import Session
 
 _CONNECT = 10.0
 """Seconds to open a connection."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from salt_ext.core.node import Node
+from salt_ext.core.cluster.node import Node
 
 
 class _Meta(msgspec.Struct):

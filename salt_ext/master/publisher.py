@@ -9,8 +9,8 @@ import salt.client
 import salt.utils.jid
 from salt.exceptions import SaltClientError, SaltException
 
+from salt_ext.core.config.apply import Published
 from salt_ext.core.errors import K8sNodesError
-from salt_ext.core.publishing import Published
 
 
 class NotPublished(K8sNodesError):

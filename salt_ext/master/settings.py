@@ -10,9 +10,9 @@ import msgspec
 import salt.utils.network
 from cachetools import LRUCache
 
-from salt_ext.core import config
-from salt_ext.core.address import Network
-from salt_ext.core.config import Config
+from salt_ext.core.cluster.address import Network
+from salt_ext.core.config import config
+from salt_ext.core.config.config import Config
 from salt_ext.master.written import as_written
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -7,7 +7,7 @@ from typing import Any
 
 import salt.config
 
-from salt_ext.core import config
+from salt_ext.core.config import config
 
 
 def as_written(opts: Mapping[str, Any]) -> object:

@@ -28,20 +28,21 @@ from typing import TYPE_CHECKING, Any
 
 import salt.utils.user
 
-from salt_ext.commands import confirm as confirming
-from salt_ext.commands import discover as discovering
-from salt_ext.commands import past, words
-from salt_ext.commands import plan as planning
-from salt_ext.commands import setup as setting_up
-from salt_ext.commands import status as looking
-from salt_ext.commands.apply import Applying
-from salt_ext.core.config import KEY, Config
+from salt_ext.admin import confirm as confirming
+from salt_ext.admin import controls
+from salt_ext.admin import history as past
+from salt_ext.admin import setup as setting_up
+from salt_ext.admin import status as looking
+from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.errors import BadArgument, K8sNodesError, NotConfigured
-from salt_ext.master import module
-from salt_ext.master.pillars import Pillars
+from salt_ext.master import minion_module
+from salt_ext.master.pillar_compiler import Pillars
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import Known
+from salt_ext.references import discovery as discovering
+from salt_ext.rollout import plan as planning
+from salt_ext.rollout.apply import Applying
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
@@ -125,11 +126,13 @@ def apply(
     """
 
     def run(config: Config, store: Store) -> dict[str, Any]:
-        applying = Applying(config, store, Publisher(__opts__), Known(__opts__), module.version())
+        applying = Applying(
+            config, store, Publisher(__opts__), Known(__opts__), minion_module.version()
+        )
         told = applying.run(_chosen(config, cluster), minions=minions, force=force)
         if told["jobs"] and (force or minions is not None):
             # By hand: the reactor says neither.
-            words.applied(store, _person(), force=force, minions=minions, jobs=told["jobs"])
+            controls.applied(store, _person(), force=force, minions=minions, jobs=told["jobs"])
         return told
 
     return _answer(run)
@@ -205,7 +208,7 @@ def refresh(cluster: str | list[str] | None = None, timeout: float = 30) -> dict
 
     def run(config: Config, store: Store) -> dict[str, Any]:
         chosen = _chosen(config, cluster)
-        return words.refresh(config, store, chosen, _person(), _number("timeout", timeout))
+        return controls.refresh(config, store, chosen, _person(), _number("timeout", timeout))
 
     return _answer(run)
 
@@ -222,7 +225,7 @@ def pause() -> dict[str, Any]:
 
         salt-run k8s_nodes.pause
     """
-    return _answer(lambda _, store: words.pause(store, _person()))
+    return _answer(lambda _, store: controls.pause(store, _person()))
 
 
 def resume() -> dict[str, Any]:
@@ -237,7 +240,7 @@ def resume() -> dict[str, Any]:
 
         salt-run k8s_nodes.resume
     """
-    return _answer(lambda _, store: words.resume(store, _person()))
+    return _answer(lambda _, store: controls.resume(store, _person()))
 
 
 def confirm(cluster: str) -> dict[str, Any]:
@@ -315,7 +318,7 @@ def check(within: float = 20) -> dict[str, Any]:
         not at all.
     """
     # Brings the official client along, which takes long to import.
-    from salt_ext.commands.checking.check import check as checked
+    from salt_ext.admin.check.report import check as checked
 
     return _told(
         lambda: checked(__opts__, within=_number("within", within), brief=_at_terminal("check"))

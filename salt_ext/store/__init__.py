@@ -1,15 +1,15 @@
 """The store: one SQLite file per master, shared by its processes, never waiting on a network."""
 
+from salt_ext.store.control import WordTable
 from salt_ext.store.database import Database
 from salt_ext.store.health import Health, HealthTable
-from salt_ext.store.held import HeldTable
 from salt_ext.store.history import HistoryTable
+from salt_ext.store.holds import HeldTable
 from salt_ext.store.ledger import LedgerTable
-from salt_ext.store.secret import Secret
+from salt_ext.store.rollouts import WaveTable
+from salt_ext.store.signing_key import Secret
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
-from salt_ext.store.waves import WaveTable
-from salt_ext.store.words import WordTable
 
 __all__ = ["Health", "Store"]
 

@@ -10,8 +10,8 @@ from sqlite3 import Connection
 
 import msgspec
 
-from salt_ext.core.convergence import Behind, Entry, Place, Served
-from salt_ext.core.snapshot import digest
+from salt_ext.core.references.resolve import digest
+from salt_ext.core.rollout.drift import Behind, Entry, Place, Served
 from salt_ext.store.database import Database
 
 _COLUMNS = (

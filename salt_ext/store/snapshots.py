@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from salt_ext.core.address import Address
+from salt_ext.core.cluster.address import Address
+from salt_ext.core.cluster.member import Member
+from salt_ext.core.cluster.node import AddressType
+from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.errors import Overtaken
-from salt_ext.core.member import Member
-from salt_ext.core.node import AddressType
-from salt_ext.core.snapshot import Snapshot
 from salt_ext.store.database import Database
 
 

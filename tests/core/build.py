@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from salt_ext.core.address import NOT_A_NODE
-from salt_ext.core.member import Limits, Member
-from salt_ext.core.node import AddressType, Node
-from salt_ext.core.snapshot import Snapshot
+from salt_ext.core.cluster.address import NOT_A_NODE
+from salt_ext.core.cluster.member import Limits, Member
+from salt_ext.core.cluster.node import AddressType, Node
+from salt_ext.core.cluster.snapshot import Snapshot
 
 INTERNAL, EXTERNAL, POD_CIDR = AddressType.INTERNAL, AddressType.EXTERNAL, AddressType.POD_CIDR
 

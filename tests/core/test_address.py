@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.address import (
+from salt_ext.core.cluster.address import (
     NOT_A_NODE,
     Addresses,
     address,

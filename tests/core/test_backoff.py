@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from salt_ext.core.backoff import Backoff
+from salt_ext.core.timing.backoff import Backoff
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.bringing import unbrought
-from salt_ext.core.publishing import Published
+from salt_ext.core.config.apply import Published
+from salt_ext.core.diagnosis.publish_coverage import unbrought
 
 SETS = {"sets": {"prod": ["k8s://prod"]}}
 PRUNE = {"prune": {"iptables": {}}}

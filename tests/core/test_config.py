@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from salt_ext.core import config
-from salt_ext.core.address import NOT_A_NODE
-from salt_ext.core.config import Access, Apply, Config, Timing
+from salt_ext.core.cluster.address import NOT_A_NODE
+from salt_ext.core.cluster.guard import Rules
+from salt_ext.core.config import config
+from salt_ext.core.config.config import Access, Apply, Config, Timing
 from salt_ext.core.errors import UnknownCluster
-from salt_ext.core.guard import Rules
-from salt_ext.core.handing import Handing
+from salt_ext.core.references.node_lists import Handing
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
 
 PROD = {"kubeconfig": "/etc/salt/k8s/prod.kubeconfig", "allowed_networks": ["192.0.2.0/24"]}

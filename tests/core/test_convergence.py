@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.convergence import (
+from salt_ext.core.references.resolve import digest
+from salt_ext.core.rollout.drift import (
     Behind,
     Desired,
     Digests,
@@ -18,7 +19,6 @@ from salt_ext.core.convergence import (
     old,
     retry_after,
 )
-from salt_ext.core.snapshot import digest
 
 PROD, TEST = "k8s://prod", "k8s://test"
 ADDRESSES = {PROD: ("192.0.2.1", "192.0.2.2"), TEST: ("198.51.100.1",)}
@@ -202,7 +202,7 @@ class TestOld:
 def test_digests_are_computed_once_while_they_are_asked_for(monkeypatch):
     computed = []
     monkeypatch.setattr(
-        "salt_ext.core.convergence.digest", lambda served: computed.append(1) or digest(served)
+        "salt_ext.core.rollout.drift.digest", lambda served: computed.append(1) or digest(served)
     )
     digests = Digests()
     wanted = [want("m1"), want("m2"), want("m1", TEST)]

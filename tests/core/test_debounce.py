@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from salt_ext.core.debounce import Debounce
+from salt_ext.core.timing.debounce import Debounce
 
 
 def announcements(changes: list[float], *, until: float) -> list[float]:

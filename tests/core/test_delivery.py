@@ -6,7 +6,7 @@ import pytest
 
 from k8s_firewall_parts import delivery as minions_side
 from k8s_firewall_parts import revision
-from salt_ext.core.delivery import Delivery, key, seal
+from salt_ext.core.rollout.payload import Delivery, key, seal
 
 SECRET = b"s" * 32
 ONE = Delivery(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from salt_ext.core.diagnosis import error, in_order, info, warning
+from salt_ext.core.diagnosis.finding import error, in_order, info, warning
 
 
 def test_the_worst_come_first_each_once_otherwise_as_they_came():

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.difference import Announced, Difference
-from salt_ext.core.member import Member, addresses_of
+from salt_ext.core.cluster.diff import Announced, Difference
+from salt_ext.core.cluster.member import Member, addresses_of
 from tests.core.build import member, members
 
 

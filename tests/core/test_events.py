@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from salt_ext.core import events
-from salt_ext.core.difference import Announced
+from salt_ext.core.cluster.diff import Announced
 from salt_ext.core.events import MOST_ADDRESSES, MOST_NODES, Event
 from tests.core.build import member, members, snapshot
 

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.expand import DEEPEST, Expansion, Unresolved, expand
+from salt_ext.core.references.expand import DEEPEST, Expansion, Unresolved, expand
 
 ONE, TWO = "192.0.2.1", "192.0.2.2"
 

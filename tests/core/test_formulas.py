@@ -12,9 +12,10 @@ import jinja2
 import pytest
 import yaml
 
-from salt_ext.core.expand import Expansion, Unresolved, expand
-from salt_ext.core.reference import parse
-from salt_ext.core.snapshot import Defaults, Snapshot, resolve
+from salt_ext.core.cluster.snapshot import Snapshot
+from salt_ext.core.references.expand import Expansion, Unresolved, expand
+from salt_ext.core.references.reference import parse
+from salt_ext.core.references.resolve import Defaults, resolve
 from tests.core.build import limits, member, snapshot
 
 PAGE = Path(__file__).parents[2] / "docs/formulas.md"

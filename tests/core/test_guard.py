@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.guard import Guard, Judgement, Kind, Rules, View
+from salt_ext.core.cluster.guard import Guard, Judgement, Kind, Rules, View
 from tests.core.build import member, members
 
 RULES = Rules(

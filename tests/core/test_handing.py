@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.core.errors import BadReference
-from salt_ext.core.handing import Handing, addresses_of, as_pillar, handed, parse
-from salt_ext.core.selector import parse as selector
-from salt_ext.core.snapshot import Defaults, NodeGroup
+from salt_ext.core.references.node_lists import Handing, addresses_of, as_pillar, handed, parse
+from salt_ext.core.references.resolve import Defaults, NodeGroup
+from salt_ext.core.references.selector import parse as selector
 from tests.core.build import EXTERNAL, limits, member, snapshot
 
 PROD = snapshot(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from salt_ext.core.diagnosis import Level
-from salt_ext.core.layers import Written, findings, in_force
+from salt_ext.core.diagnosis.config_files import Written, findings, in_force
+from salt_ext.core.diagnosis.finding import Level
 
 
 def files(*values: tuple[int, dict]) -> list[Written]:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.member import Refused, addresses_of, admit
-from salt_ext.core.node import Node
+from salt_ext.core.cluster.member import Refused, addresses_of, admit
+from salt_ext.core.cluster.node import Node
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR, limits, member, node
 
 

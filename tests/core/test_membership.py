@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from salt_ext.core.guard import Kind
-from salt_ext.core.member import Refused
-from salt_ext.core.membership import Membership
+from salt_ext.core.cluster.guard import Kind
+from salt_ext.core.cluster.member import Refused
+from salt_ext.core.cluster.membership import Membership
 from tests.core.build import EXTERNAL, INTERNAL, limits, member, members, node
 
 GRACE = 300.0

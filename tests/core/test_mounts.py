@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.mounts import far
+from salt_ext.core.diagnosis.filesystems import far
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0

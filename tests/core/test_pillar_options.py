@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.pillar_options import findings
+from salt_ext.core.diagnosis.pillar_options import findings
 
 RIGHT = {"ext_pillar": [{"git": []}, {"k8s_nodes": {}}], "ext_pillar_first": False}
 

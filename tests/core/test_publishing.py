@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core import config
-from salt_ext.core.publishing import Apply, Mode
+from salt_ext.core.config import config
+from salt_ext.core.config.apply import Apply, Mode
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.core.errors import BadReference
-from salt_ext.core.reference import dns_label, is_reference, parse
+from salt_ext.core.references.reference import dns_label, is_reference, parse
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
 
 

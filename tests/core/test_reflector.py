@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.node import Node
-from salt_ext.core.reflector import Change, ListPage, Probe, Reflector, Step, Wait, Watch
-from salt_ext.core.version import older
+from salt_ext.core.cluster.node import Node
+from salt_ext.core.cluster.reflector import Change, ListPage, Probe, Reflector, Step, Wait, Watch
+from salt_ext.core.cluster.resource_version import older
 from tests.core.build import node
 
 ADDED, MODIFIED, DELETED = Change.ADDED, Change.MODIFIED, Change.DELETED

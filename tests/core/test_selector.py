@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.selector import parse
+from salt_ext.core.references.selector import parse
 
 HERE = {"pool": "app", "tier": "a", "node-role.kubernetes.io/worker": ""}
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.reference import parse
-from salt_ext.core.selector import parse as selector
-from salt_ext.core.snapshot import Defaults, NodeGroup, digest, resolve
+from salt_ext.core.references.reference import parse
+from salt_ext.core.references.resolve import Defaults, NodeGroup, digest, resolve
+from salt_ext.core.references.selector import parse as selector
 from tests.core.build import EXTERNAL, POD_CIDR, limits, member, snapshot
 
 PROD = snapshot(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from salt_ext.core.hints import Hints
-from salt_ext.core.spacing import Spacing
+from salt_ext.core.rollout.hints import Hints
+from salt_ext.core.timing.rate_limiter import Spacing
 
 
 def test_a_few_are_granted_at_once_and_others_after_waits_that_double():

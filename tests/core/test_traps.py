@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from salt_ext.core.traps import locks_out, masters, traps
+from salt_ext.core.diagnosis.formula_pitfalls import locks_out, masters, traps
 
 BOTH = ("192.0.2.1", "2001:db8::1")
 PRUNED = {"k8s_firewall": {"prune": {}}}

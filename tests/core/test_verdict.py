@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.verdict import judge
+from salt_ext.core.rollout.job_result import judge
 
 KEY = "iptables_|-prod 192.0.2.1_|-prod 192.0.2.1_|-append"
 SLS_MISSING = [

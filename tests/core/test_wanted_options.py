@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from salt_ext.core.layers import Written, added, in_force
-from salt_ext.core.wanted_options import Ours, Plan, plan
-from salt_ext.core.wiring import engine_is_listed
+from salt_ext.core.diagnosis.config_files import Written, added, in_force
+from salt_ext.core.diagnosis.setup_plan import Ours, Plan, plan
+from salt_ext.core.diagnosis.wiring import engine_is_listed
 
 NEW = "/d/k8s_nodes.conf"
 SLS = "/ours/apply.sls"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from salt_ext.core.wave import SLOW, Candidate, Care, Outcome, Wave, step
+from salt_ext.core.rollout.wave import SLOW, Candidate, Care, Outcome, Wave, step
 
 NOW = 1000.0
 CARE = Care(canary=0, abort_percent=50, batch=50)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.diagnosis import Level
-from salt_ext.core.wiring import backend, engine_is_listed, reactions, reactor, topology
+from salt_ext.core.diagnosis.finding import Level
+from salt_ext.core.diagnosis.wiring import backend, engine_is_listed, reactions, reactor, topology
 
 OURS = "/ours/apply.sls"
 TEXTS = {OURS: "runner.k8s_nodes.apply:", "/other.sls": "local.test.ping:"}

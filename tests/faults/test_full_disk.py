@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_ext.commands.resolving import Resolving
+from salt_ext.references.resolver import Resolving
 from salt_ext.store import Store
 from salt_ext.store.locks import ENGINE, holder, only_one
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 
 from lab.kubernetes.endpoint import Endpoint
-from salt_ext.core.member import addresses_of
-from salt_ext.core.node import Node
-from salt_ext.core.reflector import Change, Reflector
+from salt_ext.core.cluster.member import addresses_of
+from salt_ext.core.cluster.node import Node
+from salt_ext.core.cluster.reflector import Change, Reflector
 from salt_ext.kube import api
-from salt_ext.kube.lines import lines
-from salt_ext.service.follow import Follower
-from salt_ext.service.group import Group, Pulse
-from salt_ext.service.updates import Dropped, Put, Replaced
+from salt_ext.kube.line_stream import lines
 from salt_ext.store import Store
+from salt_ext.supervisor import Group, Pulse
+from salt_ext.watch.updates import Dropped, Put, Replaced
+from salt_ext.watch.watcher import Follower
 from tests.faults.watched import Watched
 
 QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
@@ -62,7 +62,7 @@ def started(group: Group, made: list, count: int) -> None:
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr("salt_ext.service.group._AGAIN", 0.05)
+    monkeypatch.setattr("salt_ext.supervisor._AGAIN", 0.05)
 
 
 @pytest.mark.parametrize(

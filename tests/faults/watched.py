@@ -12,16 +12,16 @@ from typing import Any
 
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.nodes import Nodes
-from salt_ext.commands.confirm import confirm
-from salt_ext.commands.resolving import Resolving
-from salt_ext.commands.status import status
-from salt_ext.core import config
-from salt_ext.core.member import addresses_of
-from salt_ext.service.follow import Follower
-from salt_ext.service.group import Part
-from salt_ext.service.keep import Keeper
-from salt_ext.service.updates import Watching
+from salt_ext.admin.confirm import confirm
+from salt_ext.admin.status import status
+from salt_ext.core.cluster.member import addresses_of
+from salt_ext.core.config import config
+from salt_ext.references.resolver import Resolving
 from salt_ext.store import Health, Store
+from salt_ext.supervisor import Part
+from salt_ext.watch.reconciler import Keeper
+from salt_ext.watch.updates import Watching
+from salt_ext.watch.watcher import Follower
 
 ALLOWED = ["10.0.0.0/8", "2001:db8::/32"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
-from salt_ext.commands.apply import Applying
 from salt_ext.master.settings import settings
+from salt_ext.rollout.apply import Applying
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars

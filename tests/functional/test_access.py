@@ -16,12 +16,12 @@ from packaging.requirements import Requirement
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
-from salt_ext.core.config import Access
+from salt_ext.core.config.config import Access
 from salt_ext.core.errors import NoSecret
-from salt_ext.kube import request, way
-from salt_ext.kube.access import Session
+from salt_ext.kube import connection, request
 from salt_ext.kube.api import NodesApi
 from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed, WrongAnswer
+from salt_ext.kube.session import Session
 from tests.functional.ways import Proxy, ask, kubeconfig
 
 
@@ -143,7 +143,7 @@ def test_a_pod_uses_its_service_account(backend, tmp_path, seen, monkeypatch):
     parts = urlsplit(backend.endpoint.url)
     shutil.copy(backend.endpoint.ca_file, tmp_path / "ca.crt")
     shutil.copy(backend.endpoint.tokens["reader"], tmp_path / "token")
-    monkeypatch.setattr(way, "SERVICE_ACCOUNT", str(tmp_path))
+    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", str(tmp_path))
     access = Access(in_cluster=True)
     assert "this is no pod" in refusal(access)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", parts.hostname)
@@ -157,10 +157,10 @@ def test_a_pod_uses_its_service_account(backend, tmp_path, seen, monkeypatch):
 
 def test_a_pod_in_an_ipv6_cluster(tmp_path, monkeypatch, backend):
     shutil.copy(backend.endpoint.ca_file, tmp_path / "ca.crt")
-    monkeypatch.setattr(way, "SERVICE_ACCOUNT", str(tmp_path))
+    monkeypatch.setattr(connection, "SERVICE_ACCOUNT", str(tmp_path))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    found = way.find(Access(in_cluster=True), way.Files(), str)
+    found = connection.find(Access(in_cluster=True), connection.Files(), str)
     assert found.host == "https://[fd00::1]:443"
 
 
@@ -403,7 +403,7 @@ def test_a_session_that_lost_its_file_says_so_and_recovers(backend, tmp_path):
 
 def test_a_password_goes_along_as_http_wants_it(backend, tmp_path):
     access = kubeconfig(tmp_path, backend, {"username": "me", "password": "open sesame"})
-    found = way.find(access, way.Files(), str).find()
+    found = connection.find(access, connection.Files(), str).find()
     assert found.authorization == "Basic " + base64.b64encode(b"me:open sesame").decode()
     assert "sesame" not in repr(found)
     assert found.authorization not in repr(found)

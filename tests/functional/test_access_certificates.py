@@ -13,8 +13,8 @@ from kubernetes.config import kube_config
 
 from lab.kubernetes import certificates, open_backend
 from lab.kubernetes.real import unavailable
-from salt_ext.kube.access import Session
 from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed
+from salt_ext.kube.session import Session
 from tests.functional.ways import ask, kubeconfig, plugin
 
 

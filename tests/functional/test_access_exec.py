@@ -13,11 +13,11 @@ import pytest
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
-from salt_ext.core import config
-from salt_ext.kube.access import Session
+from salt_ext.core.config import config
 from salt_ext.kube.errors import NoAccess, NotAllowed
-from salt_ext.service.follow import Follower
-from salt_ext.service.updates import Failed, Replaced
+from salt_ext.kube.session import Session
+from salt_ext.watch.updates import Failed, Replaced
+from salt_ext.watch.watcher import Follower
 from tests.functional.ways import ask, kubeconfig, plugin
 
 

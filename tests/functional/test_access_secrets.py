@@ -12,16 +12,16 @@ import yaml
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
-from salt_ext.commands.status import status
-from salt_ext.core.config import Access
+from salt_ext.admin.status import status
+from salt_ext.core.config.config import Access
 from salt_ext.core.errors import NoSecret
-from salt_ext.kube.access import Session
+from salt_ext.daemon.engine import Service
 from salt_ext.kube.errors import NoAccess, NotAllowed
+from salt_ext.kube.session import Session
 from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import engine_settings, settings
-from salt_ext.service.follow import Follower
-from salt_ext.service.service import Service
 from salt_ext.store import Store
+from salt_ext.watch.watcher import Follower
 from tests.functional.pillars import Pillars
 from tests.functional.ways import ask
 

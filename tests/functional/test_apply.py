@@ -15,20 +15,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from salt_ext.commands.apply import Applying
-from salt_ext.commands.places import Places
-from salt_ext.commands.plan import plan
-from salt_ext.commands.resolving import Resolving
-from salt_ext.core import config
+from salt_ext.core.config import config
+from salt_ext.core.config.apply import ANY_GRAINS
+from salt_ext.core.config.apply import Published as What
 from salt_ext.core.errors import StoreError
-from salt_ext.core.publishing import ANY_GRAINS
-from salt_ext.core.publishing import Published as What
-from salt_ext.core.snapshot import digest
+from salt_ext.core.references.resolve import digest
 from salt_ext.master.publisher import MasterSilent, NotPublished
+from salt_ext.references.resolver import Resolving
+from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.desired_state import Places
+from salt_ext.rollout.plan import plan
 from salt_ext.store import Store
+from salt_ext.store.control import Word
 from salt_ext.store.locks import APPLY, alone
 from salt_ext.store.subscriptions import Answer, Seen
-from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
@@ -283,7 +283,7 @@ class TestNotPublished:
 
     @pytest.mark.parametrize(("care", "told"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
     def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, told):
-        monkeypatch.setattr("salt_ext.commands.apply._AGAIN", 0.0)
+        monkeypatch.setattr("salt_ext.rollout.apply._AGAIN", 0.0)
         minions = [f"m{n}" for n in range(6)]
         for minion in minions:
             refer(store, minion, "prod")
@@ -413,7 +413,7 @@ class TestTriggers:
 
     @pytest.mark.parametrize("wish", [{"force": True}, {"minions": "m1"}])
     def test_but_not_for_ever_and_then_it_says_so(self, settings, store, monkeypatch, wish):
-        monkeypatch.setattr("salt_ext.commands.apply._PATIENCE", 0.1)
+        monkeypatch.setattr("salt_ext.rollout.apply._PATIENCE", 0.1)
         with alone(Path(settings.state_dir) / APPLY):
             told = Applying(settings, store, Published(), meant).run(ALL, **wish)
         assert told == {
@@ -461,8 +461,8 @@ ASKER = textwrap.dedent(
     """
     import json, sys, time
     from pathlib import Path
-    from salt_ext.commands.apply import Applying
-    from salt_ext.core import config
+    from salt_ext.rollout.apply import Applying
+    from salt_ext.core.config import config
     from salt_ext.store import Store
 
     settings = config.read(json.loads(sys.argv[1]))
@@ -596,7 +596,7 @@ class TestClasses:
         assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
         # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
         assert Applying(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
-        monkeypatch.setattr("salt_ext.commands.choosing._ASKED", 0.0)
+        monkeypatch.setattr("salt_ext.rollout.selection._ASKED", 0.0)
         observed = block(settings, mode="observe", classes=classes)
         assert Applying(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
         assert Applying(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
@@ -708,7 +708,7 @@ class TestAClockThatIsSetBack:
     def clock(self, monkeypatch):
         found = SimpleNamespace(now=time.time())
         told = SimpleNamespace(time=lambda: found.now)
-        monkeypatch.setattr("salt_ext.commands.apply.time", told)
+        monkeypatch.setattr("salt_ext.rollout.apply.time", told)
         return found
 
     @pytest.fixture

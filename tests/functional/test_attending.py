@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from salt_ext.core.convergence import Behind, Entry
-from salt_ext.core.hints import Hints
-from salt_ext.core.wave import Wave
-from salt_ext.service.attend import Attending
+from salt_ext.core.rollout.drift import Behind, Entry
+from salt_ext.core.rollout.hints import Hints
+from salt_ext.core.rollout.wave import Wave
+from salt_ext.rollout.minion_events import Attending
 from salt_ext.store import Store
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen

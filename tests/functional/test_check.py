@@ -21,16 +21,16 @@ import yaml
 
 from lab.kubernetes import open_backend
 from salt_ext import formula
-from salt_ext.commands.checking import reached
-from salt_ext.core.guard import Held, Kind
-from salt_ext.kube.expiry import Lifetime
-from salt_ext.kube.probe import Answered
-from salt_ext.master import daemon
+from salt_ext.admin.check import clusters
+from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.kube.credential_lifetime import Lifetime
+from salt_ext.kube.preflight import Answered
+from salt_ext.master import master_process
 from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
+from salt_ext.store.control import Word
 from salt_ext.store.locks import ENGINE, only_one
 from salt_ext.store.subscriptions import Answer, Seen
-from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 
 RESTRICTED = "node-restriction.kubernetes.io"
@@ -331,7 +331,7 @@ def test_a_file_that_salt_cannot_read_is_an_error(alive):
 
 
 def test_an_engine_that_never_began_is_told_from_a_dead_one(bare, monkeypatch):
-    monkeypatch.setattr("salt_ext.master.daemon.runs", lambda _: True)
+    monkeypatch.setattr("salt_ext.master.master_process.runs", lambda _: True)
     assert "is listed and was never started" in bare.one()[2]
     with only_one(bare.state / ENGINE, threading.Event()):
         pass
@@ -354,12 +354,12 @@ def old(alive, monkeypatch):
 def test_a_master_runs_while_somebody_takes_its_events():
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as bus:
         opts = {"sock_dir": folder}
-        assert not daemon.runs(opts)
+        assert not master_process.runs(opts)
         bus.bind(f"{folder}/master_event_pull.ipc")
-        assert not daemon.runs(opts)
+        assert not master_process.runs(opts)
         bus.listen()
-        assert daemon.runs(opts)
-        assert daemon.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
+        assert master_process.runs(opts)
+        assert master_process.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
 
 
 @pytest.mark.parametrize("ago", [3600, -3700], ids=["", "before the clock was set back"])
@@ -486,8 +486,8 @@ def answered(**given) -> Answered:
 )
 def test_clocks_and_credentials_that_end_are_looked_at(alive, given, level, where, said):
     config = settings(alive.opts())
-    clusters = {"prod": reached.Reached(answered(**given))}
-    (found,) = reached.findings(config, alive.store, clusters, 7000.0)
+    asked = {"prod": clusters.Reached(answered(**given))}
+    (found,) = clusters.findings(config, alive.store, asked, 7000.0)
     assert (found.level.value, found.where) == (level, f"cluster prod: {where}")
     assert said in found.what
 

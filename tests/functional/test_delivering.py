@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from salt_ext.commands.apply import Applying
-from salt_ext.core import config
+from salt_ext.core.config import config
+from salt_ext.rollout.apply import Applying
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot

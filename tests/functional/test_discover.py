@@ -12,14 +12,14 @@ import salt.cache
 import salt.loader
 import salt.version
 
-from salt_ext.core.convergence import Behind, Entry
+from salt_ext.core.rollout.drift import Behind, Entry
 from salt_ext.master.keys import every_accepted
-from salt_ext.service.forget import Forgetting
-from salt_ext.service.listen import Board
+from salt_ext.rollout.event_listener import Board
+from salt_ext.rollout.key_watcher import Forgetting
 from salt_ext.store import Store
+from salt_ext.store.control import Word
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
-from salt_ext.store.words import Word
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
 
@@ -195,7 +195,7 @@ def test_an_event_makes_it_look_sooner_but_not_all_the_time(pillars, store, monk
         store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
     looks: list[float] = []
     monkeypatch.setattr(
-        "salt_ext.service.forget.every_accepted",
+        "salt_ext.rollout.key_watcher.every_accepted",
         lambda opts: looks.append(time.monotonic()) or every_accepted(opts),
     )
     stop, nudge = threading.Event(), threading.Event()
@@ -231,7 +231,7 @@ class TestAKeyThatIsAcceptedAgain:
             def apply(self, _jid, minions, what):
                 asked.append(f"{','.join(minions)} {what}")
 
-        monkeypatch.setattr("salt_ext.service.forget.Publisher", Publisher)
+        monkeypatch.setattr("salt_ext.rollout.key_watcher.Publisher", Publisher)
         for name in ("db1", "db2"):
             known(pillars, name, role="db")
             store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)

@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from k8s_firewall_parts import prune, rules, wanted
-from salt_ext.commands.checking.check import GROUPS
-from salt_ext.core import config, reference
+from salt_ext.admin.check.report import GROUPS
+from salt_ext.core.config import config
 from salt_ext.core.errors import BadReference
-from salt_ext.core.expand import expand
+from salt_ext.core.references import reference
+from salt_ext.core.references.expand import expand
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,11 +12,11 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
-from salt_ext.core.member import Refused
+from salt_ext.core.cluster.member import Refused
+from salt_ext.daemon.engine import Service
 from salt_ext.master.settings import settings
-from salt_ext.service import fetch
-from salt_ext.service.service import Service
 from salt_ext.store import Store
+from salt_ext.watch import on_demand
 from tests.functional.pillars import Pillars
 
 REFERENCES = {"allow": ["198.51.100.1", "k8s://prod"]}
@@ -152,7 +152,9 @@ def test_those_of_a_masterless_minion_are_not(pillars, monkeypatch):
 
 def test_many_workers_list_once(pillars, emulator):
     emulator.control.on("list", do=actions.delay(0.3))
-    workers = [fetch.Fetching(_config(pillars), Store(str(pillars.state_dir))) for _ in range(8)]
+    workers = [
+        on_demand.Fetching(_config(pillars), Store(str(pillars.state_dir))) for _ in range(8)
+    ]
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(one.ensure, "prod", ttl=60, timeout=10) for one in workers]:
             done.result()

@@ -13,13 +13,14 @@ import pytest
 import salt.config
 import yaml
 
-from salt_ext.commands.figures import Figures
-from salt_ext.core import config, figures
-from salt_ext.core.figures import Sample, exposition
-from salt_ext.core.guard import Held, Kind
-from salt_ext.master import telemetry
-from salt_ext.service import textfile
-from salt_ext.service.service import Service
+from salt_ext.core import metrics
+from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.config import config
+from salt_ext.core.metrics import Sample, exposition
+from salt_ext.daemon import textfile
+from salt_ext.daemon.engine import Service
+from salt_ext.daemon.metrics import Figures
+from salt_ext.master import otel
 from salt_ext.store import Health, Store
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +106,7 @@ def test_an_engine_whose_figures_cannot_be_written_says_so_and_goes_on(service, 
 
 
 def test_label_values_are_escaped():
-    sample = Sample(figures.NODES, 1, (("cluster", 'a"b\\c\nd'),))
+    sample = Sample(metrics.NODES, 1, (("cluster", 'a"b\\c\nd'),))
     assert list(exposition([sample]))[-1] == 'k8s_nodes_nodes{cluster="a\\"b\\\\c\\nd"} 1'
 
 
@@ -117,11 +118,11 @@ def alert_rules() -> list[str]:
 def test_alert_rules_name_only_figures_that_exist():
     used = {name for rule in alert_rules() for name in re.findall(r"k8s_nodes_\w+", rule)}
     assert used
-    assert used <= {figure.name for figure in figures.ALL}
+    assert used <= {figure.name for figure in metrics.ALL}
 
 
 def test_alert_rules_find_an_engine_that_is_dead_with_its_figures_and_one_without():
-    told_at = figures.TOLD.name
+    told_at = metrics.TOLD.name
     assert f"time() - {told_at} > 60" in alert_rules()
     # A comparison with figures that nobody hands out is empty, and no alert.
     assert f"absent({told_at})" in alert_rules()
@@ -139,9 +140,9 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
     script = textwrap.dedent(
         f"""
         import urllib.request
-        from salt_ext.commands.figures import Figures
-        from salt_ext.core import config
-        from salt_ext.master import telemetry
+        from salt_ext.daemon.metrics import Figures
+        from salt_ext.core.config import config
+        from salt_ext.master import otel
         from salt_ext.store import Store
         settings = config.read({{
             "state_dir": {settings.state_dir!r},
@@ -149,7 +150,7 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
         }})
         opts = {{"metrics": {{"enabled": True, "exporter": "prometheus"}}}}
         read = Figures(settings, Store(settings.state_dir)).samples
-        assert telemetry.instrument(opts, {port}, read)
+        assert otel.instrument(opts, {port}, read)
         print(urllib.request.urlopen("http://127.0.0.1:{port}/metrics").read().decode())
         """
     )
@@ -165,4 +166,4 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
 
 
 def test_metrics_that_are_not_enabled_register_nothing(told):
-    assert telemetry.instrument({"metrics": {"enabled": False}}, None, list) is False
+    assert otel.instrument({"metrics": {"enabled": False}}, None, list) is False

@@ -16,7 +16,7 @@ import salt.utils.args
 import yaml
 
 from salt_ext import formula
-from salt_ext.master import module
+from salt_ext.master import minion_module
 
 FILES = sorted(path for path in formula.path().glob("_*/**/*.py") if "__pycache__" not in str(path))
 
@@ -61,7 +61,7 @@ def test_salt_syncs_the_module_and_it_tells_the_version_that_the_master_has(opts
     )  # fmt: skip
     assert minion(opts)["k8s_firewall.version"]() == done.stdout.strip()
     # What the publisher compares with, to know whom to bring up to date.
-    assert module.version() == done.stdout.strip()
+    assert minion_module.version() == done.stdout.strip()
 
 
 def test_after_a_sync_the_new_parts_are_in_use_without_a_restart(opts, tmp_path):

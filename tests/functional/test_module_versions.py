@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import salt.config
 
-from salt_ext.commands.apply import Applying
-from salt_ext.commands.status import status
-from salt_ext.core import config
-from salt_ext.master import module
-from salt_ext.service.converge import Convergence
-from salt_ext.service.listen import Board
+from salt_ext.admin.status import status
+from salt_ext.core.config import config
+from salt_ext.master import minion_module
+from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.controller import Convergence
+from salt_ext.rollout.event_listener import Board
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.test_apply import CLUSTER, Published, refer
@@ -57,7 +57,7 @@ def change(store: Store, revision: int) -> None:
 
 def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, store, returning):
     published = Published()
-    ours = module.version()
+    ours = minion_module.version()
     applying = Applying(settings, store, published, module_version=ours)
 
     def told() -> str:
@@ -83,7 +83,7 @@ def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, sto
 
 def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     published = Published()
-    applying = Applying(settings, store, published, module_version=module.version())
+    applying = Applying(settings, store, published, module_version=minion_module.version())
     applying.run(ALL)
     returning("1", {"modules": []})
     applying.run(ALL, force=True)
@@ -100,7 +100,9 @@ def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     # What says itself that it has failed is there.
     returning("3", {"modules": ["modules.k8s_firewall"]})
     applying.run(ALL, force=True)
-    returning("4", {"result": False, "comment": "no", "version": module.version()}, retcode=1)
+    returning(
+        "4", {"result": False, "comment": "no", "version": minion_module.version()}, retcode=1
+    )
     applying.run(ALL, force=True)
     assert published.what[-1].function == "k8s_firewall.sync"
 
@@ -109,9 +111,9 @@ def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
     settings, store, returning
 ):
     published = Published()
-    applying = Applying(settings, store, published, module_version=module.version())
-    store.ledger.has_module("m1", module.version())
-    able = {"result": True, "version": module.version()}
+    applying = Applying(settings, store, published, module_version=minion_module.version())
+    store.ledger.has_module("m1", minion_module.version())
+    able = {"result": True, "version": minion_module.version()}
     unable = {**able, "ends_connections": False}
     known = []
     # A delivery does not look.

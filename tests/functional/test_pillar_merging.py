@@ -10,7 +10,7 @@ import time
 import pytest
 import salt.pillar
 
-from salt_ext.core import config
+from salt_ext.core.config import config
 from salt_ext.store import Health, Store
 from salt_ext.store.subscriptions import Answer
 from tests.core.build import member, snapshot

@@ -14,8 +14,8 @@ import pytest
 import salt.pillar
 import yaml
 
-from salt_ext.core.pillar_options import findings
-from salt_ext.service import service
+from salt_ext.core.diagnosis.pillar_options import findings
+from salt_ext.daemon import engine
 from salt_ext.store import Health, Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -59,9 +59,9 @@ def test_the_engine_says_it_when_it_starts(pillars, monkeypatch, caplog):
     def enough(*_):
         raise InterruptedError
 
-    monkeypatch.setattr(service, "only_one", enough)
+    monkeypatch.setattr(engine, "only_one", enough)
     with pytest.raises(InterruptedError):
-        service.Service({**pillars.opts, "ext_pillar_first": True}).run()
+        engine.Service({**pillars.opts, "ext_pillar_first": True}).run()
     assert "ext_pillar_first: true" in caplog.text
 
 

@@ -15,12 +15,12 @@ from cryptography.x509.oid import NameOID
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.real import unavailable
-from salt_ext.core.config import Access
-from salt_ext.kube import probe as probing
+from salt_ext.core.config.config import Access
+from salt_ext.kube import preflight as probing
 from salt_ext.kube.credential import Credential, bearer
+from salt_ext.kube.credential_lifetime import Lifetime, lifetime
 from salt_ext.kube.errors import NotAllowed
-from salt_ext.kube.expiry import Lifetime, lifetime
-from salt_ext.kube.probe import EVERYTHING, NEEDED, probe
+from salt_ext.kube.preflight import EVERYTHING, NEEDED, probe
 from tests.functional.ways import kubeconfig, plugin
 
 DAY = 86_400.0

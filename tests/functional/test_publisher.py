@@ -10,8 +10,8 @@ import salt.config
 import salt.loader
 from salt.modules import state
 
-from salt_ext.core.publishing import UNQUEUED, Published
-from salt_ext.core.verdict import judge
+from salt_ext.core.config.apply import UNQUEUED, Published
+from salt_ext.core.rollout.job_result import judge
 from salt_ext.master.publisher import MasterSilent, Publisher
 
 

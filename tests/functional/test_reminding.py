@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import salt.config
 
-from salt_ext.commands.apply import Applying
-from salt_ext.commands.status import status
-from salt_ext.core import config
-from salt_ext.service.converge import Convergence
-from salt_ext.service.heed import Heeding
-from salt_ext.service.listen import Board
+from salt_ext.admin.status import status
+from salt_ext.core.config import config
+from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.controller import Convergence
+from salt_ext.rollout.event_listener import Board
+from salt_ext.rollout.reactor_watchdog import Heeding
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.test_apply import CLUSTER, Published, refer
@@ -86,9 +86,9 @@ def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, sto
 def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
     settings, store, monkeypatch, caplog
 ):
-    monkeypatch.setattr("salt_ext.service.converge._PATIENCE", 0.0)
-    monkeypatch.setattr("salt_ext.service.converge._REMIND", 0.0)
-    monkeypatch.setattr("salt_ext.service.heed._PATIENCE", 0.2)
+    monkeypatch.setattr("salt_ext.rollout.controller._PATIENCE", 0.0)
+    monkeypatch.setattr("salt_ext.rollout.controller._REMIND", 0.0)
+    monkeypatch.setattr("salt_ext.rollout.reactor_watchdog._PATIENCE", 0.2)
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     convergence, bus = Convergence(settings, store, opts, Board(), threading.Event()), Bus()
 
@@ -113,7 +113,7 @@ def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
 def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_that(
     settings, store, monkeypatch
 ):
-    monkeypatch.setattr("salt_ext.service.converge._PATIENCE", 0.0)
+    monkeypatch.setattr("salt_ext.rollout.controller._PATIENCE", 0.0)
     (db,) = config.read(
         {"apply": {"classes": {"db": {"target": "G@role:db", "states": ["db"]}}}}
     ).apply.classes

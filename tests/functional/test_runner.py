@@ -8,7 +8,7 @@ import pytest
 import salt.config
 import salt.loader
 
-from salt_ext.core.guard import Held, Kind
+from salt_ext.core.cluster.guard import Held, Kind
 from salt_ext.store import Health, Store
 from tests.core.build import member, snapshot
 

@@ -10,11 +10,11 @@ import pytest
 import salt.config
 import salt.loader
 
-from salt_ext.commands import words
-from salt_ext.commands.apply import Applying
-from salt_ext.commands.moment import utc
-from salt_ext.core.wave import Wave
+from salt_ext.admin import controls
+from salt_ext.core.display import utc
+from salt_ext.core.rollout.wave import Wave
 from salt_ext.master.settings import settings
+from salt_ext.rollout.apply import Applying
 from salt_ext.store import Health, Store
 from salt_ext.store.history import Happened
 from salt_ext.store.locks import ENGINE, only_one
@@ -299,7 +299,7 @@ class TestRefresh:
         with only_one(store.database.path.parent / ENGINE, stop):
             thread = threading.Thread(
                 target=lambda: told.update(
-                    words.refresh(config, store, frozenset(["prod", "test"]), "me", 2.0)
+                    controls.refresh(config, store, frozenset(["prod", "test"]), "me", 2.0)
                 )
             )
             thread.start()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.commands.places import Places
-from salt_ext.core import config
+from salt_ext.core.config import config
 from salt_ext.master.settings import settings
+from salt_ext.rollout.desired_state import Places
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -91,7 +91,7 @@ def test_an_error_of_ours_serves_nothing_that_is_not_recorded(serving, monkeypat
 
     pillars = serving(**TO_LB)
     pillars.write({"allow": ["k8s://prod"]})
-    monkeypatch.setattr("salt_ext.commands.serve.Serving._told", broken)
+    monkeypatch.setattr("salt_ext.references.pillar.Serving._told", broken)
     pillar = pillars.compile("lb1")
     assert pillar == {"allow": ["k8s://prod"]}
 

@@ -18,12 +18,12 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.real import unavailable
 from salt_ext import formula
-from salt_ext.core import layers, manifest
-from salt_ext.core.config import Access
-from salt_ext.kube.access import Session
+from salt_ext.core.config.config import Access
+from salt_ext.core.diagnosis import config_files, rbac_manifest
 from salt_ext.kube.api import Changed, NodesApi
-from salt_ext.kube.probe import EVERYTHING, NEEDED, probe
-from salt_ext.master.files import files as files_of
+from salt_ext.kube.preflight import EVERYTHING, NEEDED, probe
+from salt_ext.kube.session import Session
+from salt_ext.master.config_files import files as files_of
 from salt_ext.store import Health, Store
 from salt_ext.store.locks import ENGINE, only_one
 from tests.core.build import member, snapshot
@@ -137,7 +137,7 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
     told = json.loads(json.dumps(folder.run("setup", **given(backend))))
     folder.paste(told)
     opts = folder.opts()
-    assert list(layers.findings(files_of(opts))) == []
+    assert list(config_files.findings(files_of(opts))) == []
     for values in layout.values():
         for key in ("ext_pillar", "reactor"):
             assert [one for one in values.get(key, []) if one not in opts[key]] == []
@@ -244,7 +244,7 @@ def test_a_person_gets_one_text_that_a_shell_and_salt_read(tmp_path, backend):
 
 
 def test_the_documentation_has_the_manifest_that_is_printed():
-    assert manifest.MANIFEST in (ROOT / "docs" / "installation.md").read_text()
+    assert rbac_manifest.MANIFEST in (ROOT / "docs" / "installation.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -266,11 +266,11 @@ _WHERE = {
 @pytest.mark.kube_real
 def test_the_manifest_gives_the_engine_what_it_needs_and_nothing_else(real, tmp_path):
     admin = real.client("admin")
-    for document in yaml.safe_load_all(manifest.MANIFEST):
+    for document in yaml.safe_load_all(rbac_manifest.MANIFEST):
         answer = admin.request("POST", _WHERE[document["kind"]], document)
         assert answer.status == 201, answer.body
     # Nobody here fills the Secret: ask for what it would be filled with.
-    account = f"{_WHERE['ServiceAccount']}/{manifest.NAME}/token"
+    account = f"{_WHERE['ServiceAccount']}/{rbac_manifest.NAME}/token"
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = admin.request("POST", account, request)
     assert answer.status == 201, answer.body

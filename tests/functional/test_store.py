@@ -19,14 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from salt_ext.commands.resolving import Resolving
-from salt_ext.core import config
-from salt_ext.core.config import Timing
-from salt_ext.core.convergence import Behind, Entry
+from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.config import config
+from salt_ext.core.config.apply import Apply
+from salt_ext.core.config.config import Timing
 from salt_ext.core.errors import Overtaken, StoreError
-from salt_ext.core.expand import Unresolved
-from salt_ext.core.guard import Held, Kind
-from salt_ext.core.publishing import Apply
+from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.rollout.drift import Behind, Entry
+from salt_ext.references.resolver import Resolving
 from salt_ext.store import Health, Store, history, schema
 from salt_ext.store.history import Happened
 from salt_ext.store.ledger import Job

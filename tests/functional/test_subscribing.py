@@ -8,9 +8,9 @@ import textwrap
 import pytest
 import salt.loader
 
-from salt_ext.commands.serve import Serving
-from salt_ext.core import config
-from salt_ext.master.compiling import Compile
+from salt_ext.core.config import config
+from salt_ext.master.pillar_compile import Compile
+from salt_ext.references.pillar import Serving
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars

@@ -6,7 +6,7 @@ import pytest
 import salt.cache
 import salt.config
 
-from salt_ext.core.publishing import ANY_GRAINS
+from salt_ext.core.config.apply import ANY_GRAINS
 from salt_ext.master.targets import Known
 
 

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from salt_ext.commands.apply import Applying
 from salt_ext.master.settings import settings
-from salt_ext.service.converge import Convergence
-from salt_ext.service.listen import Board
+from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.controller import Convergence
+from salt_ext.rollout.event_listener import Board
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -93,7 +93,7 @@ def test_a_run_without_our_ext_pillar_is_none_and_is_tried_again(make, monkeypat
     master = make()
     jid = master.publish()
     with monkeypatch.context() as broken:
-        broken.setattr("salt_ext.commands.serve.Serving._told", lambda *_: 1 / 0)
+        broken.setattr("salt_ext.references.pillar.Serving._told", lambda *_: 1 / 0)
         assert master.compile()["allow"] == EVERY
     entry = master.returns(jid)
     assert entry.error.startswith("its pillar was not served k8s://prod as it is now")

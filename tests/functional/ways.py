@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.kubernetes.backend import Backend
-from salt_ext.core.config import Access
-from salt_ext.kube.access import Session
+from salt_ext.core.config.config import Access
 from salt_ext.kube.api import NodesApi
+from salt_ext.kube.session import Session
 
 
 def ask(session: Session) -> str:

@@ -13,8 +13,8 @@ import yaml
 from lab.process import in_group, wait_until
 from lab.salt import Master, Minion
 from lab.world import World
-from salt_ext.commands.status import status
-from salt_ext.core import config
+from salt_ext.admin.status import status
+from salt_ext.core.config import config
 from salt_ext.store import Store
 
 WITHIN = 60.0

@@ -1,0 +1,1 @@
+"""What operators ask for: status, history, check, setup, controls."""

@@ -1,0 +1,1 @@
+"""One cluster's nodes, members, snapshots and guards."""

@@ -1,0 +1,1 @@
+"""The `k8s_nodes` block of the master's configuration."""

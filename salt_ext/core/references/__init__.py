@@ -1,0 +1,1 @@
+"""What a reference is, where it is found, and what takes its place."""

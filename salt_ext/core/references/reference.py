@@ -1,0 +1,120 @@
+"""
+The text that stands in a pillar where an address could stand: ``k8s://prod?family=ipv4``.
+
+Parsed and checked here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import unquote
+
+from salt_ext.core.cluster.node import AddressType
+from salt_ext.core.errors import BadReference
+from salt_ext.core.references import selector
+from salt_ext.core.references.selector import Selector
+
+SCHEME = "k8s://"
+
+# RFC 1123, as for every name in Kubernetes that may become part of a host name.
+DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A cluster, and which of its nodes' addresses; None means the cluster's default."""
+
+    text: str
+    cluster: str
+    group: str | None = None
+    """A node group that the cluster's configuration defines."""
+    types: tuple[AddressType, ...] | None = None
+    family: int | None = None
+    """4 or 6; None means both."""
+    labels: Selector = Selector()
+    ready_only: bool | None = None
+    as_network: bool = False
+    placeholder: bool = False
+    """Where no node is meant, one address stands that no packet can come from."""
+
+
+def is_reference(value: object) -> bool:
+    """Whether a pillar value wants to be a reference, right or wrong."""
+    return isinstance(value, str) and value.startswith(SCHEME)
+
+
+def dns_label(value: object) -> str:
+    """Read the name of a cluster."""
+    if isinstance(value, str) and DNS_LABEL.fullmatch(value):
+        return value
+    raise ValueError(
+        "a DNS label: 1 to 63 lower-case letters, digits and '-', not '-' at either end"
+    )
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Reference:
+    """Read a reference; :class:`BadReference` names the part that is wrong."""
+    body = text[len(SCHEME) :] if text.startswith(SCHEME) else ""
+    path, _, query = body.partition("?")
+    cluster, slash, group = path.partition("/")
+    for name, what in (
+        ((cluster, "cluster"), (group, "group")) if slash else ((cluster, "cluster"),)
+    ):
+        try:
+            dns_label(name)
+        except ValueError as exc:
+            raise BadReference(text, name, f"is no {what} name; allowed: {exc}") from None
+    values: dict[str, Any] = {"group": group} if slash else {}
+    for part in query.split("&") if query else ():
+        name, equals, raw = part.partition("=")
+        known = _PARAMETERS.get(name)
+        if known is None:
+            allowed = ", ".join(_PARAMETERS)
+            raise BadReference(text, name, f"is no parameter; allowed: {allowed}")
+        field, read = known
+        if field in values:
+            raise BadReference(text, name, "is given twice")
+        try:
+            values[field] = read(unquote(raw) if equals else "")
+        except ValueError as exc:
+            raise BadReference(text, part, f"cannot be read; allowed: {exc}") from None
+    return Reference(text=text, cluster=cluster, **values)
+
+
+def _types(raw: str) -> tuple[AddressType, ...]:
+    try:
+        return tuple(dict.fromkeys(AddressType(item.strip()) for item in raw.split(",")))
+    except ValueError:
+        names = ", ".join(kind.value for kind in AddressType)
+        raise ValueError(f"one or more of {names}, with commas") from None
+
+
+def _labels(raw: str) -> Selector:
+    # It would mean every node, and is what a template leaves when its variable is empty.
+    if not raw.strip():
+        raise ValueError("a label selector that is not empty")
+    return selector.parse(raw)
+
+
+def _choice(**choices: object) -> Callable[[str], object]:
+    def read(raw: str) -> object:
+        if raw in choices:
+            return choices[raw]
+        raise ValueError(" or ".join(choices))
+
+    return read
+
+
+_PARAMETERS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "addresses": ("types", _types),
+    "family": ("family", _choice(ipv4=4, ipv6=6)),
+    "labelSelector": ("labels", _labels),
+    "ready": ("ready_only", _choice(any=False, only=True)),
+    "empty": ("placeholder", _choice(list=False, placeholder=True)),
+    "format": ("as_network", _choice(address=False, cidr=True)),
+}

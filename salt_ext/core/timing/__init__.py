@@ -1,0 +1,1 @@
+"""When to try again, when to announce, how often at most."""

@@ -1,0 +1,1 @@
+"""The engine's process: wires watch and rollout together, and exports metrics."""

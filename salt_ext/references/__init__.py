@@ -1,0 +1,1 @@
+"""From a reference in a pillar to addresses, over the store."""

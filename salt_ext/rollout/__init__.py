@@ -1,0 +1,1 @@
+"""Bring every minion to what the store says, and prove it."""

@@ -1,0 +1,60 @@
+"""Who should have which addresses, and who proved to have them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from salt_ext.core.config.config import Config
+from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.rollout.drift import (
+    Behind,
+    Desired,
+    Digests,
+    Entry,
+    Place,
+    Wanted,
+    behind,
+    desired,
+    old,
+)
+from salt_ext.references.resolver import Resolving
+from salt_ext.store import Store
+from salt_ext.store.subscriptions import Answer
+
+
+class Places:
+    """Every minion with every cluster that it references."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.resolving = Resolving(store)
+        self._digests = Digests()
+
+    def desired(self, config: Config) -> dict[Place, Desired]:
+        """Return what each should have, and its unresolved references."""
+
+        def resolve(text: str) -> tuple[str, ...] | None:
+            found = self.resolving.lines(text, config)
+            return None if isinstance(found, Unresolved) else found
+
+        return desired(
+            (
+                Wanted(
+                    minion=row.minion,
+                    cluster=row.seen.cluster,
+                    reference=row.reference,
+                    gone=row.gone,
+                    refused=row.seen.answer is Answer.REFUSED,
+                )
+                for row in self._store.subscriptions.all()
+            ),
+            resolve,
+            self._digests,
+        )
+
+    def behind(self, config: Config, ledger: Mapping[Place, Entry] | None = None) -> list[Behind]:
+        """Return those whose proven digest is not the desired one, or whose proof is old."""
+        known = self._store.ledger.all() if ledger is None else ledger
+        lasts = config.apply.renew
+        return behind(self.desired(config), known, lambda entry: old(entry, time.time(), lasts))

@@ -1,0 +1,111 @@
+"""Forgets the minions whose keys are gone, and learns of those that come back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+from salt_ext.core.errors import K8sNodesError
+from salt_ext.core.timing.rate_limiter import Spacing
+from salt_ext.master.keys import every_accepted
+from salt_ext.master.pillar_compiler import NoGrains, Pillars
+from salt_ext.master.publisher import Publisher
+from salt_ext.references.discovery import forget_gone, learn
+from salt_ext.rollout.apply import REFRESH
+from salt_ext.rollout.selection import names
+from salt_ext.store import Store
+from salt_ext.supervisor import Pulse
+
+log = logging.getLogger(__name__)
+
+_EVERY = 60.0
+"""Seconds between two looks at the keys."""
+_LEAST = 5.0
+"""Seconds between two looks at most, however often an event asks for one."""
+_TICK = 0.5
+_HANGS = 600.0
+"""Seconds without coming round after which this thread counts as hung."""
+
+
+def _nobody(_: Set[str]) -> None:
+    """Expect nobody."""
+
+
+class Forgetting:
+    """Runs in a thread of its own: keys may be kept where reading them takes time."""
+
+    def __init__(
+        self,
+        store: Store,
+        opts: Mapping[str, Any],
+        stop: threading.Event,
+        *,
+        every: float = _EVERY,
+        least: float = _LEAST,
+        nudge: threading.Event | None = None,
+        expect: Callable[[frozenset[str]], None] = _nobody,
+    ) -> None:
+        """``expect`` is told of whom to hear, and ``nudge`` is set when it was heard."""
+        self._store = store
+        self._opts = opts
+        self._stop = stop
+        self._every = every
+        self._least = least
+        self._nudge = nudge or threading.Event()
+        self._expect = expect
+        self._tries = Spacing(few=3, least=least)
+        self.pulse = Pulse(_HANGS)
+
+    def run(self) -> None:
+        """Go on until told to stop."""
+        while self._wait():
+            self.pulse.beat()
+            try:
+                self._look()
+            except K8sNodesError as exc:
+                log.warning("%s", exc)
+
+    def _look(self) -> None:
+        subscriptions = self._store.subscriptions
+        if not subscriptions.known() and not subscriptions.forgotten():
+            return
+        accepted = every_accepted(self._opts)
+        forget_gone(self._store, accepted)
+        forgotten = subscriptions.forgotten()
+        self._expect(forgotten)
+        now = time.monotonic()
+        back = [one for one in sorted(forgotten & accepted) if self._tries.wish(one, now)]
+        if without := [minion for minion in back if not self._learned(minion)]:
+            self._ask(without)
+
+    def _learned(self, minion: str) -> bool:
+        """Find out what a minion refers to; False when it has to be asked."""
+        try:
+            learn(self._store, Pillars(self._opts), minion)
+        except NoGrains:
+            return False
+        except K8sNodesError as exc:
+            log.warning("%s", exc)
+        return True
+
+    def _ask(self, minions: list[str]) -> None:
+        """Let minions ask for their pillars, with one publish for all of them."""
+        if self._store.words.paused() is not None:
+            return
+        publisher = Publisher(dict(self._opts))
+        publisher.apply(publisher.new_jid(), minions, REFRESH)
+        log.info("%s: keys are accepted again, asked for their pillars", names(minions))
+        self._nudge.set()
+
+    def _wait(self) -> bool:
+        """Wait until it is time, or something asks for it; False when told to stop."""
+        begun = time.monotonic()
+        while not self._stop.wait(min(self._every, _TICK)):
+            waited = time.monotonic() - begun
+            if waited >= self._every or (waited >= self._least and self._nudge.is_set()):
+                self._nudge.clear()
+                return True
+        return False

@@ -1,0 +1,109 @@
+"""What would change where, and why; nothing is published."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from salt_ext.core.cluster.address import order
+from salt_ext.core.config.config import Config
+from salt_ext.core.display import utc
+from salt_ext.core.rollout.drift import Behind, Served
+from salt_ext.rollout.desired_state import Places
+from salt_ext.rollout.selection import Choice, Choosing, Meant, Wish
+from salt_ext.store import Store
+
+MOST = 100
+"""Addresses that are named in one list."""
+
+
+def plan(
+    config: Config,
+    store: Store,
+    meant: Meant,
+    clusters: frozenset[str],
+    minions: str | None = None,
+) -> dict[str, Any]:
+    """
+    Return the minions that are behind, and which addresses would come and go on each.
+
+    ``in`` and ``out`` are None where it is not known what is in force: nothing was proven yet, or
+    the minion has started since; ``publishes`` is None where its class is not known.
+    """
+    now = time.time()
+    choosing = Choosing(config, store, Places(store), meant)
+    choice = choosing.choose(Wish(clusters=clusters, minions=minions), now)
+    asked = meant(minions) if minions is not None else None
+    at_once = {name for _, names in choice.chosen for name in names}
+    told = {}
+    for name, rows in choice.rows.items():
+        mine = [row for row in rows if row.cluster in clusters]
+        if not mine or (asked is not None and name not in asked):
+            continue
+        what = choice.classes.get(name)
+        told[name] = {
+            "publishes": str(what) if what else None,
+            "class": (what.name or None) if what else None,
+            "when": when(name, rows, choice, config, now) if name not in at_once else "now",
+            "clusters": {row.cluster: _changes(store, config, row, now) for row in mine},
+        }
+    return {"minions": told, "waiting": waiting(config, store)}
+
+
+def waiting(config: Config, store: Store) -> str | None:
+    """Return why nothing at all is published, None when something may be."""
+    paused = store.words.paused()
+    if paused is not None:
+        return f"paused by {paused.by} since {utc(paused.at)}"
+    if config.in_doubt:
+        return f"nothing is published: {config.in_doubt[0]}"
+    return None
+
+
+def when(name: str, rows: Iterable[Behind], choice: Choice, config: Config, now: float) -> str:
+    """Return in words when a minion that is behind is published to."""
+    timeout = config.apply.timeout
+    flying = next((row for row in rows if row.in_flight(now, timeout)), None)
+    if flying is not None:
+        return f"job {flying.entry.jid} is on its way"
+    if name in choice.waiting:
+        return choice.waiting[name]
+    next_at = max(row.entry.next_at for row in rows)
+    return f"in {next_at - now:.0f} s" if next_at > now else "now"
+
+
+def _changes(store: Store, config: Config, row: Behind, now: float) -> dict[str, Any]:
+    applied = row.entry.applied
+    had = store.ledger.served(applied) if applied is not None else None
+    told: dict[str, Any] = {"why": row.why(now, config.apply.timeout)}
+    told["in"], told["out"] = (None, None) if had is None else differences(had, row.served)
+    told["wanted"] = len(_addresses(row.served))
+    if row.unresolved:
+        told["unresolved"] = list(row.unresolved)
+    return told
+
+
+def differences(had: Served, wants: Served) -> tuple[list[str], list[str]]:
+    """Return the addresses that come and those that go, each in order and not too many."""
+    old, new = _addresses(had), _addresses(wants)
+    return _ordered(new - old), _ordered(old - new)
+
+
+def _addresses(served: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    return frozenset(address for found in served.values() for address in found)
+
+
+def _ordered(addresses: frozenset[str]) -> list[str]:
+    read = sorted(addresses, key=_order)
+    more = [f"and {len(read) - MOST} more"] if len(read) > MOST else []
+    return [*read[:MOST], *more]
+
+
+def _order(text: str) -> tuple[tuple[int, int, int], str]:
+    try:
+        return order(ipaddress.ip_network(text)), text
+    except ValueError:
+        # A list that the configuration hands to a minion has a line for each node.
+        return (9, 0, 0), text

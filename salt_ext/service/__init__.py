@@ -1,1 +1,0 @@
-"""The engine at work: its threads, and what passes between them."""

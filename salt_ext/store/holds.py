@@ -1,0 +1,93 @@
+"""Changes that wait for more proof or a person, and the words of the persons who released some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from salt_ext.core.cluster.guard import Held
+from salt_ext.store.database import Database
+
+
+class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One held change as it is stored; ``since`` is seconds since the epoch."""
+
+    kind: str
+    why: str
+    keys: list[str]
+    since: float
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person released, who, and when."""
+
+    id: int
+    changes: list[HeldChange]
+    by: str
+    at: float
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[HeldChange]).decode
+
+
+class HeldTable:
+    """Held changes are written by the engine, releases by the runner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, cluster: str) -> list[HeldChange]:
+        """Return what is held for a cluster."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT changes FROM held WHERE cluster = ?", (cluster,)
+            ).fetchone()
+            return _decode(row[0]) if row else []
+
+    def hold(self, cluster: str, held: Sequence[Held], now: float) -> None:
+        """Replace what is held for a cluster; a kind that was held before keeps its time."""
+        since = {change.kind: change.since for change in self.of(cluster)}
+        changes = [
+            HeldChange(
+                kind=one.kind.value,
+                why=one.why,
+                keys=sorted(one.keys),
+                since=since.get(one.kind.value, now),
+            )
+            for one in held
+        ]
+        with self._database.writing() as connection:
+            if changes:
+                connection.execute(
+                    "INSERT OR REPLACE INTO held VALUES (?, ?)", (cluster, _encode(changes))
+                )
+            else:
+                connection.execute("DELETE FROM held WHERE cluster = ?", (cluster,))
+
+    def release(self, cluster: str, changes: list[HeldChange], by: str, now: float) -> None:
+        """Write down that a person lets these changes through."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "INSERT INTO release (cluster, changes, released_by, released_at)"
+                " VALUES (?, ?, ?, ?)",
+                (cluster, _encode(changes), by, now),
+            )
+
+    def releases(self, cluster: str) -> list[Release]:
+        """Return the releases of a cluster that the engine has not taken up."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, changes, released_by, released_at FROM release WHERE cluster = ?"
+                " ORDER BY id",
+                (cluster,),
+            )
+            return [
+                Release(id=row[0], changes=_decode(row[1]), by=row[2], at=row[3]) for row in rows
+            ]
+
+    def taken_up(self, release: Release) -> None:
+        """Drop a release that the engine knows."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM release WHERE id = ?", (release.id,))

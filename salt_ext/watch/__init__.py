@@ -1,0 +1,1 @@
+"""Follow each cluster's API server, and keep the store true to it."""
