@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from lab.process import in_group, wait_until
-from lab.salt import Master, Minion
-from lab.world import World
+from lab.polling import in_group, wait_until
+from lab.salt.master import Master, Minion
+from lab.world.world import World
 from salt_ext.commands.status import status
 from salt_ext.core import config
 from salt_ext.store import Store

@@ -9,24 +9,26 @@ import sys
 import time
 from collections.abc import Sequence
 
-from lab import show
-from lab.address import NODES
+from lab.cli import screen
 from lab.errors import LabError, MachineUnfit, NoSuchWorld
-from lab.host import Host
 from lab.kubernetes import BACKENDS
 from lab.kubernetes.backend import BackendError
 from lab.kubernetes.client import ApiError
-from lab.machine import unfit
-from lab.memory import worlds
-from lab.record import Probe
-from lab.world import World
+from lab.network.address import NODES
+from lab.network.host import Host
+from lab.traffic.probe import Probe
+from lab.world.prerequisites import unfit
+from lab.world.state_file import worlds
+from lab.world.world import World
 
 _PASS = ("exec", "salt", "salt-run", "salt-key")
 
 
 def up(given: argparse.Namespace) -> int:
     begin = time.monotonic()
-    World.up(given.name, minions=given.minions, masters=given.masters, api=given.api, say=show.say)
+    World.up(
+        given.name, minions=given.minions, masters=given.masters, api=given.api, say=screen.say
+    )
     print(f"The world {given.name} is up after {time.monotonic() - begin:.1f} s. Now try:")
     option = "" if given.name == "lab" else f" --name {given.name}"
     for what in (
@@ -53,7 +55,7 @@ def down(given: argparse.Namespace) -> int:
 def status(given: argparse.Namespace) -> int:
     world = World.open(given.name)
     answers = bool(world.api.pids)
-    show.table(
+    screen.table(
         ["part", "state", "where"],
         [
             ["Kubernetes API", "running" if answers else "stopped", world.api.endpoint.url],
@@ -69,7 +71,7 @@ def status(given: argparse.Namespace) -> int:
         title=f"World {world.name}, {world.folder}",
     )
     print()
-    show.table(
+    screen.table(
         ["host", "IPv4", "IPv6", *(f"to {m.host.name}" for m in world.minions)],
         [
             [host.name, str(host.addresses.v4), str(host.addresses.v6), *_ways(world, host)]
@@ -129,7 +131,7 @@ def node_list(given: argparse.Namespace) -> int:
             internal = [str(world.hosts[name].addresses)]
         rows.append([name, "yes" if name in members else "no",
                      "yes" if name in here else "no", " ".join(internal)])  # fmt: skip
-    show.table(["node", "member", "has a host", "addresses"], rows)
+    screen.table(["node", "member", "has a host", "addresses"], rows)
     return 0
 
 
@@ -164,7 +166,7 @@ def probe(given: argparse.Namespace) -> int:
                 for sight in found.sights()[shown:]:
                     shown += 1
                     after = f"{max(0.0, sight.at - begin):8.3f} s"
-                    show.out.print(f"{after}  {show.styled(sight.what)} {sight.why}")
+                    screen.out.print(f"{after}  {screen.styled(sight.what)} {sight.why}")
     finally:
         count = found.stop()
     print(
@@ -280,10 +282,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise MachineUnfit(reason)
         code: int = given.run(given)
     except MachineUnfit as exc:
-        show.fail(f"No lab on this machine: {exc}")
+        screen.fail(f"No lab on this machine: {exc}")
         return 2
     except (LabError, BackendError, ApiError) as exc:
-        show.fail(str(exc))
+        screen.fail(str(exc))
         return 1
     return code
 

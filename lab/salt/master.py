@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
-from lab import console
-from lab.daemon import Daemon
 from lab.errors import CommandFailed, LabError, TookTooLong
-from lab.host import Host
-from lab.process import wait_until
+from lab.network.host import Host
+from lab.polling import wait_until
+from lab.salt import console
+from lab.salt.daemon import Daemon
 from salt_ext import formula
 
 _PUBLISH_PORT = 4505

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import echo
 from lab.errors import LabError, TookTooLong
-from lab.host import Host
-from lab.record import Probe
+from lab.network.host import Host
+from lab.traffic import echo_server
+from lab.traffic.probe import Probe
 
 PORT = 5432
 HOW = ("connect", "flow")
@@ -20,7 +20,7 @@ HOW = ("connect", "flow")
 def offer(minion: Host) -> None:
     """Start the service of a minion and wait until it listens; it ends with its host."""
     log = minion.logs / "service.log"
-    argv = [sys.executable, "-IS", "-u", echo.__file__, str(PORT)]
+    argv = [sys.executable, "-IS", "-u", echo_server.__file__, str(PORT)]
     child = minion.popen(argv, log=log)
     begin = time.monotonic()
     while "ready" not in log.read_text():

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.address import NETWORK_V4, NETWORK_V6, Addresses
 from lab.errors import CommandFailed
-from lab.process import end, in_namespace
+from lab.network.address import NETWORK_V4, NETWORK_V6, Addresses
+from lab.polling import end, in_namespace
 
 NAMESPACES = Path("/run/netns")
 
