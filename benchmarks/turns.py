@@ -12,7 +12,7 @@ from benchmarks.row import Say
 from lab.errors import LabError
 from lab.kubernetes.real_backend import unavailable
 from lab.network.host import Host
-from lab.polling import in_namespace
+from lab.process import in_namespace
 from lab.world.world import World
 
 NODE = "node1"

@@ -14,7 +14,7 @@ from lab.demo.result import Result
 from lab.polling import wait_until
 from lab.salt.extension_config import CLUSTER
 from lab.traffic.probe import Probe
-from lab.traffic.traffic import PORT
+from lab.traffic.service import PORT
 from lab.world.world import Joined, World
 
 WITHIN = 30.0

@@ -6,9 +6,8 @@ import json
 import signal
 from collections.abc import Sequence
 
-from lab.kubernetes.process import Process
 from lab.network.host import Host
-from lab.polling import end, in_group
+from lab.process import Process, end, in_group
 
 
 class Daemon:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError, TookTooLong
-from lab.kubernetes.process import Process
 from lab.network.host import Host
-from lab.polling import end
+from lab.process import Process, end
 from lab.traffic import prober as script
 
 

@@ -14,7 +14,7 @@ from lab.network import address
 from lab.polling import wait_until
 from lab.salt import extension_config
 from lab.salt.master import Master
-from lab.traffic.traffic import offer
+from lab.traffic.service import offer
 
 if TYPE_CHECKING:
     from lab.world.world import World

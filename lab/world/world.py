@@ -27,13 +27,15 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.backend import Backend, BackendError
 from lab.kubernetes.client import ApiError
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.process import Process
 from lab.network import address
 from lab.network.address import Addresses
 from lab.network.host import Host
-from lab.network.namespace import Switch, namespace, of_world
-from lab.polling import end, in_namespace, wait_until
-from lab.salt.master import Master, Minion
+from lab.network.namespace import namespace, of_world
+from lab.network.switch import Switch
+from lab.polling import wait_until
+from lab.process import Process, end, in_namespace
+from lab.salt.master import Master
+from lab.salt.minion import Minion
 from lab.traffic.probe import Probe
 from lab.traffic.traffic import HOW, Traffic
 from lab.world.prerequisites import unfit

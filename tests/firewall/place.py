@@ -18,7 +18,8 @@ import salt.loader
 import yaml
 
 from lab.network import address
-from lab.network.namespace import Namespace, Switch
+from lab.network.namespace import Namespace
+from lab.network.switch import Switch
 from lab.traffic import echo_server
 
 FORMULA = Path(__file__).parents[2] / "salt_ext" / "formula"

@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
-from lab.polling import in_group, wait_until
-from lab.salt.master import Master, Minion
+from lab.polling import wait_until
+from lab.process import in_group
+from lab.salt.master import Master
+from lab.salt.minion import Minion
 from lab.world.world import World
 from salt_ext.commands.status import status
 from salt_ext.core import config

@@ -18,8 +18,10 @@ import lab.world.prerequisites
 from lab.cli.main import main
 from lab.errors import LabError, WorldExists
 from lab.network.namespace import of_world
-from lab.polling import in_namespace, wait_until
-from lab.traffic.traffic import PORT, Probe
+from lab.polling import wait_until
+from lab.process import in_namespace
+from lab.traffic.probe import Probe
+from lab.traffic.service import PORT
 from lab.world.state_file import Memory, worlds
 from lab.world.world import World
 

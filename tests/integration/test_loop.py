@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.polling import wait_until
-from lab.traffic.traffic import PORT, Probe
+from lab.traffic.probe import Probe
+from lab.traffic.service import PORT
 from lab.world.world import World
 
 pytestmark = pytest.mark.root

@@ -15,10 +15,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from lab.errors import TookTooLong
+from lab.polling import wait_until
 
 
 class Launch(Protocol):
@@ -115,3 +118,50 @@ def _stat(pid: int) -> tuple[str, int]:
     # The command's name is in parentheses and may hold anything, so count from the last one.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return fields[0], int(fields[19])
+
+
+def end(processes: Iterable[Process], *, grace: float = 0.0) -> None:
+    """Ask processes to end, and after the grace make them."""
+    left = [process for process in processes if process.alive]
+
+    def over() -> bool:
+        return not any(process.alive for process in left)
+
+    if grace:
+        for process in left:
+            process.send(signal.SIGTERM)
+        with contextlib.suppress(TookTooLong):
+            wait_until(over, within=grace, what="a clean end")
+    for process in left:
+        process.send(signal.SIGKILL)
+    wait_until(over, within=10, what="the end of a killed process")
+
+
+def _all() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
+
+
+def in_group(leader: int) -> list[Process]:
+    """The processes of a process group: a daemon and what it forked."""
+    found = []
+    for pid in _all():
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == leader:
+                found.append(Process.of(pid))
+    return found
+
+
+def in_namespace(path: Path) -> list[Process]:
+    """The processes whose network namespace is the named one: whoever they are, they are ours."""
+    try:
+        wanted = path.stat()
+    except FileNotFoundError:
+        return []
+    found = []
+    for pid in _all():
+        # Gone in the meantime, or the machine's own: in a container even root may not look at all.
+        with contextlib.suppress(OSError):
+            here = os.stat(f"/proc/{pid}/ns/net")  # noqa: PTH116
+            if (here.st_ino, here.st_dev) == (wanted.st_ino, wanted.st_dev):
+                found.append(Process.of(pid))
+    return [process for process in found if process.alive]

@@ -1,0 +1,8 @@
+"""``python -m lab``: see :mod:`lab.cli`."""
+
+import sys
+
+from lab.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
