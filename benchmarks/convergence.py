@@ -26,8 +26,8 @@ from benchmarks.turns import (
 )
 from benchmarks.workers import cron
 from lab.errors import LabError
-from lab.process import wait_until
-from lab.world import World
+from lab.polling import wait_until
+from lab.world.world import World
 from salt_ext.core.rollout.drift import LONGEST_WAIT
 
 PART = "convergence"

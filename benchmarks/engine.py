@@ -23,7 +23,7 @@ from lab.errors import LabError
 from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.nodes import Nodes
-from lab.world import World
+from lab.world.world import World
 
 PART = "engine"
 NODES = int(os.environ.get("BENCH_NODES", "5000"))

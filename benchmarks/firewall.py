@@ -20,8 +20,9 @@ from typing import Any
 from benchmarks import synced
 from benchmarks.row import Row, Say
 from benchmarks.turns import needs_an_api
-from lab import address
-from lab.network import Namespace, Switch
+from lab.network import address
+from lab.network.namespace import Namespace
+from lab.network.switch import Switch
 from salt_ext import formula
 
 sys.path.insert(0, str(formula.path() / "_modules"))

@@ -19,7 +19,7 @@ from lab.errors import LabError
 from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.node import AddressType
 from salt_ext.core.cluster.snapshot import Snapshot

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.row import Row, Say
 from benchmarks.turns import Turns, fill, share, turns
-from lab.world import World
+from lab.world.world import World
 
 ADDRESSES = 50
 TURNS = {1: 12, 10: 8}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.row import Say
 from lab.errors import LabError
-from lab.host import Host
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
+from lab.network.host import Host
 from lab.process import in_namespace
-from lab.world import World
+from lab.world.world import World
 
 NODE = "node1"
 """The one that joins and leaves, with a host that sends packets all the time."""

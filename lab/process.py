@@ -1,28 +1,123 @@
-"""Finding, ending and waiting for processes; never by a name, never a recycled pid."""
+"""
+A process that a back end started, known by its id and start time.
+
+It can be stopped, frozen and asked for from another Python process than the one that started it
+(`lab up` starts, `lab down` stops), and a process id that the kernel has given to somebody else
+since is never touched.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lab.errors import TookTooLong
-from lab.kubernetes.process import Process
+from lab.polling import wait_until
 
 
-def wait_until(
-    true: Callable[[], object], *, within: float, what: str, every: float = 0.01
-) -> float:
-    """Wait for a condition, bounded; how many seconds it took."""
-    begin = time.monotonic()
-    while not true():
-        if time.monotonic() - begin > within:
-            raise TookTooLong(f"{what} did not happen within {within:g} s")
-        time.sleep(every)
-    return time.monotonic() - begin
+class Launch(Protocol):
+    """How a process is started: as it is, or inside a host's network namespace."""
+
+    def __call__(
+        self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]: ...
+
+
+def launch(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process in the namespaces of this one, its output appended to a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **env} if env else None,
+            start_new_session=True,  # a Ctrl-C at the terminal is for us: we stop them in order
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One running program; two of the same id and start time are the same process."""
+
+    pid: int
+    started: int  # clock ticks since boot, field 22 of /proc/<pid>/stat
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        return cls(pid, _stat(pid)[1])
+
+    @property
+    def alive(self) -> bool:
+        try:
+            state, started = _stat(self.pid)
+        except OSError:
+            return False
+        if state == "Z":
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+            return False
+        return started == self.started
+
+    def send(self, number: signal.Signals) -> None:
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def freeze(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """As a power cut does."""
+        self.send(signal.SIGKILL)
+        self._gone_within(10)
+
+    def stop(self, seconds: float) -> None:
+        """Ask it to end, and end it when it has not within the given time."""
+        self.send(signal.SIGTERM)
+        self.thaw()  # a frozen process would keep the request to itself
+        if not self._gone_within(seconds):
+            self.kill()
+
+    def _gone_within(self, seconds: float) -> bool:
+        limit = time.monotonic() + seconds
+        while self.alive:
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.01)
+        return True
+
+
+def socket_path(folder: Path, name: str) -> Path:
+    """
+    A Unix socket in a folder; where its path would be too long for the kernel, one in the temporary
+    folder.
+    """
+    path = folder.absolute() / name
+    if len(str(path)) < 100:
+        return path
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"lab-{digest}-{name}"
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    # The command's name is in parentheses and may hold anything, so count from the last one.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def end(processes: Iterable[Process], *, grace: float = 0.0) -> None:

@@ -16,7 +16,7 @@ from lab.errors import LabError, MachineUnfit
 from lab.kubernetes import BACKENDS
 from lab.kubernetes.backend import BackendError
 from lab.kubernetes.client import ApiError
-from lab.world import World
+from lab.world.world import World
 
 OUTPUT = Path(__file__).parents[2] / "build" / "demo.json"
 NAME = "demo"

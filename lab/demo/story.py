@@ -11,11 +11,11 @@ import time
 
 from lab.demo.narrator import Narrator
 from lab.demo.result import Result
-from lab.process import wait_until
-from lab.record import Probe
-from lab.settings import CLUSTER
-from lab.traffic import PORT
-from lab.world import Joined, World
+from lab.polling import wait_until
+from lab.salt.extension_config import CLUSTER
+from lab.traffic.probe import Probe
+from lab.traffic.service import PORT
+from lab.world.world import Joined, World
 
 WITHIN = 30.0
 STALE_WITHIN = 150.0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Imported when used: the emulator's own process is in this package too, and starts faster without.
 BACKENDS = {
-    "emulator": ("lab.kubernetes.emulated", "EmulatorBackend"),
-    "real": ("lab.kubernetes.real", "RealBackend"),
+    "emulator": ("lab.kubernetes.emulator_backend", "EmulatorBackend"),
+    "real": ("lab.kubernetes.real_backend", "RealBackend"),
 }
 
 

@@ -20,7 +20,7 @@ from typing import ClassVar, TypeVar
 from lab.kubernetes import certificates, endpoint
 from lab.kubernetes.client import Client, Dial, dial
 from lab.kubernetes.endpoint import Endpoint
-from lab.kubernetes.process import Launch, Process, launch
+from lab.process import Launch, Process, launch
 
 READY_SECONDS = 60.0
 

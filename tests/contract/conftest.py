@@ -12,7 +12,7 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
 
 
 @pytest.fixture(

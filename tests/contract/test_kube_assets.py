@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.kubernetes import build, real
+from lab.kubernetes import build, real_backend
 from lab.kubernetes.backend import BackendError
 from lab.kubernetes.build import BuildError
 
@@ -33,23 +33,23 @@ def test_kubebuilder_assets_come_first(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
-    reason = real.unavailable()
+    reason = real_backend.unavailable()
     assert reason == f"KUBEBUILDER_ASSETS={tmp_path} has no kube-apiserver and no etcd"
     with pytest.raises(BackendError, match="KUBEBUILDER_ASSETS"):
-        real.assets()
+        real_backend.assets()
     for program in build.PROGRAMS:
         (tmp_path / program).touch()
-    assert real.unavailable() is None
-    assert real.assets() == tmp_path
+    assert real_backend.unavailable() is None
+    assert real_backend.assets() == tmp_path
 
 
 @pytest.mark.usefixtures("no_go")
 def test_without_go_it_is_said_why_there_is_none(cache: Path):
-    assert real.unavailable() == (
+    assert real_backend.unavailable() == (
         "no real kube-apiserver: KUBEBUILDER_ASSETS is not set, and Go is not installed"
     )
     with pytest.raises(BackendError, match="Go is not installed"):
-        real.assets()
+        real_backend.assets()
 
 
 def test_an_old_go_is_told_apart_from_none(
@@ -59,7 +59,7 @@ def test_an_old_go_is_told_apart_from_none(
     old.write_text("#!/bin/sh\necho go1.19.8\n")
     old.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep + os.environ["PATH"])
-    assert "Go is go1.19.8, and v" in str(real.unavailable())
+    assert "Go is go1.19.8, and v" in str(real_backend.unavailable())
 
 
 @pytest.mark.usefixtures("no_go")
@@ -72,7 +72,7 @@ def test_what_is_built_is_found_until_the_module_changes(
     assert not build.is_built()
     (build.folder() / "stamp").write_text(build._fingerprint())
     assert build.is_built()
-    assert real.unavailable() is None
+    assert real_backend.unavailable() is None
     assert build.build() == build.folder()
     changed = tmp_path / "module"
     shutil.copytree(build.MODULE, changed)
@@ -126,9 +126,9 @@ def test_a_build_says_what_it_does_while_it_runs(
 
 @pytest.mark.kube_real
 def test_the_real_server_names_its_version():
-    if reason := real.unavailable():
+    if reason := real_backend.unavailable():
         pytest.skip(reason)
-    program = real.assets() / "kube-apiserver"
+    program = real_backend.assets() / "kube-apiserver"
     answer = subprocess.run(
         [program, "--version"], capture_output=True, text=True, timeout=30, check=True
     )

@@ -8,7 +8,7 @@ import pytest
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
 from tests.faults.watched import Watched
 from tests.faults.wire import Wire
 

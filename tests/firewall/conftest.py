@@ -10,8 +10,8 @@ import place
 import pytest
 from place import MEMBER, PORT, Host, Minion, Place
 
-from lab.machine import unfit
-from lab.network import Namespace
+from lab.network.namespace import Namespace
+from lab.world.prerequisites import unfit
 
 
 @pytest.fixture(scope="session")

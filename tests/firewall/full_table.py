@@ -6,7 +6,7 @@ import socket
 import struct
 from pathlib import Path
 
-from lab.network import Namespace
+from lab.network.namespace import Namespace
 
 _NEW = 1 << 8
 _REQUEST_CREATE = 0x1 | 0x400

@@ -17,8 +17,10 @@ import salt.config
 import salt.loader
 import yaml
 
-from lab import address, echo
-from lab.network import Namespace, Switch
+from lab.network import address
+from lab.network.namespace import Namespace
+from lab.network.switch import Switch
+from lab.traffic import echo_server
 
 FORMULA = Path(__file__).parents[2] / "salt_ext" / "formula"
 PORT = 5432
@@ -211,7 +213,9 @@ def service(host: Host, port: int) -> Iterator[None]:
     """Let a host offer an echo service, TCP and UDP, IPv4 and IPv6."""
     with host.namespace.entered():
         child = subprocess.Popen(
-            [sys.executable, "-I", echo.__file__, str(port)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-I", echo_server.__file__, str(port)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
     try:
         assert child.stdout is not None

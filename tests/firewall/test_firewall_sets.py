@@ -19,7 +19,7 @@ import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
 from k8s_firewall_parts.record import Record
-from lab.network import Namespace
+from lab.network.namespace import Namespace
 
 pytestmark = pytest.mark.root
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from kubernetes.config import kube_config
 
 from lab.kubernetes import certificates, open_backend
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
 from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed
 from salt_ext.kube.session import Session
 from tests.functional.ways import ask, kubeconfig, plugin

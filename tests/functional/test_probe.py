@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lab.kubernetes import open_backend
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
 from salt_ext.core.config.config import Access
 from salt_ext.kube import preflight as probing
 from salt_ext.kube.credential import Credential, bearer

@@ -16,7 +16,7 @@ import yaml
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.real import unavailable
+from lab.kubernetes.real_backend import unavailable
 from salt_ext import formula
 from salt_ext.core.config.config import Access
 from salt_ext.core.diagnosis import config_files, rbac_manifest

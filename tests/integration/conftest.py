@@ -10,8 +10,8 @@ import pytest
 from looking import Looking
 from surroundings import RULED_PILLAR, STATIC_PILLAR, a_world, of_the_machine
 
-from lab.machine import unfit
-from lab.world import World
+from lab.world.prerequisites import unfit
+from lab.world.world import World
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
-from lab.process import in_group, wait_until
-from lab.salt import Master, Minion
-from lab.world import World
+from lab.polling import wait_until
+from lab.process import in_group
+from lab.salt.master import Master
+from lab.salt.minion import Minion
+from lab.world.world import World
 from salt_ext.admin.status import status
 from salt_ext.core.config import config
 from salt_ext.store import Store

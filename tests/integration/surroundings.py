@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from lab.network import of_world
-from lab.world import World
+from lab.network.namespace import of_world
+from lab.world.world import World
 
 STATIC_PILLAR = {
     "firewall": {

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.address import NODES_V4, NODES_V6
-from lab.process import wait_until
-from lab.world import World
+from lab.network.address import NODES_V4, NODES_V6
+from lab.polling import wait_until
+from lab.world.world import World
 from salt_ext.master import processes
 
 pytestmark = pytest.mark.root

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.kubernetes.emulated import EmulatorBackend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.control import Control
-from lab.process import wait_until
-from lab.world import World
+from lab.kubernetes.emulator_backend import EmulatorBackend
+from lab.polling import wait_until
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 from surroundings import STATIC_PILLAR, of_the_machine
 
-import lab.machine
-from lab.__main__ import main
+import lab.world.prerequisites
+from lab.cli.main import main
 from lab.errors import LabError, WorldExists
-from lab.memory import Memory, worlds
-from lab.network import of_world
-from lab.process import in_namespace, wait_until
-from lab.traffic import PORT, Probe
-from lab.world import World
+from lab.network.namespace import of_world
+from lab.polling import wait_until
+from lab.process import in_namespace
+from lab.traffic.probe import Probe
+from lab.traffic.service import PORT
+from lab.world.state_file import Memory, worlds
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 
@@ -300,8 +302,8 @@ def test_the_command_line_says_what_is_wrong(plain: World, capsys: Any) -> None:
 def test_a_machine_that_cannot_is_told_what_would_help(
     monkeypatch: pytest.MonkeyPatch, capsys: Any, attribute: str, value: object, says: str
 ) -> None:
-    monkeypatch.setattr(f"lab.machine.{attribute}", value)
-    assert says in str(lab.machine.unfit())
+    monkeypatch.setattr(f"lab.world.prerequisites.{attribute}", value)
+    assert says in str(lab.world.prerequisites.unfit())
     assert main(["up", "--name", "unfit"]) == 2
     assert says in capsys.readouterr().err
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab.process import wait_until
-from lab.traffic import PORT, Probe
-from lab.world import World
+from lab.polling import wait_until
+from lab.traffic.probe import Probe
+from lab.traffic.service import PORT
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 from looking import WITHIN, Looking
 
-from lab.process import wait_until
-from lab.world import World
+from lab.polling import wait_until
+from lab.world.world import World
 from salt_ext.master import minion_module
 
 pytestmark = pytest.mark.root

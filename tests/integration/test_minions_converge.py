@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from looking import BOTH, FORGE, WITHIN, Looking, freeze, minion, node, rules
 
-from lab.process import wait_until
-from lab.world import World
+from lab.polling import wait_until
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from looking import BOTH, WITHIN, Looking, node, rules
 
-from lab.process import wait_until
-from lab.world import World
+from lab.polling import wait_until
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

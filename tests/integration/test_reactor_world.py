@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab.process import wait_until
-from lab.world import World
+from lab.polling import wait_until
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from surroundings import a_world
 
-from lab.kubernetes.real import unavailable
-from lab.world import World
+from lab.kubernetes.real_backend import unavailable
+from lab.world.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.kube_real]
 

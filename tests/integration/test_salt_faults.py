@@ -9,8 +9,8 @@ import time
 import pytest
 from looking import BOTH, WITHIN, Looking, freeze, minion, node, rules
 
-from lab.process import wait_until
-from lab.world import World
+from lab.polling import wait_until
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

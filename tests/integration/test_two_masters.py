@@ -10,9 +10,9 @@ import pytest
 from looking import BOTH, WITHIN, Looking
 from surroundings import a_world
 
-from lab.address import KUBE
-from lab.process import wait_until
-from lab.world import World
+from lab.network.address import KUBE
+from lab.polling import wait_until
+from lab.world.world import World
 
 pytestmark = pytest.mark.root
 

@@ -9,9 +9,9 @@ import signal
 import threading
 from pathlib import Path
 
-from lab.kubernetes.emulator.commands import Commands, serve
+from lab.kubernetes.emulator.cluster import World
+from lab.kubernetes.emulator.control_server import Commands, serve
 from lab.kubernetes.emulator.listener import Listener
-from lab.kubernetes.emulator.world import World
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lab.kubernetes.emulator import listing, objects
+from lab.kubernetes.emulator import list_response, objects
 from lab.kubernetes.emulator.access import Access
 from lab.kubernetes.emulator.request import Answer, Request, Target, answer
 from lab.kubernetes.emulator.status import (
@@ -17,7 +17,7 @@ from lab.kubernetes.emulator.status import (
     not_found,
 )
 from lab.kubernetes.emulator.store import Collection, Item, Store
-from lab.kubernetes.emulator.watching import Watch
+from lab.kubernetes.emulator.watch import Watch
 
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _VERSION = {
@@ -52,13 +52,15 @@ class Api:
         if request.verb == "watch":
             return Watch(self.store, collection, request.query)
         if request.verb == "list":
-            return listing.answer(self.store, collection, request)
+            return list_response.answer(self.store, collection, request)
         return self._one(collection, target, request)
 
     def _one(self, collection: Collection, target: Target, request: Request) -> Answer:
         store, name, part = self.store, target.name, target.part
         if request.verb == "get":
-            listing.wait_for(store, listing.number(request.query.get("resourceVersion", "")))
+            list_response.wait_for(
+                store, list_response.number(request.query.get("resourceVersion", ""))
+            )
             item = collection.items.get(name)
             if item is None:
                 raise not_found(collection.resource, name)

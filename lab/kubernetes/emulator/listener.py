@@ -8,8 +8,8 @@ import ssl
 import threading
 from pathlib import Path
 
+from lab.kubernetes.emulator.cluster import World
 from lab.kubernetes.emulator.server import Server
-from lab.kubernetes.emulator.world import World
 
 
 class Listener:

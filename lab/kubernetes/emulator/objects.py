@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lab.kubernetes.emulator import moment, validation
+from lab.kubernetes.emulator import timestamp, validation
 from lab.kubernetes.emulator.request import Request
 from lab.kubernetes.emulator.status import Refused, bad_request, conflict, exists, not_found
 from lab.kubernetes.emulator.store import Collection, Item, Object, Store, born
@@ -66,7 +66,7 @@ def delete(store: Store, collection: Collection, name: str) -> tuple[Item, bool]
             return store.remove(collection, name), True
         if "deletionTimestamp" in metadata:
             return collection.items[name], False
-        leaving = {"deletionTimestamp": moment.now(), "deletionGracePeriodSeconds": 0}
+        leaving = {"deletionTimestamp": timestamp.now(), "deletionGracePeriodSeconds": 0}
         return store.put(collection, {**body, "metadata": {**metadata, **leaving}}), False
 
 

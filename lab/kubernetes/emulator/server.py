@@ -17,15 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from lab.kubernetes.emulator import listing
+from lab.kubernetes.emulator import list_response
 from lab.kubernetes.emulator.access import ANONYMOUS
 from lab.kubernetes.emulator.actions import Action
 from lab.kubernetes.emulator.api import Api
+from lab.kubernetes.emulator.cluster import World
 from lab.kubernetes.emulator.request import Answer, Request, refusal
 from lab.kubernetes.emulator.status import Refused, gone
 from lab.kubernetes.emulator.streams import Stream
-from lab.kubernetes.emulator.watching import Watch
-from lab.kubernetes.emulator.world import World
+from lab.kubernetes.emulator.watch import Watch
 
 _GZIP_FROM = 128 * 1024  # the real server does not bother below that
 _HANDSHAKE_SECONDS = 10.0
@@ -114,7 +114,7 @@ class Connection(BaseHTTPRequestHandler):
         except Refused as error:
             refused = error
         with contextlib.suppress(Refused):
-            page = listing.page_number(request.query)
+            page = list_response.page_number(request.query)
         entry = world.log.add(request, user, page)
         fault = world.faults.action(request.verb, request.path, user, page)
         found = self._outcome(user, request, refused, fault)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.kubernetes.emulator import moment
+from lab.kubernetes.emulator import timestamp
 
 Object = dict[str, Any]
 
@@ -218,7 +218,7 @@ class Store:
 
 def born(body: Object) -> Object:
     """A new object with the metadata that the server gives it."""
-    metadata = {**body["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": moment.now()}
+    metadata = {**body["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": timestamp.now()}
     return {**body, "metadata": metadata}
 
 

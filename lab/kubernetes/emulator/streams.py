@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.actions import Action
 from lab.kubernetes.emulator.store import Store
-from lab.kubernetes.emulator.watching import Line, Watch, too_old
+from lab.kubernetes.emulator.watch import Line, Watch, too_old
 
 _LOOK_SECONDS = 0.25  # how often a silent stream looks whether its client is still there
 _ORDER_SECONDS = 5.0

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab.kubernetes.client import Client
-from lab.kubernetes.emulated import EmulatorBackend
 from lab.kubernetes.emulator.control import Control
+from lab.kubernetes.emulator_backend import EmulatorBackend
 from lab.kubernetes.nodes import Nodes
 
 

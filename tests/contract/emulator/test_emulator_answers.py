@@ -12,9 +12,9 @@ import pytest
 from reading import KUBE_SYSTEM, NODES, names, version
 
 from lab.kubernetes.client import Client
-from lab.kubernetes.emulated import EmulatorBackend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.control import Control
+from lab.kubernetes.emulator_backend import EmulatorBackend
 from lab.kubernetes.nodes import Nodes
 
 

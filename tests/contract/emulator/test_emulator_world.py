@@ -12,8 +12,8 @@ import pytest
 from reading import KUBE_SYSTEM, NODES, failure, names, now, take, version
 
 from lab.kubernetes.client import Client
-from lab.kubernetes.emulated import EmulatorBackend
 from lab.kubernetes.emulator.control import Control, ControlError
+from lab.kubernetes.emulator_backend import EmulatorBackend
 from lab.kubernetes.nodes import Nodes
 
 

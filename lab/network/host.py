@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.address import Addresses
 from lab.errors import CommandFailed, LabError, TookTooLong
-from lab.kubernetes.process import Process
-from lab.network import Namespace, Switch
+from lab.network.address import Addresses
+from lab.network.namespace import Namespace
+from lab.network.switch import Switch
+from lab.process import Process
 
 _HOLD = """
 set -e

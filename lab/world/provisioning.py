@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import address, settings
 from lab.errors import LabError
 from lab.kubernetes import BACKENDS
-from lab.process import wait_until
-from lab.salt import Master
-from lab.traffic import offer
+from lab.network import address
+from lab.polling import wait_until
+from lab.salt import extension_config
+from lab.salt.master import Master
+from lab.traffic.service import offer
 
 if TYPE_CHECKING:
-    from lab.world import World
+    from lab.world.world import World
 
-HERE = Path(__file__).parent
+SALT = Path(__file__).parents[1] / "salt"
 READY_SECONDS = 180.0
 
 Say = Callable[[str], None]
@@ -96,8 +97,8 @@ def _master(number: int) -> str:
 
 def _start_minions(world: World, plan: Plan) -> None:
     # Before the master: they try again until it is there, and their start takes as long as its.
-    shutil.copytree(HERE / "states", world.srv / "salt")
-    shutil.copytree(HERE / "pillar", world.srv / "pillar")
+    shutil.copytree(SALT / "states", world.srv / "salt")
+    shutil.copytree(SALT / "pillar", world.srv / "pillar")
     if plan.pillar is not None:
         world.write_pillar(plan.pillar)
     for minion in world.minions:
@@ -113,7 +114,9 @@ def _start_masters(world: World, plan: Plan) -> None:
         master.configure(plan.master)
         if plan.extension:
             state_dir = master.host.folder / "state"
-            block = settings.extension(world.api.endpoint, state_dir=state_dir, more=plan.k8s_nodes)
+            block = extension_config.extension(
+                world.api.endpoint, state_dir=state_dir, more=plan.k8s_nodes
+            )
             master.drop_in("k8s_nodes", block)
         master.console.start()
     first.start()

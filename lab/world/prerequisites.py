@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from lab.errors import CommandFailed
-from lab.network import Namespace
+from lab.network.namespace import Namespace
 
 _PACKAGES = {
     "ip": "iproute2",

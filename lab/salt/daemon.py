@@ -6,9 +6,8 @@ import json
 import signal
 from collections.abc import Sequence
 
-from lab.host import Host
-from lab.kubernetes.process import Process
-from lab.process import end, in_group
+from lab.network.host import Host
+from lab.process import Process, end, in_group
 
 
 class Daemon:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lab.kubernetes.emulator import objects, selectors
-from lab.kubernetes.emulator.listing import integer, number
+from lab.kubernetes.emulator.list_response import integer, number
 from lab.kubernetes.emulator.status import Refused, bad_options, encode, gone
 from lab.kubernetes.emulator.store import Collection, Event, Item, Store
 

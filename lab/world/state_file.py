@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import HalfMade, LabError, NoSuchWorld, WorldExists
-from lab.network import with_namespaces
+from lab.network.namespace import with_namespaces
 
 # Short, for the paths of Unix sockets; gone with a reboot, as the namespaces are.
 HOME = Path("/run/k8s-lab")

@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from lab.address import NODES_V4, NODES_V6
 from lab.kubernetes.endpoint import Endpoint
+from lab.network.address import NODES_V4, NODES_V6
 
 CLUSTER = "prod"
 

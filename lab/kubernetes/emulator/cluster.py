@@ -11,7 +11,7 @@ from lab.kubernetes.emulator import objects
 from lab.kubernetes.emulator.access import Access
 from lab.kubernetes.emulator.api import Api
 from lab.kubernetes.emulator.faults import Faults
-from lab.kubernetes.emulator.log import Log
+from lab.kubernetes.emulator.request_log import Log
 from lab.kubernetes.emulator.store import Object, State, Store, born
 from lab.kubernetes.emulator.streams import Streams
 

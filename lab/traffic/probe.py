@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import probe as script
 from lab.errors import LabError, TookTooLong
-from lab.host import Host
-from lab.kubernetes.process import Process
-from lab.process import end
+from lab.network.host import Host
+from lab.process import Process, end
+from lab.traffic import prober as script
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,25 +22,27 @@ from typing import Any
 
 import yaml
 
-from lab import address
-from lab.address import Addresses
 from lab.errors import HalfMade, LabError, MachineUnfit, TookTooLong
-from lab.host import Host
 from lab.kubernetes import open_backend
 from lab.kubernetes.backend import Backend, BackendError
 from lab.kubernetes.client import ApiError
 from lab.kubernetes.nodes import Nodes
-from lab.kubernetes.process import Process
-from lab.machine import unfit
-from lab.making import READY_SECONDS, Plan, Say, make
-from lab.memory import Memory
-from lab.network import Switch, namespace, of_world
-from lab.process import end, in_namespace, wait_until
-from lab.record import Probe
-from lab.salt import Master, Minion
-from lab.traffic import HOW, Traffic
+from lab.network import address
+from lab.network.address import Addresses
+from lab.network.host import Host
+from lab.network.namespace import namespace, of_world
+from lab.network.switch import Switch
+from lab.polling import wait_until
+from lab.process import Process, end, in_namespace
+from lab.salt.master import Master
+from lab.salt.minion import Minion
+from lab.traffic.probe import Probe
+from lab.traffic.traffic import HOW, Traffic
+from lab.world.prerequisites import unfit
+from lab.world.provisioning import READY_SECONDS, Plan, Say, make
+from lab.world.state_file import Memory
 
-SAVED = Path(__file__).parents[1] / "build" / "logs"
+SAVED = Path(__file__).parents[2] / "build" / "logs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class World:
         """
         Make a world and return when its firewalls are in force.
 
-        The keywords are those of :class:`lab.making.Plan`; ``say`` is told what is done.
+        The keywords are those of :class:`~lab.world.provisioning.Plan`; ``say`` gets the progress.
         """
         made = Plan(**plan)
         if reason := unfit():

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.kubernetes.emulator import listing, watching
+from lab.kubernetes.emulator import list_response, watch
+from lab.kubernetes.emulator.cluster import World
 from lab.kubernetes.emulator.listener import Listener
-from lab.kubernetes.emulator.world import World
 
 
 class Commands:
@@ -91,9 +91,9 @@ class Commands:
 
     def tune(self, *, bookmark_seconds: float | None = None, patience: float | None = None) -> None:
         if bookmark_seconds is not None:
-            watching.BOOKMARK_SECONDS = bookmark_seconds
+            watch.BOOKMARK_SECONDS = bookmark_seconds
         if patience is not None:
-            listing.PATIENCE = patience
+            list_response.PATIENCE = patience
 
     # who may ask
 

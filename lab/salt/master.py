@@ -12,38 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lab import console
-from lab.daemon import Daemon
 from lab.errors import CommandFailed, LabError, TookTooLong
-from lab.host import Host
-from lab.process import wait_until
+from lab.network.host import Host
+from lab.polling import wait_until
+from lab.salt import config_file, console
+from lab.salt.daemon import Daemon
 from salt_ext import formula
 
 _PUBLISH_PORT = 4505
 _SCRIPTS = Path(sys.executable).parent
-
-
-def _common(host: Host) -> dict[str, Any]:
-    return {
-        "user": "root",
-        "root_dir": str(host.folder),
-        # The default is deeper, and the path of a Unix socket has at most 107 characters.
-        "sock_dir": str(host.folder / "sock"),
-        "pki_dir": str(host.folder / "salt" / "pki"),
-        "log_file": str(host.logs / "salt.log"),
-        "log_level": "quiet",
-        "log_level_logfile": "info",
-        "keysize": 2048,
-        "enable_fqdns_grains": False,
-        "enable_gpu_grains": False,
-    }
-
-
-def _write(path: Path, settings: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
 
 
 class Master(Daemon):
@@ -61,9 +38,9 @@ class Master(Daemon):
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Write /etc/salt/master; the world's settings for the extension go to master.d."""
-        _write(
+        config_file.write(
             self.host.folder / "salt" / "master",
-            _common(self.host)
+            config_file.common(self.host)
             | {
                 "interface": str(self.host.addresses.v4),
                 "auto_accept": True,
@@ -80,7 +57,7 @@ class Master(Daemon):
     def drop_in(self, name: str, settings: Mapping[str, Any]) -> Path:
         """Write a file of master.d; it takes effect at the next start."""
         path = self.host.folder / "salt" / "master.d" / f"{name}.conf"
-        _write(path, settings)
+        config_file.write(path, settings)
         return path
 
     @property
@@ -166,40 +143,6 @@ class Master(Daemon):
         """Run a runner function; what it returned."""
         done = self.call("salt-run", "--out=json", function, *_words(args, kwargs), timeout=timeout)
         return _parse(done)
-
-
-class Minion(Daemon):
-    """A Salt minion on its host."""
-
-    def __init__(self, host: Host) -> None:
-        argv = [str(_SCRIPTS / "salt-minion"), "--log-level=quiet"]
-        super().__init__(host, "salt-minion", argv)
-
-    def configure(self, settings: Mapping[str, Any], masters: Sequence[Host]) -> None:
-        """Write /etc/salt/minion; it connects to every master."""
-        addresses = [str(master.addresses.v4) for master in masters]
-        _write(
-            self.host.folder / "salt" / "minion",
-            _common(self.host)
-            | {
-                "id": self.host.name,
-                # /var is the machine's, which all hosts share.
-                "k8s_firewall": {"state_dir": str(self.host.folder / "k8s_firewall")},
-                "master": addresses if len(addresses) > 1 else addresses[0],
-                # For the lab's rules: to a state there is only the master that it came from.
-                "lab_masters": addresses,
-                "acceptance_wait_time": 1,
-                "random_reauth_delay": 0,
-                "auth_timeout": 3,
-                "retry_dns": 0,
-                # Back within half a second after a restart of the master, not within ten.
-                "recon_default": 100,
-                "recon_max": 400,
-                "recon_randomize": False,
-                "mine_enabled": False,
-            }
-            | dict(settings),
-        )
 
 
 def _words(args: Sequence[object], kwargs: Mapping[str, object]) -> list[str]:

@@ -16,14 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.address import NETWORK_V4, NETWORK_V6, Addresses
 from lab.errors import CommandFailed
 from lab.process import end, in_namespace
 
 NAMESPACES = Path("/run/netns")
 
 _PREFIX = "k8s-lab"
-_BRIDGE = "bridge"
 _CLONE_NEWNET = 0x40000000
 
 
@@ -107,46 +105,3 @@ def with_namespaces() -> set[str]:
 def namespace(world: str, host: str) -> Namespace:
     """The namespace of a host of a world."""
     return Namespace(f"{_PREFIX}.{world}.{host}")
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """The one layer 2 network of a world."""
-
-    namespace: Namespace
-
-    def create(self) -> None:
-        self.namespace.create()
-        self.namespace.batch(
-            "link set lo up",
-            # Without snooping, IPv6 neighbour discovery needs no querier and works at once.
-            f"link add {_BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-            f"link set {_BRIDGE} up",
-        )
-
-    def plug(self, there: Namespace, addresses: Addresses) -> None:
-        """Give a namespace an interface eth0 with its addresses, on the switch."""
-        port = addresses.port
-        self.namespace.batch(
-            f"link add {port} type veth peer name eth0 netns {there.name}",
-            f"link set {port} master {_BRIDGE} up",
-        )
-        there.batch(
-            "link set lo up",
-            "link set eth0 up",
-            f"address add {addresses.v4}/{NETWORK_V4.prefixlen} dev eth0",
-            # Duplicate address detection would keep the address back for a second.
-            f"address add {addresses.v6}/{NETWORK_V6.prefixlen} dev eth0 nodad",
-        )
-
-    def unplug(self, addresses: Addresses) -> None:
-        """Take the wire away, at once; the kernel removes a deleted namespace's only later."""
-        with contextlib.suppress(CommandFailed):
-            self.namespace.batch(f"link delete {addresses.port}")
-
-    def cut(self, addresses: Addresses) -> None:
-        """Let every packet to and from there vanish without a word, as a broken network does."""
-        self.namespace.batch(f"link set {addresses.port} down")
-
-    def mend(self, addresses: Addresses) -> None:
-        self.namespace.batch(f"link set {addresses.port} up")

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import echo
-from lab.errors import LabError, TookTooLong
-from lab.host import Host
-from lab.record import Probe
+from lab.errors import LabError
+from lab.network.host import Host
+from lab.traffic.probe import Probe
+from lab.traffic.service import PORT
 
-PORT = 5432
 HOW = ("connect", "flow")
-
-
-def offer(minion: Host) -> None:
-    """Start the service of a minion and wait until it listens; it ends with its host."""
-    log = minion.logs / "service.log"
-    argv = [sys.executable, "-IS", "-u", echo.__file__, str(PORT)]
-    child = minion.popen(argv, log=log)
-    begin = time.monotonic()
-    while "ready" not in log.read_text():
-        if child.poll() is not None:
-            raise LabError(f"the service of {minion.name} does not start: {log.read_text()}")
-        if time.monotonic() - begin > 10:
-            raise TookTooLong(f"the service of {minion.name} did not start within 10 s")
-        time.sleep(0.005)
-    child.returncode = 0
 
 
 @dataclass(frozen=True, slots=True)
