@@ -42,7 +42,7 @@ CORES = os.cpu_count() or 1
 EVENTS = 20
 FLOOD, FLOOD_SECONDS = 200, 60
 LONGEST = 2
-"""The maximum delay of a change, timing:longest by default."""
+"""The maximum delay of a change, timing:max_delay by default."""
 STATIC = {"firewall": {"services": {"postgresql": {"port": 5432, "ips_allow": ["10.77.3.1"]}}}}
 """A pillar without references."""
 REFERRING = {

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from salt_ext.daemon.engine import Service
+from salt_ext.daemon.engine import Engine
 
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
@@ -64,4 +64,4 @@ def start() -> None:
     Takes no arguments: everything is read from the ``k8s_nodes`` block of the master's
     configuration. Mistakes in it are logged, a line each; clusters without one are followed.
     """
-    Service(__opts__).run()
+    Engine(__opts__).run()

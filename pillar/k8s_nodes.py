@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from salt_ext.master import pillar_compile
 from salt_ext.master.settings import fetch_settings, settings
 from salt_ext.master.targets import matcher
-from salt_ext.references.pillar import serving
+from salt_ext.references.pillar import renderer
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,12 @@ def ext_pillar(
         if fetch:
             # Brings the official client along, which takes long to import.
             from salt_ext.master.secrets import Secrets
-            from salt_ext.watch.on_demand import fetching
+            from salt_ext.watch.on_demand import on_demand_lister
 
-            fetcher = fetching(fetch_settings(__opts__), Secrets(__opts__))
+            fetcher = on_demand_lister(fetch_settings(__opts__), Secrets(__opts__))
             prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
         compiled = partial(pillar_compile.current, __opts__, minion_id)
-        serving(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
+        renderer(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001
         log.error(
             "k8s_nodes: the references in the pillar of %s stay as they are, "

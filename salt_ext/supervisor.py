@@ -18,7 +18,7 @@ _AGAIN = 5.0
 """Seconds before a group that fell is started again."""
 
 
-class Pulse:
+class Heartbeat:
     """Says that a thread is alive; times are monotonic seconds."""
 
     def __init__(self, patience: float) -> None:
@@ -35,26 +35,26 @@ class Pulse:
         return silence if silence > self._patience else 0.0
 
 
-class Part(Protocol):
+class Worker(Protocol):
     """What runs in one thread until it is told to stop."""
 
-    pulse: Pulse
+    pulse: Heartbeat
 
     def run(self) -> None:
         """Run until told to stop."""
 
 
-Make = Callable[[threading.Event], Mapping[str, Part]]
+Make = Callable[[threading.Event], Mapping[str, Worker]]
 """Makes the parts of a group, by name, that all stop with one event."""
 
 
 @dataclass(slots=True)
-class Group:
+class Supervisor:
     """One group; ``check`` is called every second or so from the engine's main thread."""
 
     name: str
     make: Make
-    _parts: Mapping[str, Part] = field(default_factory=dict)
+    _parts: Mapping[str, Worker] = field(default_factory=dict)
     _threads: Mapping[str, threading.Thread] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _start_at: float = 0.0
@@ -110,7 +110,7 @@ def _stack(thread: threading.Thread) -> str:
     return "".join(traceback.format_stack(frame)).rstrip() if frame else "no place: it has ended"
 
 
-def _run(part: Part, name: str, stop: threading.Event) -> None:
+def _run(part: Worker, name: str, stop: threading.Event) -> None:
     try:
         part.run()
     except Exception:

@@ -35,7 +35,7 @@ class HeardBus:
     def _listen(self) -> None:
         with listening(self._opts) as ear:
             while True:
-                heard = ear.hear(5)
+                heard = ear.next(5)
                 if heard is None:
                     continue
                 self._listening.set()

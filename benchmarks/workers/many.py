@@ -14,8 +14,8 @@ from typing import Any
 from benchmarks.workers.measuring import tell
 from salt_ext.core.config import config
 from salt_ext.store import Store
-from salt_ext.watch.reconciler import Keeper
-from salt_ext.watch.watcher import Follower
+from salt_ext.watch.reconciler import ClusterReconciler
+from salt_ext.watch.watcher import ClusterWatcher
 
 
 class Bus:
@@ -53,8 +53,8 @@ def main() -> None:
     store, bus, stop = Store(state_dir), Bus(), threading.Event()
     for cluster in read.clusters.values():
         updates: queue.Queue[Any] = queue.Queue(10_000)
-        follower = Follower(cluster, updates, stop)
-        keeper = Keeper(cluster, store, bus, updates, stop, follower)
+        follower = ClusterWatcher(cluster, updates, stop)
+        keeper = ClusterReconciler(cluster, store, bus, updates, stop, follower)
         for run in (follower.run, keeper.run):
             threading.Thread(target=run, daemon=True).start()
     everybody = living + (nowhere == url)

@@ -15,8 +15,8 @@ from benchmarks.workers.measuring import Meter, tell
 from salt_ext.core.config import config
 from salt_ext.kube import api
 from salt_ext.store import Store
-from salt_ext.watch.reconciler import Keeper
-from salt_ext.watch.watcher import Follower
+from salt_ext.watch.reconciler import ClusterReconciler
+from salt_ext.watch.watcher import ClusterWatcher
 
 
 class Bus:
@@ -45,8 +45,8 @@ class Engine:
         self.store = Store(state_dir)
         self._stop = threading.Event()
         updates: queue.Queue[Any] = queue.Queue(10_000)
-        follower = Follower(read.clusters["prod"], updates, self._stop)
-        self.keeper = Keeper(
+        follower = ClusterWatcher(read.clusters["prod"], updates, self._stop)
+        self.keeper = ClusterReconciler(
             read.clusters["prod"],
             self.store,
             bus,

@@ -19,7 +19,7 @@ def common(host: Host) -> dict[str, Any]:
         "sock_dir": str(host.folder / "sock"),
         "pki_dir": str(host.folder / "salt" / "pki"),
         "log_file": str(host.logs / "salt.log"),
-        "log_level": "quiet",
+        "log_level": "debounce",
         "log_level_logfile": "info",
         "keysize": 2048,
         "enable_fqdns_grains": False,

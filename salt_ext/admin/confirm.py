@@ -8,7 +8,7 @@ from typing import Any
 from salt_ext.core.cluster.guard import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.store import Store
-from salt_ext.store.history import Happened
+from salt_ext.store.history import HistoryEntry
 from salt_ext.store.holds import HeldChange
 
 
@@ -19,7 +19,7 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, An
     It holds for these changes only: nodes that are named now, this identity, this version.
     """
     name = config.known(cluster)
-    held = store.held.of(name)
+    held = store.holds.of(name)
     open_ = [change for change in held if change.kind != Kind.NODE.value]
     told = {
         "released": [_told(change) for change in open_],
@@ -29,14 +29,14 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, An
         now = time.time()
         # Before the engine can act on it, so that the history has cause and effect in order.
         store.history.record(
-            Happened(
+            HistoryEntry(
                 at=now,
                 cluster=name,
                 what="confirmed",
                 detail={"by": by, "changes": told["released"]},
             )
         )
-        store.held.release(name, open_, by, now)
+        store.holds.release(name, open_, by, now)
     return told
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from salt_ext.core.config.config import Config
 from salt_ext.master import processes
 from salt_ext.store import Store
-from salt_ext.store.locks import ENGINE, holder, last_holder
+from salt_ext.store.locks import ENGINE, last_lock_holder, lock_holder
 
 SILENT = 30.0
 """Seconds after which an engine that holds its lock but tells nothing counts as stuck."""
@@ -18,7 +18,7 @@ _MINIONS_SILENT = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class EngineState:
     """What is known of the engine of this master."""
 
     pid: int | None
@@ -49,17 +49,17 @@ class Engine:
         return "running"
 
 
-def engine(config: Config, store: Store, now: float) -> Engine:
+def engine_state(config: Config, store: Store, now: float) -> EngineState:
     """Look at the engine's lock, its process, and what it told last."""
     path = Path(config.state_dir) / ENGINE
-    pid = holder(path)
+    pid = lock_holder(path)
     if pid is None:
-        return Engine(pid=None, before=last_holder(path))
+        return EngineState(pid=None, before=last_lock_holder(path))
     started = processes.started_at(pid) if pid else None
-    told = [health.told_at for name in config.clusters if (health := store.health.of(name))]
+    told = [health.reported_at for name in config.clusters if (health := store.health.of(name))]
     silence = _silence(now, *told, started or 0.0)
     expected = bool(config.clusters and (told or started))
-    return Engine(
+    return EngineState(
         pid=pid,
         started_at=started,
         read_at=processes.started_at(processes.parent(pid) or pid) if pid else None,
@@ -68,9 +68,9 @@ def engine(config: Config, store: Store, now: float) -> Engine:
     )
 
 
-def minions_silent(store: Store, engine: Engine, now: float) -> float:
+def minion_loop_silence(store: Store, engine: EngineState, now: float) -> float:
     """Return for how long a running engine has not seen to the minions; 0 within reason."""
-    told = store.words.seen_to_minions()
+    told = store.control.seen_to_minions()
     if not engine.running or (told is None and engine.started_at is None):
         return 0.0
     silence = _silence(now, told or 0.0, engine.started_at or 0.0)

@@ -8,8 +8,8 @@ from typing import Any
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
-from salt_ext.store.history import Happened
-from salt_ext.store.ledger import Took
+from salt_ext.store.history import HistoryEntry
+from salt_ext.store.ledger import ApplyTiming
 
 _MOST_RUNS = 5000
 """Measured runs of one cluster that are looked through."""
@@ -26,7 +26,7 @@ def history(config: Config, store: Store, cluster: str | None, most: int) -> dic
     return {"entries": [_told(entry, runs[entry.cluster]) for entry in entries[:most]]}
 
 
-def _told(entry: Happened, runs: Sequence[Took]) -> dict[str, Any]:
+def _told(entry: HistoryEntry, runs: Sequence[ApplyTiming]) -> dict[str, Any]:
     told: dict[str, Any] = {
         "at": utc(entry.at),
         "what": entry.what,
@@ -34,11 +34,11 @@ def _told(entry: Happened, runs: Sequence[Took]) -> dict[str, Any]:
         **{key: value for key, value in entry.detail.items() if key != "cluster"},
     }
     if entry.what == "changed":
-        told["seconds"] = reached(entry.at, int(entry.detail.get("revision", 0)), runs)
+        told["seconds"] = seconds_to_apply(entry.at, int(entry.detail.get("revision", 0)), runs)
     return told
 
 
-def reached(at: float, revision: int, runs: Sequence[Took]) -> dict[str, float]:
+def seconds_to_apply(at: float, revision: int, runs: Sequence[ApplyTiming]) -> dict[str, float]:
     """
     Return how many seconds after a change each minion had proved it.
 

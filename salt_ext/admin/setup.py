@@ -14,10 +14,10 @@ from salt_ext import formula
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import KEY
 from salt_ext.core.diagnosis import rbac_manifest
-from salt_ext.core.diagnosis.config_files import Written
+from salt_ext.core.diagnosis.config_files import ConfigFile
 from salt_ext.core.diagnosis.setup_plan import Ours, Plan, plan
 from salt_ext.core.errors import ConfigError
-from salt_ext.master.config_files import files, reactor_map
+from salt_ext.master.config_files import config_files, reactor_map
 
 _FOLDER = "/etc/salt/k8s"
 _SERVER = "https://API-SERVER:6443"
@@ -31,7 +31,7 @@ def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> 
 
     ``given`` is what is known of a cluster to add: ``cluster``, and keys of its configuration.
     """
-    found = files(opts)
+    found = config_files(opts)
     main = Path(str(opts.get("conf_file") or "/etc/salt/master"))
     there = opts.get(KEY)
     known = (there.get("clusters") if isinstance(there, Mapping) else None) or {}
@@ -59,7 +59,7 @@ def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> 
     return _text(told, {file.path for file in found}) if brief else told
 
 
-def _maps(found: Iterable[Written]) -> dict[str, list[Any]]:
+def _maps(found: Iterable[ConfigFile]) -> dict[str, list[Any]]:
     """Return the lists in files that the configuration names in place of them."""
     maps = {}
     for path in (file.values.get("reactor") for file in found):
@@ -128,7 +128,7 @@ def _then(made: Plan, clusters: Mapping[str, Any], user: str) -> list[str]:
         if open_:
             steps.append(f"# correct what stands in capitals: {' and '.join(open_)} of {name}")
         if "token_file" in cluster:
-            steps += rbac_manifest.fetching(cluster["token_file"], cluster["ca_file"], user)
+            steps += rbac_manifest.manifest(cluster["token_file"], cluster["ca_file"], user)
     if made.put or made.take_out:
         steps.append("systemctl restart salt-master")
     return [*steps, f"salt-run {KEY}.check"]

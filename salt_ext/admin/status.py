@@ -11,10 +11,10 @@ from salt_ext.core.cluster.guard import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.core.errors import NeverSeen
-from salt_ext.core.rollout.drift import Behind, Entry
-from salt_ext.rollout.desired_state import Places
-from salt_ext.rollout.plan import waiting, when
-from salt_ext.rollout.selection import Choosing, Meant, Wish, names, nobody
+from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.plan import publishing_stopped, when
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector, TargetMatches, names, no_minions
 from salt_ext.store import Health, Store
 
 _MOST_NAMES = 20
@@ -28,17 +28,17 @@ _FETCHED = 300.0
 
 
 def status(
-    config: Config, store: Store, meant: Meant = nobody, *, brief: bool = False
+    config: Config, store: Store, meant: TargetMatches = no_minions, *, brief: bool = False
 ) -> dict[str, Any]:
     """Return everything, in plain JSON types; ``brief`` of minions only who is not up to date."""
     now = time.time()
-    engine = engine_state.engine(config, store, now)
+    engine = engine_state.engine_state(config, store, now)
     minions = _minions(config, store, meant, now)
     late = sorted(name for name, rows in minions.items() if not _all_up_to_date(rows))
     return {
-        "engine": f"{engine}{_of_minions(engine_state.minions_silent(store, engine, now))}",
+        "engine": f"{engine}{_of_minions(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
-        "publishing": waiting(config, store) or _unheeded(store) or "on",
+        "publishing": publishing_stopped(config, store) or _unheeded(store) or "on",
         "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
         + (f", not: {names(late, 20)}" if late else ""),
         "problems": [str(problem) for problem in config.problems],
@@ -57,7 +57,7 @@ def _of_minions(silence: float) -> str:
 
 
 def _unheeded(store: Store) -> str | None:
-    word = store.words.unheeded()
+    word = store.control.unheeded()
     if word is None:
         return None
     since = f"nobody has acted on the engine's events since {_when(word.at)}"
@@ -122,7 +122,7 @@ def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool
             if change.kind == Kind.NODE.value
             else f"salt-run k8s_nodes.confirm {name}",
         }
-        for change in store.held.of(name)
+        for change in store.holds.of(name)
     ]
     return told
 
@@ -146,9 +146,9 @@ def _all_up_to_date(clusters: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _classes(config: Config, store: Store, now: float) -> dict[str, Any]:
-    waves = store.waves.all()
+    waves = store.rollouts.all()
     told: dict[str, Any] = {}
-    for what in (*config.apply.classes, config.apply.usual):
+    for what in (*config.apply.classes, config.apply.default):
         one: dict[str, Any] = {"publishes": str(what), "mode": what.mode.value}
         if what.target is not None:
             one["target"] = what.target
@@ -160,13 +160,13 @@ def _classes(config: Config, store: Store, now: float) -> dict[str, Any]:
     return told
 
 
-def _minions(config: Config, store: Store, meant: Meant, now: float) -> dict[str, Any]:
-    places = Places(store)
+def _minions(config: Config, store: Store, meant: TargetMatches, now: float) -> dict[str, Any]:
+    places = DesiredState(store)
     wanted = places.desired(config)
     ledger = store.ledger.all()
     late = places.behind(config, ledger)
-    choosing = Choosing(config, store, places, meant)
-    choice = choosing.choose(Wish(clusters=frozenset(config.names)), now, late)
+    choosing = BatchSelector(config, store, places, meant)
+    choice = choosing.choose(ApplyRequest(clusters=frozenset(config.names)), now, late)
     behind = {(one.minion, one.cluster): one for one in late if not one.renewal}
     modules = store.ledger.modules()
     told: dict[str, dict[str, Any]] = {}
@@ -183,9 +183,9 @@ def _minions(config: Config, store: Store, meant: Meant, now: float) -> dict[str
 
 
 def _standing(
-    late: Behind | None,
+    late: OutOfSync | None,
     unresolved: tuple[str, ...],
-    entry: Entry | None,
+    entry: LedgerEntry | None,
     config: Config,
     now: float,
 ) -> dict[str, Any]:

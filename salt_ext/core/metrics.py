@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Sort(str, Enum):
+class MetricType(str, Enum):
     """How a figure moves."""
 
     GAUGE = "gauge"
@@ -15,11 +15,11 @@ class Sort(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Metric:
     """One metric; its name is that of Prometheus, with the unit at its end."""
 
     name: str
-    sort: Sort
+    sort: MetricType
     help: str
 
 
@@ -27,17 +27,17 @@ class Figure:
 class Sample:
     """One value of a figure."""
 
-    figure: Figure
+    figure: Metric
     value: float
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def _gauge(name: str, text: str) -> Figure:
-    return Figure(f"k8s_nodes_{name}", Sort.GAUGE, text)
+def _gauge(name: str, text: str) -> Metric:
+    return Metric(f"k8s_nodes_{name}", MetricType.GAUGE, text)
 
 
-def _counter(name: str, text: str) -> Figure:
-    return Figure(f"k8s_nodes_{name}_total", Sort.COUNTER, text)
+def _counter(name: str, text: str) -> Metric:
+    return Metric(f"k8s_nodes_{name}_total", MetricType.COUNTER, text)
 
 
 IN_SYNC = _gauge("in_sync", "1 while the watch of the cluster works.")
@@ -77,7 +77,7 @@ ALL = (
 
 def exposition(samples: Iterable[Sample]) -> Iterator[str]:
     """Yield the lines of Prometheus' text format; each figure's samples together."""
-    by_figure: dict[Figure, list[Sample]] = {}
+    by_figure: dict[Metric, list[Sample]] = {}
     for sample in samples:
         by_figure.setdefault(sample.figure, []).append(sample)
     for figure, found in by_figure.items():

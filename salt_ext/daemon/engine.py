@@ -15,20 +15,20 @@ from salt_ext.core.config.config import Cluster, Config
 from salt_ext.core.diagnosis.pillar_options import findings
 from salt_ext.core.errors import StoreError
 from salt_ext.daemon import textfile
-from salt_ext.daemon.metrics import Figures
+from salt_ext.daemon.metrics import MetricsCollector
 from salt_ext.master import otel
 from salt_ext.master.bus import Bus
 from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import engine_settings
-from salt_ext.rollout.controller import Convergence
-from salt_ext.rollout.event_listener import Board, Listener
-from salt_ext.rollout.key_watcher import Forgetting
+from salt_ext.rollout.controller import RolloutController
+from salt_ext.rollout.event_listener import EventListener, HintMailbox
+from salt_ext.rollout.key_watcher import KeyWatcher
 from salt_ext.store import Store
-from salt_ext.store.locks import ENGINE, only_one
-from salt_ext.supervisor import Group, Part
-from salt_ext.watch.reconciler import Keeper
+from salt_ext.store.locks import ENGINE, engine_lock
+from salt_ext.supervisor import Supervisor, Worker
+from salt_ext.watch.reconciler import ClusterReconciler
 from salt_ext.watch.updates import Update
-from salt_ext.watch.watcher import Follower
+from salt_ext.watch.watcher import ClusterWatcher
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,16 @@ _FIGURES = 15.0
 """Seconds between two files of figures; Prometheus usually asks as often."""
 
 
-class Service:
+class Engine:
     """Everything that runs in the engine's process."""
 
     def __init__(self, opts: dict[str, Any]) -> None:
         self._opts = opts
         self._config: Config = engine_settings(opts)
         self._store = Store(self._config.state_dir)
-        self._figures = Figures(self._config, self._store)
+        self._figures = MetricsCollector(self._config, self._store)
         self._figures_at = 0.0
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[str, ClusterWatcher] = {}
         """The newest of each cluster: its group may be started again."""
 
     def run(self) -> None:
@@ -59,12 +59,12 @@ class Service:
             log.warning("%s", finding)
         stop = threading.Event()
         groups = [
-            Group(cluster.name, partial(self._cluster, cluster))
+            Supervisor(cluster.name, partial(self._cluster, cluster))
             for cluster in self._config.clusters.values()
         ]
-        groups.append(Group("minions", self._minions))
-        with only_one(Path(self._config.state_dir) / ENGINE, stop):
-            otel.instrument(self._opts, self._config.metrics.port, self._figures.samples)
+        groups.append(Supervisor("minions", self._minions))
+        with engine_lock(Path(self._config.state_dir) / ENGINE, stop):
+            otel.export_metrics(self._opts, self._config.metrics.port, self._figures.samples)
             try:
                 while not stop.wait(_CHECK if self._figures_at else 0):
                     for group in groups:
@@ -75,19 +75,19 @@ class Service:
                 for group in groups:
                     group.stop()
 
-    def _cluster(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Part]:
+    def _cluster(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Worker]:
         updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
-        follower = Follower(cluster, updates, stop, Secrets(self._opts))
+        follower = ClusterWatcher(cluster, updates, stop, Secrets(self._opts))
         self._followers[cluster.name] = follower
-        keeper = Keeper(cluster, self._store, Bus(self._opts), updates, stop, follower)
+        keeper = ClusterReconciler(cluster, self._store, Bus(self._opts), updates, stop, follower)
         return {"follow": follower, "keep": keeper}
 
-    def _minions(self, stop: threading.Event) -> Mapping[str, Part]:
-        board = Board()
+    def _minions(self, stop: threading.Event) -> Mapping[str, Worker]:
+        board = HintMailbox()
         return {
-            "listen": Listener(board, self._opts, stop),
-            "converge": Convergence(self._config, self._store, self._opts, board, stop),
-            "forget": Forgetting(
+            "listen": EventListener(board, self._opts, stop),
+            "converge": RolloutController(self._config, self._store, self._opts, board, stop),
+            "forget": KeyWatcher(
                 self._store, self._opts, stop, nudge=board.keys, expect=board.expect
             ),
         }
@@ -95,7 +95,7 @@ class Service:
     def _list_again(self) -> None:
         """List the clusters that a person asks to be listed."""
         try:
-            for name in self._store.words.take_refreshes():
+            for name in self._store.control.take_refreshes():
                 if name in self._followers:
                     self._followers[name].list_again()
         except StoreError as exc:

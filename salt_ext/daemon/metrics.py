@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from salt_ext.core import metrics
 from salt_ext.core.config.config import Config
 from salt_ext.core.metrics import Sample
-from salt_ext.rollout.desired_state import Places
+from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.store import Store
 
 
-class Figures:
+class MetricsCollector:
     """The figures of every configured cluster; labels are cluster names and fixed reasons."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
-        self._places = Places(store)
+        self._places = DesiredState(store)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what is known now."""
@@ -32,7 +32,7 @@ class Figures:
             yield from self._health(name, label)
 
     def _health(self, name: str, label: tuple[tuple[str, str], ...]) -> Iterator[Sample]:
-        held = Counter(change.kind for change in self._store.held.of(name))
+        held = Counter(change.kind for change in self._store.holds.of(name))
         for kind, count in held.items():
             yield Sample(metrics.HELD, count, (*label, ("reason", kind)))
         health = self._store.health.of(name)
@@ -42,7 +42,7 @@ class Figures:
         yield Sample(metrics.NODES, health.nodes, label)
         yield Sample(metrics.LISTED, health.listed_at, label)
         yield Sample(metrics.HEARD, health.heard_at, label)
-        yield Sample(metrics.TOLD, health.told_at, label)
+        yield Sample(metrics.TOLD, health.reported_at, label)
         yield Sample(metrics.FAILURES, health.failures, label)
         yield Sample(metrics.LISTS, health.lists, label)
         yield Sample(metrics.EVENTS, health.events, label)

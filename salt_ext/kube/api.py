@@ -14,8 +14,8 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from salt_ext.core.cluster.node import Node
 from salt_ext.core.cluster.reflector import Change
 from salt_ext.kube import wire
-from salt_ext.kube.errors import RequestFailed, Silent, WrongAnswer
-from salt_ext.kube.line_stream import LineTooLong, lines
+from salt_ext.kube.errors import RequestFailed, UnexpectedResponse, WatchIdle
+from salt_ext.kube.line_stream import LineTooLong, read_lines
 from salt_ext.kube.request import Requests, decoded, reason, refused
 from salt_ext.kube.session import Session
 
@@ -77,7 +77,7 @@ class NodesApi:
         body = self._requests.get("/api/v1/namespaces/kube-system", {}, what)
         found = decoded(wire.namespace, body, what, "Namespace")
         if found.kind != "Namespace" or not found.metadata.uid:
-            raise WrongAnswer(what, f"answered a {found.kind!r} instead of a Namespace")
+            raise UnexpectedResponse(what, f"answered a {found.kind!r} instead of a Namespace")
         return str(found.metadata.uid)
 
     def page(self, limit: int, continue_token: str) -> Page:
@@ -88,11 +88,11 @@ class NodesApi:
             query["continue"] = continue_token
         found = decoded(wire.node_list, self._requests.get(_NODES, query, what), what, "NodeList")
         if found.kind != "NodeList":
-            raise WrongAnswer(what, f"answered a {found.kind!r} instead of a NodeList")
+            raise UnexpectedResponse(what, f"answered a {found.kind!r} instead of a NodeList")
         if found.items is None:
-            raise WrongAnswer(what, "answered a NodeList whose items are null")
+            raise UnexpectedResponse(what, "answered a NodeList whose items are null")
         if not found.metadata.resourceVersion:
-            raise WrongAnswer(what, "answered a NodeList without a resourceVersion")
+            raise UnexpectedResponse(what, "answered a NodeList without a resourceVersion")
         nodes = [wire.node(item) for item in found.items]
         return Page(nodes, found.metadata.resourceVersion, found.metadata.continue_)
 
@@ -102,7 +102,7 @@ class NodesApi:
         """
         Yield what happens from a version on, until the server ends the watch.
 
-        Raises :class:`Silent` after ``inactivity`` seconds without a byte.
+        Raises :class:`WatchIdle` after ``inactivity`` seconds without a byte.
         """
         what = "WATCH nodes"
         query = {
@@ -115,10 +115,10 @@ class NodesApi:
         self._watching = response
         try:
             yield Opened()
-            for line in lines(response):
+            for line in read_lines(response):
                 yield _event(line, what)
         except ReadTimeoutError as exc:
-            raise Silent(what, f"nothing heard for {inactivity:.0f} s") from exc
+            raise WatchIdle(what, f"nothing heard for {inactivity:.0f} s") from exc
         except (HTTPError, OSError, ValueError, LineTooLong) as exc:
             raise RequestFailed(what, reason(exc)) from exc
         finally:

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from salt_ext.core.config.config import Access, https_url
+from salt_ext.core.config.config import ClusterAccess, https_url
 from salt_ext.kube import credential, kubeconfig, tls
-from salt_ext.kube.credential import Credential, Find, Secret
-from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.credential import Credential, CredentialSource, SecretLookup
+from salt_ext.kube.errors import BadCredentials
 from salt_ext.kube.exec_plugin import VERSIONS, FromPlugin, Plugin
 from salt_ext.kube.kubeconfig import Chosen
-from salt_ext.kube.tracked_files import Files
+from salt_ext.kube.tracked_files import TrackedFiles
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -24,7 +24,7 @@ _PROXIES = ("http", "https", "socks5", "socks5h")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class ClientConfig:
     """How one API server is reached."""
 
     host: str
@@ -36,11 +36,11 @@ class Way:
     server_name: str = ""
     """The name that the server's certificate must have, where it is not the host's."""
     proxy: str = field(default="", repr=False)
-    find: Find = field(repr=False)
+    credential_source: CredentialSource = field(repr=False)
 
 
-def find(access: Access, files: Files, secret: Secret) -> Way:
-    """Read everything that does not change from request to request; raises :class:`NoAccess`."""
+def load(access: ClusterAccess, files: TrackedFiles, secret: SecretLookup) -> ClientConfig:
+    """Read what stays the same from request to request; raises :class:`BadCredentials`."""
     if access.kubeconfig is not None:
         way = _by_kubeconfig(access, access.kubeconfig, files)
     elif access.in_cluster:
@@ -50,45 +50,47 @@ def find(access: Access, files: Files, secret: Secret) -> Way:
     return replace(way, verify=False) if access.insecure_skip_tls_verify else way
 
 
-def _by_server(access: Access, files: Files, secret: Secret) -> Way:
+def _by_server(access: ClusterAccess, files: TrackedFiles, secret: SecretLookup) -> ClientConfig:
     host = str(access.server)
     authority = ""
     if access.ca_file is not None:
         authority = tls.certificates(files.read(access.ca_file, "ca_file"), access.ca_file)
     if access.token is not None:
-        finder = credential.from_secret(access.token, secret)
+        source = credential.from_secret(access.token, secret)
     else:
-        finder = credential.from_file(str(access.token_file), "token_file")
-    return Way(host=host, source=access.ca_file or host, authority=authority, find=finder)
+        source = credential.from_file(str(access.token_file), "token_file")
+    return ClientConfig(
+        host=host, source=access.ca_file or host, authority=authority, credential_source=source
+    )
 
 
-def _in_cluster(files: Files) -> Way:
+def _in_cluster(files: TrackedFiles) -> ClientConfig:
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{what}", "") for what in ("HOST", "PORT"))
     if not host or not port:
-        raise NoAccess(
+        raise BadCredentials(
             "in_cluster",
             "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: this is no pod",
         )
     path = f"{SERVICE_ACCOUNT}/ca.crt"
-    return Way(
+    return ClientConfig(
         host=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         source=path,
         authority=tls.certificates(files.read(path, "in_cluster"), path),
-        find=credential.from_file(f"{SERVICE_ACCOUNT}/token", "in_cluster"),
+        credential_source=credential.from_file(f"{SERVICE_ACCOUNT}/token", "in_cluster"),
     )
 
 
-def _by_kubeconfig(access: Access, path: str, files: Files) -> Way:
+def _by_kubeconfig(access: ClusterAccess, path: str, files: TrackedFiles) -> ClientConfig:
     chosen = kubeconfig.choose(path, access.context, files)
     cluster = chosen.cluster
     try:
         host = https_url(cluster.server)
     except ValueError as exc:
-        raise NoAccess(
+        raise BadCredentials(
             path, f"the server of its cluster {chosen.cluster_name!r} has to be {exc}"
         ) from None
     if cluster.insecure_skip_tls_verify and not access.insecure_skip_tls_verify:
-        raise NoAccess(
+        raise BadCredentials(
             path,
             f"its cluster {chosen.cluster_name!r} has insecure-skip-tls-verify: true, which turns "
             "off the check of the server's certificate; if that is wanted, set "
@@ -101,26 +103,28 @@ def _by_kubeconfig(access: Access, path: str, files: Files) -> Way:
         cluster.certificate_authority_data,
         cluster.certificate_authority,
     )
-    way = Way(
+    way = ClientConfig(
         host=host,
         source=path,
         authority=tls.certificates(authority, path) if authority else "",
         server_name=cluster.tls_server_name or "",
         proxy=_proxy(chosen),
-        find=partial(_nobody, chosen),
+        credential_source=partial(_nobody, chosen),
     )
-    return replace(way, find=_finder(chosen, way, files, access.exec_timeout))
+    return replace(way, credential_source=_finder(chosen, way, files, access.exec_timeout))
 
 
 def _nobody(chosen: Chosen) -> Credential:
-    raise NoAccess(
+    raise BadCredentials(
         chosen.path,
         f"no credentials: the user {chosen.user_name!r} of its context {chosen.context!r} has no "
         "token, tokenFile, client-certificate or exec",
     )
 
 
-def _finder(chosen: Chosen, way: Way, files: Files, seconds: float) -> Find:
+def _finder(
+    chosen: Chosen, way: ClientConfig, files: TrackedFiles, seconds: float
+) -> CredentialSource:
     """Return what finds the user's credential; what wins over what is kubectl's order."""
     user = chosen.user
     _refuse_unsupported(chosen)
@@ -147,21 +151,21 @@ def _refuse_unsupported(chosen: Chosen) -> None:
     user = chosen.user
     if user.auth_provider is not None:
         name = str(user.auth_provider.get("name", ""))[:40]
-        raise NoAccess(
+        raise BadCredentials(
             chosen.path,
             f"its user {chosen.user_name!r} has the auth-provider {name!r}, which is not supported "
             "(Kubernetes has replaced them by exec plugins); use exec, tokenFile or "
             "client-certificate",
         )
     if user.as_ or user.as_uid or user.as_groups or user.as_user_extra:
-        raise NoAccess(
+        raise BadCredentials(
             chosen.path,
             f"its user {chosen.user_name!r} acts as another one (as, as-groups, ...), which is not "
             "supported; use credentials of the one who is meant",
         )
 
 
-def _certificate(chosen: Chosen, files: Files) -> bytes:
+def _certificate(chosen: Chosen, files: TrackedFiles) -> bytes:
     user = chosen.user
     certificate = _material(
         chosen, files, "client-certificate", user.client_certificate_data, user.client_certificate
@@ -169,34 +173,36 @@ def _certificate(chosen: Chosen, files: Files) -> bytes:
     key = _material(chosen, files, "client-key", user.client_key_data, user.client_key)
     if bool(certificate) != bool(key):
         has, lacks = ("certificate", "key") if certificate else ("key", "certificate")
-        raise NoAccess(
+        raise BadCredentials(
             chosen.path,
             f"its user {chosen.user_name!r} has a client-{has} without a client-{lacks}",
         )
     return certificate + b"\n" + key if certificate else b""
 
 
-def _material(chosen: Chosen, files: Files, key: str, data: str | None, path: str | None) -> bytes:
+def _material(
+    chosen: Chosen, files: TrackedFiles, key: str, data: str | None, path: str | None
+) -> bytes:
     """Return what stands in the kubeconfig itself, or else in the file that it names."""
     if data:
         try:
             return base64.b64decode("".join(data.split()), validate=True)
         except ValueError:
-            raise NoAccess(chosen.path, f"its {key}-data is not base64") from None
+            raise BadCredentials(chosen.path, f"its {key}-data is not base64") from None
     return files.read(chosen.beside(path), f"{key} of {chosen.path}") if path else b""
 
 
-def _plugin(chosen: Chosen, given: kubeconfig.Exec, way: Way, seconds: float) -> Plugin:
+def _plugin(chosen: Chosen, given: kubeconfig.Exec, way: ClientConfig, seconds: float) -> Plugin:
     # A name without a slash is looked for in PATH; a path is relative to the kubeconfig.
     command = chosen.beside(given.command) if "/" in given.command else given.command
     if given.api_version not in VERSIONS:
-        raise NoAccess(
+        raise BadCredentials(
             chosen.path,
             f"its exec plugin {command} has the apiVersion {given.api_version[:60]!r}; "
             f"supported: {', '.join(VERSIONS)}",
         )
     if given.interactive_mode == "Always":
-        raise NoAccess(
+        raise BadCredentials(
             chosen.path,
             f"its exec plugin {command} has interactiveMode: Always, and there is nobody to ask; "
             "use one that needs no terminal",
@@ -212,7 +218,7 @@ def _plugin(chosen: Chosen, given: kubeconfig.Exec, way: Way, seconds: float) ->
     )
 
 
-def _told(chosen: Chosen, way: Way) -> Mapping[str, Any]:
+def _told(chosen: Chosen, way: ClientConfig) -> Mapping[str, Any]:
     cluster = chosen.cluster
     told: dict[str, Any] = {"server": way.host}
     if way.authority:
@@ -239,7 +245,7 @@ def _proxy(chosen: Chosen) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise NoAccess(
+        raise BadCredentials(
             chosen.path,
             f"the proxy-url of its cluster {chosen.cluster_name!r} has to be a URL with one of "
             f"the schemes {', '.join(_PROXIES)}",

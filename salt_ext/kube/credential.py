@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from salt_ext.core.errors import NoSecret
-from salt_ext.kube.errors import NoAccess
-from salt_ext.kube.tracked_files import Files
+from salt_ext.kube.errors import BadCredentials
+from salt_ext.kube.tracked_files import TrackedFiles
 
 # http.client's own error for anything else quotes the whole header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -31,15 +31,15 @@ class Credential:
         return bool(self.authorization or self.certificate)
 
 
-Find = Callable[[], Credential]
-"""Returns the credential that is good now; raises :class:`NoAccess`."""
+CredentialSource = Callable[[], Credential]
+"""Returns the credential that is good now; raises :class:`BadCredentials`."""
 
-Secret = Callable[[str], str]
+SecretLookup = Callable[[str], str]
 """Returns what an ``sdb://`` URI stands for; raises :class:`NoSecret`."""
 
 
 def no_secrets(uri: str) -> str:
-    """Be the ``Secret`` where there is no Salt to ask."""
+    """Be the ``SecretLookup`` where there is no Salt to ask."""
     raise NoSecret(uri, "there are no secrets here")
 
 
@@ -47,9 +47,11 @@ def bearer(text: str, source: str, *, certificate: bytes = b"") -> Credential:
     """Return a token as a credential; ``source`` tells a person where it came from."""
     token = text.strip()
     if not token:
-        raise NoAccess(source, "is empty")
+        raise BadCredentials(source, "is empty")
     if not _TOKEN.fullmatch(token):
-        raise NoAccess(source, "is no token: it holds a space, a line break or no plain ASCII")
+        raise BadCredentials(
+            source, "is no token: it holds a space, a line break or no plain ASCII"
+        )
     return Credential(authorization=f"Bearer {token}", certificate=certificate, origin=source)
 
 
@@ -59,22 +61,22 @@ def basic(username: str, password: str, source: str) -> Credential:
     return Credential(authorization=f"Basic {pair}", origin=source)
 
 
-def always(credential: Credential) -> Find:
+def always(credential: Credential) -> CredentialSource:
     """Return the same credential each time."""
     return lambda: credential
 
 
-def from_file(path: str, role: str, *, certificate: bytes = b"") -> Find:
+def from_file(path: str, role: str, *, certificate: bytes = b"") -> CredentialSource:
     """Read a token file at each request: kubelet and others replace it once an hour."""
 
     def find() -> Credential:
-        content = Files().read(path, role)
+        content = TrackedFiles().read(path, role)
         return bearer(content.decode("latin-1"), path, certificate=certificate)
 
     return find
 
 
-def from_secret(uri: str, secret: Secret) -> Find:
+def from_secret(uri: str, secret: SecretLookup) -> CredentialSource:
     """Ask for a secret once; it is asked for again after the API server has refused it."""
     found: list[Credential] = []
 
@@ -83,7 +85,7 @@ def from_secret(uri: str, secret: Secret) -> Find:
             try:
                 found.append(bearer(secret(uri), uri))
             except NoSecret as exc:
-                raise NoAccess(exc.uri, exc.why) from exc
+                raise BadCredentials(exc.uri, exc.why) from exc
         return found[0]
 
     return find

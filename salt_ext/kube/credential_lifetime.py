@@ -12,7 +12,7 @@ from salt_ext.kube.credential import Credential
 
 
 @dataclass(frozen=True, slots=True)
-class Lifetime:
+class CredentialLifetime:
     """From when to when a credential is good, in seconds since the epoch; 0 for unknown."""
 
     begins: float
@@ -37,7 +37,7 @@ class _Claims(msgspec.Struct):
 _claims = msgspec.json.Decoder(_Claims)
 
 
-def lifetime(credential: Credential) -> Lifetime | None:
+def lifetime(credential: Credential) -> CredentialLifetime | None:
     """Return how long a credential is good, None where it does not say so."""
     kind, _, token = credential.authorization.partition(" ")
     if kind == "Bearer":
@@ -45,7 +45,7 @@ def lifetime(credential: Credential) -> Lifetime | None:
     return _of_certificate(credential.certificate) if credential.certificate else None
 
 
-def _of_token(token: str) -> Lifetime | None:
+def _of_token(token: str) -> CredentialLifetime | None:
     # Only read, not verified: it is our own, and the API server does that.
     parts = token.split(".")
     if len(parts) != 3 or not re.fullmatch(r"[\w-]+", parts[1]):
@@ -54,10 +54,10 @@ def _of_token(token: str) -> Lifetime | None:
         claims = _claims.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, msgspec.MsgspecError):
         return None
-    return Lifetime(claims.iat, claims.exp)
+    return CredentialLifetime(claims.iat, claims.exp)
 
 
-def _of_certificate(pem: bytes) -> Lifetime | None:
+def _of_certificate(pem: bytes) -> CredentialLifetime | None:
     try:
         # Salt brings it along on every platform; nothing depends on it here.
         from cryptography import x509
@@ -68,4 +68,4 @@ def _of_certificate(pem: bytes) -> Lifetime | None:
         begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
     except (ValueError, AttributeError):
         return None
-    return Lifetime(begins.timestamp(), ends.timestamp())
+    return CredentialLifetime(begins.timestamp(), ends.timestamp())

@@ -23,17 +23,17 @@ class Expired(RequestFailed):
     """The version or the continue token is gone from the server: list from the start."""
 
 
-class NotAllowed(RequestFailed):
+class Unauthorized(RequestFailed):
     """The credentials are refused or lack a right: someone must look at them."""
 
 
-class NoAccess(RequestFailed):
+class BadCredentials(RequestFailed):
     """The credentials or the CA cannot be read: someone must look at the files."""
 
 
-class WrongAnswer(RequestFailed):
+class UnexpectedResponse(RequestFailed):
     """The server answered something else than what was asked for."""
 
 
-class Silent(RequestFailed):
+class WatchIdle(RequestFailed):
     """Nothing was heard on a watch for long: ask whether the server is still there."""

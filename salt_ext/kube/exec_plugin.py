@@ -21,7 +21,7 @@ from typing import IO, Any
 import msgspec
 
 from salt_ext.kube.credential import Credential, bearer
-from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.errors import BadCredentials
 
 _GROUP = "client.authentication.k8s.io"
 VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1")
@@ -111,20 +111,22 @@ def _run(plugin: Plugin) -> bytes:
             )
         except OSError as exc:
             why = exc.strerror or type(exc).__name__
-            raise NoAccess(plugin.name, f"cannot be started: {why}{_hint(plugin)}") from exc
+            raise BadCredentials(plugin.name, f"cannot be started: {why}{_hint(plugin)}") from exc
         except ValueError as exc:
-            raise NoAccess(plugin.name, "cannot be started: a zero byte in its arguments") from exc
+            raise BadCredentials(
+                plugin.name, "cannot be started: a zero byte in its arguments"
+            ) from exc
         try:
             code = process.wait(plugin.seconds)
         except subprocess.TimeoutExpired as exc:
             why = f"ended by us after {plugin.seconds:g} s without an answer"
-            raise NoAccess(plugin.name, why + _last_line(errors, plugin)) from exc
+            raise BadCredentials(plugin.name, why + _last_line(errors, plugin)) from exc
         finally:
             if process.returncode is None:
                 _kill(process)
         if code != 0:
             how = f"exit status {code}" if code > 0 else f"ended by signal {-code}"
-            raise NoAccess(plugin.name, how + _last_line(errors, plugin) + _hint(plugin))
+            raise BadCredentials(plugin.name, how + _last_line(errors, plugin) + _hint(plugin))
         output.seek(0)
         return output.read(_LARGEST)
 
@@ -145,25 +147,25 @@ def _status(plugin: Plugin, output: bytes) -> _Status:
     try:
         printed = _printed.decode(output)
     except msgspec.MsgspecError as exc:
-        raise NoAccess(plugin.name, f"printed no ExecCredential: {exc}") from exc
+        raise BadCredentials(plugin.name, f"printed no ExecCredential: {exc}") from exc
     if printed.kind != "ExecCredential" or printed.apiVersion != plugin.version:
-        raise NoAccess(
+        raise BadCredentials(
             plugin.name, f"printed something else than an ExecCredential of {plugin.version}"
         )
     if printed.status is None:
-        raise NoAccess(plugin.name, "printed an ExecCredential without a status")
+        raise BadCredentials(plugin.name, "printed an ExecCredential without a status")
     return printed.status
 
 
 def _credential(plugin: Plugin, status: _Status, known: bytes) -> Credential:
     certificate, key = status.clientCertificateData, status.clientKeyData
     if bool(certificate) != bool(key):
-        raise NoAccess(plugin.name, "printed a client certificate or a key, but not both")
+        raise BadCredentials(plugin.name, "printed a client certificate or a key, but not both")
     pair = f"{certificate}\n{key}\n".encode() if certificate else known
     if status.token:
         return bearer(status.token, plugin.name, certificate=pair)
     if not certificate:
-        raise NoAccess(plugin.name, "printed neither a token nor a client certificate")
+        raise BadCredentials(plugin.name, "printed neither a token nor a client certificate")
     return Credential(certificate=pair, origin=plugin.name)
 
 

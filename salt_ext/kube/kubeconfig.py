@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from salt_ext.kube.errors import NoAccess
-from salt_ext.kube.tracked_files import Files
+from salt_ext.kube.errors import BadCredentials
+from salt_ext.kube.tracked_files import TrackedFiles
 
 
 class Cluster(msgspec.Struct, rename="kebab"):
@@ -111,24 +111,26 @@ class Chosen:
         return str(Path(self.path).parent / path)
 
 
-def choose(path: str, context: str | None, files: Files) -> Chosen:
+def choose(path: str, context: str | None, files: TrackedFiles) -> Chosen:
     """Read a kubeconfig and return what a context names, by default the file's current one."""
     config = _read(path, files)
     name = context or config.current_context
     contexts = {one.name: one.context or _Context() for one in reversed(config.contexts or [])}
     if not name:
-        raise NoAccess(path, f"has no current-context; set context, to {_one_of(contexts)}")
+        raise BadCredentials(path, f"has no current-context; set context, to {_one_of(contexts)}")
     if name not in contexts:
-        raise NoAccess(path, f"has no context {name!r}; it has {_one_of(contexts)}")
+        raise BadCredentials(path, f"has no context {name!r}; it has {_one_of(contexts)}")
     chosen = contexts[name]
     clusters = {one.name: one.cluster or Cluster() for one in reversed(config.clusters or [])}
     users = {one.name: one.user or User() for one in reversed(config.users or [])}
     if chosen.cluster not in clusters:
-        raise NoAccess(
+        raise BadCredentials(
             path, f"context {name!r} names the cluster {chosen.cluster!r}, which it has not"
         )
     if chosen.user and chosen.user not in users:
-        raise NoAccess(path, f"context {name!r} names the user {chosen.user!r}, which it has not")
+        raise BadCredentials(
+            path, f"context {name!r} names the user {chosen.user!r}, which it has not"
+        )
     return Chosen(
         path=path,
         context=name,
@@ -139,16 +141,16 @@ def choose(path: str, context: str | None, files: Files) -> Chosen:
     )
 
 
-def _read(path: str, files: Files) -> _Kubeconfig:
+def _read(path: str, files: TrackedFiles) -> _Kubeconfig:
     content = files.read(path, "kubeconfig")
     try:
         return msgspec.convert(yaml.safe_load(content), _Kubeconfig)
     except yaml.MarkedYAMLError as exc:
         # Its text quotes the file, in which there are secrets.
         where = f" at line {exc.problem_mark.line + 1}" if exc.problem_mark else ""
-        raise NoAccess(path, f"is no kubeconfig: it cannot be read as YAML{where}") from None
+        raise BadCredentials(path, f"is no kubeconfig: it cannot be read as YAML{where}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        raise NoAccess(path, f"is no kubeconfig: {_harmless(exc)}") from None
+        raise BadCredentials(path, f"is no kubeconfig: {_harmless(exc)}") from None
 
 
 def _harmless(exc: Exception) -> str:

@@ -13,7 +13,7 @@ class LineTooLong(Exception):
     """What comes is no watch."""
 
 
-def lines(response: Any) -> Iterator[bytes]:
+def read_lines(response: Any) -> Iterator[bytes]:
     """
     Yield each complete, non-empty line of a urllib3 response.
 

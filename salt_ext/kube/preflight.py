@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.kube import credential_lifetime, wire
-from salt_ext.kube.credential import Secret, no_secrets
-from salt_ext.kube.credential_lifetime import Lifetime
+from salt_ext.kube.credential import SecretLookup, no_secrets
+from salt_ext.kube.credential_lifetime import CredentialLifetime
 from salt_ext.kube.errors import RequestFailed
 from salt_ext.kube.request import Requests, decoded
 from salt_ext.kube.session import Session
@@ -49,7 +49,7 @@ EVERYTHING = Right(verb="*", resource="*", group="*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class ClusterInfo:
     """What an API server told."""
 
     server: str
@@ -58,14 +58,14 @@ class Answered:
     """Where the credential came from, for people."""
     skew: float | None
     """Seconds that the server's clock is ahead of ours, to about a second; None if untold."""
-    lifetime: Lifetime | None
+    lifetime: CredentialLifetime | None
     """Of the credential."""
     may: Mapping[Right, bool] = field(default_factory=dict)
     error: str = ""
     """Why rights could not be asked for."""
 
 
-def probe(access: Access, secret: Secret = no_secrets) -> Answered:
+def preflight(access: ClusterAccess, secret: SecretLookup = no_secrets) -> ClusterInfo:
     """Ask; raises :class:`RequestFailed` when the server is not reached or lets nobody in."""
     session = Session(access, secret)
     try:
@@ -82,7 +82,7 @@ def probe(access: Access, secret: Secret = no_secrets) -> Answered:
             may = {right: _may(requests, right) for right in (*NEEDED, EVERYTHING)}
         except RequestFailed as exc:
             error = str(exc)
-        return Answered(
+        return ClusterInfo(
             server=session.host,
             version=version.gitVersion,
             asked_with=session.asked_with,

@@ -11,7 +11,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ProtocolError, ProxyError, ReadTimeoutError, SSLError
 
 from salt_ext.kube import wire
-from salt_ext.kube.errors import Expired, NotAllowed, RequestFailed, WrongAnswer
+from salt_ext.kube.errors import Expired, RequestFailed, Unauthorized, UnexpectedResponse
 from salt_ext.kube.line_stream import pieces
 from salt_ext.kube.session import Session
 
@@ -43,7 +43,7 @@ class Requests:
             for piece in pieces(response):
                 body += piece
                 if len(body) > _LARGEST_ANSWER:
-                    raise WrongAnswer(what, f"answered more than {_LARGEST_ANSWER} bytes")
+                    raise UnexpectedResponse(what, f"answered more than {_LARGEST_ANSWER} bytes")
         except (HTTPError, OSError) as exc:
             raise RequestFailed(what, reason(exc)) from exc
         else:
@@ -78,16 +78,18 @@ class Requests:
             response.close()
         failed = refused(what, response.status, told, response.headers.get("Retry-After", ""))
         if response.status == 401:
-            failed = NotAllowed(what, f"{failed.why}; asked with {self._session.asked_with}")
+            failed = Unauthorized(what, f"{failed.why}; asked with {self._session.asked_with}")
         raise failed
 
 
 def decoded(decoder: msgspec.json.Decoder[Any], body: bytearray, what: str, kind: str) -> Any:
-    """Return what a body holds; :class:`WrongAnswer` when that is something else."""
+    """Return what a body holds; :class:`UnexpectedResponse` when that is something else."""
     try:
         return decoder.decode(body)
     except msgspec.MsgspecError as exc:
-        raise WrongAnswer(what, f"answered {len(body)} bytes that are no {kind}: {exc}") from exc
+        raise UnexpectedResponse(
+            what, f"answered {len(body)} bytes that are no {kind}: {exc}"
+        ) from exc
 
 
 def refused(what: str, code: int, body: bytes | msgspec.Raw, retry_after: str) -> RequestFailed:
@@ -100,7 +102,7 @@ def refused(what: str, code: int, body: bytes | msgspec.Raw, retry_after: str) -
     if code == 410 or status.reason in ("Expired", "Gone"):
         return Expired(what, why)
     if code in (401, 403):
-        return NotAllowed(what, why)
+        return Unauthorized(what, why)
     wait = float(retry_after) if retry_after.isdigit() else 0.0
     return RequestFailed(what, why, retry_after=min(wait, 300.0))
 

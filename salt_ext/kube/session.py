@@ -12,13 +12,13 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.kube import connection, tls
-from salt_ext.kube.connection import Way
-from salt_ext.kube.credential import Credential, Secret, no_secrets
-from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.connection import ClientConfig
+from salt_ext.kube.credential import Credential, SecretLookup, no_secrets
+from salt_ext.kube.errors import BadCredentials
 from salt_ext.kube.exec_plugin import FromPlugin
-from salt_ext.kube.tracked_files import Files
+from salt_ext.kube.tracked_files import TrackedFiles
 
 # A dead peer is found by the kernel after about 30 s, idle or with data on the way.
 _KEEPALIVE = [
@@ -39,11 +39,11 @@ class Session:
     the API server has refused it; so it lives as long as whoever follows the cluster.
     """
 
-    def __init__(self, access: Access, secret: Secret = no_secrets) -> None:
+    def __init__(self, access: ClusterAccess, secret: SecretLookup = no_secrets) -> None:
         self._access = access
         self._secret = secret
-        self._files = Files()
-        self._way: Way | None = None
+        self._files = TrackedFiles()
+        self._way: ClientConfig | None = None
         self._pool: Any = None
         self._certificate = b""
         """The client certificate of the connections in the pool."""
@@ -60,13 +60,13 @@ class Session:
     @property
     def by_plugin(self) -> bool:
         """Whether a plugin gives the credentials, and new ones as soon as those have expired."""
-        return self._way is not None and isinstance(self._way.find, FromPlugin)
+        return self._way is not None and isinstance(self._way.credential_source, FromPlugin)
 
     def open(self, path: str, timeout: urllib3.Timeout, body: bytes | None = None) -> Any:
         """
         Send a GET, or a POST of a body, and return the answer, its own body unread.
 
-        Raises :class:`NoAccess` before anything is sent when there is no credential, and what
+        Raises :class:`BadCredentials` before anything is sent when there is no credential, and what
         urllib3 raises.
         """
         found, credential = self._ready()
@@ -105,17 +105,17 @@ class Session:
         if self._pool is not None:
             self._pool.clear()
 
-    def _ready(self) -> tuple[Way, Credential]:
+    def _ready(self) -> tuple[ClientConfig, Credential]:
         """See to it that the pool is the right one for what is to be sent now."""
         if self._way is None or self._files.replaced():
             self.forget()
-            self._files = Files()
-            found = connection.find(self._access, self._files, self._secret)
+            self._files = TrackedFiles()
+            found = connection.load(self._access, self._files, self._secret)
         else:
             found = self._way
-        credential = found.find()
+        credential = found.credential_source()
         if not credential:
-            raise NoAccess(found.source, "no credentials")
+            raise BadCredentials(found.source, "no credentials")
         if self._pool is None or credential.certificate != self._certificate:
             self.close()
             self._pool = _pool(found, credential)
@@ -124,7 +124,7 @@ class Session:
         return found, credential
 
 
-def _pool(found: Way, credential: Credential) -> Any:
+def _pool(found: ClientConfig, credential: Credential) -> Any:
     configuration = Configuration(host=found.host)
     configuration.retries = False
     configuration.socket_options = _KEEPALIVE
@@ -142,7 +142,7 @@ def _pool(found: Way, credential: Credential) -> Any:
     try:
         pool = RESTClientObject(configuration).pool_manager
     except ImportError as exc:
-        raise NoAccess(
+        raise BadCredentials(
             found.source, "its proxy-url needs the Python package PySocks: salt-pip install pysocks"
         ) from exc
     # The client itself would only take certificates from files.

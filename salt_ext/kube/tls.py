@@ -7,7 +7,7 @@ import re
 import ssl
 from typing import Any, NoReturn
 
-from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.errors import BadCredentials
 
 _CERTIFICATE = re.compile(
     rb"-----BEGIN CERTIFICATE-----[\x00-\x7f]*?-----END CERTIFICATE-----", re.DOTALL
@@ -18,7 +18,7 @@ def certificates(content: bytes, source: str) -> str:
     """Return the certificates in a PEM file, without what else is in it; at least one."""
     found = _CERTIFICATE.findall(content)
     if not found:
-        raise NoAccess(source, "holds no certificate (PEM is wanted)")
+        raise BadCredentials(source, "holds no certificate (PEM is wanted)")
     return b"\n".join(found).decode("ascii")
 
 
@@ -54,7 +54,9 @@ def context(
         try:
             made.load_verify_locations(cadata=authority)
         except ssl.SSLError as exc:
-            raise NoAccess(source, f"the CA's certificate cannot be read ({_name(exc)})") from exc
+            raise BadCredentials(
+                source, f"the CA's certificate cannot be read ({_name(exc)})"
+            ) from exc
     else:
         made.load_default_certs()
     if certificate:
@@ -75,9 +77,9 @@ def _present(made: ssl.SSLContext, certificate: bytes, source: str) -> None:
             if exc.reason == "KEY_VALUES_MISMATCH"
             else f"the client's certificate and key cannot be read ({_name(exc)})"
         )
-        raise NoAccess(source, why) from exc
+        raise BadCredentials(source, why) from exc
     except _Encrypted as exc:
-        raise NoAccess(
+        raise BadCredentials(
             source, "the client's key has a password, which nobody is here to type"
         ) from exc
     finally:

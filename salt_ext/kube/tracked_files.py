@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from salt_ext.kube.errors import NoAccess
+from salt_ext.kube.errors import BadCredentials
 
 _LARGEST = 4 * 1024 * 1024
 
 _Stamp = tuple[int, int, int]
 
 
-class Files:
+class TrackedFiles:
     """Remembers what it read, so that a rotated file is noticed without reading it."""
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Files:
                 self._read[path] = _stamp(os.fstat(file.fileno()))
                 content = file.read(_LARGEST)
         except OSError as exc:
-            raise NoAccess(path, f"{exc.strerror or type(exc).__name__} ({role})") from exc
+            raise BadCredentials(path, f"{exc.strerror or type(exc).__name__} ({role})") from exc
         if not content.strip():
-            raise NoAccess(path, f"is empty ({role})")
+            raise BadCredentials(path, f"is empty ({role})")
         return content
 
     def replaced(self) -> bool:

@@ -27,21 +27,21 @@ class Bus:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class BusEvent:
     """The tag of an event, and the minion that it is about where only its data says that."""
 
     tag: str
     minion: str = ""
 
 
-class Ear:
+class EventStream:
     """Hears Salt's own events without decoding them: a return can be megabytes long."""
 
     def __init__(self, event: Any) -> None:
         self._event = event
         event.unpack = _tag_and_bytes
 
-    def hear(self, wait: float) -> Heard | None:
+    def next(self, wait: float) -> BusEvent | None:
         """Return the next event, None when there is none for so many seconds."""
         got = self._event.get_event(
             wait=wait, tag="salt/", match_type="startswith", full=True, auto_reconnect=True
@@ -49,17 +49,17 @@ class Ear:
         if got is None:
             return None
         tag = str(got["tag"])
-        return Heard(tag, _minion(got["data"]) if tag == "salt/auth" else "")
+        return BusEvent(tag, _minion(got["data"]) if tag == "salt/auth" else "")
 
 
 @contextlib.contextmanager
-def listening(opts: dict[str, Any]) -> Iterator[Ear]:
+def listening(opts: dict[str, Any]) -> Iterator[EventStream]:
     """Lend an ear, closed at the end."""
     event = salt.utils.event.get_event(
         "master", sock_dir=opts["sock_dir"], opts=opts, listen=True, keep_loop=False
     )
     try:
-        yield Ear(event)
+        yield EventStream(event)
     finally:
         event.destroy()
 

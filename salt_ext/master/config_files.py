@@ -12,10 +12,10 @@ import salt.config
 import salt.utils.files
 import salt.utils.yaml
 
-from salt_ext.core.diagnosis.config_files import Written
+from salt_ext.core.diagnosis.config_files import ConfigFile
 
 
-def files(opts: Mapping[str, Any]) -> list[Written]:
+def config_files(opts: Mapping[str, Any]) -> list[ConfigFile]:
     """Return the files, and what each says."""
     main = opts.get("conf_file")
     if not main or not Path(main).is_file():
@@ -45,19 +45,19 @@ def reactor_map(path: str) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-def newest(found: Iterable[Written]) -> tuple[str, float]:
+def newest(found: Iterable[ConfigFile]) -> tuple[str, float]:
     """Return the file that was changed last, and when."""
     changed = ((_changed(file.path), file.path) for file in found)
     at, path = max(changed, default=(0.0, ""))
     return path, at
 
 
-def _read(path: str, layer: int, read: Any) -> Written:
+def _read(path: str, layer: int, read: Any) -> ConfigFile:
     try:
         values = read()
     except SystemExit:
-        return Written(path=path, layer=layer, values={}, broken=True)
-    return Written(path=path, layer=layer, values=values)
+        return ConfigFile(path=path, layer=layer, values={}, broken=True)
+    return ConfigFile(path=path, layer=layer, values=values)
 
 
 def _named(include: Any, main: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def runs(opts: Mapping[str, Any]) -> bool:
+def is_running(opts: Mapping[str, Any]) -> bool:
     """Whether somebody takes events on the master's bus; in doubt it runs."""
     if opts.get("ipc_mode", "ipc") != "ipc":
         return True

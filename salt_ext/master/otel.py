@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from salt_ext.core.metrics import Figure, Sample, Sort
+from salt_ext.core.metrics import Metric, MetricType, Sample
 
 Read = Callable[[], Iterable[Sample]]
 
 
-def instrument(opts: Mapping[str, Any], port: int | None, read: Read) -> bool:
+def export_metrics(opts: Mapping[str, Any], port: int | None, read: Read) -> bool:
     """
     Register every figure as an observable OpenTelemetry instrument of this process.
 
@@ -33,8 +33,8 @@ def instrument(opts: Mapping[str, Any], port: int | None, read: Read) -> bool:
         return False
     for figure in metrics.ALL:
         create = {
-            Sort.GAUGE: meter.create_observable_gauge,
-            Sort.COUNTER: meter.create_observable_counter,
+            MetricType.GAUGE: meter.create_observable_gauge,
+            MetricType.COUNTER: meter.create_observable_counter,
         }[figure.sort]
         # The exporter for Prometheus adds the suffix to counters itself.
         name = figure.name.removesuffix("_total")
@@ -42,7 +42,7 @@ def instrument(opts: Mapping[str, Any], port: int | None, read: Read) -> bool:
     return True
 
 
-def _observe(figure: Figure, read: Read, _options: object) -> Iterator[Any]:
+def _observe(figure: Metric, read: Read, _options: object) -> Iterator[Any]:
     observation = importlib.import_module("opentelemetry.metrics").Observation
     for sample in read():
         if sample.figure is figure:

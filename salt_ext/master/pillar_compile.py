@@ -12,7 +12,7 @@ from salt_ext.master import keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compile:
+class PillarCompile:
     """One compile of a minion's pillar."""
 
     override: Mapping[Any, Any] = field(default_factory=dict, repr=False)
@@ -23,7 +23,7 @@ class Compile:
     """What it refers to is what a minion of this master refers to until told otherwise."""
 
 
-def current(opts: Mapping[str, Any], minion: object) -> Compile:
+def current(opts: Mapping[str, Any], minion: object) -> PillarCompile:
     """Return what is known of the compile that the caller serves."""
     override: Mapping[Any, Any] = {}
     whole, asked = True, False
@@ -42,7 +42,7 @@ def current(opts: Mapping[str, Any], minion: object) -> Compile:
         # Other grains, or another environment, than the minion's own.
         frame = _outward(frame, "show_pillar", within=3)
         asked = frame is not None and bool(frame.f_locals.get("kwargs"))
-    return Compile(
+    return PillarCompile(
         override=override,
         whole=whole,
         lasting=not override

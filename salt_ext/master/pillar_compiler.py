@@ -24,7 +24,7 @@ class NotCompiled(K8sNodesError):
     """This minion's pillar cannot be compiled: someone must mend it."""
 
 
-class Pillars:
+class PillarCompiler:
     """The minions of this master, by their keys and their kept grains."""
 
     def __init__(self, opts: Mapping[str, Any]) -> None:

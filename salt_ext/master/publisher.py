@@ -9,7 +9,7 @@ import salt.client
 import salt.utils.jid
 from salt.exceptions import SaltClientError, SaltException
 
-from salt_ext.core.config.apply import Published
+from salt_ext.core.config.apply import Action
 from salt_ext.core.errors import K8sNodesError
 
 
@@ -31,7 +31,7 @@ class Publisher:
         """Return a job id for the next publish."""
         return str(salt.utils.jid.gen_jid(self._opts))
 
-    def apply(self, jid: str, minions: Sequence[str], what: Published) -> None:
+    def apply(self, jid: str, minions: Sequence[str], what: Action) -> None:
         """
         Publish what is configured to minions by name, and do not wait.
 
@@ -46,7 +46,7 @@ class Publisher:
                     list(what.arg),
                     tgt_type="list",
                     jid=jid,
-                    kwarg=dict(what.sent) or None,
+                    kwarg=dict(what.publish_kwargs) or None,
                 )
         except (SaltClientError, OSError) as exc:
             raise MasterSilent(f"job {jid} was not published: {exc}") from exc

@@ -40,7 +40,7 @@ def matcher(opts: Mapping[str, Any], minion: str) -> Matches:
     return matches
 
 
-class Known:
+class TargetMatcher:
     """
     The minions that a compound target means, among those that the master knows.
 

@@ -11,7 +11,7 @@ from salt_ext.core.errors import K8sNodesError
 from salt_ext.master.keys import NoKeys
 from salt_ext.master.pillar_compiler import NoGrains, NotCompiled
 from salt_ext.store import Store
-from salt_ext.store.history import Happened
+from salt_ext.store.history import HistoryEntry
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +84,12 @@ def forget_gone(store: Store, accepted: Iterable[str]) -> list[str]:
         store.subscriptions.forget(minion, time.time())
         log.info("%s: its key is gone, it is forgotten", minion)
         store.history.record(
-            Happened(at=time.time(), cluster="", what="forgotten", detail={"minion": minion})
+            HistoryEntry(at=time.time(), cluster="", what="forgotten", detail={"minion": minion})
         )
     return gone
 
 
-def learn(store: Store, minions: Minions, minion: str) -> None:
+def learn_again(store: Store, minions: Minions, minion: str) -> None:
     """
     Find out what a minion refers to that was forgotten and whose key is accepted again.
 

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Mapping
 from salt_ext.core.config.config import Config
 from salt_ext.core.references import node_lists
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.core.references.node_lists import Handed
+from salt_ext.core.references.node_lists import ListedNode
 from salt_ext.core.references.resolve import digest
 from salt_ext.master.targets import Matches
 from salt_ext.store.subscriptions import Answer, Seen
 
 NOT_SERVED = "the cluster serves only {!r} (serve_to)"
 
-Lists = Mapping[str, tuple[Handed, ...] | Unresolved]
+Lists = Mapping[str, tuple[ListedNode, ...] | Unresolved]
 """By the text that stands for each where references are recorded."""
 
 
 def lists_for(
     config: Config,
     matches: Matches,
-    nodes: Callable[[str], tuple[Handed, ...] | Unresolved],
+    nodes: Callable[[str], tuple[ListedNode, ...] | Unresolved],
     known: Callable[[], Iterable[str]],
     prepare: Callable[[str], None] | None,
 ) -> Lists:
@@ -32,9 +32,9 @@ def lists_for(
     only while it cannot be read who is to get a list, so that one which was handed out is not
     taken for withdrawn.
     """
-    found: dict[str, tuple[Handed, ...] | Unresolved] = {}
-    for name, cluster in config.serving.items():
-        for entry in cluster.serve:
+    found: dict[str, tuple[ListedNode, ...] | Unresolved] = {}
+    for name, cluster in config.with_node_lists.items():
+        for entry in cluster.node_lists:
             if not matches(entry.to):
                 continue
             text = entry.text(name)
@@ -58,14 +58,14 @@ def cluster_of(text: str) -> str:
 
 def nodes_by_cluster(lists: Lists) -> dict[str, dict[str, dict[str, object]]]:
     """Return the nodes as they stand in a pillar."""
-    found: dict[str, list[tuple[Handed, ...]]] = {}
+    found: dict[str, list[tuple[ListedNode, ...]]] = {}
     for text, nodes in lists.items():
         if not isinstance(nodes, Unresolved):
             found.setdefault(cluster_of(text), []).append(nodes)
     return {name: node_lists.as_pillar(several) for name, several in found.items()}
 
 
-def seen(lists: Lists) -> dict[str, Seen]:
+def recorded(lists: Lists) -> dict[str, Seen]:
     """Return what is recorded of the lists."""
     return {
         text: Seen(cluster=cluster_of(text), answer=Answer.UNRESOLVED)

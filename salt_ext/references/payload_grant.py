@@ -32,12 +32,12 @@ def grant(
 
     ``block`` is the pillar's own as it was written, with its references.
     """
-    if MODULE not in done.changed or done.unresolved or not config.apply.deliver:
+    if MODULE not in done.changed or done.unresolved or not config.apply.max_inline_addresses:
         return None
     if not all(is_public(text, config) for text in done.served):
         return None
     try:
-        secret = store.secret.read()
+        secret = store.signing_key.read()
     except StoreError as exc:
         log.warning("%s: nothing can be delivered to it: %s", minion, exc)
         return None

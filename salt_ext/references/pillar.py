@@ -15,10 +15,10 @@ from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.references import expand, node_lists, reference
 from salt_ext.core.references.expand import Expansion, Unresolved
-from salt_ext.core.references.node_lists import Handed
+from salt_ext.core.references.node_lists import ListedNode
 from salt_ext.core.references.resolve import digest
-from salt_ext.core.references.scan import references
-from salt_ext.master.pillar_compile import Compile
+from salt_ext.core.references.scan import find_references
+from salt_ext.master.pillar_compile import PillarCompile
 from salt_ext.master.targets import Matches
 from salt_ext.references import payload_grant
 from salt_ext.references.node_lists import (
@@ -28,10 +28,10 @@ from salt_ext.references.node_lists import (
     lists_for,
     nodes_by_cluster,
 )
-from salt_ext.references.node_lists import seen as listed
-from salt_ext.references.resolver import Resolving
+from salt_ext.references.node_lists import recorded as listed
+from salt_ext.references.resolver import Resolver
 from salt_ext.store import Store
-from salt_ext.store.history import Happened
+from salt_ext.store.history import HistoryEntry
 from salt_ext.store.subscriptions import Answer, Seen
 
 log = logging.getLogger(__name__)
@@ -42,13 +42,13 @@ _SILENT = 120.0
 """Seconds after which what nobody has told anew counts as stale."""
 
 
-class Serving:
+class PillarRenderer:
     """Serves pillars from one store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._store_is = ""
-        self.resolving = Resolving(store)
+        self.resolving = Resolver(store)
 
     def serve(
         self,
@@ -57,7 +57,7 @@ class Serving:
         pillar: MutableMapping[str, Any],
         config: Config,
         matches: Matches,
-        compiled: Callable[[], Compile],
+        compiled: Callable[[], PillarCompile],
         prepare: Callable[[str], None] | None = None,
     ) -> Expansion:
         """
@@ -87,7 +87,7 @@ class Serving:
                 used[name] = self.resolving.held(name)
             return found
 
-        def nodes(text: str) -> tuple[Handed, ...] | Unresolved:
+        def nodes(text: str) -> tuple[ListedNode, ...] | Unresolved:
             found = self.resolving.nodes(text, config)
             if not isinstance(found, Unresolved):
                 # With each answer: of many clusters not all are held at the end.
@@ -96,7 +96,7 @@ class Serving:
 
         done = expand.expand(pillar, answer)
         if done.served or done.unresolved:
-            for text in references(compiled().override):
+            for text in find_references(compiled().override):
                 done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
             log.warning("%s: %s stays in the pillar: %s", minion, text, why)
@@ -126,7 +126,7 @@ class Serving:
 
     def _known(self, minion: str, pillarenv: str) -> list[str]:
         try:
-            return self._store.subscriptions.texts(minion, pillarenv)
+            return self._store.subscriptions.references_of(minion, pillarenv)
         except StoreError:
             return []
 
@@ -135,14 +135,14 @@ class Serving:
         minion: str,
         pillarenv: str,
         seen: Mapping[str, Seen],
-        compiled: Callable[[], Compile],
+        compiled: Callable[[], PillarCompile],
     ) -> None:
         subscriptions = self._store.subscriptions
         try:
             if subscriptions.differ(minion, pillarenv, seen) and compiled().lasting:
-                now, before = time.time(), set(subscriptions.texts(minion, pillarenv))
+                now, before = time.time(), set(subscriptions.references_of(minion, pillarenv))
                 subscriptions.record(minion, pillarenv, seen, now, whole=compiled().whole)
-                after = set(subscriptions.texts(minion, pillarenv))
+                after = set(subscriptions.references_of(minion, pillarenv))
                 if before != after:
                     detail = {
                         "minion": minion,
@@ -151,7 +151,7 @@ class Serving:
                         "no_longer_to": sorted(before - after),
                     }
                     self._store.history.record(
-                        Happened(at=now, cluster="", what="pillar", detail=detail)
+                        HistoryEntry(at=now, cluster="", what="pillar", detail=detail)
                     )
         except StoreError as exc:
             log.error(
@@ -200,7 +200,7 @@ class Serving:
         return (
             health is None
             or health.state != "watching"
-            or not 0 <= time.time() - health.told_at < _SILENT
+            or not 0 <= time.time() - health.reported_at < _SILENT
         )
 
 
@@ -227,11 +227,11 @@ def _mapping(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, dict) else {}
 
 
-_kept: dict[str, Serving] = {}
+_kept: dict[str, PillarRenderer] = {}
 
 
-def serving(config: Config) -> Serving:
+def renderer(config: Config) -> PillarRenderer:
     """Return what this process keeps for a state folder, made at the first call."""
     if config.state_dir not in _kept:
-        _kept[config.state_dir] = Serving(Store(config.state_dir))
+        _kept[config.state_dir] = PillarRenderer(Store(config.state_dir))
     return _kept[config.state_dir]

@@ -15,7 +15,7 @@ from salt_ext.core.config.config import Cluster, Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.references import node_lists, reference
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.core.references.node_lists import Handed, handed
+from salt_ext.core.references.node_lists import ListedNode, node_list
 from salt_ext.core.references.resolve import NodeGroup, resolve
 from salt_ext.store import Store
 
@@ -41,14 +41,14 @@ class _View:
         return self.snapshot.revision, self.snapshot.observed_at
 
 
-class Resolving:
+class Resolver:
     """Kept for the life of a process: Salt itself keeps nothing between two compiles."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._snapshots: LRUCache[str, Snapshot] = LRUCache(maxsize=_SNAPSHOTS)
         self._answers: LRUCache[tuple[str, _Stamp], tuple[str, ...]] = LRUCache(maxsize=_ANSWERS)
-        self._lists: LRUCache[tuple[str, _Stamp], tuple[Handed, ...]] = LRUCache(maxsize=_LISTS)
+        self._lists: LRUCache[tuple[str, _Stamp], tuple[ListedNode, ...]] = LRUCache(maxsize=_LISTS)
         self._config: Config | None = None
 
     def addresses(self, text: str, config: Config) -> tuple[str, ...] | Unresolved:
@@ -66,7 +66,7 @@ class Resolving:
             )
         return self._answers[text, found.stamp]
 
-    def nodes(self, text: str, config: Config) -> tuple[Handed, ...] | Unresolved:
+    def nodes(self, text: str, config: Config) -> tuple[ListedNode, ...] | Unresolved:
         """Return the nodes of a list that the configuration hands to a minion, or why not."""
         try:
             name, wanted = node_lists.parse(text)
@@ -76,7 +76,7 @@ class Resolving:
         if isinstance(found, Unresolved):
             return found
         if (text, found.stamp) not in self._lists:
-            self._lists[text, found.stamp] = handed(
+            self._lists[text, found.stamp] = node_list(
                 found.snapshot, wanted, found.cluster.defaults, found.limits, found.group
             )
         return self._lists[text, found.stamp]

@@ -1,4 +1,4 @@
-"""Publishes the firewall to the minions that are behind."""
+"""JobPublisher the firewall to the minions that are behind."""
 
 from __future__ import annotations
 
@@ -8,24 +8,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from salt_ext.core.config.apply import Published
+from salt_ext.core.config.apply import Action
 from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
-from salt_ext.core.rollout.drift import Behind
+from salt_ext.core.rollout.drift import OutOfSync
 from salt_ext.master.publisher import MasterSilent, NotPublished
-from salt_ext.rollout.desired_state import Places
-from salt_ext.rollout.payload import Delivering, Parcel
-from salt_ext.rollout.selection import Choice, Choosing, Meant, Wish, names, nobody
+from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.payload import PayloadBuilder, Publication
+from salt_ext.rollout.selection import (
+    ApplyRequest,
+    BatchSelector,
+    Selection,
+    TargetMatches,
+    names,
+    no_minions,
+)
 from salt_ext.store import Store
 from salt_ext.store.ledger import ASK, SYNC, Job
-from salt_ext.store.locks import APPLY, alone
+from salt_ext.store.locks import APPLY, exclusive
 
 log = logging.getLogger(__name__)
 
-SYNC_ALL = Published(name="", function="saltutil.sync_all")
+SYNC_ALL = Action(name="", function="saltutil.sync_all")
 """Brings a minion's own modules up to date; ``state.apply`` of an SLS does not."""
 
-REFRESH = Published(name="", function="saltutil.refresh_pillar")
+REFRESH = Action(name="", function="saltutil.refresh_pillar")
 """Makes a minion ask for its pillar, and changes nothing on it."""
 
 _STEPS = ((SYNC_ALL, SYNC), (REFRESH, ASK))
@@ -37,33 +44,33 @@ _PATIENCE = 60.0
 """Seconds that a wish of its own waits for another apply."""
 
 
-class Publishes(Protocol):
+class JobPublisher(Protocol):
     """What sends jobs to minions."""
 
     def new_jid(self) -> str:
         """Return a job id for the next publish."""
 
-    def apply(self, jid: str, minions: Sequence[str], what: Published) -> None:
+    def apply(self, jid: str, minions: Sequence[str], what: Action) -> None:
         """Publish, and do not wait; :class:`NotPublished` when nothing was sent."""
 
 
-class Applying:
+class ApplyRun:
     """One apply at a time per master, whatever the process that asks for it."""
 
     def __init__(
         self,
         config: Config,
         store: Store,
-        publisher: Publishes,
-        meant: Meant = nobody,
+        publisher: JobPublisher,
+        meant: TargetMatches = no_minions,
         module_version: str = "",
     ) -> None:
         self._config = config
         self._store = store
         self._publisher = publisher
-        self._places = Places(store)
-        self._choosing = Choosing(config, store, self._places, meant)
-        self._delivering = Delivering(config, store, self._places)
+        self._places = DesiredState(store)
+        self._choosing = BatchSelector(config, store, self._places, meant)
+        self._delivering = PayloadBuilder(config, store, self._places)
         self._module_version = module_version
 
     def run(
@@ -79,7 +86,7 @@ class Applying:
         if self._config.in_doubt:
             # A slip of the pen must not become a highstate everywhere.
             return {"jobs": {}, "waiting": f"nothing is published: {self._config.in_doubt[0]}"}
-        wish = Wish(clusters=clusters, minions=minions, force=force)
+        wish = ApplyRequest(clusters=clusters, minions=minions, force=force)
         told: dict[str, Any] = {"jobs": {}}
         again = Path(self._config.state_dir) / "apply.again"
         try:
@@ -89,7 +96,7 @@ class Applying:
             raise StoreError(f"{again}: {exc.strerror}") from exc
         patience = _PATIENCE if force or minions is not None else 0.0
         while True:
-            with alone(again.with_name(APPLY), within=patience) as mine:
+            with exclusive(again.with_name(APPLY), within=patience) as mine:
                 if not mine:
                     told["waiting"] = (
                         f"another apply is at work for {patience:.0f} s now: this was not done"
@@ -103,11 +110,11 @@ class Applying:
             # timer finds whoever is behind.
             if not answers or not again.exists():
                 return told
-            wish, patience = Wish(clusters=frozenset(self._config.names)), 0.0
+            wish, patience = ApplyRequest(clusters=frozenset(self._config.names)), 0.0
 
-    def _publish(self, wish: Wish, told: dict[str, Any]) -> bool:
+    def _publish(self, wish: ApplyRequest, told: dict[str, Any]) -> bool:
         """Publish to whom the wish means; False when the master does not answer."""
-        paused = self._store.words.paused()
+        paused = self._store.control.paused()
         if paused is not None:
             told["waiting"] = f"paused by {paused.by}; salt-run k8s_nodes.resume goes on"
             return True
@@ -117,7 +124,7 @@ class Applying:
         for name, wave in choice.waves.items():
             if wave is not None and wave.stopped:
                 log.error("minions of class %s: %s", name or "(none)", wave.stopped)
-            self._store.waves.keep(name, wave)
+            self._store.rollouts.keep(name, wave)
         if choice.waiting:
             told["held"] = dict(sorted(choice.waiting.items()))
         batches = self._batches(choice)
@@ -131,7 +138,7 @@ class Applying:
             return False
         return True
 
-    def _batches(self, choice: Choice) -> Iterator[tuple[Parcel, str, list[str]]]:
+    def _batches(self, choice: Selection) -> Iterator[tuple[Publication, str, list[str]]]:
         """Yield what is sent at a time, its class, and to whom."""
         modules = self._store.ledger.modules()
         self._delivering.turn()
@@ -142,22 +149,24 @@ class Applying:
                 if not what.sync or modules.get(name) == self._module_version
             ]
             raw = [name for name in minions if name not in ready]
-            yield from self._cut(Parcel(what=SYNC_ALL, minions=raw), what.name)
+            yield from self._cut(Publication(what=SYNC_ALL, minions=raw), what.name)
             for parcel in self._delivering.parcels(what, ready, choice.rows):
                 yield from self._cut(parcel, what.name)
-        yield from self._cut(Parcel(what=REFRESH, minions=choice.strangers), REFRESH.name)
+        yield from self._cut(Publication(what=REFRESH, minions=choice.strangers), REFRESH.name)
 
-    def _cut(self, parcel: Parcel, class_: str) -> Iterator[tuple[Parcel, str, list[str]]]:
+    def _cut(
+        self, parcel: Publication, class_: str
+    ) -> Iterator[tuple[Publication, str, list[str]]]:
         size = self._config.apply.batch
         for start in range(0, len(parcel.minions), size):
             yield parcel, class_, parcel.minions[start : start + size]
 
     def _send(
         self,
-        parcel: Parcel,
+        parcel: Publication,
         class_: str,
         batch: list[str],
-        rows: dict[str, list[Behind]],
+        rows: dict[str, list[OutOfSync]],
         revisions: dict[str, int],
         now: float,
         jobs: dict[str, list[str]],

@@ -13,20 +13,20 @@ from salt_ext.core import events
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
-from salt_ext.core.rollout.drift import NO_RETURN, Entry, Place, retry_after
+from salt_ext.core.rollout.drift import NO_RETURN, LedgerEntry, MinionCluster, retry_after
 from salt_ext.core.rollout.job_result import judge
 from salt_ext.master import minion_module
 from salt_ext.master.bus import Bus
 from salt_ext.master.job_cache import JobCache
-from salt_ext.master.targets import Known
-from salt_ext.rollout.desired_state import Places
-from salt_ext.rollout.event_listener import Board
-from salt_ext.rollout.minion_events import Attending
-from salt_ext.rollout.reactor_watchdog import Heeding
-from salt_ext.rollout.selection import Choice, Choosing, Wish
+from salt_ext.master.targets import TargetMatcher
+from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.event_listener import HintMailbox
+from salt_ext.rollout.minion_events import MinionEvents
+from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
 from salt_ext.store.ledger import ASK, SYNC, Job
-from salt_ext.supervisor import Pulse
+from salt_ext.supervisor import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ _TARGETS = 15.0
 """Seconds for which the minions of a class are known."""
 
 
-class Convergence:
+class RolloutController:
     """Runs in a thread of its own."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Convergence:
         config: Config,
         store: Store,
         opts: dict[str, Any],
-        board: Board,
+        board: HintMailbox,
         stop: threading.Event,
     ) -> None:
         self._config = config
@@ -66,20 +66,22 @@ class Convergence:
         self._opts = opts
         self._board = board
         self._stop = stop
-        self._places = Places(store)
-        self._choosing = Choosing(config, store, self._places, Known(opts, keep=_TARGETS))
-        self._attending = Attending(store)
-        self._heeding = Heeding(store)
+        self._places = DesiredState(store)
+        self._choosing = BatchSelector(
+            config, store, self._places, TargetMatcher(opts, keep=_TARGETS)
+        )
+        self._attending = MinionEvents(store)
+        self._heeding = ReactorWatchdog(store)
         self._dice = random.Random()  # noqa: S311
         self._hinted: dict[str, float] = {}
         """Job to the time until which its announced return is looked for."""
         self._look_at = 0.0
-        self._behind_since: dict[Place, float] = {}
+        self._behind_since: dict[MinionCluster, float] = {}
         self._reminded: dict[str, float] = {}
         self._waits: dict[str, float] = {}
         """Minions whose next run is too early now, and when it is not."""
         self._tell_at = 0.0
-        self.pulse = Pulse(_HANGS)
+        self.pulse = Heartbeat(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
@@ -104,7 +106,7 @@ class Convergence:
     def _tell(self, now: float) -> None:
         """Say, after a whole round, that this thread works: one that always falls never does."""
         if now >= self._tell_at:
-            self._store.words.sees_to_minions(time.time())
+            self._store.control.sees_to_minions(time.time())
             self._tell_at = now + _TELL_EVERY
 
     def _patience(self) -> float:
@@ -129,7 +131,7 @@ class Convergence:
         }
         return frozenset(settled)
 
-    def _settle_job(self, jid: str, entries: list[Entry], jobs: JobCache) -> set[str]:
+    def _settle_job(self, jid: str, entries: list[LedgerEntry], jobs: JobCache) -> set[str]:
         returns = jobs.returns(jid)
         job = self._store.ledger.job(jid)
         now = time.time()
@@ -147,11 +149,13 @@ class Convergence:
             settled |= {entry.cluster for entry in mine}
         return settled
 
-    def _overdue(self, entries: list[Entry], now: float) -> bool:
+    def _overdue(self, entries: list[LedgerEntry], now: float) -> bool:
         timeout = self._config.apply.timeout
         return not any(one.in_flight(now, timeout) for one in entries)
 
-    def _judge(self, jid: str, job: Job | None, minion: str, told: Any, mine: list[Entry]) -> None:
+    def _judge(
+        self, jid: str, job: Job | None, minion: str, told: Any, mine: list[LedgerEntry]
+    ) -> None:
         verdict = judge(told, job.function if job else "state.apply")
         if not verdict.applied:
             self._failed(jid, minion, verdict.error, mine, refused=verdict.refused)
@@ -168,7 +172,9 @@ class Convergence:
             error = f"its pillar was not served {unserved[0]} as it is now: see k8s_nodes.check"
             self._failed(jid, minion, error, mine, refused=False)
         else:
-            self._store.ledger.proven(jid, minion, time.time(), pace=self._config.apply.pace)
+            self._store.ledger.proven(
+                jid, minion, time.time(), min_interval=self._config.apply.min_interval
+            )
             log.info("%s: applied by job %s", minion, jid)
             if job is not None and _is_ours(job):
                 self._compare(minion, told)
@@ -213,7 +219,7 @@ class Convergence:
         jid: str,
         minion: str,
         error: str,
-        mine: list[Entry],
+        mine: list[LedgerEntry],
         *,
         refused: bool,
         silent: bool = False,
@@ -241,11 +247,11 @@ class Convergence:
         ]
         if unknown:
             self._store.ledger.fell_behind(unknown, now)
-        if not late or self._config.in_doubt or self._store.words.paused() is not None:
+        if not late or self._config.in_doubt or self._store.control.paused() is not None:
             self._waits = {}
             self._heeding.nothing_to_heed()
             return
-        wish = Wish(clusters=frozenset(self._config.names))
+        wish = ApplyRequest(clusters=frozenset(self._config.names))
         choice = self._choosing.choose(wish, now, late)
         waits = {
             name: max(choice.paced.get(name, 0.0), min(row.entry.next_at for row in rows))
@@ -271,7 +277,7 @@ class Convergence:
 
     def _ripe(self, waits: Mapping[str, float], now: float, clock: float) -> dict[str, float]:
         """
-        Return the minions whose pace, or whose wait after a failure, has just ended, and when.
+        Return the minions whose min_interval or backoff has just ended, and when.
 
         What was asked for before that was too early, and all of it may have happened between two
         looks of ours.
@@ -283,7 +289,7 @@ class Convergence:
         }
 
     def _due(
-        self, choice: Choice, settled: frozenset[str], ripe: Mapping[str, float], clock: float
+        self, choice: Selection, settled: frozenset[str], ripe: Mapping[str, float], clock: float
     ) -> dict[str, int]:
         """Return how many minions wait to be published to, by cluster."""
         turning = choice.waves.keys()

@@ -8,30 +8,30 @@ from collections.abc import Mapping
 from salt_ext.core.config.config import Config
 from salt_ext.core.references.expand import Unresolved
 from salt_ext.core.rollout.drift import (
-    Behind,
     Desired,
-    Digests,
-    Entry,
-    Place,
-    Wanted,
-    behind,
+    DigestCache,
+    LedgerEntry,
+    MinionCluster,
+    OutOfSync,
+    SubscribedReference,
     desired,
-    old,
+    out_of_sync,
+    proof_expired,
 )
-from salt_ext.references.resolver import Resolving
+from salt_ext.references.resolver import Resolver
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer
 
 
-class Places:
+class DesiredState:
     """Every minion with every cluster that it references."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.resolving = Resolving(store)
-        self._digests = Digests()
+        self.resolving = Resolver(store)
+        self._digests = DigestCache()
 
-    def desired(self, config: Config) -> dict[Place, Desired]:
+    def desired(self, config: Config) -> dict[MinionCluster, Desired]:
         """Return what each should have, and its unresolved references."""
 
         def resolve(text: str) -> tuple[str, ...] | None:
@@ -40,7 +40,7 @@ class Places:
 
         return desired(
             (
-                Wanted(
+                SubscribedReference(
                     minion=row.minion,
                     cluster=row.seen.cluster,
                     reference=row.reference,
@@ -53,8 +53,12 @@ class Places:
             self._digests,
         )
 
-    def behind(self, config: Config, ledger: Mapping[Place, Entry] | None = None) -> list[Behind]:
+    def behind(
+        self, config: Config, ledger: Mapping[MinionCluster, LedgerEntry] | None = None
+    ) -> list[OutOfSync]:
         """Return those whose proven digest is not the desired one, or whose proof is old."""
         known = self._store.ledger.all() if ledger is None else ledger
-        lasts = config.apply.renew
-        return behind(self.desired(config), known, lambda entry: old(entry, time.time(), lasts))
+        lasts = config.apply.reapply_after
+        return out_of_sync(
+            self.desired(config), known, lambda entry: proof_expired(entry, time.time(), lasts)
+        )

@@ -8,14 +8,14 @@ from typing import Any
 
 from salt_ext.core.rollout.hints import KEY_TAG, Hints
 from salt_ext.master.bus import listening
-from salt_ext.supervisor import Pulse
+from salt_ext.supervisor import Heartbeat
 
 _WAIT = 1.0
 _HANGS = 60.0
 """Seconds without coming round after which this thread counts as hung."""
 
 
-class Board:
+class HintMailbox:
     """Where one thread leaves hints and another takes them."""
 
     def __init__(self) -> None:
@@ -48,14 +48,14 @@ class Board:
         return taken
 
 
-class Listener:
+class EventListener:
     """Runs in a thread of its own."""
 
-    def __init__(self, board: Board, opts: dict[str, Any], stop: threading.Event) -> None:
+    def __init__(self, board: HintMailbox, opts: dict[str, Any], stop: threading.Event) -> None:
         self._board = board
         self._opts = opts
         self._stop = stop
-        self.pulse = Pulse(_HANGS)
+        self.pulse = Heartbeat(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
@@ -63,7 +63,7 @@ class Listener:
             while not self._stop.is_set():
                 self.pulse.beat()
                 begun = time.monotonic()
-                heard = ear.hear(_WAIT)
+                heard = ear.next(_WAIT)
                 if heard is not None:
                     self._board.leave(heard.tag, heard.minion)
                 elif time.monotonic() - begun < _WAIT / 2:

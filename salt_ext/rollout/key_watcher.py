@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from salt_ext.core.errors import K8sNodesError
-from salt_ext.core.timing.rate_limiter import Spacing
+from salt_ext.core.timing.rate_limiter import RateLimiter
 from salt_ext.master.keys import every_accepted
-from salt_ext.master.pillar_compiler import NoGrains, Pillars
+from salt_ext.master.pillar_compiler import NoGrains, PillarCompiler
 from salt_ext.master.publisher import Publisher
-from salt_ext.references.discovery import forget_gone, learn
+from salt_ext.references.discovery import forget_gone, learn_again
 from salt_ext.rollout.apply import REFRESH
 from salt_ext.rollout.selection import names
 from salt_ext.store import Store
-from salt_ext.supervisor import Pulse
+from salt_ext.supervisor import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def _nobody(_: Set[str]) -> None:
     """Expect nobody."""
 
 
-class Forgetting:
+class KeyWatcher:
     """Runs in a thread of its own: keys may be kept where reading them takes time."""
 
     def __init__(
@@ -56,8 +56,8 @@ class Forgetting:
         self._least = least
         self._nudge = nudge or threading.Event()
         self._expect = expect
-        self._tries = Spacing(few=3, least=least)
-        self.pulse = Pulse(_HANGS)
+        self._tries = RateLimiter(few=3, least=least)
+        self.pulse = Heartbeat(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
@@ -77,14 +77,14 @@ class Forgetting:
         forgotten = subscriptions.forgotten()
         self._expect(forgotten)
         now = time.monotonic()
-        back = [one for one in sorted(forgotten & accepted) if self._tries.wish(one, now)]
+        back = [one for one in sorted(forgotten & accepted) if self._tries.allow(one, now)]
         if without := [minion for minion in back if not self._learned(minion)]:
             self._ask(without)
 
     def _learned(self, minion: str) -> bool:
         """Find out what a minion refers to; False when it has to be asked."""
         try:
-            learn(self._store, Pillars(self._opts), minion)
+            learn_again(self._store, PillarCompiler(self._opts), minion)
         except NoGrains:
             return False
         except K8sNodesError as exc:
@@ -93,7 +93,7 @@ class Forgetting:
 
     def _ask(self, minions: list[str]) -> None:
         """Let minions ask for their pillars, with one publish for all of them."""
-        if self._store.words.paused() is not None:
+        if self._store.control.paused() is not None:
             return
         publisher = Publisher(dict(self._opts))
         publisher.apply(publisher.new_jid(), minions, REFRESH)

@@ -6,25 +6,25 @@ import logging
 import time
 from collections.abc import Mapping
 
-from salt_ext.core.rollout.drift import Entry, Place
+from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster
 from salt_ext.core.rollout.hints import Hints
-from salt_ext.core.timing.rate_limiter import Spacing
+from salt_ext.core.timing.rate_limiter import RateLimiter
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
 
 
-class Attending:
+class MinionEvents:
     """What is heard of minions turns into what the ledger says of them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._starts = Spacing()
-        self._lives = Spacing()
-        self._drifts = Spacing()
-        self._probes = Spacing(few=1, first=30.0, cap=30.0)
+        self._starts = RateLimiter()
+        self._lives = RateLimiter()
+        self._drifts = RateLimiter()
+        self._probes = RateLimiter(few=1, first=30.0, cap=30.0)
 
-    def attend(self, hints: Hints, ledger: Mapping[Place, Entry], now: float) -> None:
+    def attend(self, hints: Hints, ledger: Mapping[MinionCluster, LedgerEntry], now: float) -> None:
         """Take hints, and do what is due; ``now`` is monotonic."""
         minions = {minion for minion, _ in ledger}
         self._take_starts(hints.started & minions, now)
@@ -33,27 +33,27 @@ class Attending:
         self._take_lives(hints.alive & silent, now)
 
     def _take_starts(self, started: set[str], now: float) -> None:
-        ready = [minion for minion in started if self._starts.wish(minion, now)]
-        for minion in (*ready, *self._starts.granted(now)):
+        ready = [minion for minion in started if self._starts.allow(minion, now)]
+        for minion in (*ready, *self._starts.released(now)):
             # Whatever was in force may be gone, and its job will not return (salt#66501).
             if self._store.ledger.void(minion, "it has started since", time.time()):
                 log.info("%s has started: it is applied again", minion)
                 self._probe(now)
 
     def _take_drifts(self, drifted: set[str], now: float) -> None:
-        ready = [minion for minion in drifted if self._drifts.wish(minion, now)]
-        for minion in (*ready, *self._drifts.granted(now)):
+        ready = [minion for minion in drifted if self._drifts.allow(minion, now)]
+        for minion in (*ready, *self._drifts.released(now)):
             if self._store.ledger.void(minion, "somebody has changed its firewall", time.time()):
                 log.warning("somebody has changed the firewall of %s: it is applied again", minion)
                 self._probe(now)
 
     def _take_lives(self, alive: set[str], now: float) -> None:
-        ready = [minion for minion in alive if self._lives.wish(minion, now)]
-        for minion in (*ready, *self._lives.granted(now)):
+        ready = [minion for minion in alive if self._lives.allow(minion, now)]
+        for minion in (*ready, *self._lives.released(now)):
             if self._store.ledger.hurry(minion):
                 log.info("%s is there again", minion)
                 self._probe(now)
 
     def _probe(self, now: float) -> None:
-        if self._probes.wish("", now):
-            self._store.waves.probe(time.time())
+        if self._probes.allow("", now):
+            self._store.rollouts.probe(time.time())

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from salt_ext.core.config.apply import MODULE, Published
+from salt_ext.core.config.apply import MODULE, Action
 from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
 from salt_ext.core.references import reference
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.core.rollout.drift import Behind, Desired, Served
-from salt_ext.core.rollout.payload import ARGUMENT, Age, Delivery
+from salt_ext.core.rollout.drift import Desired, OutOfSync, Served
+from salt_ext.core.rollout.payload import ARGUMENT, AddressPayload, SnapshotStamp
 from salt_ext.references.payload_grant import is_public
-from salt_ext.rollout.desired_state import Places
+from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
@@ -24,15 +24,15 @@ _NOT_BESIDE = {ARGUMENT, "fresh", "test"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class Publication:
     """A publish, and what it is to carry along, if anything."""
 
-    what: Published
+    what: Action
     minions: list[str]
-    delivery: Delivery | None = None
+    delivery: AddressPayload | None = None
     secret: bytes = b""
 
-    def to(self, minions: Iterable[str]) -> Published:
+    def to(self, minions: Iterable[str]) -> Action:
         """Return what is published to some of its minions."""
         if self.delivery is None:
             return self.what
@@ -40,10 +40,10 @@ class Parcel:
         return replace(self.what, kwarg={**self.what.kwarg, ARGUMENT: sealed})
 
 
-class Delivering:
+class PayloadBuilder:
     """For minions that need nothing but the addresses: who is well and has had its pillar."""
 
-    def __init__(self, config: Config, store: Store, places: Places) -> None:
+    def __init__(self, config: Config, store: Store, places: DesiredState) -> None:
         self._config = config
         self._store = store
         self._places = places
@@ -54,8 +54,8 @@ class Delivering:
         self._desired = {}
 
     def parcels(
-        self, what: Published, minions: list[str], rows: Mapping[str, list[Behind]]
-    ) -> Iterator[Parcel]:
+        self, what: Action, minions: list[str], rows: Mapping[str, list[OutOfSync]]
+    ) -> Iterator[Publication]:
         """Yield what to publish to whom; those who are due the same come together."""
         groups: dict[tuple[str, ...], list[str]] = {}
         if self._may(what):
@@ -65,23 +65,23 @@ class Delivering:
         others = set(minions)
         for texts, several in groups.items():
             delivery = self._made(texts, [row for name in several for row in rows[name]])
-            if delivery is None or delivery.size > self._config.apply.deliver:
+            if delivery is None or delivery.size > self._config.apply.max_inline_addresses:
                 continue
             try:
-                secret = self._store.secret.read()
+                secret = self._store.signing_key.read()
             except StoreError as exc:
                 log.warning("minions are to ask for their pillar: %s", exc)
                 break
             others.difference_update(several)
-            yield Parcel(what=what, minions=several, delivery=delivery, secret=secret)
+            yield Publication(what=what, minions=several, delivery=delivery, secret=secret)
         if rest := [name for name in minions if name in others]:
-            yield Parcel(what=what, minions=rest)
+            yield Publication(what=what, minions=rest)
 
-    def _may(self, what: Published) -> bool:
+    def _may(self, what: Action) -> bool:
         plain = what.function == _SYNC and not what.arg and not _NOT_BESIDE & what.kwarg.keys()
-        return plain and self._config.apply.deliver > 0
+        return plain and self._config.apply.max_inline_addresses > 0
 
-    def _texts(self, minion: str, rows: list[Behind]) -> tuple[str, ...]:
+    def _texts(self, minion: str, rows: list[OutOfSync]) -> tuple[str, ...]:
         """Return every reference of a minion; none where it has to ask for its pillar."""
         for row in rows:
             # Whoever has failed, has just started or is asked once more may lack more than these.
@@ -102,8 +102,8 @@ class Delivering:
     def _public(self, text: str) -> bool:
         return is_public(text, self._config)
 
-    def _made(self, texts: tuple[str, ...], rows: list[Behind]) -> Delivery | None:
-        ages: dict[str, Age] = {}
+    def _made(self, texts: tuple[str, ...], rows: list[OutOfSync]) -> AddressPayload | None:
+        ages: dict[str, SnapshotStamp] = {}
         found: dict[str, tuple[str, ...]] = {}
         for text in texts:
             addresses = self._places.resolving.addresses(text, self._config)
@@ -118,4 +118,4 @@ class Delivering:
         # Written down was what the rows have; the cluster may have changed since.
         same = all(found.get(text) == one for row in rows for text, one in row.served.items())
         store = self._store.snapshots.origin()
-        return Delivery(store=store, clusters=ages, references=found) if same else None
+        return AddressPayload(store=store, clusters=ages, references=found) if same else None

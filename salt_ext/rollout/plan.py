@@ -10,9 +10,9 @@ from typing import Any
 from salt_ext.core.cluster.address import order
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
-from salt_ext.core.rollout.drift import Behind, Served
-from salt_ext.rollout.desired_state import Places
-from salt_ext.rollout.selection import Choice, Choosing, Meant, Wish
+from salt_ext.core.rollout.drift import OutOfSync, Served
+from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection, TargetMatches
 from salt_ext.store import Store
 
 MOST = 100
@@ -22,7 +22,7 @@ MOST = 100
 def plan(
     config: Config,
     store: Store,
-    meant: Meant,
+    meant: TargetMatches,
     clusters: frozenset[str],
     minions: str | None = None,
 ) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def plan(
     the minion has started since; ``publishes`` is None where its class is not known.
     """
     now = time.time()
-    choosing = Choosing(config, store, Places(store), meant)
-    choice = choosing.choose(Wish(clusters=clusters, minions=minions), now)
+    choosing = BatchSelector(config, store, DesiredState(store), meant)
+    choice = choosing.choose(ApplyRequest(clusters=clusters, minions=minions), now)
     asked = meant(minions) if minions is not None else None
     at_once = {name for _, names in choice.chosen for name in names}
     told = {}
@@ -49,12 +49,12 @@ def plan(
             "when": when(name, rows, choice, config, now) if name not in at_once else "now",
             "clusters": {row.cluster: _changes(store, config, row, now) for row in mine},
         }
-    return {"minions": told, "waiting": waiting(config, store)}
+    return {"minions": told, "waiting": publishing_stopped(config, store)}
 
 
-def waiting(config: Config, store: Store) -> str | None:
+def publishing_stopped(config: Config, store: Store) -> str | None:
     """Return why nothing at all is published, None when something may be."""
-    paused = store.words.paused()
+    paused = store.control.paused()
     if paused is not None:
         return f"paused by {paused.by} since {utc(paused.at)}"
     if config.in_doubt:
@@ -62,7 +62,9 @@ def waiting(config: Config, store: Store) -> str | None:
     return None
 
 
-def when(name: str, rows: Iterable[Behind], choice: Choice, config: Config, now: float) -> str:
+def when(
+    name: str, rows: Iterable[OutOfSync], choice: Selection, config: Config, now: float
+) -> str:
     """Return in words when a minion that is behind is published to."""
     timeout = config.apply.timeout
     flying = next((row for row in rows if row.in_flight(now, timeout)), None)
@@ -74,18 +76,18 @@ def when(name: str, rows: Iterable[Behind], choice: Choice, config: Config, now:
     return f"in {next_at - now:.0f} s" if next_at > now else "now"
 
 
-def _changes(store: Store, config: Config, row: Behind, now: float) -> dict[str, Any]:
+def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> dict[str, Any]:
     applied = row.entry.applied
     had = store.ledger.served(applied) if applied is not None else None
     told: dict[str, Any] = {"why": row.why(now, config.apply.timeout)}
-    told["in"], told["out"] = (None, None) if had is None else differences(had, row.served)
+    told["in"], told["out"] = (None, None) if had is None else address_changes(had, row.served)
     told["wanted"] = len(_addresses(row.served))
     if row.unresolved:
         told["unresolved"] = list(row.unresolved)
     return told
 
 
-def differences(had: Served, wants: Served) -> tuple[list[str], list[str]]:
+def address_changes(had: Served, wants: Served) -> tuple[list[str], list[str]]:
     """Return the addresses that come and those that go, each in order and not too many."""
     old, new = _addresses(had), _addresses(wants)
     return _ordered(new - old), _ordered(old - new)

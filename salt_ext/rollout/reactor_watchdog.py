@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from salt_ext.store import Store
-from salt_ext.store.control import Word
+from salt_ext.store.control import ControlFlag
 
 log = logging.getLogger(__name__)
 
@@ -13,7 +13,7 @@ _PATIENCE = 20.0
 """Seconds of events without a publish after which it is said that nobody acts on them."""
 
 
-class Heeding:
+class ReactorWatchdog:
     """Remembers since when events are fired that nothing is published after."""
 
     def __init__(self, store: Store) -> None:
@@ -31,7 +31,7 @@ class Heeding:
         self._since = min(self._since or now, now)
         if now >= self._since + _PATIENCE:
             self._said = True
-            if self._store.words.say_unheeded(Word("engine", self._since)):
+            if self._store.control.say_unheeded(ControlFlag("engine", self._since)):
                 log.error(
                     "nobody has acted for %.0f s on events for minions that are behind: the "
                     "reactor does not call k8s_nodes.apply, or its runs fail; see salt-run "
@@ -52,5 +52,5 @@ class Heeding:
         self._since = 0.0
         if self._said:
             self._said = False
-            if self._store.words.take_unheeded_back():
+            if self._store.control.take_unheeded_back():
                 log.warning("the engine's events are acted on again")

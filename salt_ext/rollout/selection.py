@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from salt_ext.core.config.apply import ANY_GRAINS, Mode, Published
+from salt_ext.core.config.apply import ANY_GRAINS, Action, Mode
 from salt_ext.core.config.config import Config
-from salt_ext.core.rollout.drift import Behind, Entry, Place, retry_after
-from salt_ext.core.rollout.wave import Candidate, Care, Outcome, Step, Wave, step
-from salt_ext.rollout.desired_state import Places
+from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster, OutOfSync, retry_after
+from salt_ext.core.rollout.wave import (
+    Candidate,
+    MinionOutcome,
+    NextBatch,
+    RolloutPolicy,
+    RolloutState,
+    next_batch,
+)
+from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.store import Store
 
-Meant = Callable[[str], Set[str]]
+TargetMatches = Callable[[str], Set[str]]
 """The minions that a compound target means."""
 
 _UNKNOWN = "its class is not known: the master has no grains of it, and has it ask for its pillar"
@@ -26,13 +33,13 @@ _ENGINE = 10.0
 """Seconds that the engine has to notice that a job did not return."""
 
 
-def nobody(_: str) -> frozenset[str]:
+def no_minions(_: str) -> frozenset[str]:
     """Mean no minion by any target."""
     return frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class ApplyRequest:
     """What is asked for: by an event, by the engine's timer or by a person."""
 
     clusters: frozenset[str]
@@ -43,21 +50,21 @@ class Wish:
 
 
 @dataclass(slots=True, kw_only=True)
-class Choice:
+class Selection:
     """Whom to publish to, class by class."""
 
-    chosen: list[tuple[Published, list[str]]] = field(default_factory=list)
+    chosen: list[tuple[Action, list[str]]] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
     """Minions that are behind and not published to now, and why not."""
-    classes: dict[str, Published] = field(default_factory=dict)
+    classes: dict[str, Action] = field(default_factory=dict)
     """Of every minion that is behind and whose class is known."""
-    waves: dict[str, Wave | None] = field(default_factory=dict)
+    waves: dict[str, RolloutState | None] = field(default_factory=dict)
     """Those that are not what they were."""
     strangers: list[str] = field(default_factory=list)
     """Minions whose class is not known, and who are to ask for their pillar: it brings grains."""
     paced: dict[str, float] = field(default_factory=dict)
     """Minions whose next run may not follow the last one at once, and when it may."""
-    rows: dict[str, list[Behind]] = field(default_factory=dict)
+    rows: dict[str, list[OutOfSync]] = field(default_factory=dict)
     """What each minion that is behind lacks."""
 
     @property
@@ -66,23 +73,27 @@ class Choice:
         return bool(self.chosen or self.waves or self.strangers)
 
 
-class Choosing:
+class BatchSelector:
     """Decides, and writes nothing."""
 
-    def __init__(self, config: Config, store: Store, places: Places, meant: Meant) -> None:
+    def __init__(
+        self, config: Config, store: Store, places: DesiredState, meant: TargetMatches
+    ) -> None:
         self._config = config
         self._store = store
         self._places = places
         self._meant = meant
         self._dice = random.Random()  # noqa: S311
 
-    def choose(self, wish: Wish, now: float, late: list[Behind] | None = None) -> Choice:
+    def choose(
+        self, wish: ApplyRequest, now: float, late: list[OutOfSync] | None = None
+    ) -> Selection:
         """Return whom to publish to now."""
         ledger = self._store.ledger.all()
         if late is None:
             late = self._places.behind(self._config, ledger)
-        choice = Choice(rows={name: list(rows) for name, rows in groupby(late, _minion)})
-        waves = self._store.waves.all()
+        choice = Selection(rows={name: list(rows) for name, rows in groupby(late, _minion)})
+        waves = self._store.rollouts.all()
         if not choice.rows and not waves:
             return choice
         members = {
@@ -99,10 +110,10 @@ class Choosing:
         strangers = choice.rows.keys() - choice.classes.keys()
         choice.waiting = {name: _UNKNOWN for name in strangers if asked is None or name in asked}
         choice.paced = self._paced(choice.rows, now)
-        room = self._config.apply.per_minute - self._store.ledger.told_since(now - _MINUTE, now)
+        room = self._config.apply.max_per_minute - self._store.ledger.told_since(now - _MINUTE, now)
         choice.strangers = self._asked(choice, wish, now)[: max(0, room)]
         room -= len(choice.strangers)
-        for what in (*self._config.apply.classes, self._config.apply.usual):
+        for what in (*self._config.apply.classes, self._config.apply.default):
             mine = [name for name in choice.rows if choice.classes.get(name) is what]
             candidates = []
             for name in mine:
@@ -119,7 +130,7 @@ class Choosing:
             room -= len(told)
             for one in candidates:
                 if one.due and one.minion not in told:
-                    ceiling = f"at most {self._config.apply.per_minute} publishes a minute"
+                    ceiling = f"at most {self._config.apply.max_per_minute} publishes a minute"
                     choice.waiting[one.minion] = (
                         ceiling if one.minion in taken.minions else taken.why
                     )
@@ -132,15 +143,15 @@ class Choosing:
     def _known(self, members: Mapping[str, Set[str]]) -> Callable[[str], bool]:
         """Return what tells whether a minion's class is known: its grains may have gone."""
         apply = self._config.apply
-        if not any(one.asks for one in apply.classes):
+        if not any(one.needs_grains for one in apply.classes):
             return lambda _: True
         told = self._meant(ANY_GRAINS)
         return lambda minion: apply.knows(minion, members, told)
 
-    def _asked(self, choice: Choice, wish: Wish, now: float) -> list[str]:
+    def _asked(self, choice: Selection, wish: ApplyRequest, now: float) -> list[str]:
         """Return who of those whose class is not known is to ask for its pillar now."""
         timeout = self._config.apply.timeout + _ENGINE
-        every = (*self._config.apply.classes, self._config.apply.usual)
+        every = (*self._config.apply.classes, self._config.apply.default)
         if all(one.mode is Mode.OBSERVE for one in every):
             return []
         return [
@@ -155,7 +166,7 @@ class Choosing:
             )
         ]
 
-    def _paced(self, rows: Mapping[str, list[Behind]], now: float) -> dict[str, float]:
+    def _paced(self, rows: Mapping[str, list[OutOfSync]], now: float) -> dict[str, float]:
         paced, rested = {}, self._store.ledger.rested()
         for name in rows.keys() & rested.keys():
             last = max(row.entry.dispatched_at or 0.0 for row in rows[name])
@@ -166,7 +177,7 @@ class Choosing:
         return paced
 
     def _candidate(
-        self, what: Published, name: str, choice: Choice, wish: Wish, now: float
+        self, what: Action, name: str, choice: Selection, wish: ApplyRequest, now: float
     ) -> Candidate | None:
         # The engine sees a silence first, and counts it: only where there is none does this end it.
         rows, timeout = choice.rows[name], self._config.apply.timeout + _ENGINE
@@ -198,31 +209,33 @@ class Choosing:
 
     def _step(
         self,
-        what: Published,
+        what: Action,
         candidates: list[Candidate],
-        outcomes: list[Outcome],
-        waves: Mapping[str, Wave],
-        wish: Wish,
+        outcomes: list[MinionOutcome],
+        waves: Mapping[str, RolloutState],
+        wish: ApplyRequest,
         now: float,
-    ) -> Step:
+    ) -> NextBatch:
         if wish.force:
-            return Step(wave=None, minions=tuple(one.minion for one in candidates if one.due))
+            return NextBatch(wave=None, minions=tuple(one.minion for one in candidates if one.due))
         apply = self._config.apply
-        care = Care(canary=apply.canary, abort_percent=apply.abort_percent, batch=apply.batch)
+        care = RolloutPolicy(
+            canary=apply.canary, abort_percent=apply.abort_percent, batch=apply.batch
+        )
 
         def wait(tries: int) -> float:
             return retry_after(tries, refused=False, dice=self._dice)
 
-        return step(waves.get(what.name), candidates, outcomes, care, now, wait)
+        return next_batch(waves.get(what.name), candidates, outcomes, care, now, wait)
 
     def _outcomes(
         self,
-        ledger: Mapping[Place, Entry],
+        ledger: Mapping[MinionCluster, LedgerEntry],
         members: Mapping[str, Set[str]],
         known: Callable[[str], bool],
         now: float,
-    ) -> dict[str, list[Outcome]]:
-        found: dict[str, list[Outcome]] = {}
+    ) -> dict[str, list[MinionOutcome]]:
+        found: dict[str, list[MinionOutcome]] = {}
         told = (
             entry
             for entry in ledger.values()
@@ -235,7 +248,7 @@ class Choosing:
         return found
 
 
-def _outcome(entries: list[Entry], now: float) -> Outcome:
+def _outcome(entries: list[LedgerEntry], now: float) -> MinionOutcome:
     def known(at: float | None) -> float:
         # Later than now was before the clock was set back: no answer to what was told since.
         return at if at is not None and at <= now else 0.0
@@ -243,7 +256,7 @@ def _outcome(entries: list[Entry], now: float) -> Outcome:
     last = max(entry.dispatched_at or 0.0 for entry in entries)
     newest = [entry for entry in entries if entry.dispatched_at == last]
     failing = [known(entry.failing_since) for entry in newest if entry.failing_since is not None]
-    return Outcome(
+    return MinionOutcome(
         dispatched_at=last,
         applied_at=min((known(entry.applied_at) for entry in newest), default=None),
         failing_since=min(failing, default=None),
@@ -252,13 +265,13 @@ def _outcome(entries: list[Entry], now: float) -> Outcome:
     )
 
 
-def _has_asked(entry: Entry, now: float) -> bool:
+def _has_asked(entry: LedgerEntry, now: float) -> bool:
     """Whether a minion that was to ask for its pillar has said a moment ago that it does."""
     at = entry.dispatched_at
     return entry.dispatched is None and at is not None and abs(now - at) < _ASKED
 
 
-def _minion(one: Behind | Entry) -> str:
+def _minion(one: OutOfSync | LedgerEntry) -> str:
     return one.minion
 
 

@@ -36,13 +36,13 @@ from salt_ext.admin import status as looking
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.errors import BadArgument, K8sNodesError, NotConfigured
 from salt_ext.master import minion_module
-from salt_ext.master.pillar_compiler import Pillars
+from salt_ext.master.pillar_compiler import PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
-from salt_ext.master.targets import Known
+from salt_ext.master.targets import TargetMatcher
 from salt_ext.references import discovery as discovering
 from salt_ext.rollout import plan as planning
-from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,9 @@ def status() -> dict[str, Any]:
         salt-run k8s_nodes.status
         salt-run k8s_nodes.status --out=json
     """
-    return _answer(partial(looking.status, meant=Known(__opts__), brief=_at_terminal("status")))
+    return _answer(
+        partial(looking.status, meant=TargetMatcher(__opts__), brief=_at_terminal("status"))
+    )
 
 
 def nodes(cluster: str) -> dict[str, Any]:
@@ -126,13 +128,13 @@ def apply(
     """
 
     def run(config: Config, store: Store) -> dict[str, Any]:
-        applying = Applying(
-            config, store, Publisher(__opts__), Known(__opts__), minion_module.version()
+        applying = ApplyRun(
+            config, store, Publisher(__opts__), TargetMatcher(__opts__), minion_module.version()
         )
         told = applying.run(_chosen(config, cluster), minions=minions, force=force)
         if told["jobs"] and (force or minions is not None):
             # By hand: the reactor says neither.
-            controls.applied(store, _person(), force=force, minions=minions, jobs=told["jobs"])
+            controls.record_apply(store, _person(), force=force, minions=minions, jobs=told["jobs"])
         return told
 
     return _answer(run)
@@ -159,7 +161,9 @@ def plan(cluster: str | list[str] | None = None, minions: str | None = None) -> 
     """
 
     def run(config: Config, store: Store) -> dict[str, Any]:
-        return planning.plan(config, store, Known(__opts__), _chosen(config, cluster), minions)
+        return planning.plan(
+            config, store, TargetMatcher(__opts__), _chosen(config, cluster), minions
+        )
 
     return _answer(run)
 
@@ -288,7 +292,7 @@ def discover(after: str = "", within: float = 300) -> dict[str, Any]:
 
     def run(_: Config, store: Store) -> dict[str, Any]:
         limit = _number("within", within)
-        return discovering.discover(store, Pillars(__opts__), after=str(after), within=limit)
+        return discovering.discover(store, PillarCompiler(__opts__), after=str(after), within=limit)
 
     return _answer(run)
 

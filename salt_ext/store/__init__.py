@@ -1,13 +1,13 @@
 """The store: one SQLite file per master, shared by its processes, never waiting on a network."""
 
-from salt_ext.store.control import WordTable
+from salt_ext.store.control import ControlTable
 from salt_ext.store.database import Database
 from salt_ext.store.health import Health, HealthTable
 from salt_ext.store.history import HistoryTable
-from salt_ext.store.holds import HeldTable
+from salt_ext.store.holds import HoldTable
 from salt_ext.store.ledger import LedgerTable
-from salt_ext.store.rollouts import WaveTable
-from salt_ext.store.signing_key import Secret
+from salt_ext.store.rollouts import RolloutTable
+from salt_ext.store.signing_key import SigningKey
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
 
@@ -23,8 +23,8 @@ class Store:
         self.subscriptions = SubscriptionTable(self.database)
         self.ledger = LedgerTable(self.database)
         self.health = HealthTable(self.database)
-        self.held = HeldTable(self.database)
+        self.holds = HoldTable(self.database)
         self.history = HistoryTable(self.database)
-        self.waves = WaveTable(self.database)
-        self.words = WordTable(self.database)
-        self.secret = Secret(state_dir)
+        self.rollouts = RolloutTable(self.database)
+        self.control = ControlTable(self.database)
+        self.signing_key = SigningKey(state_dir)

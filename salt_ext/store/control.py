@@ -13,24 +13,24 @@ _REFRESH = "refresh:"
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class ControlFlag:
     """Who said it, and when, in seconds since the epoch."""
 
     by: str
     at: float
 
 
-class WordTable:
+class ControlTable:
     """Written by the runner, and the engine takes back what it has done; a trouble is its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def paused(self) -> Word | None:
+    def paused(self) -> ControlFlag | None:
         """Return who has paused all publishing, None when nobody has."""
         return self._said(_PAUSE)
 
-    def pause(self, word: Word) -> bool:
+    def pause(self, word: ControlFlag) -> bool:
         """Pause all publishing; False when it was before, and then the first word stands."""
         return self._say(_PAUSE, word)
 
@@ -38,11 +38,11 @@ class WordTable:
         """Take the pause back; False when there was none."""
         return self._take_back(_PAUSE)
 
-    def unheeded(self) -> Word | None:
+    def unheeded(self) -> ControlFlag | None:
         """Return since when nobody has acted on the engine's events, None when somebody does."""
         return self._said(_UNHEEDED)
 
-    def say_unheeded(self, word: Word) -> bool:
+    def say_unheeded(self, word: ControlFlag) -> bool:
         """Say that nobody acts on the engine's events; False when it was said before."""
         return self._say(_UNHEEDED, word)
 
@@ -62,7 +62,7 @@ class WordTable:
                 "INSERT OR REPLACE INTO word VALUES (?, 'engine', ?)", (_MINIONS, at)
             )
 
-    def refresh(self, cluster: str, word: Word) -> None:
+    def refresh(self, cluster: str, word: ControlFlag) -> None:
         """Ask the engine for a LIST of a cluster."""
         self._say(f"{_REFRESH}{cluster}", word)
 
@@ -74,12 +74,12 @@ class WordTable:
             ).fetchall()
         return [what.removeprefix(_REFRESH) for (what,) in rows if self._take_back(what)]
 
-    def _said(self, what: str) -> Word | None:
+    def _said(self, what: str) -> ControlFlag | None:
         with self._database.reading() as connection:
             row = connection.execute("SELECT by, at FROM word WHERE what = ?", (what,)).fetchone()
-        return Word(*row) if row else None
+        return ControlFlag(*row) if row else None
 
-    def _say(self, what: str, word: Word) -> bool:
+    def _say(self, what: str, word: ControlFlag) -> bool:
         with self._database.writing() as connection:
             said = connection.execute(
                 "INSERT OR IGNORE INTO word VALUES (?, ?, ?)", (what, word.by, word.at)

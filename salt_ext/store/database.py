@@ -15,7 +15,7 @@ import msgspec
 
 from salt_ext.core.errors import StoreError, shown
 from salt_ext.store import schema
-from salt_ext.store.locks import STORE, alone
+from salt_ext.store.locks import STORE, exclusive
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Database:
     def _opening(self) -> Iterator[None]:
         """Let nobody open the file while another process may be setting it aside."""
         # Hundreds of our own threads may begin at once: they wait in turn, however long it takes.
-        with self._turn(), alone(self.path.with_name(STORE), within=_BUSY) as mine:
+        with self._turn(), exclusive(self.path.with_name(STORE), within=_BUSY) as mine:
             if not mine:
                 raise OSError("another process is opening it, and does not end")
             yield

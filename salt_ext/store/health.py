@@ -12,7 +12,7 @@ class Health(msgspec.Struct, kw_only=True):
 
     state: str
     """``listing``, ``watching``, ``waiting`` (after an error) or ``stopped``."""
-    told_at: float
+    reported_at: float
     """When this was written; an engine that lives writes every few seconds."""
     by: str = "engine"
     """Who follows the cluster: ``engine``, or ``ext_pillar`` where none runs."""

@@ -15,7 +15,7 @@ MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
+class HistoryEntry:
     """One entry; ``at`` is seconds since the epoch."""
 
     at: float
@@ -30,7 +30,7 @@ class HistoryTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, happened: Happened) -> None:
+    def record(self, happened: HistoryEntry) -> None:
         """Add an entry; the oldest beyond ``MOST`` are dropped."""
         with self._database.writing() as connection:
             added = connection.execute(
@@ -44,7 +44,7 @@ class HistoryTable:
             ).lastrowid
             connection.execute("DELETE FROM history WHERE id <= ?", ((added or 0) - MOST,))
 
-    def newest(self, cluster: str, most: int) -> list[Happened]:
+    def newest(self, cluster: str, most: int) -> list[HistoryEntry]:
         """Return the newest entries of a cluster, newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -52,7 +52,7 @@ class HistoryTable:
                 (cluster, most),
             )
             return [
-                Happened(
+                HistoryEntry(
                     at=row[0], cluster=cluster, what=row[1], detail=msgspec.json.decode(row[2])
                 )
                 for row in rows

@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[HeldChange]).decode
 
 
-class HeldTable:
+class HoldTable:
     """Held changes are written by the engine, releases by the runner."""
 
     def __init__(self, database: Database) -> None:

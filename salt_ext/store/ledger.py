@@ -11,7 +11,7 @@ from sqlite3 import Connection
 import msgspec
 
 from salt_ext.core.references.resolve import digest
-from salt_ext.core.rollout.drift import Behind, Entry, Place, Served
+from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster, OutOfSync, Served
 from salt_ext.store.database import Database
 
 _COLUMNS = (
@@ -44,7 +44,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Took:
+class ApplyTiming:
     """How long a minion took for a change, from the first sight of it to the proof."""
 
     at: float
@@ -65,13 +65,13 @@ class LedgerTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self) -> dict[Place, Entry]:
+    def all(self) -> dict[MinionCluster, LedgerEntry]:
         """Return every entry."""
         return {(entry.minion, entry.cluster): entry for entry in self._entries("1")}
 
-    def outstanding(self) -> dict[str, list[Entry]]:
+    def outstanding(self) -> dict[str, list[LedgerEntry]]:
         """Return the entries whose job has not returned, by jid."""
-        found: dict[str, list[Entry]] = {}
+        found: dict[str, list[LedgerEntry]] = {}
         for entry in self._entries("jid IS NOT NULL"):
             found.setdefault(str(entry.jid), []).append(entry)
         return found
@@ -100,7 +100,7 @@ class LedgerTable:
         return int(row[0])
 
     def dispatched(
-        self, job: Job, sent: Iterable[Behind], revisions: Mapping[str, int] | None = None
+        self, job: Job, sent: Iterable[OutOfSync], revisions: Mapping[str, int] | None = None
     ) -> None:
         """Write down, before it is published, what a job will apply where."""
         rows = list(sent)
@@ -140,7 +140,7 @@ class LedgerTable:
                 ),
             )
 
-    def fell_behind(self, places: Iterable[Place], now: float) -> None:
+    def fell_behind(self, places: Iterable[MinionCluster], now: float) -> None:
         """Write down since when places have been behind, where that is not known."""
         with self._database.writing() as connection:
             connection.executemany(
@@ -150,20 +150,20 @@ class LedgerTable:
                 ((minion, cluster, now) for minion, cluster in places),
             )
 
-    def proven(self, jid: str, minion: str, now: float, *, pace: float = 0.0) -> None:
+    def proven(self, jid: str, minion: str, now: float, *, min_interval: float = 0.0) -> None:
         """
         Take a job's success: what was current when it was published is in force.
 
         Unless the cluster changed meanwhile, and what the minion's pillar was served may be of a
         moment in between: then nothing is known, also when the cluster is again what it was.
-        Either way the minion has run, and needs ``pace`` seconds of rest for it.
+        Either way the minion has run, and needs ``min_interval`` seconds of rest for it.
         """
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT INTO rest SELECT minion, dispatched_at + ?1 FROM ledger"
                 " WHERE jid = ?2 AND minion = ?3 LIMIT 1"
                 " ON CONFLICT DO UPDATE SET rested_at = max(rested_at + ?1, excluded.rested_at)",
-                (pace, jid, minion),
+                (min_interval, jid, minion),
             )
             # A reference that was gone before the publish is gone from the firewall too.
             connection.execute(
@@ -343,7 +343,7 @@ class LedgerTable:
             except zlib.error as exc:
                 raise ValueError(str(exc)) from exc
 
-    def took(self, cluster: str, most: int) -> list[Took]:
+    def took(self, cluster: str, most: int) -> list[ApplyTiming]:
         """Return the newest measured runs of a cluster, newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -352,7 +352,7 @@ class LedgerTable:
                 (cluster, most),
             )
             return [
-                Took(
+                ApplyTiming(
                     at=row[0],
                     minion=row[1],
                     cluster=row[2],
@@ -363,13 +363,13 @@ class LedgerTable:
                 for row in rows
             ]
 
-    def _entries(self, where: str) -> list[Entry]:
+    def _entries(self, where: str) -> list[LedgerEntry]:
         with self._database.reading() as connection:
             found = connection.execute(
                 f"SELECT {_COLUMNS} FROM ledger WHERE {where}"  # noqa: S608
             ).fetchall()
         return [
-            Entry(
+            LedgerEntry(
                 minion=row[0],
                 cluster=row[1],
                 applied=row[2],

@@ -22,7 +22,7 @@ STORE = "store.lock"
 
 
 @contextlib.contextmanager
-def alone(path: Path, *, wait: bool = False, within: float = 0.0) -> Iterator[bool]:
+def exclusive(path: Path, *, wait: bool = False, within: float = 0.0) -> Iterator[bool]:
     """
     Hold a lock, between threads too; False when somebody else does.
 
@@ -38,7 +38,7 @@ def alone(path: Path, *, wait: bool = False, within: float = 0.0) -> Iterator[bo
 
 
 @contextlib.contextmanager
-def only_one(path: Path, stop: threading.Event) -> Iterator[None]:
+def engine_lock(path: Path, stop: threading.Event) -> Iterator[None]:
     """Hold a lock; wait for whoever has it, a master that is going down perhaps."""
     descriptor = _open(path)
     try:
@@ -55,8 +55,8 @@ def only_one(path: Path, stop: threading.Event) -> Iterator[None]:
         os.close(descriptor)
 
 
-def holder(path: Path) -> int | None:
-    """Return the process that holds the lock of :func:`only_one`, None when nobody does."""
+def lock_holder(path: Path) -> int | None:
+    """Return the process that holds the lock of :func:`engine_lock`, None when nobody does."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -67,8 +67,8 @@ def holder(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def last_holder(path: Path) -> int | None:
-    """Return the process that held the lock of :func:`only_one` last, alive or not."""
+def last_lock_holder(path: Path) -> int | None:
+    """Return the process that held the lock of :func:`engine_lock` last, alive or not."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -6,26 +6,26 @@ from dataclasses import replace
 
 import msgspec
 
-from salt_ext.core.rollout.wave import Wave
+from salt_ext.core.rollout.wave import RolloutState
 from salt_ext.store.database import Database
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Wave).decode
+_decode = msgspec.json.Decoder(RolloutState).decode
 
 
-class WaveTable:
+class RolloutTable:
     """Written by whoever publishes, one at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self) -> dict[str, Wave]:
+    def all(self) -> dict[str, RolloutState]:
         """Return the wave of each class that is in one."""
         with self._database.reading() as connection:
             rows = connection.execute("SELECT class, state FROM wave").fetchall()
             return {name: _decode(state) for name, state in rows}
 
-    def keep(self, name: str, wave: Wave | None) -> None:
+    def keep(self, name: str, wave: RolloutState | None) -> None:
         """Replace the wave of a class."""
         with self._database.writing() as connection:
             if wave is None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from salt_ext.core.errors import StoreError
 
-FILE = "secret"
+FILE = "signing_key"
 _BYTES = 32
 
 
-class Secret:
+class SigningKey:
     """A file beside the store: it need not go when that is made anew."""
 
     def __init__(self, state_dir: str) -> None:

@@ -92,7 +92,7 @@ class SubscriptionTable:
             )
         return bool(put or gone)
 
-    def texts(self, minion: str, pillarenv: str) -> list[str]:
+    def references_of(self, minion: str, pillarenv: str) -> list[str]:
         """Return what one pillar of a minion refers to."""
         with self._database.reading() as connection:
             rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)

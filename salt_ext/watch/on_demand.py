@@ -14,22 +14,22 @@ from salt_ext.core.cluster.node import Node
 from salt_ext.core.config.config import Cluster, Config
 from salt_ext.core.errors import StoreError
 from salt_ext.kube.api import NodesApi
-from salt_ext.kube.credential import Secret, no_secrets
+from salt_ext.kube.credential import SecretLookup, no_secrets
 from salt_ext.kube.errors import RequestFailed
 from salt_ext.kube.session import Session
 from salt_ext.store import Store
-from salt_ext.store.locks import ENGINE, alone, holder
-from salt_ext.watch.reconciler import Keeper
-from salt_ext.watch.updates import Failed, Heard, Replaced
+from salt_ext.store.locks import ENGINE, exclusive, lock_holder
+from salt_ext.watch.reconciler import ClusterReconciler
+from salt_ext.watch.updates import Failed, Replaced, WatchCounters
 
 log = logging.getLogger(__name__)
 
 
-class _Nobody:
+class _NoEngine:
     """The bus and the other thread where there is none: nobody waits for what a fetch tells."""
 
     def __init__(self) -> None:
-        self.heard = Heard()
+        self.heard = WatchCounters()
 
     def list_again(self) -> None:
         """Leave it to the next compile."""
@@ -41,7 +41,7 @@ class _Nobody:
         """Drop an event."""
 
 
-class Fetching:
+class OnDemandLister:
     """
     Kept for the life of a process that compiles pillars.
 
@@ -49,11 +49,11 @@ class Fetching:
     lives; a compile waits at most ``timeout`` seconds for it, and is then served what is known.
     """
 
-    def __init__(self, config: Config, store: Store, secret: Secret = no_secrets) -> None:
+    def __init__(self, config: Config, store: Store, secret: SecretLookup = no_secrets) -> None:
         self._config = config
         self._secret = secret
         self._store = store
-        self._keepers: dict[str, Keeper] = {}
+        self._keepers: dict[str, ClusterReconciler] = {}
         self._running: dict[str, threading.Thread] = {}
 
     def ensure(self, name: str, *, ttl: float, timeout: float) -> None:
@@ -61,7 +61,7 @@ class Fetching:
         cluster = self._config.clusters.get(name)
         if cluster is None or not self._due(name, ttl):
             return
-        if holder(Path(self._config.state_dir) / ENGINE) is not None:
+        if lock_holder(Path(self._config.state_dir) / ENGINE) is not None:
             return
         thread = self._running.get(name)
         if thread is None or not thread.is_alive():
@@ -86,7 +86,7 @@ class Fetching:
     def _fetch(self, cluster: Cluster, ttl: float) -> None:
         lock = Path(self._config.state_dir) / f"fetch-{cluster.name}.lock"
         try:
-            with alone(lock, wait=True):
+            with exclusive(lock, wait=True):
                 # Whoever had the lock before may just have listed.
                 if self._due(cluster.name, ttl):
                     self._list(cluster, ttl)
@@ -96,8 +96,8 @@ class Fetching:
     def _list(self, cluster: Cluster, ttl: float) -> None:
         keeper = self._keepers.get(cluster.name)
         if keeper is None:
-            keeper = self._keepers[cluster.name] = Keeper(
-                cluster, self._store, _Nobody(), queue.Queue(), threading.Event(), _Nobody()
+            keeper = self._keepers[cluster.name] = ClusterReconciler(
+                cluster, self._store, _NoEngine(), queue.Queue(), threading.Event(), _NoEngine()
             )
         try:
             keeper.take_at_once(_listed(cluster, self._secret))
@@ -105,7 +105,7 @@ class Fetching:
             keeper.take_at_once(Failed(str(exc), 1, min(ttl, 15.0)))
 
 
-def _listed(cluster: Cluster, secret: Secret) -> Replaced:
+def _listed(cluster: Cluster, secret: SecretLookup) -> Replaced:
     session = Session(cluster.access, secret)
     try:
         api = NodesApi(session)
@@ -122,12 +122,12 @@ def _listed(cluster: Cluster, secret: Secret) -> Replaced:
         session.close()
 
 
-_kept: dict[str, tuple[Config, Fetching]] = {}
+_kept: dict[str, tuple[Config, OnDemandLister]] = {}
 
 
-def fetching(config: Config, secret: Secret) -> Fetching:
+def on_demand_lister(config: Config, secret: SecretLookup) -> OnDemandLister:
     """Return what this process keeps for a configuration, made at the first call."""
     known = _kept.get(config.state_dir)
     if known is None or known[0] is not config:
-        _kept[config.state_dir] = config, Fetching(config, Store(config.state_dir), secret)
+        _kept[config.state_dir] = config, OnDemandLister(config, Store(config.state_dir), secret)
     return _kept[config.state_dir][1]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from salt_ext.core import events
-from salt_ext.core.cluster.diff import Announced, Difference
+from salt_ext.core.cluster.diff import Baseline, Difference
 from salt_ext.core.cluster.guard import Guard, Held, Kind, View
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
@@ -20,10 +20,10 @@ from salt_ext.core.config.config import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Store
-from salt_ext.store.history import Happened
-from salt_ext.supervisor import Pulse
-from salt_ext.watch.sync_status import Condition
-from salt_ext.watch.updates import Dropped, Failed, Heard, Put, Replaced, Update
+from salt_ext.store.history import HistoryEntry
+from salt_ext.supervisor import Heartbeat
+from salt_ext.watch.sync_status import SyncStatus
+from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, WatchCounters
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,17 @@ _STORE_AGAIN = 1.0
 """Seconds before a failed write to the store is tried again."""
 
 
-class Fires(Protocol):
+class EventSink(Protocol):
     """Where events go."""
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         """Fire an event."""
 
 
-class Follows(Protocol):
+class WatchControl(Protocol):
     """The other thread of a cluster, as far as this one speaks to it."""
 
-    heard: Heard
+    heard: WatchCounters
 
     def list_again(self) -> None:
         """Ask for a LIST now."""
@@ -56,17 +56,17 @@ class Follows(Protocol):
         """Take an older state for the truth."""
 
 
-class Keeper:
+class ClusterReconciler:
     """Runs in a thread of its own; nothing it does waits for the network."""
 
     def __init__(
         self,
         cluster: Cluster,
         store: Store,
-        bus: Fires,
+        bus: EventSink,
         updates: queue.Queue[Update],
         stop: threading.Event,
-        follower: Follows,
+        follower: WatchControl,
     ) -> None:
         self._cluster = cluster
         self._name = cluster.name
@@ -76,12 +76,12 @@ class Keeper:
         self._stop = stop
         self._follower = follower
         self._list_again_at: float | None = None
-        self._debounce = Debounce(cluster.timing.quiet, cluster.timing.longest)
+        self._debounce = Debounce(cluster.timing.debounce, cluster.timing.max_delay)
         self._guard = Guard(rules=cluster.rules)
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
-        self._condition = Condition(self._name, self._fire)
+        self._condition = SyncStatus(self._name, self._fire)
         self._persisted: Snapshot | None = None
-        self._announced = Announced({})
+        self._announced = Baseline({})
         self._complete = False
         """Whether a complete view came in this process; before, a change means nothing."""
         self._identity = ""
@@ -98,7 +98,7 @@ class Keeper:
         self._tell_at = 0.0
         self._heard_at = 0.0
         """When the follower had heard something, at the last look."""
-        self.pulse = Pulse(_PATIENCE)
+        self.pulse = Heartbeat(_PATIENCE)
 
     def run(self) -> None:
         """Keep until told to stop."""
@@ -119,7 +119,7 @@ class Keeper:
         self._condition.health.by = "ext_pillar"
         self._take(update)
         now = time.monotonic()
-        if self._store.held.of(self._name):
+        if self._store.holds.of(self._name):
             self._take_releases(now)
         if isinstance(update, Replaced):
             self._judge(now)
@@ -142,20 +142,20 @@ class Keeper:
 
     def _load(self) -> None:
         self._persisted = kept = self._store.snapshots.load(self._name)
-        self._announced = Announced(kept.members if kept else {})
+        self._announced = Baseline(kept.members if kept else {})
         if kept is not None:
             self._membership.told = dict(kept.members)
             self._guard.accepted = View(
                 members=kept.members, identity=kept.identity, version=kept.resource_version
             )
-        held = {change.kind: change.keys for change in self._store.held.of(self._name)}
+        held = {change.kind: change.keys for change in self._store.holds.of(self._name)}
         self._guard.doubtful = Kind.ROLLBACK.value in held
         self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
         self._guard.suspicious = self._guard.doubtful or Kind.VANISHED.value in held
         self._condition.resume(self._store.health.of(self._name))
 
     def _wake_at(self) -> float:
-        times = (self._debounce.wake_at(), self._membership.fades_at(), self._list_again_at)
+        times = (self._debounce.wake_at(), self._membership.next_expiry(), self._list_again_at)
         return min([self._tell_at, *(at for at in times if at is not None)])
 
     def _take(self, update: Update) -> None:
@@ -164,27 +164,27 @@ class Keeper:
         self._condition.take(update)
         if isinstance(update, Replaced):
             self._complete = True
-            self._membership.relisted(update.nodes, now)
+            self._membership.replace_all(update.nodes, now)
             self._deleted.difference_update(node.name for node in update.nodes)
             self._identity = update.identity
             self._listed_at = now
             self._list_again_at = None
             self._debounce.changed(now)
-        elif isinstance(update, Put):
+        elif isinstance(update, Upserted):
             # A node without an address opens nothing: it is stored with the next change.
             if self._membership.put(update.node, now):
                 self._debounce.changed(now)
             self._deleted.discard(update.node.name)
-        elif isinstance(update, Dropped):
+        elif isinstance(update, Deleted):
             self._membership.drop(update.name)
             self._deleted.add(update.name)
             self._debounce.changed(now)
-        if isinstance(update, (Replaced, Put, Dropped)):
+        if isinstance(update, (Replaced, Upserted, Deleted)):
             self._version, self._regressed = update.resource_version, update.regressed
 
     def _work(self) -> None:
         now = time.monotonic()
-        fades_at = self._membership.fades_at()
+        fades_at = self._membership.next_expiry()
         if fades_at is not None and now >= fades_at:
             self._debounce.changed(now)
         if self._held:
@@ -214,7 +214,7 @@ class Keeper:
         self._frozen = judgement.members is None
         if judgement.members is not None:
             self._announce(view, judgement.members)
-            self._guard.took(view, judgement.members, now)
+            self._guard.accepted_view(view, judgement.members, now)
             if view.regressed:
                 self._regressed = False
                 self._follower.forgive()
@@ -223,7 +223,7 @@ class Keeper:
     def _hold(self, held: tuple[Held, ...]) -> None:
         if held == self._held:
             return
-        self._store.held.hold(self._name, held, time.time())
+        self._store.holds.hold(self._name, held, time.time())
         for one in held:
             if one not in (self._held or ()):
                 cure = f"salt-run k8s_nodes.confirm {self._name} to let it through"
@@ -237,15 +237,17 @@ class Keeper:
         self._condition.turned = True
 
     def _take_releases(self, now: float) -> None:
-        releases = self._store.held.releases(self._name)
-        since = {one.kind: one.since for one in self._store.held.of(self._name)} if releases else {}
+        releases = self._store.holds.releases(self._name)
+        since = (
+            {one.kind: one.since for one in self._store.holds.of(self._name)} if releases else {}
+        )
         for release in releases:
             for change in release.changes:
                 # A word that came when its change was over must not reach the next of its kind.
                 if since.get(change.kind) == change.since:
                     self._guard.release(Kind(change.kind), frozenset(change.keys))
                     log.warning("%s: %s released: %s", self._name, release.by, change.why)
-            self._store.held.taken_up(release)
+            self._store.holds.taken_up(release)
             self._debounce.changed(now)
 
     def _announce(self, view: View, members: Mapping[str, Member]) -> None:
@@ -286,7 +288,7 @@ class Keeper:
         )
         with contextlib.suppress(StoreError):
             self._store.history.record(
-                Happened(
+                HistoryEntry(
                     at=snapshot.observed_at,
                     cluster=snapshot.cluster,
                     what="changed",
@@ -304,7 +306,7 @@ class Keeper:
 
     def _tell(self, now: float) -> None:
         health, heard = self._condition.health, self._follower.heard
-        health.told_at = time.time()
+        health.reported_at = time.time()
         health.events, health.ignored = heard.events, heard.ignored
         if heard.at != self._heard_at:
             # Not the later of the two: the clock may have been set back.
@@ -317,7 +319,7 @@ class Keeper:
         if passed == self._taken and version:
             self._version, self._regressed = version, regressed
         if self._persisted is not None and self._complete and not self._frozen:
-            self._guard.saw(self._version)
+            self._guard.observed_version(self._version)
             self._store.snapshots.saw(self._name, self._version)
         elif self._frozen:
             # An API server that told an old state may have caught up, by heartbeats alone.

@@ -13,13 +13,13 @@ from salt_ext.watch.updates import Failed, Replaced, Update
 log = logging.getLogger(__name__)
 
 
-class Condition:
+class SyncStatus:
     """Follows the updates of one cluster; ``fire`` sends an event."""
 
     def __init__(self, cluster: str, fire: Callable[[events.Event], None]) -> None:
         self._cluster = cluster
         self._fire = fire
-        self.health = Health(state="listing", told_at=0.0)
+        self.health = Health(state="listing", reported_at=0.0)
         self.turned = False
         """Whether something happened that a reader should know at once."""
         self._lost = False

@@ -20,7 +20,7 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class Upserted:
     """One node is new or changed."""
 
     node: Node
@@ -29,7 +29,7 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class Deleted:
     """One node is gone."""
 
     name: str
@@ -38,7 +38,7 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
+class WatchOpened:
     """The watch is open."""
 
 
@@ -52,7 +52,7 @@ class Failed:
 
 
 @dataclass(slots=True)
-class Heard:
+class WatchCounters:
     """
     What the watch said, counted where it is heard and read by the other thread now and then.
 
@@ -76,4 +76,4 @@ class Heard:
         return self.newest[1]
 
 
-Update = Replaced | Put | Dropped | Watching | Failed
+Update = Replaced | Upserted | Deleted | WatchOpened | Failed

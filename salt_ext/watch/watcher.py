@@ -11,11 +11,19 @@ import time
 from salt_ext.core.cluster.reflector import Change, ListPage, Probe, Reflector, Wait, Watch
 from salt_ext.core.config.config import Cluster
 from salt_ext.kube.api import Changed, Event, Ignored, NodesApi, Opened
-from salt_ext.kube.credential import Secret, no_secrets
-from salt_ext.kube.errors import Expired, RequestFailed, Silent
+from salt_ext.kube.credential import SecretLookup, no_secrets
+from salt_ext.kube.errors import Expired, RequestFailed, WatchIdle
 from salt_ext.kube.session import Session
-from salt_ext.supervisor import Pulse
-from salt_ext.watch.updates import Dropped, Failed, Heard, Put, Replaced, Update, Watching
+from salt_ext.supervisor import Heartbeat
+from salt_ext.watch.updates import (
+    Deleted,
+    Failed,
+    Replaced,
+    Update,
+    Upserted,
+    WatchCounters,
+    WatchOpened,
+)
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +31,7 @@ _PATIENCE = 120.0
 """Seconds, beyond the silence that a watch may have, after which this thread counts as hung."""
 
 
-class Follower:
+class ClusterWatcher:
     """Runs in a thread of its own, the only one that waits for the network."""
 
     def __init__(
@@ -31,7 +39,7 @@ class Follower:
         cluster: Cluster,
         updates: queue.Queue[Update],
         stop: threading.Event,
-        secret: Secret = no_secrets,
+        secret: SecretLookup = no_secrets,
     ) -> None:
         self._cluster = cluster
         self._updates = updates
@@ -46,8 +54,8 @@ class Follower:
         """Whether watches are accepted and ended, so that an open one proves nothing."""
         self._passed = 0
         """Updates that were passed on."""
-        self.heard = Heard()
-        self.pulse = Pulse(cluster.timing.inactivity + _PATIENCE)
+        self.heard = WatchCounters()
+        self.pulse = Heartbeat(cluster.timing.inactivity + _PATIENCE)
 
     def run(self) -> None:
         """Follow until told to stop."""
@@ -84,7 +92,7 @@ class Follower:
         except Expired as exc:
             log.info("%s: %s; listing again", self._cluster.name, exc)
             self._reflector.expired(time.monotonic())
-        except Silent as exc:
+        except WatchIdle as exc:
             log.info("%s: %s; asking", self._cluster.name, exc)
             self._closes_at_once = False
             self._reflector.silent()
@@ -141,7 +149,7 @@ class Follower:
         heard.at = time.time()
         if isinstance(event, Opened):
             if not self._closes_at_once:
-                self._pass_on(Watching())
+                self._pass_on(WatchOpened())
             return
         if isinstance(event, Ignored):
             log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
@@ -150,7 +158,7 @@ class Follower:
         heard.events += 1
         if self._closes_at_once:
             self._closes_at_once = False
-            self._pass_on(Watching())
+            self._pass_on(WatchOpened())
         if isinstance(event, Changed):
             self._take_change(event, now)
         else:
@@ -163,9 +171,9 @@ class Follower:
             return
         regressed = self._reflector.regressed
         if event.change is Change.DELETED:
-            self._pass_on(Dropped(event.node.name, version, regressed))
+            self._pass_on(Deleted(event.node.name, version, regressed))
         else:
-            self._pass_on(Put(event.node, version, regressed))
+            self._pass_on(Upserted(event.node, version, regressed))
 
     def _note(self, version: str) -> None:
         """Note a version, after the update that belongs to it was passed on, if there is one."""

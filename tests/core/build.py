@@ -18,7 +18,7 @@ def limits(*allowed: str, never: tuple[str, ...] = (), **more: int) -> Limits:
     """Return limits; without ``allowed``, every address there is."""
     return Limits(
         allowed=tuple(ipaddress.ip_network(text) for text in allowed or ("0.0.0.0/0", "::/0")),
-        never=(*NOT_A_NODE, *(ipaddress.ip_network(text) for text in never)),
+        denied=(*NOT_A_NODE, *(ipaddress.ip_network(text) for text in never)),
         **more,
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.config.apply import Published
-from salt_ext.core.diagnosis.publish_coverage import unbrought
+from salt_ext.core.config.apply import Action
+from salt_ext.core.diagnosis.publish_coverage import uncovered
 
 SETS = {"sets": {"prod": ["k8s://prod"]}}
 PRUNE = {"prune": {"iptables": {}}}
@@ -15,7 +15,7 @@ TEXTS |= {"more": "include: [other]\n", "python": "#!py\ndef run(): ...\n"}
 
 
 def found(block: object, **published) -> list:
-    return list(unbrought({"k8s_firewall": block}, Published(**published), TEXTS.get))
+    return list(uncovered({"k8s_firewall": block}, Action(**published), TEXTS.get))
 
 
 @pytest.mark.parametrize(

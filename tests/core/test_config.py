@@ -12,9 +12,10 @@ import pytest
 from salt_ext.core.cluster.address import NOT_A_NODE
 from salt_ext.core.cluster.guard import Rules
 from salt_ext.core.config import config
-from salt_ext.core.config.config import Access, Apply, Config, Timing
+from salt_ext.core.config.apply import ApplyConfig
+from salt_ext.core.config.config import ClusterAccess, Config, Timing
 from salt_ext.core.errors import UnknownCluster
-from salt_ext.core.references.node_lists import Handing
+from salt_ext.core.references.node_lists import NodeListRule
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
 
 PROD = {"kubeconfig": "/etc/salt/k8s/prod.kubeconfig", "allowed_networks": ["192.0.2.0/24"]}
@@ -23,18 +24,18 @@ FULL = {
     "state_dir": "/srv/state",
     "metrics": {"textfile": "/srv/k8s_nodes.prom", "port": 9100},
     "apply": {"states": ["firewall", "fail2ban"], "batch": 10, "timeout": 60},
-    "never": ["192.0.2.250"],
+    "denied_networks": ["192.0.2.250"],
     "clusters": {
         "prod": {
             "server": "https://192.0.2.1:6443/",
             "ca_file": "/etc/ca.crt",
             "token_file": "/etc/token",
             "allowed_networks": ["192.0.2.0/24", "2001:db8::/64"],
-            "never": ["192.0.2.128/25"],
+            "denied_networks": ["192.0.2.128/25"],
             "addresses": ["ExternalIP", "podCIDR"],
             "ready": "only",
             "serve_to": "G@role:db",
-            "serve": [
+            "node_lists": [
                 {"to": "lb*"},
                 {"to": "G@role:db", "group": "edge", "labels": ["a.io/zone", "pool"]},
             ],
@@ -44,19 +45,19 @@ FULL = {
                 "all": {"ready": "any"},
             },
             "page_size": 100,
-            "timing": {"quiet": 0, "longest": 1.5, "inactivity": 30, "relist": 600},
+            "timing": {"debounce": 0, "max_delay": 1.5, "inactivity": 30, "relist": 600},
             "guards": {
                 "min_nodes": 3,
                 "shrink_percent": 20,
                 "shrink_nodes": 2,
-                "shrink_wait": 90,
+                "shrink_confirm_after": 90,
                 "growth_percent": 50,
                 "growth_nodes": 20,
                 "growth_window": 60,
                 "grace": 120,
                 "addresses_per_node": 4,
-                "widest_ipv4": 24,
-                "widest_ipv6": 64,
+                "min_prefix_ipv4": 24,
+                "min_prefix_ipv6": 64,
             },
         }
     },
@@ -78,42 +79,42 @@ def test_the_least_that_is_enough():
     assert not found.broken
     assert found.names == ("prod",)
     prod = found.clusters["prod"]
-    assert prod.access == Access(kubeconfig="/etc/salt/k8s/prod.kubeconfig")
+    assert prod.access == ClusterAccess(kubeconfig="/etc/salt/k8s/prod.kubeconfig")
     assert prod.limits.allowed == (ipaddress.ip_network("192.0.2.0/24"),)
-    assert prod.limits.never == NOT_A_NODE
+    assert prod.limits.denied == NOT_A_NODE
     assert (prod.defaults.types, prod.defaults.ready_only) == ((INTERNAL,), False)
     assert (prod.timing, prod.rules, prod.serve_to) == (Timing(), Rules(), None)
-    assert (found.apply, found.state_dir) == (Apply(), "/var/lib/salt-k8s-nodes")
+    assert (found.apply, found.state_dir) == (ApplyConfig(), "/var/lib/salt-k8s-nodes")
 
 
 def test_every_key_is_read():
     found = config.read(FULL)
     assert lines(found) == []
     assert found.state_dir == "/srv/state"
-    assert str(found.apply.usual) == "state.apply firewall,fail2ban"
+    assert str(found.apply.default) == "state.apply firewall,fail2ban"
     assert (found.apply.batch, found.apply.timeout) == (10, 60.0)
     prod = found.clusters["prod"]
-    assert prod.access == Access(
+    assert prod.access == ClusterAccess(
         server="https://192.0.2.1:6443", ca_file="/etc/ca.crt", token_file="/etc/token"
     )
-    assert [str(net) for net in prod.limits.never[len(NOT_A_NODE) :]] == [
+    assert [str(net) for net in prod.limits.denied[len(NOT_A_NODE) :]] == [
         "192.0.2.250/32",
         "192.0.2.128/25",
     ]
     assert (prod.defaults.types, prod.defaults.ready_only) == ((EXTERNAL, POD_CIDR), True)
-    assert prod.timing == Timing(quiet=0.0, longest=1.5, inactivity=30.0, relist=600.0)
+    assert prod.timing == Timing(debounce=0.0, max_delay=1.5, inactivity=30.0, relist=600.0)
     assert prod.rules == Rules(
         min_nodes=3,
         shrink_percent=20,
         shrink_nodes=2,
-        shrink_wait=90.0,
+        shrink_confirm_after=90.0,
         growth_percent=50,
         growth_nodes=20,
         growth_window=60.0,
     )
     assert (prod.grace, prod.page_size, prod.serve_to) == (120.0, 100, "G@role:db")
-    assert (prod.limits.addresses_per_node, prod.limits.widest_ipv4) == (4, 24)
-    assert prod.limits.widest_ipv6 == 64
+    assert (prod.limits.addresses_per_node, prod.limits.min_prefix_ipv4) == (4, 24)
+    assert prod.limits.min_prefix_ipv6 == 64
     workers = prod.groups["workers"]
     assert (workers.family, workers.types, workers.ready_only) == (6, None, None)
     assert workers.labels.matches({"pool": "app"})
@@ -121,9 +122,9 @@ def test_every_key_is_read():
     edge = prod.groups["edge"]
     assert (edge.family, edge.types, edge.ready_only) == (4, (EXTERNAL,), True)
     assert prod.groups["all"].ready_only is False
-    assert prod.serve == (
-        Handing(to="lb*"),
-        Handing(to="G@role:db", group="edge", labels=("a.io/zone", "pool")),
+    assert prod.node_lists == (
+        NodeListRule(to="lb*"),
+        NodeListRule(to="G@role:db", group="edge", labels=("a.io/zone", "pool")),
     )
     assert list(found.serving) == ["prod"]
     assert (found.metrics.textfile, found.metrics.port) == ("/srv/k8s_nodes.prom", 9100)
@@ -146,7 +147,7 @@ def test_a_context_comes_with_a_kubeconfig_and_a_pod_needs_no_files():
     assert read({**PROD, "context": "eu"}).clusters["prod"].access.context == "eu"
     pod = read({"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]})
     assert pod.problems == ()
-    assert pod.clusters["prod"].access == Access(in_cluster=True)
+    assert pod.clusters["prod"].access == ClusterAccess(in_cluster=True)
 
 
 AT = "k8s_nodes:clusters:prod"
@@ -161,7 +162,7 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:prod", "x", AT, "'x'", "a mapping"),
     ("clusters:prod", None, AT, "None", "exactly one of kubeconfig, server"),
     ("state_dir", "state", "k8s_nodes:state_dir", "'state'", "an absolute path"),
-    ("never", "192.0.2.1", "k8s_nodes:never", "'192.0.2.1'", "a non-empty list"),
+    ("denied_networks", "192.0.2.1", "k8s_nodes:never", "'192.0.2.1'", "a non-empty list"),
     ("aply", {}, "k8s_nodes:aply", "'(not shown)'", "did you mean apply?"),
     ("apply", "firewall", "k8s_nodes:apply", "'firewall'", "a mapping"),
     ("apply:stats", ["x"], "k8s_nodes:apply:stats", "'(not shown)'", "did you mean states?"),
@@ -246,12 +247,18 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
         "`labels`",
     ),
     ("clusters:prod:page_size", 0, f"{AT}:page_size", "0", "from 10 to 5000"),
-    ("clusters:prod:timing:quiet", -1, f"{AT}:timing:quiet", "-1", "seconds from 0 to 60"),
+    ("clusters:prod:timing:debounce", -1, f"{AT}:timing:debounce", "-1", "seconds from 0 to 60"),
     ("clusters:prod:timing:quite", 1, f"{AT}:timing:quite", "'(not shown)'", "did you mean quiet?"),
     ("clusters:prod:timing", 5, f"{AT}:timing", "5", "a mapping"),
     ("clusters:prod:guards:min_nodes", "3", f"{AT}:guards:min_nodes", "'3'", "a whole number"),
     ("clusters:prod:guards:grace", -1, f"{AT}:guards:grace", "-1", "seconds from 0"),
-    ("clusters:prod:guards:widest_ipv4", 7, f"{AT}:guards:widest_ipv4", "7", "from 8 to 32"),
+    (
+        "clusters:prod:guards:min_prefix_ipv4",
+        7,
+        f"{AT}:guards:min_prefix_ipv4",
+        "7",
+        "from 8 to 32",
+    ),
     (
         "clusters:prod:guards:shrink",
         7,
@@ -402,7 +409,7 @@ def test_every_mistake_is_told_at_once():
     block: Any = copy.deepcopy(FULL)
     block["state_dir"] = "here"
     block["apply"]["batch"] = "many"
-    block["clusters"]["prod"]["timing"]["quiet"] = None
+    block["clusters"]["prod"]["timing"]["debounce"] = None
     block["clusters"]["prod"]["guards"]["grace"] = "long"
     block["clusters"]["other"] = {}
     keys = {problem.key for problem in config.read(block).problems}
@@ -473,7 +480,7 @@ def test_what_is_published_is_told_without_what_may_be_a_secret():
             "arg": ["eu", {"password": SECRET}],
             "kwarg": {"pillar": {"password": SECRET}},
         }
-    ).apply.usual
+    ).apply.default
     assert str(usual) == "x.y eu ... pillar=..."
 
 
@@ -492,7 +499,7 @@ def test_a_name_that_is_no_text_is_a_mistake_of_that_cluster():
 
 def test_a_key_or_value_of_many_lines_is_still_one_line():
     long = "x" * 10_000
-    found = read({**PROD, "a\nb": "c\nd", "never": [long]}, state_dir="relative\n" + long)
+    found = read({**PROD, "a\nb": "c\nd", "denied_networks": [long]}, state_dir="relative\n" + long)
     assert len(found.problems) == 3
     for line in lines(found):
         assert "\n" not in line
@@ -512,9 +519,9 @@ def test_an_unknown_cluster_is_told_with_those_that_are_known():
         ("kubeconfig", "relative"),
         ("server", "https://192.0.2.1"),
         ("allowed_networks", []),
-        ("never", [""]),
+        ("denied_networks", [""]),
         ("page_size", 0),
-        ("timing", {"quiet": "x", "quite": 1}),
+        ("timing", {"debounce": "x", "quite": 1}),
         ("guards", []),
     ],
 )

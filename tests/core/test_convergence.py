@@ -9,14 +9,14 @@ import pytest
 
 from salt_ext.core.references.resolve import digest
 from salt_ext.core.rollout.drift import (
-    Behind,
     Desired,
-    Digests,
-    Entry,
-    Wanted,
-    behind,
+    DigestCache,
+    LedgerEntry,
+    OutOfSync,
+    SubscribedReference,
     desired,
-    old,
+    out_of_sync,
+    proof_expired,
     retry_after,
 )
 
@@ -25,22 +25,22 @@ ADDRESSES = {PROD: ("192.0.2.1", "192.0.2.2"), TEST: ("198.51.100.1",)}
 NOW, TIMEOUT = 1000.0, 300.0
 
 
-def want(minion: str = "m1", reference: str = PROD, **more: bool) -> Wanted:
+def want(minion: str = "m1", reference: str = PROD, **more: bool) -> SubscribedReference:
     cluster = reference.removeprefix("k8s://").partition("?")[0]
-    return Wanted(minion=minion, cluster=cluster, reference=reference, **more)
+    return SubscribedReference(minion=minion, cluster=cluster, reference=reference, **more)
 
 
-def late(*wanted: Wanted, ledger: tuple[Entry, ...] = ()) -> list[Behind]:
+def late(*wanted: SubscribedReference, ledger: tuple[LedgerEntry, ...] = ()) -> list[OutOfSync]:
     """Return who is behind."""
-    return behind(
+    return out_of_sync(
         desired(wanted, ADDRESSES.get), {(entry.minion, entry.cluster): entry for entry in ledger}
     )
 
 
-def applied(minion: str = "m1", *references: str, cluster: str = "prod", **more) -> Entry:
+def applied(minion: str = "m1", *references: str, cluster: str = "prod", **more) -> LedgerEntry:
     """Return the entry of a minion that proved to have what these references mean now."""
     found = digest({text: ADDRESSES[text] for text in references})
-    return Entry(minion=minion, cluster=cluster, applied=found, **more)
+    return LedgerEntry(minion=minion, cluster=cluster, applied=found, **more)
 
 
 class TestDesired:
@@ -85,14 +85,14 @@ class TestBehind:
         assert late(want(), ledger=(applied("m1", PROD),)) == []
 
     def test_a_minion_that_proved_others_is(self):
-        (one,) = late(want(), ledger=(Entry(minion="m1", cluster="prod", applied="old"),))
+        (one,) = late(want(), ledger=(LedgerEntry(minion="m1", cluster="prod", applied="old"),))
         assert one.why(NOW, TIMEOUT) == "addresses changed"
 
     def test_a_reference_more_or_less_is_a_change(self):
         more = "k8s://prod?x"
         addresses = {**ADDRESSES, more: ADDRESSES[PROD]}
         targets = desired([want(), want("m1", more)], addresses.get)
-        assert behind(targets, {("m1", "prod"): applied("m1", PROD)})
+        assert out_of_sync(targets, {("m1", "prod"): applied("m1", PROD)})
 
     def test_a_reference_that_is_gone_leaves_the_minion_behind_until_proven(self):
         assert late(want(gone=True), ledger=(applied("m1", PROD),))
@@ -123,11 +123,11 @@ class TestBehind:
         ]
 
     def test_an_entry_without_a_reference_is_nobodys(self):
-        assert late(ledger=(Entry(minion="m9", cluster="prod", applied="old"),)) == []
+        assert late(ledger=(LedgerEntry(minion="m9", cluster="prod", applied="old"),)) == []
 
 
-def one_late(**entry) -> Behind:
-    (found,) = late(want(), ledger=(Entry(minion="m1", cluster="prod", **entry),))
+def one_late(**entry) -> OutOfSync:
+    (found,) = late(want(), ledger=(LedgerEntry(minion="m1", cluster="prod", **entry),))
     return found
 
 
@@ -182,16 +182,26 @@ class TestOld:
     def test_a_proof_is_asked_for_once_more_after_a_while(self):
         entry = applied("m1", PROD, applied_at=NOW - 1000)
         targets = desired([want()], ADDRESSES.get)
-        (one,) = behind(targets, {("m1", "prod"): entry}, lambda it: old(it, NOW, 1000))
+        (one,) = out_of_sync(
+            targets, {("m1", "prod"): entry}, lambda it: proof_expired(it, NOW, 1000)
+        )
         assert one.renewal
         assert one.why(NOW, TIMEOUT) == "applied long ago: once more"
-        assert behind(targets, {("m1", "prod"): entry}, lambda it: old(it, NOW, 0)) == []
-        assert behind(targets, {("m1", "prod"): entry}, lambda it: old(it, NOW, 2000)) == []
+        assert (
+            out_of_sync(targets, {("m1", "prod"): entry}, lambda it: proof_expired(it, NOW, 0))
+            == []
+        )
+        assert (
+            out_of_sync(targets, {("m1", "prod"): entry}, lambda it: proof_expired(it, NOW, 2000))
+            == []
+        )
 
     def test_not_all_at_the_same_time(self):
         ends = [
             next(
-                age for age in range(700, 1100) if old(applied(f"m{n}", applied_at=0.0), age, 1000)
+                age
+                for age in range(700, 1100)
+                if proof_expired(applied(f"m{n}", applied_at=0.0), age, 1000)
             )
             for n in range(50)
         ]
@@ -204,7 +214,7 @@ def test_digests_are_computed_once_while_they_are_asked_for(monkeypatch):
     monkeypatch.setattr(
         "salt_ext.core.rollout.drift.digest", lambda served: computed.append(1) or digest(served)
     )
-    digests = Digests()
+    digests = DigestCache()
     wanted = [want("m1"), want("m2"), want("m1", TEST)]
     for _ in range(3):
         desired(wanted, ADDRESSES.get, digests)

@@ -6,10 +6,10 @@ import pytest
 
 from k8s_firewall_parts import delivery as minions_side
 from k8s_firewall_parts import revision
-from salt_ext.core.rollout.payload import Delivery, key, seal
+from salt_ext.core.rollout.payload import AddressPayload, key, sign
 
 SECRET = b"s" * 32
-ONE = Delivery(
+ONE = AddressPayload(
     store="s",
     clusters={"prod": (7, 1_700_000_000.123456)},
     references={"k8s://prod": ("192.0.2.1", "2001:db8::1"), "k8s://prod?family=ipv4": ()},
@@ -28,7 +28,7 @@ def test_each_minion_has_a_key_and_a_seal_of_its_own():
 def test_both_sides_make_the_same_seal():
     told = ONE.sealed(SECRET, ["m1"])
     theirs = minions_side._seal(key(SECRET, "m1"), "m1", told["clusters"], told["references"])
-    assert theirs == told["seals"]["m1"] == seal(key(SECRET, "m1"), "m1", told)
+    assert theirs == told["seals"]["m1"] == sign(key(SECRET, "m1"), "m1", told)
 
 
 def test_the_size_is_that_of_all_addresses():

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.cluster.diff import Announced, Difference
+from salt_ext.core.cluster.diff import Baseline, Difference
 from salt_ext.core.cluster.member import Member, addresses_of
 from tests.core.build import member, members
 
 
 def between(old: Mapping[str, Member], new: Mapping[str, Member]) -> Difference:
-    return Announced(old).until(new)
+    return Baseline(old).until(new)
 
 
 def texts(items: tuple[object, ...]) -> list[str]:
@@ -95,7 +95,7 @@ def everything(view: dict[str, Member]) -> frozenset[object]:
 @given(st.lists(VIEWS, min_size=2, max_size=6))
 def test_each_difference_leads_from_one_view_to_the_next(views):
     old, *later = views
-    announced = Announced(old)
+    announced = Baseline(old)
     for new in later:
         difference = announced.until(new)
         announced.move(new, difference)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from salt_ext.core import events
-from salt_ext.core.cluster.diff import Announced
+from salt_ext.core.cluster.diff import Baseline
 from salt_ext.core.events import MOST_ADDRESSES, MOST_NODES, Event
 from tests.core.build import member, members, snapshot
 
 
 def fired(old, new, **more) -> list[Event]:
-    difference = Announced(members(*old)).until(members(*new))
+    difference = Baseline(members(*old)).until(members(*new))
     found = list(events.changed(snapshot(*new, **more), difference))
     for event in found:
         # JSON gives back what went in: no tuple, no address, no enum.

@@ -10,7 +10,7 @@ from tests.core.build import member, members
 RULES = Rules(
     shrink_percent=30,
     shrink_nodes=3,
-    shrink_wait=60,
+    shrink_confirm_after=60,
     growth_percent=100,
     growth_nodes=5,
     growth_window=600,
@@ -67,7 +67,7 @@ def test_another_cluster_changes_nothing_until_a_person_says_so():
     assert "uid b" in found.held[0].why
     one.release(Kind.IDENTITY, found.held[0].keys)
     assert judge(one, other).members == {}
-    one.took(other, {}, 0.0)
+    one.accepted_view(other, {}, 0.0)
     assert one.accepted == other
 
 
@@ -149,14 +149,14 @@ class TestAfterAnOlderState:
         old = view(9, version="99")
         one.release(Kind.ROLLBACK, judge(one, old).held[0].keys)
         assert judge(one, old).members == old.members
-        one.took(old, old.members, 0.0)
+        one.accepted_view(old, old.members, 0.0)
         assert judge(one, view(8, version="100")).members == view(8).members
 
     def test_another_cluster_that_was_let_in_has_other_nodes(self, one):
         other = view(1, identity="b", version="7")
         one.release(Kind.IDENTITY, frozenset("b"))
         assert judge(one, other).members == other.members
-        one.took(other, other.members, 0.0)
+        one.accepted_view(other, other.members, 0.0)
         assert judge(one, view(0, identity="b", version="8"), deleted=["n0"]).held == ()
         assert not one.suspicious
 
@@ -166,7 +166,7 @@ def test_a_person_lets_an_older_state_in_and_its_later_versions_with_it():
     old = view(10, version="50")
     one.release(Kind.ROLLBACK, judge(one, old).held[0].keys)
     assert judge(one, view(10, version="51")).members == old.members
-    one.took(old, old.members, 0.0)
+    one.accepted_view(old, old.members, 0.0)
     assert judge(one, view(10, version="52")).members == old.members
     assert judge(one, view(10, version="49")).members is None
 
@@ -178,9 +178,9 @@ def test_versions_that_are_no_numbers_are_not_compared():
 
 def test_a_heartbeats_version_counts_for_what_is_older():
     one = guard(view(10, version="100"))
-    one.saw("150")
+    one.observed_version("150")
     assert kinds(judge(one, view(10, version="149"))) == [Kind.ROLLBACK]
-    one.saw("120")
+    one.observed_version("120")
     assert kinds(judge(one, view(10, version="149"))) == [Kind.ROLLBACK]
 
 
@@ -233,7 +233,7 @@ def test_deletions_one_by_one_add_up():
     for left, now in ((9, 0.0), (8, 1.0), (7, 2.0)):
         seen = view(left)
         assert judge(one, seen, now, deleted=[f"n{left}"]).members == seen.members
-        one.took(seen, seen.members, now)
+        one.accepted_view(seen, seen.members, now)
     assert kinds(judge(one, view(6), 3.0, deleted=["n6"])) == [Kind.SHRINK]
     # A minute later the earlier ones count no more.
     assert judge(one, view(6), 100.0, deleted=["n6"]).members == view(6).members
@@ -272,7 +272,7 @@ def test_joins_one_by_one_add_up_within_the_window():
     for count in range(2, 7):
         seen = view(count)
         assert judge(one, seen, float(count)).members == seen.members
-        one.took(seen, seen.members, float(count))
+        one.accepted_view(seen, seen.members, float(count))
     assert kinds(judge(one, view(7), 10.0)) == [Kind.GROWTH]
     assert judge(one, view(7), 700.0).members == view(7).members
 
@@ -283,7 +283,7 @@ def test_nodes_that_are_replaced_one_by_one_are_neither_growth_nor_shrinking():
         seen = view(6, start=turn)
         found = judge(one, seen, float(turn), deleted=[f"n{turn - 1}"])
         assert found.members == seen.members, found.held
-        one.took(seen, seen.members, float(turn))
+        one.accepted_view(seen, seen.members, float(turn))
 
 
 def test_a_small_cluster_may_come_and_go_as_often_as_it_likes():
@@ -292,7 +292,7 @@ def test_a_small_cluster_may_come_and_go_as_often_as_it_likes():
         seen = view(turn % 2)
         found = judge(one, seen, float(turn), deleted=["n0"])
         assert found.members == seen.members, found.held
-        one.took(seen, seen.members, float(turn))
+        one.accepted_view(seen, seen.members, float(turn))
 
 
 def test_growth_is_released_by_a_person_and_never_by_time_alone():

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.core.errors import BadReference
-from salt_ext.core.references.node_lists import Handing, addresses_of, as_pillar, handed, parse
+from salt_ext.core.references.node_lists import (
+    NodeListRule,
+    addresses_of,
+    as_pillar,
+    node_list,
+    parse,
+)
 from salt_ext.core.references.resolve import Defaults, NodeGroup
 from salt_ext.core.references.selector import parse as selector
 from tests.core.build import EXTERNAL, limits, member, snapshot
@@ -15,12 +21,12 @@ PROD = snapshot(
     member("n1", "192.0.2.11", "2001:db8::1", external=("198.51.100.1",), labels={"pool": "db"}),
     member("n3", labels={"pool": "app"}),
 )
-EVERYTHING = Handing(to="*")
+EVERYTHING = NodeListRule(to="*")
 
 
 def listed(wanted=EVERYTHING, **more):
     given = {"defaults": Defaults(), "limits": limits(), "group": NodeGroup(), **more}
-    return as_pillar([handed(PROD, wanted, **given)])
+    return as_pillar([node_list(PROD, wanted, **given)])
 
 
 def test_each_node_with_an_address_is_listed_in_order():
@@ -32,7 +38,7 @@ def test_each_node_with_an_address_is_listed_in_order():
 
 
 def test_labels_are_shown_where_the_operator_asked_and_the_node_has_them():
-    found = listed(Handing(to="*", labels=("zone", "pool")))
+    found = listed(NodeListRule(to="*", labels=("zone", "pool")))
     assert found["n2"]["labels"] == {"pool": "app", "zone": "a"}
     assert found["n1"]["labels"] == {"pool": "db"}
 
@@ -52,21 +58,23 @@ def test_no_more_than_the_configuration_allows():
 @pytest.mark.parametrize("value", ["a b", "a\n", "{{ x }}", "-a", "a" * 64, "a;b"])
 def test_what_is_no_label_value_is_not_shown(value):
     odd = snapshot(member("n1", "192.0.2.1", labels={"zone": value, "ok": "A-1_b.c"}))
-    wanted = Handing(to="*", labels=("zone", "ok"))
-    (node,) = handed(odd, wanted, Defaults(), limits(), NodeGroup())
+    wanted = NodeListRule(to="*", labels=("zone", "ok"))
+    (node,) = node_list(odd, wanted, Defaults(), limits(), NodeGroup())
     assert node.labels == (("ok", "A-1_b.c"),)
 
 
 @pytest.mark.parametrize("name", ["N1", "n1\n", "{{ x }}", "../n1", ""])
 def test_what_is_no_node_name_is_not_listed(name):
     odd = snapshot(member(name, "192.0.2.1"))
-    assert handed(odd, EVERYTHING, Defaults(), limits(), NodeGroup()) == ()
+    assert node_list(odd, EVERYTHING, Defaults(), limits(), NodeGroup()) == ()
 
 
 def test_two_lists_of_one_cluster_become_one():
     both = [
-        handed(PROD, Handing(to="*", labels=("zone",)), Defaults(), limits(), NodeGroup()),
-        handed(PROD, Handing(to="*", labels=("pool",)), Defaults(), limits(), NodeGroup(family=6)),
+        node_list(PROD, NodeListRule(to="*", labels=("zone",)), Defaults(), limits(), NodeGroup()),
+        node_list(
+            PROD, NodeListRule(to="*", labels=("pool",)), Defaults(), limits(), NodeGroup(family=6)
+        ),
     ]
     found = as_pillar(both)
     assert found["n1"] == {"addresses": ["192.0.2.11", "2001:db8::1"], "labels": {"pool": "db"}}
@@ -77,10 +85,10 @@ def test_two_lists_of_one_cluster_become_one():
 @pytest.mark.parametrize(
     "handing",
     [
-        Handing(to=""),
-        Handing(to="", group="workers"),
-        Handing(to="", labels=("topology.kubernetes.io/zone", "pool")),
-        Handing(to="", group="workers", labels=("pool",)),
+        NodeListRule(to=""),
+        NodeListRule(to="", group="workers"),
+        NodeListRule(to="", labels=("topology.kubernetes.io/zone", "pool")),
+        NodeListRule(to="", group="workers", labels=("pool",)),
     ],
 )
 def test_what_is_recorded_of_a_list_can_be_read_again(handing):

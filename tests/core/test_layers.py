@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from salt_ext.core.diagnosis.config_files import Written, findings, in_force
+from salt_ext.core.diagnosis.config_files import ConfigFile, effective, findings
 from salt_ext.core.diagnosis.finding import Level
 
 
-def files(*values: tuple[int, dict]) -> list[Written]:
+def files(*values: tuple[int, dict]) -> list[ConfigFile]:
     return [
-        Written(path=f"/etc/{number}", layer=layer, values=those)
+        ConfigFile(path=f"/etc/{number}", layer=layer, values=those)
         for number, (layer, those) in enumerate(values)
     ]
 
@@ -20,7 +20,7 @@ def told(*values: tuple[int, dict]) -> list[tuple[Level, str]]:
 def test_files_of_one_folder_add_to_each_other():
     both = ((0, {"interface": "::"}), (1, {"engines": ["a"]}), (1, {"engines": ["b"]}))
     assert told(*both) == []
-    assert [file.path for file in in_force(files(*both), "engines")] == ["/etc/1", "/etc/2"]
+    assert [file.path for file in effective(files(*both), "engines")] == ["/etc/1", "/etc/2"]
 
 
 def test_a_list_and_a_mapping_of_one_folder_do_not_add_to_each_other():
@@ -28,7 +28,7 @@ def test_a_list_and_a_mapping_of_one_folder_do_not_add_to_each_other():
     ((level, text),) = told(*both)
     assert level is Level.ERROR
     assert "stands in /etc/0 and in /etc/1, which replaces it as a whole: a is lost" in text
-    assert [file.path for file in in_force(files(*both), "engines")] == ["/etc/1"]
+    assert [file.path for file in effective(files(*both), "engines")] == ["/etc/1"]
 
 
 def test_a_key_without_a_value_loses_nothing():
@@ -58,7 +58,9 @@ def test_folders_and_parts_of_our_block_are_lost_by_name():
         (0, {"file_roots": {"base": ["/srv/salt"]}}), (1, {"file_roots": {"base": ["/ours"]}})
     )
     assert "base: /srv/salt is lost" in text
-    ((_, text),) = told((0, {"k8s_nodes": {"never": "x"}}), (1, {"k8s_nodes": {"clusters": {}}}))
+    ((_, text),) = told(
+        (0, {"k8s_nodes": {"denied_networks": "x"}}), (1, {"k8s_nodes": {"clusters": {}}})
+    )
     assert "never is lost" in text
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.cluster.member import Refused, addresses_of, admit
+from salt_ext.core.cluster.member import RejectReason, addresses_of, admit
 from salt_ext.core.cluster.node import Node
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR, limits, member, node
 
@@ -39,33 +39,33 @@ def test_a_node_is_admitted_with_what_it_is():
         labels={"pool": "app"},
     )
     assert refused == []
-    assert found.everything() == addresses_of([found])
-    assert len(found.everything()) == 5
+    assert found.all_addresses() == addresses_of([found])
+    assert len(found.all_addresses()) == 5
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", Refused.UNREADABLE),
-        ("010.0.0.5", Refused.UNREADABLE),
-        ("192.0.2.1/32", Refused.UNREADABLE),
-        ("192.0.2.1; rm -rf /", Refused.UNREADABLE),
-        ("192.0.2.1\n192.0.2.2", Refused.UNREADABLE),
-        ("fe80::1%eth0", Refused.UNREADABLE),
-        ("node1.example.org", Refused.UNREADABLE),
-        ("127.0.0.1", Refused.NEVER),
-        ("169.254.169.254", Refused.NEVER),
-        ("0.0.0.0", Refused.NEVER),
-        ("255.255.255.255", Refused.NEVER),
-        ("::ffff:192.0.2.1", Refused.NEVER),
-        ("::1", Refused.NEVER),
-        ("192.0.2.99", Refused.NEVER),
-        ("198.51.100.1", Refused.OUTSIDE),
-        ("2001:db9::1", Refused.OUTSIDE),
+        ("", RejectReason.UNREADABLE),
+        ("010.0.0.5", RejectReason.UNREADABLE),
+        ("192.0.2.1/32", RejectReason.UNREADABLE),
+        ("192.0.2.1; rm -rf /", RejectReason.UNREADABLE),
+        ("192.0.2.1\n192.0.2.2", RejectReason.UNREADABLE),
+        ("fe80::1%eth0", RejectReason.UNREADABLE),
+        ("node1.example.org", RejectReason.UNREADABLE),
+        ("127.0.0.1", RejectReason.DENIED),
+        ("169.254.169.254", RejectReason.DENIED),
+        ("0.0.0.0", RejectReason.DENIED),
+        ("255.255.255.255", RejectReason.DENIED),
+        ("::ffff:192.0.2.1", RejectReason.DENIED),
+        ("::1", RejectReason.DENIED),
+        ("192.0.2.99", RejectReason.DENIED),
+        ("198.51.100.1", RejectReason.OUTSIDE),
+        ("2001:db9::1", RejectReason.OUTSIDE),
     ],
 )
 def test_a_lie_is_dropped_and_counted_and_nothing_else(text, why):
-    bounds = limits("127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", never=("192.0.2.99/32",))
+    bounds = limits("127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", denied=("192.0.2.99/32",))
     found, refused = admit(node("n1", "192.0.2.1", text), bounds)
     assert found.addresses == {INTERNAL: (ipaddress.ip_address("192.0.2.1"),)}
     assert refused == [why]
@@ -74,20 +74,20 @@ def test_a_lie_is_dropped_and_counted_and_nothing_else(text, why):
 @pytest.mark.parametrize(
     ("cidr", "why"),
     [
-        ("0.0.0.0/0", Refused.NEVER),
-        ("::/0", Refused.NEVER),
-        ("10.128.0.0/9", Refused.TOO_WIDE),
-        ("10.244.0.0/19", Refused.TOO_WIDE),
-        ("fd00::/55", Refused.TOO_WIDE),
-        ("10.244.1.1/24", Refused.UNREADABLE),
-        ("192.0.2.0/24", Refused.OUTSIDE),
-        ("fc00::/7", Refused.OUTSIDE),
-        ("10.9.0.0/24", Refused.NEVER),
-        ("10.9.0.0/21", Refused.NEVER),
+        ("0.0.0.0/0", RejectReason.DENIED),
+        ("::/0", RejectReason.DENIED),
+        ("10.128.0.0/9", RejectReason.TOO_WIDE),
+        ("10.244.0.0/19", RejectReason.TOO_WIDE),
+        ("fd00::/55", RejectReason.TOO_WIDE),
+        ("10.244.1.1/24", RejectReason.UNREADABLE),
+        ("192.0.2.0/24", RejectReason.OUTSIDE),
+        ("fc00::/7", RejectReason.OUTSIDE),
+        ("10.9.0.0/24", RejectReason.DENIED),
+        ("10.9.0.0/21", RejectReason.DENIED),
     ],
 )
 def test_a_pod_network_must_fit(cidr, why):
-    bounds = limits("10.0.0.0/8", "fd00::/8", never=("10.9.0.7/32",))
+    bounds = limits("10.0.0.0/8", "fd00::/8", denied=("10.9.0.7/32",))
     found, refused = admit(node("n1", pod_cidrs=(cidr, "10.244.0.0/20", "fd00::/56")), bounds)
     assert [str(item) for item in found.addresses[POD_CIDR]] == ["10.244.0.0/20", "fd00::/56"]
     assert refused == [why]
@@ -98,10 +98,10 @@ def test_a_podcidr_may_be_a_single_address_but_an_address_is_no_network():
 
 
 def test_how_wide_is_configured():
-    assert kept(node("n1", pod_cidrs=("10.244.0.0/16",)), widest_ipv4=16) == {
+    assert kept(node("n1", pod_cidrs=("10.244.0.0/16",)), min_prefix_ipv4=16) == {
         "podCIDR": ["10.244.0.0/16"]
     }
-    assert kept(node("n1", pod_cidrs=("10.244.0.0/24",)), widest_ipv4=25) == {}
+    assert kept(node("n1", pod_cidrs=("10.244.0.0/24",)), min_prefix_ipv4=25) == {}
 
 
 def test_addresses_are_sorted_and_said_once():
@@ -123,7 +123,7 @@ def test_a_node_on_its_way_out_is_a_member_like_any_other():
 def test_without_allowed_networks_nothing_is_let_in():
     found, refused = admit(node("n1", "192.0.2.1"), replace(limits(), allowed=()))
     assert found.addresses == {}
-    assert refused == [Refused.OUTSIDE]
+    assert refused == [RejectReason.OUTSIDE]
 
 
 def test_claims_tell_where_each_address_stands():
@@ -137,14 +137,14 @@ def test_claims_tell_where_each_address_stands():
     ("text", "why"),
     [
         ("192.0.2.1", None),
-        ("198.51.100.1", Refused.OUTSIDE),
-        ("192.0.2.9", Refused.NEVER),
-        ("2001:db8::1", Refused.OUTSIDE),
-        ("127.0.0.1", Refused.NEVER),
-        ("ff00::1", Refused.NEVER),
+        ("198.51.100.1", RejectReason.OUTSIDE),
+        ("192.0.2.9", RejectReason.DENIED),
+        ("2001:db8::1", RejectReason.OUTSIDE),
+        ("127.0.0.1", RejectReason.DENIED),
+        ("ff00::1", RejectReason.DENIED),
     ],
 )
 def test_an_address_is_refused_for_what_its_own_network_is(text, why):
-    found = limits("192.0.2.0/24", "127.0.0.0/8", never=("192.0.2.8/29",))
+    found = limits("192.0.2.0/24", "127.0.0.0/8", denied=("192.0.2.8/29",))
     assert found.refuse(ipaddress.ip_address(text)) == why
     assert found.refuse(ipaddress.ip_network(text)) == why

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from salt_ext.core.cluster.guard import Kind
-from salt_ext.core.cluster.member import Refused
+from salt_ext.core.cluster.member import RejectReason
 from salt_ext.core.cluster.membership import Membership
 from tests.core.build import EXTERNAL, INTERNAL, limits, member, members, node
 
@@ -24,20 +24,20 @@ def membership():
 def reachable(membership: Membership, now: float = 0.0) -> dict[str, list[str]]:
     """Return every member's addresses."""
     return {
-        name: sorted(str(item) for item in one.everything())
+        name: sorted(str(item) for item in one.all_addresses())
         for name, one in membership.current(now).items()
     }
 
 
 class TestWhoIsThere:
     def test_a_complete_view_replaces_all(self, membership):
-        membership.relisted([node("n1", "192.0.2.1"), node("n2", "192.0.2.2")], 0.0)
-        membership.relisted([node("n2", "192.0.2.2"), node("n3", "192.0.2.3")], 1.0)
+        membership.replace_all([node("n1", "192.0.2.1"), node("n2", "192.0.2.2")], 0.0)
+        membership.replace_all([node("n2", "192.0.2.2"), node("n3", "192.0.2.3")], 1.0)
         assert reachable(membership) == {"n2": ["192.0.2.2"], "n3": ["192.0.2.3"]}
 
     def test_an_empty_view_is_empty(self, membership):
-        membership.relisted([node("n1", "192.0.2.1")], 0.0)
-        membership.relisted([], 1.0)
+        membership.replace_all([node("n1", "192.0.2.1")], 0.0)
+        membership.replace_all([], 1.0)
         assert reachable(membership, 1.0) == {}
 
     def test_what_was_stored_is_what_it_begins_with(self):
@@ -56,7 +56,7 @@ class TestWhoIsThere:
     def test_one_that_comes_again_as_it_was_stays_the_same_object(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         before = membership.told["n1"]
-        membership.relisted([node("n1", "192.0.2.1")], 1.0)
+        membership.replace_all([node("n1", "192.0.2.1")], 1.0)
         assert membership.told["n1"] is before
         membership.put(node("n1", "192.0.2.1", labels={"pool": "b"}), 2.0)
         assert membership.told["n1"].labels == {"pool": "b"}
@@ -71,12 +71,12 @@ class TestWhoIsThere:
         membership.put(node("n1", "junk", "10.0.0.1"), 0.0)
         membership.put(node("n2", "junk", "127.0.0.1"), 0.0)
         assert membership.refused() == {
-            Refused.UNREADABLE: 2,
-            Refused.OUTSIDE: 1,
-            Refused.NEVER: 1,
+            RejectReason.UNREADABLE: 2,
+            RejectReason.OUTSIDE: 1,
+            RejectReason.DENIED: 1,
         }
         membership.put(node("n1", "192.0.2.1"), 0.0)
-        membership.relisted([node("n1", "192.0.2.1")], 0.0)
+        membership.replace_all([node("n1", "192.0.2.1")], 0.0)
         assert membership.refused() == Counter()
 
 
@@ -84,23 +84,23 @@ class TestGrace:
     def test_a_node_that_loses_its_addresses_keeps_them_for_a_while(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1"), 10.0)
-        assert membership.fades_at() == 10.0 + GRACE
+        assert membership.next_expiry() == 10.0 + GRACE
         assert reachable(membership, 10.0 + GRACE - 0.1) == {"n1": ["192.0.2.1"]}
         assert reachable(membership, 10.0 + GRACE) == {"n1": []}
-        assert membership.fades_at() is None
+        assert membership.next_expiry() is None
 
     def test_and_gets_them_back_without_a_trace(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1"), 10.0)
         membership.put(node("n1", "192.0.2.1"), 20.0)
-        assert membership.fades_at() is None
+        assert membership.next_expiry() is None
         assert reachable(membership, 10_000.0) == {"n1": ["192.0.2.1"]}
 
     def test_losing_them_again_and_again_does_not_make_it_longer(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         for now in (10.0, 100.0, 200.0):
             membership.put(node("n1", labels={"heartbeat": str(now)}), now)
-        assert membership.fades_at() == 10.0 + GRACE
+        assert membership.next_expiry() == 10.0 + GRACE
         assert reachable(membership, 10.0 + GRACE) == {"n1": []}
 
     def test_an_address_that_is_exchanged_goes_at_once(self, membership):
@@ -147,11 +147,11 @@ class TestGrace:
         membership.put(node("n1"), 1.0)
         membership.drop("n1")
         assert reachable(membership, 2.0) == {}
-        assert membership.fades_at() is None
+        assert membership.next_expiry() is None
 
     def test_a_view_without_the_addresses_is_no_leave(self, membership):
-        membership.relisted([node("n1", "192.0.2.1")], 0.0)
-        membership.relisted([node("n1")], 1.0)
+        membership.replace_all([node("n1", "192.0.2.1")], 0.0)
+        membership.replace_all([node("n1")], 1.0)
         assert reachable(membership, 1.0) == {"n1": ["192.0.2.1"]}
 
     def test_addresses_that_are_lies_now_are_lost_like_absent_ones(self, membership):
@@ -171,7 +171,7 @@ class TestTooMany:
         assert "n1 claims 40000" in held.why
 
     def test_and_one_that_was_never_seen_is_not_let_in(self, membership):
-        membership.relisted([node("n1", *["192.0.2.1"] * 5)], 0.0)
+        membership.replace_all([node("n1", *["192.0.2.1"] * 5)], 0.0)
         assert reachable(membership) == {}
         assert membership.held()[0].keys == {"n1"}
 
@@ -194,5 +194,5 @@ class TestTooMany:
     def test_no_longer_listed_it_is_gone(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1", *["192.0.2.1"] * 5), 0.0)
-        membership.relisted([], 1.0)
+        membership.replace_all([], 1.0)
         assert (reachable(membership, 1.0), membership.held()) == ({}, ())

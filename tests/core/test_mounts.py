@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from salt_ext.core.diagnosis.filesystems import far
+from salt_ext.core.diagnosis.filesystems import network_filesystem
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -29,4 +29,4 @@ s3 /var/lib fuse.s3fs rw 0 0
     ],
 )
 def test_the_deepest_mount_counts_and_the_last_of_two(path, kind):
-    assert far(path, MOUNTS) == kind
+    assert network_filesystem(path, MOUNTS) == kind

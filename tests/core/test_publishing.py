@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.core.config import config
-from salt_ext.core.config.apply import Apply, Mode
+from salt_ext.core.config.apply import ApplyConfig, Mode
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
 
@@ -14,15 +14,15 @@ def read(**block) -> config.Config:
     return config.read({"clusters": {"prod": CLUSTER}, "apply": block})
 
 
-def right(**block) -> Apply:
+def right(**block) -> ApplyConfig:
     found = read(**block)
     assert [str(problem) for problem in found.problems] == []
     return found.apply
 
 
 def test_without_a_word_it_is_a_highstate():
-    assert str(right().usual) == "state.apply"
-    assert str(right(highstate=True).usual) == "state.apply"
+    assert str(right().default) == "state.apply"
+    assert str(right(highstate=True).default) == "state.apply"
 
 
 @pytest.mark.parametrize(
@@ -38,38 +38,40 @@ def test_without_a_word_it_is_a_highstate():
 )
 def test_a_highstate_that_nothing_asks_for_is_known(block, unsaid):
     apply = right(**block, classes={"one": {"target": "a*"}})
-    assert [one.unsaid for one in (apply.usual, *apply.classes)] == [unsaid, False]
+    assert [one.implicit for one in (apply.default, *apply.classes)] == [unsaid, False]
 
 
 def test_states_are_one_argument():
-    assert right(states=["a", "b.c"]).usual.arg == ("a,b.c",)
+    assert right(states=["a", "b.c"]).default.arg == ("a,b.c",)
 
 
 def test_any_function_with_its_arguments():
-    usual = right(function="fw.set", arg=["x", 1], kwarg={"y": True}).usual
+    usual = right(function="fw.set", arg=["x", 1], kwarg={"y": True}).default
     assert (usual.function, usual.arg, usual.kwarg) == ("fw.set", ("x", 1), {"y": True})
     assert str(usual) == "fw.set x 1 y=True"
 
 
 @pytest.mark.parametrize("word", ["a=b", "test=False", "queue==1", "x y", "a queue=True"])
 def test_an_argument_that_undoes_nothing_is_taken(word):
-    assert right(function="a.b", arg=[word]).usual.arg == (word,)
+    assert right(function="a.b", arg=[word]).default.arg == (word,)
 
 
 def test_a_run_of_states_is_never_queued_whatever_the_minion_would_do():
-    assert right(states=["a"], kwarg={"saltenv": "x"}).usual.sent == {
+    assert right(states=["a"], kwarg={"saltenv": "x"}).default.publish_kwargs == {
         "saltenv": "x",
         "queue": False,
     }
     # To Salt, None is the minion's option, and 0 a queue without an end.
     for unsaid in (None, 0, False):
-        sent = right(function="state.sls", arg=["a"], kwarg={"queue": unsaid}).usual.sent
+        sent = right(
+            function="state.sls", arg=["a"], kwarg={"queue": unsaid}
+        ).default.publish_kwargs
         assert sent["queue"] is False
 
 
 @pytest.mark.parametrize("function", ["k8s_firewall.sync", "state.pkg", "fw.apply"])
 def test_a_function_that_may_not_take_it_is_told_nothing_of_a_queue(function):
-    assert right(function=function).usual.sent == {}
+    assert right(function=function).default.publish_kwargs == {}
 
 
 def test_a_class_takes_what_it_does_not_say_from_those_above_it():
@@ -115,7 +117,7 @@ def test_the_first_class_that_takes_a_minion_counts():
 )
 def test_which_targets_ask_for_what_a_minion_has_told(target, asks):
     (one,) = right(classes={"one": {"target": target, "states": ["one"]}}).classes
-    assert one.asks is asks
+    assert one.needs_grains is asks
 
 
 def test_a_minion_that_has_told_nothing_is_of_no_known_class_after_one_that_asks():
@@ -155,7 +157,7 @@ def test_modules_are_synced_where_they_are_used_and_nothing_else_is_said(block, 
 
 def test_a_class_that_publishes_what_stands_above_syncs_as_that_does():
     apply = right(states=["k8s_firewall"], classes={"one": {"target": "a*", "mode": "observe"}})
-    assert [one.sync for one in (apply.usual, *apply.classes)] == [True, True]
+    assert [one.sync for one in (apply.default, *apply.classes)] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_a_class_that_publishes_what_stands_above_syncs_as_that_does():
         ({"classes": {"x": {"target": "*", "stats": []}}}, "apply:classes:x:stats", "states?"),
         ({"canary": -1}, "apply:canary", "from 0 to"),
         ({"abort_percent": 101}, "apply:abort_percent", "from 0 to 100"),
-        ({"per_minute": 0}, "apply:per_minute", "from 1 to"),
+        ({"max_per_minute": 0}, "apply:max_per_minute", "from 1 to"),
     ],
 )
 def test_a_mistake_is_named_and_nothing_is_published(block, key, says):
@@ -194,7 +196,7 @@ def test_a_mistake_is_named_and_nothing_is_published(block, key, says):
 
 
 def test_a_mode_that_cannot_be_read_only_observes():
-    assert read(mode="enforced").apply.usual.mode is Mode.OBSERVE
+    assert read(mode="enforced").apply.default.mode is Mode.OBSERVE
     broken = config.read({"clusters": {"prod": {**CLUSTER, "mode": "on"}, "test": CLUSTER}})
     assert [broken.mode(name) for name in ("prod", "test", "gone")] == [
         Mode.OBSERVE,

@@ -9,7 +9,7 @@ import pytest
 
 from salt_ext.core.cluster.node import Node
 from salt_ext.core.cluster.reflector import Change, ListPage, Probe, Reflector, Step, Wait, Watch
-from salt_ext.core.cluster.resource_version import older
+from salt_ext.core.cluster.resource_version import is_older
 from tests.core.build import node
 
 ADDED, MODIFIED, DELETED = Change.ADDED, Change.MODIFIED, Change.DELETED
@@ -394,7 +394,7 @@ class TestOldState:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "is_older"),
+    ("one", "other", "expected"),
     [
         ("9", "10", True),
         ("10", "9", False),
@@ -407,5 +407,5 @@ class TestOldState:
         ("1.5", "10", False),
     ],
 )
-def test_versions_are_compared_as_numbers_and_only_as_numbers(one, other, is_older):
-    assert older(one, other) is is_older
+def test_versions_are_compared_as_numbers_and_only_as_numbers(one, other, expected):
+    assert is_older(one, other) is expected

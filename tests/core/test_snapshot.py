@@ -78,7 +78,7 @@ def test_a_group_stands_between_them():
 
 def test_limits_are_applied_once_more():
     assert meant(limits=limits("192.0.2.8/29")) == ["192.0.2.9", "192.0.2.10", "192.0.2.11"]
-    assert meant(limits=limits("192.0.2.9/32", never=("192.0.2.9/32",))) == []
+    assert meant(limits=limits("192.0.2.9/32", denied=("192.0.2.9/32",))) == []
 
 
 def test_limits_that_cannot_be_read_close_nothing():

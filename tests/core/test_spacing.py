@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 from salt_ext.core.rollout.hints import Hints
-from salt_ext.core.timing.rate_limiter import Spacing
+from salt_ext.core.timing.rate_limiter import RateLimiter
 
 
 def test_a_few_are_granted_at_once_and_others_after_waits_that_double():
-    spacing = Spacing(few=3, least=5.0, first=60.0, cap=200.0)
-    granted = [second for second in range(1000) if spacing.wish("m1", float(second))]
+    spacing = RateLimiter(few=3, least=5.0, first=60.0, cap=200.0)
+    granted = [second for second in range(1000) if spacing.allow("m1", float(second))]
     assert granted == [0, 5, 10, 70, 190, 390, 590, 790, 990]
 
 
 def test_one_that_waits_is_granted_without_another_word():
-    spacing = Spacing(few=1, first=60.0)
-    spacing.wish("m1", 0.0)
-    assert not spacing.wish("m1", 10.0)
-    assert spacing.granted(59.0) == []
-    assert spacing.granted(60.0) == ["m1"]
-    assert spacing.granted(1000.0) == []
+    spacing = RateLimiter(few=1, first=60.0)
+    spacing.allow("m1", 0.0)
+    assert not spacing.allow("m1", 10.0)
+    assert spacing.released(59.0) == []
+    assert spacing.released(60.0) == ["m1"]
+    assert spacing.released(1000.0) == []
 
 
 def test_names_do_not_hinder_each_other():
-    spacing = Spacing()
-    assert spacing.wish("m1", 0.0)
-    assert spacing.wish("m2", 0.0)
+    spacing = RateLimiter()
+    assert spacing.allow("m1", 0.0)
+    assert spacing.allow("m2", 0.0)
 
 
 def test_after_an_hour_it_is_as_at_first_and_nothing_is_remembered():
-    spacing = Spacing(few=1, first=60.0)
+    spacing = RateLimiter(few=1, first=60.0)
     for n in range(100):
-        spacing.wish(f"m{n}", 0.0)
-    spacing.wish("m1", 60.0)
-    assert spacing.wish("m1", 3660.0)
+        spacing.allow(f"m{n}", 0.0)
+    spacing.allow("m1", 60.0)
+    assert spacing.allow("m1", 3660.0)
     assert len(spacing._turns) == 1
-    assert spacing.wish("m1", 3720.0)
+    assert spacing.allow("m1", 3720.0)
 
 
 def test_a_thousand_forged_starts_in_an_hour_are_a_few_runs():
-    spacing = Spacing()
-    assert sum(spacing.wish("m1", n * 3.6) for n in range(1000)) <= 11
+    spacing = RateLimiter()
+    assert sum(spacing.allow("m1", n * 3.6) for n in range(1000)) <= 11
 
 
 class TestHints:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from salt_ext.core.diagnosis.config_files import Written, added, in_force
+from salt_ext.core.diagnosis.config_files import ConfigFile, added, effective
 from salt_ext.core.diagnosis.setup_plan import Ours, Plan, plan
 from salt_ext.core.diagnosis.wiring import engine_is_listed
 
@@ -21,19 +21,19 @@ OPTS = {"fileserver_backend": ["roots"]}
 REACTIONS = [{f"salt/k8s_nodes/*/{kind}": [SLS]} for kind in ("changed", "lagging")]
 
 
-def written(*values: tuple[str, int, dict[str, Any]]) -> list[Written]:
-    return [Written(path=path, layer=layer, values=those) for path, layer, those in values]
+def written(*values: tuple[str, int, dict[str, Any]]) -> list[ConfigFile]:
+    return [ConfigFile(path=path, layer=layer, values=those) for path, layer, those in values]
 
 
-def planned(files: list[Written], maps: dict[str, list[Any]]) -> Plan:
+def planned(files: list[ConfigFile], maps: dict[str, list[Any]]) -> Plan:
     return plan(files, OPTS, NEW, OURS, maps)
 
 
-def pasted(files: list[Written], maps: dict[str, list[Any]]) -> tuple[dict[str, Any], Plan]:
+def pasted(files: list[ConfigFile], maps: dict[str, list[Any]]) -> tuple[dict[str, Any], Plan]:
     """Return what Salt makes of the files with the plan in them, and the next plan."""
     made = planned(files, maps)
     after = [
-        Written(
+        ConfigFile(
             path=file.path,
             layer=file.layer,
             values={
@@ -50,7 +50,7 @@ def pasted(files: list[Written], maps: dict[str, list[Any]]) -> tuple[dict[str, 
     after.sort(key=lambda file: (file.layer, file.path))
     keys = {key for file in after for key in file.values}
     opts = {
-        key: reduce(added, (file.values[key] for file in in_force(after, key)), None)
+        key: reduce(added, (file.values[key] for file in effective(after, key)), None)
         for key in keys
     }
     return opts, planned(after, maps)

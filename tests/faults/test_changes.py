@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-QUICK = {"inactivity": 1, "quiet": 0, "longest": 0}
+QUICK = {"inactivity": 1, "debounce": 0, "max_delay": 0}
 JUNK = [
     "127.0.0.1",
     "169.254.169.254",
@@ -28,7 +28,7 @@ JUNK = [
 
 @pytest.fixture
 def prod(kube, watch):
-    watched = watch(kube, timing=QUICK, never=["10.9.9.9"], guards={"grace": 1})
+    watched = watch(kube, timing=QUICK, denied=["10.9.9.9"], guards={"grace": 1})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     return watched
@@ -43,11 +43,11 @@ def claim(watched, name: str, *addresses: str) -> None:
 def addresses_of_node(watched, name: str) -> set[str]:
     """What is stored of one node."""
     member = watched.store.snapshots.load(watched.name).members.get(name)
-    return {str(one) for one in member.everything()} if member else set()
+    return {str(one) for one in member.all_addresses()} if member else set()
 
 
 def test_lies_and_junk_are_dropped_and_counted(kube, watch):
-    watched = watch(kube, timing=QUICK, never=["10.9.9.9"], guards={"addresses_per_node": 50})
+    watched = watch(kube, timing=QUICK, denied=["10.9.9.9"], guards={"addresses_per_node": 50})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     claim(watched, "n1", "10.0.0.2", *JUNK)
@@ -55,7 +55,7 @@ def test_lies_and_junk_are_dropped_and_counted(kube, watch):
     watched.until(lambda: sum(watched.health().refused.values()) == len(JUNK), "all counted")
     refused = watched.health().refused
     assert refused["outside allowed_networks"] == 1
-    assert refused["inside never"] == 7
+    assert refused["inside denied_networks"] == 7
 
 
 def test_a_pod_cidr_that_is_too_wide_is_dropped(kube, watch):
@@ -114,7 +114,7 @@ def test_the_same_name_with_another_uid_and_address_is_right_at_each_step(prod):
 
 
 def test_an_address_that_moves_between_nodes_is_never_removed(kube, watch, wire):
-    timing = {"inactivity": 30, "quiet": 0.3, "longest": 5}
+    timing = {"inactivity": 30, "debounce": 0.3, "max_delay": 5}
     watched = watch(kube, server=wire.url, timing=timing)
     watched.nodes.create("n1", internal=["10.0.0.1", "10.0.0.5"])
     watched.nodes.create("n2", internal=["10.0.0.2"])
@@ -202,7 +202,7 @@ def lose(watched, wire, *names: str) -> None:
 
 
 def test_a_mass_loss_is_held_until_another_list_agrees(kube, watch, wire, caplog):
-    watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_wait": 2})
+    watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_confirm_after": 2})
     addresses = [f"10.0.0.{i + 1}" for i in range(10)]
     for i, text in enumerate(addresses):
         watched.nodes.create(f"n{i}", internal=[text])
@@ -223,7 +223,7 @@ def test_a_mass_loss_is_held_until_another_list_agrees(kube, watch, wire, caplog
 
 
 def test_a_mass_loss_that_is_told_node_by_node_is_held_too(kube, watch):
-    watched = watch(kube, timing=QUICK, guards={"shrink_wait": 3600})
+    watched = watch(kube, timing=QUICK, guards={"shrink_confirm_after": 3600})
     for i in range(10):
         watched.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
     watched.until(lambda: len(watched.addresses()) == 10, "all")
@@ -254,7 +254,7 @@ def test_fewer_nodes_than_the_minimum_wait_for_more_or_for_a_person(kube, watch)
 
 
 def test_an_empty_cluster_is_held_until_a_person_says_so(kube, watch, wire):
-    watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_wait": 3600})
+    watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_confirm_after": 3600})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     lose(watched, wire, "n1")
@@ -265,7 +265,7 @@ def test_an_empty_cluster_is_held_until_a_person_says_so(kube, watch, wire):
 
 
 def test_the_first_change_goes_out_at_once_and_a_burst_together(kube, watch):
-    watched = watch(kube, timing={"quiet": 60, "longest": 1.0, "inactivity": 1})
+    watched = watch(kube, timing={"debounce": 60, "max_delay": 1.0, "inactivity": 1})
     watched.nodes.create("n0", internal=["10.0.0.100"], at_once=True)
     # Quiet is a minute: only the first change after it can be there before.
     watched.until(lambda: watched.addresses() == {"10.0.0.100"}, "the first", seconds=5)

@@ -9,7 +9,7 @@ from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
 from tests.functional.ways import kubeconfig, plugin
 
-QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
+QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
 
 
 @pytest.fixture

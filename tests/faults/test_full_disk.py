@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from salt_ext.references.resolver import Resolving
+from salt_ext.references.resolver import Resolver
 from salt_ext.store import Store
-from salt_ext.store.locks import ENGINE, holder, only_one
+from salt_ext.store.locks import ENGINE, engine_lock, lock_holder
 
 pytestmark = pytest.mark.root
 
-QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
+QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
 
 
 class Disk:
@@ -71,7 +71,7 @@ def test_an_engine_without_room_says_so_serves_what_it_has_stored_and_goes_on(
     # Nothing is announced that is not stored.
     assert len(watched.bus.named("changed")) == told
     assert watched.resolve("k8s://prod") == ("10.0.0.1", "10.0.0.2")
-    opened_now = Resolving(Store(str(disk.folder / "state")))
+    opened_now = Resolver(Store(str(disk.folder / "state")))
     assert opened_now.addresses("k8s://prod", watched.config) == ("10.0.0.1", "10.0.0.2")
     disk.empty()
     watched.serves("10.0.0.1", "10.0.0.3")
@@ -82,7 +82,7 @@ def test_an_engine_without_room_says_so_serves_what_it_has_stored_and_goes_on(
 def test_an_engine_starts_although_its_number_cannot_be_written(disk):
     lock = disk.folder / ENGINE
     disk.fill()
-    with only_one(lock, threading.Event()):
+    with engine_lock(lock, threading.Event()):
         # For people; what counts is that somebody holds it.
-        assert holder(lock) == 0
-    assert holder(lock) is None
+        assert lock_holder(lock) == 0
+    assert lock_holder(lock) is None

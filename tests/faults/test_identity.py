@@ -9,7 +9,7 @@ import pytest
 from lab.kubernetes.emulator import actions
 
 QUICK = {
-    "timing": {"inactivity": 1, "quiet": 0, "longest": 0},
+    "timing": {"inactivity": 1, "debounce": 0, "max_delay": 0},
     "guards": {"shrink_percent": 100, "shrink_nodes": 100},
 }
 
@@ -102,7 +102,7 @@ def test_a_word_that_came_too_late_does_not_reach_the_next_change_of_its_kind(em
     watched.holds()
     watched.nodes.delete("n1")
     watched.holds("shrink")
-    watched.until(lambda: not watched.store.held.releases("prod"), "the word heard")
+    watched.until(lambda: not watched.store.holds.releases("prod"), "the word heard")
     lists = watched.health().lists
     watched.list_again()
     watched.until(lambda: watched.health().lists > lists, "another look")

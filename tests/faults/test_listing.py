@@ -10,7 +10,7 @@ import pytest
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
 
-QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}, "page_size": 10}
+QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}, "page_size": 10}
 
 
 def fill(watched, count: int) -> list[str]:
@@ -178,7 +178,7 @@ def test_a_cut_list_changes_nothing(prod, emulator):
 
 
 def test_full_lists_check_what_the_watch_told(emulator, watch):
-    watched = watch(emulator, timing={"relist": 10, "inactivity": 1, "quiet": 0, "longest": 0})
+    watched = watch(emulator, timing={"relist": 10, "inactivity": 1, "debounce": 0, "max_delay": 0})
     fill(watched, 3)
     watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
     emulator.control.drop_events(["DELETED"])
@@ -188,7 +188,7 @@ def test_full_lists_check_what_the_watch_told(emulator, watch):
 
 
 def test_a_watch_that_always_tells_something_delays_no_full_list(emulator, watch):
-    timing = {"inactivity": 60, "quiet": 0, "longest": 0}
+    timing = {"inactivity": 60, "debounce": 0, "max_delay": 0}
     watched = watch(emulator, relist=1.0, timing=timing)
     fill(watched, 3)
     watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")

@@ -11,7 +11,7 @@ from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.actions import stream
 from salt_ext.kube import request
 
-QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
+QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
 
 
 @pytest.fixture

@@ -21,21 +21,21 @@ from salt_ext.core.cluster.member import addresses_of
 from salt_ext.core.cluster.node import Node
 from salt_ext.core.cluster.reflector import Change, Reflector
 from salt_ext.kube import api
-from salt_ext.kube.line_stream import lines
+from salt_ext.kube.line_stream import read_lines
 from salt_ext.store import Store
-from salt_ext.supervisor import Group, Pulse
-from salt_ext.watch.updates import Dropped, Put, Replaced
-from salt_ext.watch.watcher import Follower
+from salt_ext.supervisor import Heartbeat, Supervisor
+from salt_ext.watch.updates import Deleted, Replaced, Upserted
+from salt_ext.watch.watcher import ClusterWatcher
 from tests.faults.watched import Watched
 
-QUICK = {"timing": {"inactivity": 1, "quiet": 0, "longest": 0}}
+QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
 
 
 class Part:
     """A thread's work that does what the test wants."""
 
     def __init__(self, stop: threading.Event, how: str, patience: float = 60.0) -> None:
-        self.pulse = Pulse(patience)
+        self.pulse = Heartbeat(patience)
         self.began = threading.Event()
         self._stop, self._how = stop, how
 
@@ -52,7 +52,7 @@ class Part:
         threading.Event().wait(30)
 
 
-def started(group: Group, made: list, count: int) -> None:
+def started(group: Supervisor, made: list, count: int) -> None:
     end = time.monotonic() + 10
     while len(made) < count:
         group.check()
@@ -78,7 +78,7 @@ def test_a_thread_that_dies_or_hangs_is_told_of_and_replaced_with_its_partner(
         made.append((stop, broken))
         return {"broken": broken, "partner": Part(stop, "works")}
 
-    group = Group("prod", make)
+    group = Supervisor("prod", make)
     with caplog.at_level(logging.ERROR):
         started(group, made, 2)
     assert said in caplog.text
@@ -96,14 +96,14 @@ def test_a_group_that_cannot_be_made_is_tried_again(at_once, caplog):
             raise RuntimeError("not yet")
         return {"part": Part(stop, "works")}
 
-    group = Group("prod", make)
+    group = Supervisor("prod", make)
     started(group, made, 3)
     assert "cannot start" in caplog.text
     group.stop()
 
 
 def test_a_thread_that_waits_for_its_partner_does_not_count_as_hung(emulator, tmp_path):
-    class Counting(Pulse):
+    class Counting(Heartbeat):
         beats = 0
 
         def beat(self) -> None:
@@ -111,10 +111,10 @@ def test_a_thread_that_waits_for_its_partner_does_not_count_as_hung(emulator, tm
 
     watched = Watched(tmp_path / "state", emulator)
     stop, full = threading.Event(), queue.Queue(1)
-    full.put(Dropped("n1", "1"))
-    follower = Follower(watched.cluster, full, stop)
+    full.put(Deleted("n1", "1"))
+    follower = ClusterWatcher(watched.cluster, full, stop)
     follower.pulse = Counting(60.0)
-    thread = threading.Thread(target=follower._pass_on, args=(Dropped("n2", "2"),), daemon=True)
+    thread = threading.Thread(target=follower._pass_on, args=(Deleted("n2", "2"),), daemon=True)
     thread.start()
     watched.until(lambda: follower.pulse.beats >= 3, "three beats")
     stop.set()
@@ -194,7 +194,7 @@ def test_a_hundred_thousand_events_leave_no_memory_behind():
     ).encode()
 
     def feed(count: int) -> int:
-        for got in lines(Response(line + b"\n", count)):
+        for got in read_lines(Response(line + b"\n", count)):
             event = api._event(got, "WATCH")
             assert not reflector.changed(Change.MODIFIED, event.node, "2", 0.0)
         return tracemalloc.get_traced_memory()[0]
@@ -216,7 +216,7 @@ endpoint = SimpleNamespace(url=sys.argv[2], ca_file=sys.argv[3], tokens={"reader
 import tests.faults.watched as module
 module.Nodes = lambda _: None
 watched = Watched(Path(sys.argv[1]), SimpleNamespace(endpoint=endpoint),
-                  timing={"inactivity": 1, "quiet": 0, "longest": 0},
+                  timing={"inactivity": 1, "debounce": 0, "max_delay": 0},
                   guards={"shrink_percent": 100})
 def fire(tag, data):
     if tag.endswith("/changed"):
@@ -342,7 +342,7 @@ def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(emulat
 
 
 def test_a_version_that_is_ahead_of_its_changes_makes_no_old_view_a_new_one(emulator, tmp_path):
-    watched = Watched(tmp_path / "state", emulator, timing={"quiet": 0, "longest": 0})
+    watched = Watched(tmp_path / "state", emulator, timing={"debounce": 0, "max_delay": 0})
     parts = watched.make(threading.Event())
     keeper, follower = parts["keep"], parts["follow"]
     new, old = (Node(name=name, uid=name, internal=(f"10.0.0.{name}",)) for name in "12")
@@ -355,9 +355,9 @@ def test_a_version_that_is_ahead_of_its_changes_makes_no_old_view_a_new_one(emul
     keeper._tell(time.monotonic())
     keeper._work()
     assert (watched.held(), watched.addresses()) == (["rollback"], {"10.0.0.1"})
-    keeper._take(Dropped("2", "76"))
+    keeper._take(Deleted("2", "76"))
     keeper._work()
-    keeper._take(Put(new, "77"))
+    keeper._take(Upserted(new, "77"))
     keeper._work()
     assert (watched.held(), watched.addresses()) == (["rollback"], {"10.0.0.1"})
     keeper._tell(time.monotonic())

@@ -16,12 +16,12 @@ from salt_ext.admin.confirm import confirm
 from salt_ext.admin.status import status
 from salt_ext.core.cluster.member import addresses_of
 from salt_ext.core.config import config
-from salt_ext.references.resolver import Resolving
+from salt_ext.references.resolver import Resolver
 from salt_ext.store import Health, Store
-from salt_ext.supervisor import Part
-from salt_ext.watch.reconciler import Keeper
-from salt_ext.watch.updates import Watching
-from salt_ext.watch.watcher import Follower
+from salt_ext.supervisor import Worker
+from salt_ext.watch.reconciler import ClusterReconciler
+from salt_ext.watch.updates import WatchOpened
+from salt_ext.watch.watcher import ClusterWatcher
 
 ALLOWED = ["10.0.0.0/8", "2001:db8::/32"]
 
@@ -72,12 +72,14 @@ class Watched:
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
 
-    def make(self, stop: threading.Event) -> Mapping[str, Part]:
+    def make(self, stop: threading.Event) -> Mapping[str, Worker]:
         """Return the parts that a group of the engine would run."""
         updates: queue.Queue[Any] = queue.Queue(10_000)
-        self.follower = Follower(self.cluster, updates, stop)
-        self.keeper = Keeper(self.cluster, self.store, self.bus, updates, stop, self.follower)
-        self.wake = lambda: updates.put(Watching())
+        self.follower = ClusterWatcher(self.cluster, updates, stop)
+        self.keeper = ClusterReconciler(
+            self.cluster, self.store, self.bus, updates, stop, self.follower
+        )
+        self.wake = lambda: updates.put(WatchOpened())
         return {"follow": self.follower, "keep": self.keeper}
 
     def start(self) -> Watched:
@@ -122,13 +124,13 @@ class Watched:
         self.until(lambda: self.addresses() == set(addresses), f"addresses {addresses}")
 
     def resolve(self, text: str) -> object:
-        return Resolving(self.store).addresses(text, self.config)
+        return Resolver(self.store).addresses(text, self.config)
 
     def revision(self) -> int:
         return self.store.snapshots.revision(self.name)
 
     def health(self) -> Health:
-        return self.store.health.of(self.name) or Health(state="", told_at=0)
+        return self.store.health.of(self.name) or Health(state="", reported_at=0)
 
     def watching(self) -> None:
         """Wait until the state is good and a watch is open."""
@@ -145,7 +147,7 @@ class Watched:
         )
 
     def held(self) -> list[str]:
-        return [change.kind for change in self.store.held.of(self.name)]
+        return [change.kind for change in self.store.holds.of(self.name)]
 
     def holds(self, *kinds: str) -> None:
         self.until(lambda: self.held() == list(kinds), f"held {kinds}")

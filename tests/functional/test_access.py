@@ -16,11 +16,11 @@ from packaging.requirements import Requirement
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.core.errors import NoSecret
 from salt_ext.kube import connection, request
 from salt_ext.kube.api import NodesApi
-from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed, WrongAnswer
+from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized, UnexpectedResponse
 from salt_ext.kube.session import Session
 from tests.functional.ways import Proxy, ask, kubeconfig
 
@@ -50,20 +50,20 @@ def proxy(backend):
     found.close()
 
 
-def refusal(access: Access, **options) -> str:
+def refusal(access: ClusterAccess, **options) -> str:
     """Return why there is no access; nothing may have been sent for that."""
-    with pytest.raises(NoAccess) as caught:
+    with pytest.raises(BadCredentials) as caught:
         ask(Session(access, **options))
     return str(caught.value)
 
 
-def by_server(backend, **options) -> Access:
+def by_server(backend, **options) -> ClusterAccess:
     given = {
         "server": backend.endpoint.url,
         "ca_file": str(backend.endpoint.ca_file),
         "token_file": str(backend.endpoint.tokens["reader"]),
     }
-    return Access(**{**given, **options})
+    return ClusterAccess(**{**given, **options})
 
 
 def test_url_with_ca_and_token_file(backend, seen):
@@ -96,9 +96,9 @@ def test_the_context_of_the_configuration_wins_over_the_current_one(backend, tmp
     config["contexts"].append({"name": "there", "context": {"cluster": "lab", "user": "you"}})
     config["users"].append({"name": "you", "user": {"token": backend.endpoint.token("reader")}})
     path.write_text(json.dumps(config))
-    ask(Session(Access(kubeconfig=access.kubeconfig, context="there")))
+    ask(Session(ClusterAccess(kubeconfig=access.kubeconfig, context="there")))
     assert seen() == ["reader"]
-    told = refusal(Access(kubeconfig=access.kubeconfig, context="nowhere"))
+    told = refusal(ClusterAccess(kubeconfig=access.kubeconfig, context="nowhere"))
     assert told == f"{path}: has no context 'nowhere'; it has here, there"
 
 
@@ -110,7 +110,7 @@ def test_a_rotated_token_file_is_picked_up(backend, tmp_path, seen, way_there):
         session = Session(by_server(backend, token_file=str(token)))
     else:
         session = Session(kubeconfig(tmp_path, backend, {"tokenFile": "token"}))
-    with pytest.raises(NotAllowed, match="403"):
+    with pytest.raises(Unauthorized, match="403"):
         ask(session)
     shutil.copy(backend.endpoint.tokens["reader"], token)
     ask(session)
@@ -144,7 +144,7 @@ def test_a_pod_uses_its_service_account(backend, tmp_path, seen, monkeypatch):
     shutil.copy(backend.endpoint.ca_file, tmp_path / "ca.crt")
     shutil.copy(backend.endpoint.tokens["reader"], tmp_path / "token")
     monkeypatch.setattr(connection, "SERVICE_ACCOUNT", str(tmp_path))
-    access = Access(in_cluster=True)
+    access = ClusterAccess(in_cluster=True)
     assert "this is no pod" in refusal(access)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", parts.hostname)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(parts.port))
@@ -160,7 +160,7 @@ def test_a_pod_in_an_ipv6_cluster(tmp_path, monkeypatch, backend):
     monkeypatch.setattr(connection, "SERVICE_ACCOUNT", str(tmp_path))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    found = connection.find(Access(in_cluster=True), connection.Files(), str)
+    found = connection.load(ClusterAccess(in_cluster=True), connection.TrackedFiles(), str)
     assert found.host == "https://[fd00::1]:443"
 
 
@@ -177,7 +177,7 @@ def test_a_secret_is_asked_for_once_and_again_after_it_was_refused(backend, seen
     ask(session)
     assert asked == ["sdb://vault/k8s"]
     backend.control.on(do=actions.respond(401))
-    with pytest.raises(NotAllowed, match="asked with sdb://vault/k8s"):
+    with pytest.raises(Unauthorized, match="asked with sdb://vault/k8s"):
         ask(session)
     ask(session)
     assert len(asked) == 2
@@ -288,7 +288,7 @@ def test_a_kubeconfig_alone_does_not_turn_verification_off(backend, tmp_path, se
     access = kubeconfig(tmp_path, backend, user, cluster=cluster)
     assert "set insecure_skip_tls_verify: true" in refusal(access)
     assert access.warnings == ()
-    allowed = Access(kubeconfig=access.kubeconfig, insecure_skip_tls_verify=True)
+    allowed = ClusterAccess(kubeconfig=access.kubeconfig, insecure_skip_tls_verify=True)
     with pytest.warns(match="Unverified HTTPS request"):
         ask(Session(allowed))
     assert seen() == ["reader"]
@@ -338,7 +338,7 @@ def test_nothing_is_asked_without_credentials(backend, tmp_path, seen, user):
 )
 def test_what_cannot_be_used_in_a_kubeconfig_is_named(backend, tmp_path, seen, user, told):
     access = kubeconfig(tmp_path, backend, user)
-    with pytest.raises(NoAccess, match=told) as caught:
+    with pytest.raises(BadCredentials, match=told) as caught:
         ask(Session(access))
     assert str(caught.value).startswith(str(tmp_path))
     assert seen() == []
@@ -371,7 +371,7 @@ def test_what_cannot_be_used_in_a_kubeconfig_is_named(backend, tmp_path, seen, u
 def test_what_is_no_kubeconfig_is_told_without_its_text(tmp_path, text, told):
     path = tmp_path / "kubeconfig"
     path.write_text(text)
-    found = refusal(Access(kubeconfig=str(path)))
+    found = refusal(ClusterAccess(kubeconfig=str(path)))
     assert found.startswith(f"{path}: ")
     assert told.replace("\\", "") in found
     assert "sesame" not in found
@@ -379,7 +379,9 @@ def test_what_is_no_kubeconfig_is_told_without_its_text(tmp_path, text, told):
 
 def test_missing_files_are_named(backend, tmp_path, seen):
     none = str(tmp_path / "none")
-    assert refusal(Access(kubeconfig=none)) == f"{none}: No such file or directory (kubeconfig)"
+    assert (
+        refusal(ClusterAccess(kubeconfig=none)) == f"{none}: No such file or directory (kubeconfig)"
+    )
     for key in ("ca_file", "token_file"):
         told = refusal(by_server(backend, **{key: none}))
         assert told == f"{none}: No such file or directory ({key})"
@@ -395,7 +397,7 @@ def test_a_session_that_lost_its_file_says_so_and_recovers(backend, tmp_path):
     session = Session(by_server(backend, token_file=str(token)))
     ask(session)
     token.rename(tmp_path / "away")
-    with pytest.raises(NoAccess, match="token: No such file or directory"):
+    with pytest.raises(BadCredentials, match="token: No such file or directory"):
         ask(session)
     (tmp_path / "away").rename(token)
     ask(session)
@@ -403,7 +405,7 @@ def test_a_session_that_lost_its_file_says_so_and_recovers(backend, tmp_path):
 
 def test_a_password_goes_along_as_http_wants_it(backend, tmp_path):
     access = kubeconfig(tmp_path, backend, {"username": "me", "password": "open sesame"})
-    found = connection.find(access, connection.Files(), str).find()
+    found = connection.load(access, connection.TrackedFiles(), str).credential_source()
     assert found.authorization == "Basic " + base64.b64encode(b"me:open sesame").decode()
     assert "sesame" not in repr(found)
     assert found.authorization not in repr(found)
@@ -421,7 +423,7 @@ def test_a_token_with_a_line_break_is_refused_and_not_quoted(backend, tmp_path, 
 def test_a_refused_token_is_named_by_its_file(backend, tmp_path):
     token = tmp_path / "token"
     token.write_text("sesame")
-    with pytest.raises(NotAllowed, match=f"401 .*; asked with {token}") as caught:
+    with pytest.raises(Unauthorized, match=f"401 .*; asked with {token}") as caught:
         ask(Session(by_server(backend, token_file=str(token))))
     assert "sesame" not in str(caught.value)
 
@@ -430,7 +432,7 @@ def test_an_answer_that_never_ends_is_not_read_into_memory(backend, monkeypatch)
     api = NodesApi(Session(by_server(backend)))
     whole = api.page(500, "")
     monkeypatch.setattr(request, "_LARGEST_ANSWER", 10)
-    with pytest.raises(WrongAnswer, match="answered more than 10 bytes"):
+    with pytest.raises(UnexpectedResponse, match="answered more than 10 bytes"):
         api.page(500, "")
     monkeypatch.undo()
     assert api.page(500, "") == whole
@@ -463,10 +465,10 @@ def test_no_secret_gets_into_a_log(backend, tmp_path, caplog):
         session = Session(access)
         ask(session)
         backend.control.on(do=actions.respond(401))
-        with pytest.raises(NotAllowed) as caught:
+        with pytest.raises(Unauthorized) as caught:
             ask(session)
         assert backend.endpoint.token("reader") not in f"{caught.value!r} {session.__dict__}"
-    with pytest.raises(NotAllowed):
+    with pytest.raises(Unauthorized):
         ask(Session(kubeconfig(tmp_path, backend, password)))
     for secret in (backend.endpoint.token("reader"), "sesame", base64_of("me:open-sesame")):
         assert secret not in caplog.text

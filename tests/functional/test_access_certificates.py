@@ -13,7 +13,7 @@ from kubernetes.config import kube_config
 
 from lab.kubernetes import certificates, open_backend
 from lab.kubernetes.real_backend import unavailable
-from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed
+from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized
 from salt_ext.kube.session import Session
 from tests.functional.ways import ask, kubeconfig, plugin
 
@@ -64,13 +64,13 @@ def test_certificate_in_files_beside_the_kubeconfig(backend, tmp_path):
 
 def test_rotated_certificate_is_picked_up_on_a_new_connection(backend, tmp_path):
     session = Session(kubeconfig(tmp_path, backend, put(backend, "nobody", tmp_path)))
-    with pytest.raises(NotAllowed, match=r'403 .*User "nobody"'):
+    with pytest.raises(Unauthorized, match=r'403 .*User "nobody"'):
         ask(session)
     put(backend, "reader", tmp_path)
     assert ask(session)
     put(backend, "nobody", tmp_path)
     # The connection that is open was made with the certificate that was good.
-    with pytest.raises(NotAllowed, match=r'403 .*User "nobody"'):
+    with pytest.raises(Unauthorized, match=r'403 .*User "nobody"'):
         ask(session)
 
 
@@ -85,7 +85,7 @@ def test_certificate_of_a_plugin(backend, tmp_path):
     backend.client_certificate("nobody", tmp_path)
     shutil.move(tmp_path / "nobody.crt", cert)
     shutil.move(tmp_path / "nobody.key", key)
-    with pytest.raises(NotAllowed, match=r'403 .*User "nobody"'):
+    with pytest.raises(Unauthorized, match=r'403 .*User "nobody"'):
         ask(session)
 
 
@@ -97,11 +97,11 @@ def test_certificate_of_another_ca_is_refused(backend, tmp_path):
         ask(session)
     # The real server says it in HTTP, the emulator ends the connection.
     if backend.name == "real":
-        assert isinstance(caught.value, NotAllowed)
+        assert isinstance(caught.value, Unauthorized)
         assert "asked with" in str(caught.value)
         assert "the client certificate of its user 'me'" in str(caught.value)
     else:
-        assert not isinstance(caught.value, NotAllowed)
+        assert not isinstance(caught.value, Unauthorized)
 
 
 def test_certificate_that_tls_refused_is_read_again(emulator, tmp_path):
@@ -124,7 +124,7 @@ def test_key_of_another_certificate_is_no_access(emulator, tmp_path):
     cert, _ = emulator.client_certificate("reader", tmp_path)
     _, key = emulator.client_certificate("nobody", tmp_path)
     session = Session(kubeconfig(tmp_path, emulator, inline(cert, key)))
-    with pytest.raises(NoAccess, match="key does not belong to its certificate"):
+    with pytest.raises(BadCredentials, match="key does not belong to its certificate"):
         ask(session)
 
 
@@ -139,7 +139,7 @@ def test_key_with_a_password_is_no_access_and_nobody_is_asked(emulator, tmp_path
         )
     )
     session = Session(kubeconfig(tmp_path, emulator, inline(cert, key)))
-    with pytest.raises(NoAccess, match="the client's key has a password"):
+    with pytest.raises(BadCredentials, match="the client's key has a password"):
         ask(session)
 
 

@@ -14,10 +14,10 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from salt_ext.core.config import config
-from salt_ext.kube.errors import NoAccess, NotAllowed
+from salt_ext.kube.errors import BadCredentials, Unauthorized
 from salt_ext.kube.session import Session
 from salt_ext.watch.updates import Failed, Replaced
-from salt_ext.watch.watcher import Follower
+from salt_ext.watch.watcher import ClusterWatcher
 from tests.functional.ways import ask, kubeconfig, plugin
 
 
@@ -46,7 +46,7 @@ def noting(folder: Path, body: str) -> str:
 
 
 def refusal(access) -> str:
-    with pytest.raises(NoAccess) as caught:
+    with pytest.raises(BadCredentials) as caught:
         ask(Session(access))
     return str(caught.value)
 
@@ -93,7 +93,7 @@ def test_a_refused_token_is_asked_for_again(backend, tmp_path, seen):
     body = noting(tmp_path, f"say(token={token!r})")
     session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body)))
     backend.control.on(do=actions.respond(401))
-    with pytest.raises(NotAllowed, match=f"asked with exec plugin {tmp_path}/plugin"):
+    with pytest.raises(Unauthorized, match=f"asked with exec plugin {tmp_path}/plugin"):
         ask(session)
     ask(session)
     assert runs(tmp_path) == 2
@@ -280,7 +280,7 @@ say(token={backend.endpoint.token("reader")!r})
         }
     )
     updates, stop = queue.Queue(), threading.Event()
-    follower = Follower(settings.clusters["prod"], updates, stop)
+    follower = ClusterWatcher(settings.clusters["prod"], updates, stop)
     thread = threading.Thread(target=follower.run, daemon=True)
     thread.start()
     try:

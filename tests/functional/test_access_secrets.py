@@ -13,15 +13,15 @@ import yaml
 from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
 from salt_ext.admin.status import status
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.core.errors import NoSecret
-from salt_ext.daemon.engine import Service
-from salt_ext.kube.errors import NoAccess, NotAllowed
+from salt_ext.daemon.engine import Engine
+from salt_ext.kube.errors import BadCredentials, Unauthorized
 from salt_ext.kube.session import Session
 from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import engine_settings, settings
 from salt_ext.store import Store
-from salt_ext.watch.watcher import Follower
+from salt_ext.watch.watcher import ClusterWatcher
 from tests.functional.pillars import Pillars
 from tests.functional.ways import ask
 
@@ -89,7 +89,7 @@ def test_a_token_that_is_rotated_is_asked_for_again(master, backend):
     session = Session(access, Secrets(opts))
     ask(session)
     backend.rotate("reader")
-    with pytest.raises(NotAllowed, match=r"401 .*; asked with sdb://kept/prod"):
+    with pytest.raises(Unauthorized, match=r"401 .*; asked with sdb://kept/prod"):
         ask(session)
     master.keep(backend.endpoint.token("reader"))
     ask(session)
@@ -137,8 +137,10 @@ def test_a_secret_that_is_not_there_is_no_access(master, uri, why):
     opts = master.opts(token_file="/t", main={"broken": {"driver": "no_such_driver"}})
     with pytest.raises(NoSecret, match=why):
         Secrets(opts)(uri)
-    access = Access(server=master.backend.endpoint.url, token=uri, insecure_skip_tls_verify=True)
-    with pytest.raises(NoAccess, match=f"^{uri}: .*{why}"):
+    access = ClusterAccess(
+        server=master.backend.endpoint.url, token=uri, insecure_skip_tls_verify=True
+    )
+    with pytest.raises(BadCredentials, match=f"^{uri}: .*{why}"):
         ask(Session(access, Secrets(opts)))
 
 
@@ -148,7 +150,7 @@ def test_an_engine_without_verification_says_so_at_each_start_and_in_status(mast
     assert config.problems == ()
     stop = threading.Event()
     stop.set()
-    Follower(config.clusters["prod"], queue.Queue(), stop).run()
+    ClusterWatcher(config.clusters["prod"], queue.Queue(), stop).run()
     (record,) = [one for one in caplog.records if "is not verified" in one.getMessage()]
     assert (record.levelname, record.getMessage()[:6]) == ("WARNING", "prod: ")
     told = status(config, Store(config.state_dir))
@@ -162,7 +164,7 @@ def test_a_verified_cluster_has_no_warnings(master):
 
 def test_engine_and_ext_pillar_ask_salt_for_the_secret(master, backend, tmp_path):
     opts = master.opts(token="sdb://kept/prod")
-    service = Service(opts)
+    service = Engine(opts)
     parts = service._cluster(service._config.clusters["prod"], threading.Event())
     ask(parts["follow"]._session)
     Nodes(backend.endpoint).create("n1", internal=["192.0.2.1"])

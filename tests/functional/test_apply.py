@@ -17,17 +17,17 @@ import pytest
 
 from salt_ext.core.config import config
 from salt_ext.core.config.apply import ANY_GRAINS
-from salt_ext.core.config.apply import Published as What
+from salt_ext.core.config.apply import Action as What
 from salt_ext.core.errors import StoreError
 from salt_ext.core.references.resolve import digest
 from salt_ext.master.publisher import MasterSilent, NotPublished
-from salt_ext.references.resolver import Resolving
-from salt_ext.rollout.apply import Applying
-from salt_ext.rollout.desired_state import Places
+from salt_ext.references.resolver import Resolver
+from salt_ext.rollout.apply import ApplyRun
+from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import plan
 from salt_ext.store import Store
-from salt_ext.store.control import Word
-from salt_ext.store.locks import APPLY, alone
+from salt_ext.store.control import ControlFlag
+from salt_ext.store.locks import APPLY, exclusive
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
 
@@ -58,7 +58,7 @@ def settings(tmp_path):
     return config.read(
         {
             "state_dir": str(tmp_path / "state"),
-            "apply": {"states": ["firewall"], "batch": 2, "timeout": 60, "pace": 0},
+            "apply": {"states": ["firewall"], "batch": 2, "timeout": 60, "min_interval": 0},
             "clusters": {"prod": CLUSTER, "test": CLUSTER},
         }
     )
@@ -83,14 +83,14 @@ def prove(store: Store, published: Published, *, pace: float = 0.0) -> None:
     """Let every job that was published return as a success."""
     for jid, minions in published.jobs.items():
         for minion in minions:
-            store.ledger.proven(jid, minion, time.time(), pace=pace)
+            store.ledger.proven(jid, minion, time.time(), min_interval=pace)
 
 
 def test_whoever_is_behind_is_published_to_in_batches(settings, store):
     for minion in ("m3", "m1", "m2"):
         refer(store, minion, "prod")
     published = Published()
-    applying = Applying(settings, store, published)
+    applying = ApplyRun(settings, store, published)
     done = applying.run(ALL)
     assert done == {"jobs": {"1": ["m1", "m2"]}, "held": {"m3": "waits for the 2 before it"}}
     prove(store, published)
@@ -122,7 +122,7 @@ class TestAClusterThatChangesWhileAJobRuns:
     def compiled(self, settings, store):
         def compiled(text: str = "k8s://prod") -> None:
             """Let a pillar be compiled, and be served what there is now."""
-            lines = Resolving(store).addresses(text, settings)
+            lines = Resolver(store).addresses(text, settings)
             seen = Seen(cluster="prod", answer=Answer.SERVED, digest=digest({text: lines}))
             store.subscriptions.record("m1", "", {text: seen}, time.time())
 
@@ -134,13 +134,13 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1")
         compiled()
         published = Published()
-        applying = Applying(settings, store, published)
+        applying = ApplyRun(settings, store, published)
         applying.run(ALL)
         view("192.0.2.1", "192.0.2.9")
         compiled()
         view("192.0.2.1")
         prove(store, published)
-        (late,) = Places(store).behind(settings)
+        (late,) = DesiredState(store).behind(settings)
         assert late.why(time.time(), 60) == (
             "the cluster changed while it was applied: it is applied again"
         )
@@ -152,12 +152,12 @@ class TestAClusterThatChangesWhileAJobRuns:
         compiled()
         view("192.0.2.1")
         published = Published()
-        Applying(settings, store, published).run(ALL)
+        ApplyRun(settings, store, published).run(ALL)
         view("192.0.2.1", "192.0.2.9")
         compiled()
         view("192.0.2.1")
         prove(store, published)
-        assert len(Places(store).behind(settings)) == 1
+        assert len(DesiredState(store).behind(settings)) == 1
 
     def test_a_change_that_is_none_for_its_pillar_makes_no_doubt(
         self, settings, store, view, compiled
@@ -165,21 +165,21 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1")
         compiled("k8s://prod?family=ipv4")
         published = Published()
-        Applying(settings, store, published).run(ALL)
+        ApplyRun(settings, store, published).run(ALL)
         view("192.0.2.1", "2001:db8::1")
         compiled("k8s://prod?family=ipv4")
         prove(store, published)
-        assert Places(store).behind(settings) == []
+        assert DesiredState(store).behind(settings) == []
 
 
 def test_nobody_is_behind(settings, store):
-    assert Applying(settings, store, Published()).run(ALL) == {"jobs": {}}
+    assert ApplyRun(settings, store, Published()).run(ALL) == {"jobs": {}}
 
 
 def test_a_minion_that_has_proved_it_is_left_alone(settings, store):
     refer(store, "m1", "prod")
     published = Published()
-    applying = Applying(settings, store, published)
+    applying = ApplyRun(settings, store, published)
     applying.run(ALL)
     prove(store, published)
     assert applying.run(ALL) == {"jobs": {}}
@@ -188,7 +188,7 @@ def test_a_minion_that_has_proved_it_is_left_alone(settings, store):
 
 def test_a_minion_with_a_job_on_its_way_is_not_published_to_again(settings, store):
     refer(store, "m1", "prod")
-    applying = Applying(settings, store, Published())
+    applying = ApplyRun(settings, store, Published())
     assert applying.run(ALL)["jobs"]
     changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
     store.snapshots.save(changed, changed.members.values(), [])
@@ -198,7 +198,7 @@ def test_a_minion_with_a_job_on_its_way_is_not_published_to_again(settings, stor
 
 def test_not_even_for_another_cluster(settings, store):
     refer(store, "m1", "prod")
-    applying = Applying(settings, store, Published())
+    applying = ApplyRun(settings, store, Published())
     applying.run(ALL)
     refer(store, "m1", "prod", "test")
     assert applying.run(frozenset(["test"])) == {"jobs": {}}
@@ -209,7 +209,7 @@ def test_a_job_that_never_returned_is_published_again(settings, store):
     # The engine has ten seconds more to see it first, and to count it.
     quick = replace(settings, apply=replace(settings.apply, timeout=-10.0))
     published = Published()
-    applying = Applying(quick, store, published)
+    applying = ApplyRun(quick, store, published)
     applying.run(ALL)
     assert applying.run(ALL) == {"jobs": {"2": ["m1"]}}
 
@@ -217,7 +217,7 @@ def test_a_job_that_never_returned_is_published_again(settings, store):
 def test_one_job_brings_a_minion_all_of_its_clusters(settings, store):
     refer(store, "m1", "prod", "test")
     published = Published()
-    applying = Applying(settings, store, published)
+    applying = ApplyRun(settings, store, published)
     assert applying.run(frozenset(["test"])) == {"jobs": {"1": ["m1"]}}
     prove(store, published)
     assert applying.run(ALL) == {"jobs": {}}
@@ -226,14 +226,14 @@ def test_one_job_brings_a_minion_all_of_its_clusters(settings, store):
 def test_only_the_clusters_that_are_asked_for(settings, store):
     refer(store, "m1", "prod")
     refer(store, "m2", "test")
-    applying = Applying(settings, store, Published())
+    applying = ApplyRun(settings, store, Published())
     assert applying.run(frozenset(["test"])) == {"jobs": {"1": ["m2"]}}
 
 
 def test_a_reference_that_is_gone_is_published_once_more(settings, store):
     refer(store, "m1", "prod")
     published = Published()
-    applying = Applying(settings, store, published)
+    applying = ApplyRun(settings, store, published)
     applying.run(ALL)
     prove(store, published)
     refer(store, "m1")
@@ -246,7 +246,7 @@ def test_a_reference_that_is_gone_is_published_once_more(settings, store):
 def test_nothing_but_unresolved_references_publishes_nothing(settings, store):
     seen = {"k8s://gone": Seen(cluster="gone", answer=Answer.UNRESOLVED)}
     store.subscriptions.record("m1", "base", seen, 1.0)
-    assert Applying(settings, store, Published()).run(frozenset(["gone"])) == {"jobs": {}}
+    assert ApplyRun(settings, store, Published()).run(frozenset(["gone"])) == {"jobs": {}}
 
 
 def test_a_job_is_written_down_before_it_is_published(settings, store):
@@ -257,7 +257,7 @@ def test_a_job_is_written_down_before_it_is_published(settings, store):
         other = Store(settings.state_dir)
         known[jid] = [entry.minion for entry in other.ledger.outstanding()[jid]]
 
-    Applying(settings, store, Published(during)).run(ALL)
+    ApplyRun(settings, store, Published(during)).run(ALL)
     assert known == {"1": ["m1"]}
 
 
@@ -269,7 +269,7 @@ class TestNotPublished:
     def test_it_is_tried_again_and_the_others_are_published(self, settings, store, caplog):
         for minion in ("m1", "m2", "m3"):
             refer(store, minion, "prod")
-        applying = Applying(settings, store, Published(self.refuse))
+        applying = ApplyRun(settings, store, Published(self.refuse))
         assert applying.run(ALL)["jobs"] == {}
         assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
         assert "took no minion" in caplog.text
@@ -292,18 +292,18 @@ class TestNotPublished:
             raise NotPublished("the master is down")
 
         careful = block(settings, **care)
-        out = Applying(careful, store, Published(down))
+        out = ApplyRun(careful, store, Published(down))
         for _ in range(5):
             assert out.run(ALL)["jobs"] == {}
         published = Published()
-        applying = Applying(careful, store, published)
+        applying = ApplyRun(careful, store, published)
         jobs = applying.run(ALL)["jobs"]
         assert [len(batch) for batch in jobs.values()] == [told]
         # Whoever goes first still decides whether the others are told of a change that fails.
         for jid, batch in jobs.items():
             fail(store, jid, *batch)
         assert applying.run(ALL)["jobs"] == {}
-        assert set(store.waves.all()) == {""}
+        assert set(store.rollouts.all()) == {""}
 
 
 class TestAMasterThatDoesNotAnswer:
@@ -323,14 +323,14 @@ class TestAMasterThatDoesNotAnswer:
             tried.append(jid)
             raise MasterSilent("the request timed out")
 
-        told = Applying(settings, store, Published(during), meant).run(ALL)
+        told = ApplyRun(settings, store, Published(during), meant).run(ALL)
         assert tried == ["1"]
         left = "the master does not answer; 2 more minions are left for later"
         assert told == {"jobs": {}, "waiting": left}
         assert left in caplog.text
         (entry,) = store.ledger.all().values()
         assert (entry.minion, entry.jid, entry.attempts) == ("m0", None, 0)
-        assert Applying(settings, store, Published(), meant).run(ALL)["jobs"] == {
+        assert ApplyRun(settings, store, Published(), meant).run(ALL)["jobs"] == {
             "1": ["m1"],
             "2": ["m2"],
         }
@@ -340,10 +340,10 @@ class TestAMasterThatDoesNotAnswer:
 
         def during(jid: str) -> None:
             tried.append(jid)
-            Applying(settings, Store(settings.state_dir), Published(), meant).run(ALL)
+            ApplyRun(settings, Store(settings.state_dir), Published(), meant).run(ALL)
             raise MasterSilent("the request timed out")
 
-        Applying(settings, store, Published(during), meant).run(ALL)
+        ApplyRun(settings, store, Published(during), meant).run(ALL)
         assert tried == ["1"]
 
     def test_one_that_takes_no_job_for_some_is_asked_for_the_others(self, settings, store):
@@ -351,7 +351,7 @@ class TestAMasterThatDoesNotAnswer:
             if jid == "1":
                 raise NotPublished("the master took no minion of it")
 
-        told = Applying(settings, store, Published(during), meant).run(ALL)
+        told = ApplyRun(settings, store, Published(during), meant).run(ALL)
         assert told == {"jobs": {"2": ["m1"], "3": ["m2"]}}
 
 
@@ -363,11 +363,11 @@ class TestTriggers:
         def during(jid: str) -> None:
             if jid == "1":
                 refer(store, "m2", "test")
-                other = Applying(settings, Store(settings.state_dir), published)
+                other = ApplyRun(settings, Store(settings.state_dir), published)
                 answers.append(other.run(frozenset(["test"])))
 
         published = Published(during)
-        done = Applying(settings, store, published).run(frozenset(["prod"]))
+        done = ApplyRun(settings, store, published).run(frozenset(["prod"]))
         assert answers == [{"jobs": {}, "waiting": "another apply is at work and looks again"}]
         assert done == {"jobs": {"1": ["m1"], "2": ["m2"]}}
         assert published.jobs == done["jobs"]
@@ -378,10 +378,10 @@ class TestTriggers:
 
         def during(_: str) -> None:
             for _ in range(1000):
-                Applying(settings, store, published).run(ALL)
+                ApplyRun(settings, store, published).run(ALL)
 
         published = Published(during)
-        applying = Applying(settings, store, published)
+        applying = ApplyRun(settings, store, published)
         behind = applying._places.behind
         applying._places.behind = lambda *given: looks.append(1) or behind(*given)
         applying.run(ALL)
@@ -396,7 +396,7 @@ class TestTriggers:
 
         def during(jid: str) -> None:
             if jid == "1":
-                applying = Applying(observing, Store(settings.state_dir), published)
+                applying = ApplyRun(observing, Store(settings.state_dir), published)
                 others.append(
                     threading.Thread(target=lambda: answers.append(applying.run(ALL, force=True)))
                 )
@@ -406,7 +406,7 @@ class TestTriggers:
                     assert time.monotonic() < until
 
         published = Published(during)
-        done = Applying(observing, store, published).run(ALL)
+        done = ApplyRun(observing, store, published).run(ALL)
         others[0].join(10)
         assert done["jobs"] == {"1": ["m1"]}
         assert answers[0]["jobs"] == {"2": ["m2"]}
@@ -414,8 +414,8 @@ class TestTriggers:
     @pytest.mark.parametrize("wish", [{"force": True}, {"minions": "m1"}])
     def test_but_not_for_ever_and_then_it_says_so(self, settings, store, monkeypatch, wish):
         monkeypatch.setattr("salt_ext.rollout.apply._PATIENCE", 0.1)
-        with alone(Path(settings.state_dir) / APPLY):
-            told = Applying(settings, store, Published(), meant).run(ALL, **wish)
+        with exclusive(Path(settings.state_dir) / APPLY):
+            told = ApplyRun(settings, store, Published(), meant).run(ALL, **wish)
         assert told == {
             "jobs": {},
             "waiting": "another apply is at work for 0 s now: this was not done",
@@ -425,7 +425,7 @@ class TestTriggers:
         refer(store, "m1", "prod")
         for name in ("apply.again", "apply.lock"):
             (Path(settings.state_dir) / name).touch()
-        assert Applying(settings, store, Published()).run(ALL) == {"jobs": {"1": ["m1"]}}
+        assert ApplyRun(settings, store, Published()).run(ALL) == {"jobs": {"1": ["m1"]}}
 
     def test_a_run_that_fails_gives_the_lock_back(self, settings, store):
         refer(store, "m1", "prod")
@@ -434,7 +434,7 @@ class TestTriggers:
             if jid == "1":
                 raise ZeroDivisionError
 
-        applying = Applying(settings, store, Published(during))
+        applying = ApplyRun(settings, store, Published(during))
         with pytest.raises(ZeroDivisionError):
             applying.run(ALL)
         refer(store, "m2", "prod")
@@ -446,7 +446,7 @@ class TestTriggers:
         wide = replace(settings, apply=replace(settings.apply, batch=10))
         published = [Published() for _ in range(8)]
         threads = [
-            threading.Thread(target=Applying(wide, Store(settings.state_dir), one).run, args=(ALL,))
+            threading.Thread(target=ApplyRun(wide, Store(settings.state_dir), one).run, args=(ALL,))
             for one in published
         ]
         for thread in threads:
@@ -461,7 +461,7 @@ ASKER = textwrap.dedent(
     """
     import json, sys, time
     from pathlib import Path
-    from salt_ext.rollout.apply import Applying
+    from salt_ext.rollout.apply import ApplyRun
     from salt_ext.core.config import config
     from salt_ext.store import Store
 
@@ -477,7 +477,7 @@ ASKER = textwrap.dedent(
 
     print("ready", flush=True)
     for line in sys.stdin:
-        Applying(settings, Store(settings.state_dir), Publisher()).run(frozenset(settings.names))
+        ApplyRun(settings, Store(settings.state_dir), Publisher()).run(frozenset(settings.names))
         print(json.dumps(sent), flush=True)
         sent.clear()
     """
@@ -519,7 +519,7 @@ def test_processes_that_ask_at_once_publish_once(settings, store):
 def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(settings):
     Path(settings.state_dir).write_text("a file where the folder should be")
     with pytest.raises(StoreError, match=settings.state_dir):
-        Applying(settings, Store(settings.state_dir), Published()).run(ALL)
+        ApplyRun(settings, Store(settings.state_dir), Published()).run(ALL)
 
 
 def block(settings, **apply):
@@ -527,7 +527,7 @@ def block(settings, **apply):
     return config.read(
         {
             "state_dir": settings.state_dir,
-            "apply": {"states": ["firewall"], "timeout": 60, "pace": 0, **apply},
+            "apply": {"states": ["firewall"], "timeout": 60, "min_interval": 0, **apply},
             "clusters": {"prod": CLUSTER, "test": {**CLUSTER, "mode": "observe"}},
         }
     )
@@ -554,7 +554,7 @@ class TestClasses:
             "two": {"target": "m1,m3", "highstate": True},
         }
         published = Published()
-        Applying(block(settings, classes=classes), store, published, meant).run(ALL)
+        ApplyRun(block(settings, classes=classes), store, published, meant).run(ALL)
         told = dict(zip(map(str, published.what), published.jobs.values(), strict=True))
         assert told == {
             "fw.sync x=1": ["m1"],
@@ -567,7 +567,7 @@ class TestClasses:
         for minion in ("m1", "m2"):
             refer(store, minion, "prod")
         classes = {"seen": {"target": "m1", "mode": "observe"}}
-        applying = Applying(block(settings, classes=classes), store, Published(), meant)
+        applying = ApplyRun(block(settings, classes=classes), store, Published(), meant)
         assert applying.run(ALL) == {"jobs": {"1": ["m2"]}, "held": {"m1": "only observed"}}
         # Unless a person says so.
         assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
@@ -585,7 +585,7 @@ class TestClasses:
             return {ANY_GRAINS: told, "G@role:db": told & {"db1"}}.get(target, {"web1"})
 
         published = Published()
-        done = Applying(careful, store, published, known).run(ALL)
+        done = ApplyRun(careful, store, published, known).run(ALL)
         assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
@@ -595,20 +595,20 @@ class TestClasses:
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
         assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
         # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
-        assert Applying(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
+        assert ApplyRun(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
         monkeypatch.setattr("salt_ext.rollout.selection._ASKED", 0.0)
         observed = block(settings, mode="observe", classes=classes)
-        assert Applying(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
-        assert Applying(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
+        assert ApplyRun(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
+        assert ApplyRun(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
         store.ledger.asked("4", "db1")
         told.add("db1")
-        done = Applying(careful, store, published, known).run(ALL)
+        done = ApplyRun(careful, store, published, known).run(ALL)
         assert done == {"jobs": {}, "held": {"db1": "only observed"}}
 
     def test_an_observed_cluster_is_no_reason_and_is_proven_by_what_runs(self, settings, store):
         refer(store, "m1", "test")
         published = Published()
-        applying = Applying(block(settings), store, published)
+        applying = ApplyRun(block(settings), store, published)
         assert applying.run(ALL) == {"jobs": {}, "held": {"m1": "only observed"}}
         refer(store, "m1", "prod", "test")
         assert applying.run(ALL) == {"jobs": {"1": ["m1"]}}
@@ -618,13 +618,13 @@ class TestClasses:
     def test_only_the_minions_that_are_asked_for(self, settings, store):
         for minion in ("m1", "m2"):
             refer(store, minion, "prod")
-        applying = Applying(block(settings), store, Published(), meant)
+        applying = ApplyRun(block(settings), store, Published(), meant)
         assert applying.run(ALL, minions="m2,m9") == {"jobs": {"1": ["m2"]}}
 
     def test_a_mistake_in_what_is_published_publishes_nothing(self, settings, store):
         refer(store, "m1", "prod")
         wrong = block(settings, stats=["firewall"])
-        told = Applying(wrong, store, Published()).run(ALL, force=True)
+        told = ApplyRun(wrong, store, Published()).run(ALL, force=True)
         assert told["jobs"] == {}
         assert "k8s_nodes:apply:stats" in told["waiting"]
 
@@ -637,31 +637,31 @@ class TestCare:
             refer(store, f"m{n}", "prod")
 
     def test_a_pause_holds_everything_until_it_is_taken_back(self, settings, store):
-        applying = Applying(block(settings), store, Published())
-        assert store.words.pause(Word("alice", 1.0))
-        assert not store.words.pause(Word("bob", 2.0))
+        applying = ApplyRun(block(settings), store, Published())
+        assert store.control.pause(ControlFlag("alice", 1.0))
+        assert not store.control.pause(ControlFlag("bob", 2.0))
         for force in (False, True):
             told = applying.run(ALL, force=force)
             assert told["jobs"] == {}
             assert told["waiting"].startswith("paused by alice")
-        assert Store(settings.state_dir).words.resume()
-        assert not store.words.resume()
+        assert Store(settings.state_dir).control.resume()
+        assert not store.control.resume()
         assert len(applying.run(ALL)["jobs"]["1"]) == 5
 
     def test_a_canary_goes_first_and_the_others_when_it_is_proven(self, settings, store):
         published = Published()
-        applying = Applying(block(settings, canary=1), store, published)
+        applying = ApplyRun(block(settings, canary=1), store, published)
         assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
         assert applying.run(ALL)["jobs"] == {}
         prove(store, published)
         # By whatever process is asked next.
-        again = Applying(block(settings, canary=1), Store(settings.state_dir), published)
+        again = ApplyRun(block(settings, canary=1), Store(settings.state_dir), published)
         assert again.run(ALL)["jobs"] == {"2": ["m1", "m2", "m3", "m4"]}
 
     def test_a_canary_that_fails_stops_its_class_until_a_person_insists(
         self, settings, store, caplog
     ):
-        applying = Applying(block(settings, canary=1), store, Published())
+        applying = ApplyRun(block(settings, canary=1), store, Published())
         applying.run(ALL)
         fail(store, "1", "m0", silent=True)
         told = applying.run(ALL)
@@ -674,7 +674,7 @@ class TestCare:
         assert sum(map(len, applying.run(ALL, force=True)["jobs"].values())) == 5
 
     def test_at_most_so_many_a_minute_retries_included(self, settings, store):
-        applying = Applying(block(settings, per_minute=6), store, Published())
+        applying = ApplyRun(block(settings, max_per_minute=6), store, Published())
         assert len(applying.run(ALL)["jobs"]["1"]) == 5
         fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
         told = applying.run(ALL)
@@ -682,21 +682,21 @@ class TestCare:
         assert told["held"]["m1"] == "at most 6 publishes a minute"
 
     def test_a_minion_has_a_burst_of_runs_and_then_they_are_spread(self, settings, store):
-        slow = block(settings, pace=60, burst=3)
+        slow = block(settings, min_interval=60, burst=3)
         for revision in range(2, 5):
             published = Published()
-            assert Applying(slow, store, published).run(ALL)["jobs"]
-            prove(store, published, pace=60)
+            assert ApplyRun(slow, store, published).run(ALL)["jobs"]
+            prove(store, published, min_interval=60)
             changed = snapshot(
                 member("n1", f"192.0.2.{revision}"), cluster="prod", revision=revision
             )
             store.snapshots.save(changed, changed.members.values(), [])
-        told = Applying(slow, store, Published()).run(ALL)
+        told = ApplyRun(slow, store, Published()).run(ALL)
         assert (told["jobs"], told["held"]["m0"]) == ({}, "its last runs were a moment ago")
-        assert Applying(block(settings), store, Published()).run(ALL)["jobs"]
+        assert ApplyRun(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):
-        applying = Applying(block(settings, per_minute=2), store, Published())
+        applying = ApplyRun(block(settings, max_per_minute=2), store, Published())
         assert len(applying.run(ALL, force=True)["jobs"]["1"]) == 2
 
 
@@ -717,20 +717,20 @@ class TestAClockThatIsSetBack:
         published = Published()
         for n in range(5):
             refer(store, f"m{n}", "prod")
-        Applying(block(settings), store, published).run(ALL)
+        ApplyRun(block(settings), store, published).run(ALL)
         for n in range(5):
-            store.ledger.proven("1", f"m{n}", clock.now + 1, pace=60)
+            store.ledger.proven("1", f"m{n}", clock.now + 1, min_interval=60)
         changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
         store.snapshots.save(changed, changed.members.values(), [])
         clock.now -= 3600
 
-    @pytest.mark.parametrize("care", [{"per_minute": 5}, {"pace": 60, "burst": 1}])
+    @pytest.mark.parametrize("care", [{"max_per_minute": 5}, {"min_interval": 60, "burst": 1}])
     def test_neither_by_the_ceiling_nor_by_its_pace(self, settings, store, care):
-        told = Applying(block(settings, **care), store, Published()).run(ALL)
+        told = ApplyRun(block(settings, **care), store, Published()).run(ALL)
         assert told == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
 
     def test_what_was_proven_before_opens_no_way(self, settings, store, clock):
-        applying = Applying(block(settings, canary=1), store, Published())
+        applying = ApplyRun(block(settings, canary=1), store, Published())
         assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
         clock.now += 1
         assert applying.run(ALL)["jobs"] == {}
@@ -745,7 +745,7 @@ class TestModules:
 
         def apply(version: str) -> list[str]:
             published.what.clear()
-            Applying(told, store, published, module_version=version).run(ALL)
+            ApplyRun(told, store, published, module_version=version).run(ALL)
             return [str(what) for what in published.what]
 
         return apply
@@ -771,7 +771,7 @@ def test_what_was_applied_is_kept_once_for_all_who_have_it(settings, store):
     for minion in ("m1", "m2"):
         refer(store, minion, "prod")
     published = Published()
-    applying = Applying(block(settings), store, published)
+    applying = ApplyRun(block(settings), store, published)
     applying.run(ALL)
     prove(store, published)
     digest = store.ledger.all()["m1", "prod"].applied

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from salt_ext.core.rollout.drift import Behind, Entry
+from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.core.rollout.hints import Hints
-from salt_ext.core.rollout.wave import Wave
-from salt_ext.rollout.minion_events import Attending
+from salt_ext.core.rollout.wave import RolloutState
+from salt_ext.rollout.minion_events import MinionEvents
 from salt_ext.store import Store
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def attend(store):
-    attending = Attending(store)
+    attending = MinionEvents(store)
 
     def take(now: float, **hints) -> None:
         attending.attend(Hints(**hints), store.ledger.all(), now)
@@ -37,13 +37,13 @@ def attend(store):
 
 
 def send(store: Store, minion: str, jid: str = "1") -> None:
-    entry = Entry(minion=minion, cluster="prod")
-    row = Behind(minion=minion, cluster="prod", desired="d", entry=entry)
+    entry = LedgerEntry(minion=minion, cluster="prod")
+    row = OutOfSync(minion=minion, cluster="prod", desired="d", entry=entry)
     job = Job(jid=jid, at=time.time(), class_="", function="state.apply")
     store.ledger.dispatched(job, [row])
 
 
-def entry(store: Store, minion: str = "m1") -> Entry:
+def entry(store: Store, minion: str = "m1") -> LedgerEntry:
     return store.ledger.all()[minion, "prod"]
 
 
@@ -94,9 +94,9 @@ class TestStarts:
 
     def test_a_class_that_was_stopped_is_tried(self, store, attend):
         until = time.time() + 500
-        store.waves.keep("", Wave(started_at=1.0, stopped="x", retry_at=until, tries=3))
+        store.rollouts.keep("", RolloutState(started_at=1.0, stopped="x", retry_at=until, tries=3))
         attend(0.0, started={"m1"})
-        assert store.waves.all()[""].retry_at <= time.time()
+        assert store.rollouts.all()[""].retry_at <= time.time()
 
 
 class TestLives:

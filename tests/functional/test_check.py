@@ -23,13 +23,13 @@ from lab.kubernetes import open_backend
 from salt_ext import formula
 from salt_ext.admin.check import clusters
 from salt_ext.core.cluster.guard import Held, Kind
-from salt_ext.kube.credential_lifetime import Lifetime
-from salt_ext.kube.preflight import Answered
+from salt_ext.kube.credential_lifetime import CredentialLifetime
+from salt_ext.kube.preflight import ClusterInfo
 from salt_ext.master import master_process
 from salt_ext.master.settings import settings
 from salt_ext.store import Health, Store
-from salt_ext.store.control import Word
-from salt_ext.store.locks import ENGINE, only_one
+from salt_ext.store.control import ControlFlag
+from salt_ext.store.locks import ENGINE, engine_lock
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
 
@@ -92,9 +92,9 @@ class SetUp:
         self.refer("k8s://prod")
 
     def tell(self, **health) -> None:
-        given = {"state": "watching", "told_at": time.time(), "nodes": 1, **health}
+        given = {"state": "watching", "reported_at": time.time(), "nodes": 1, **health}
         self.store.health.tell("prod", Health(**given))
-        self.store.words.sees_to_minions(given["told_at"])
+        self.store.control.sees_to_minions(given["reported_at"])
 
     def refer(self, *texts: str, answer: Answer = Answer.SERVED) -> None:
         seen = {
@@ -148,7 +148,7 @@ def bare(tmp_path, backend):
 @pytest.fixture
 def alive(bare):
     """The engine's lock is held, by this process."""
-    with only_one(bare.state / ENGINE, threading.Event()):
+    with engine_lock(bare.state / ENGINE, threading.Event()):
         yield bare
 
 
@@ -211,14 +211,14 @@ def test_a_certificate_that_is_not_verified_is_dangerous(alive):
 
 
 def test_that_nobody_acts_on_the_engines_events_is_told(alive):
-    alive.store.words.say_unheeded(Word("engine", 1.0))
+    alive.store.control.say_unheeded(ControlFlag("engine", 1.0))
     level, where, what = alive.one()
     assert (level, where) == ("error", "publishing")
     assert "since 1970-01-01T00:00:01Z" in what
 
 
 def test_a_pause_and_modes_that_publish_nothing_are_told(alive):
-    alive.store.words.pause(Word("kim", 1.0))
+    alive.store.control.pause(ControlFlag("kim", 1.0))
     alive.cluster["mode"] = "observe"
     found = alive.found()
     assert ("warning", "publishing", "paused by kim since 1970-01-01T00:00:01Z") in found
@@ -331,9 +331,9 @@ def test_a_file_that_salt_cannot_read_is_an_error(alive):
 
 
 def test_an_engine_that_never_began_is_told_from_a_dead_one(bare, monkeypatch):
-    monkeypatch.setattr("salt_ext.master.master_process.runs", lambda _: True)
+    monkeypatch.setattr("salt_ext.master.master_process.is_running", lambda _: True)
     assert "is listed and was never started" in bare.one()[2]
-    with only_one(bare.state / ENGINE, threading.Event()):
+    with engine_lock(bare.state / ENGINE, threading.Event()):
         pass
     level, where, what = bare.one()
     assert (level, where) == ("error", "engine")
@@ -354,18 +354,18 @@ def old(alive, monkeypatch):
 def test_a_master_runs_while_somebody_takes_its_events():
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as bus:
         opts = {"sock_dir": folder}
-        assert not master_process.runs(opts)
+        assert not master_process.is_running(opts)
         bus.bind(f"{folder}/master_event_pull.ipc")
-        assert not master_process.runs(opts)
+        assert not master_process.is_running(opts)
         bus.listen()
-        assert master_process.runs(opts)
-        assert master_process.runs({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
+        assert master_process.is_running(opts)
+        assert master_process.is_running({"sock_dir": "/nowhere", "ipc_mode": "tcp"})
 
 
 @pytest.mark.parametrize("ago", [3600, -3700], ids=["", "before the clock was set back"])
 def test_an_engine_that_tells_nothing_hangs(old, ago):
     alive = old
-    alive.tell(told_at=time.time() - ago)
+    alive.tell(reported_at=time.time() - ago)
     level, where, what = alive.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("hangs: it holds its lock but has told nothing for 3")
@@ -373,18 +373,18 @@ def test_an_engine_that_tells_nothing_hangs(old, ago):
 
 @pytest.mark.parametrize("ago", [600, -605], ids=["", "before the clock was set back"])
 def test_an_engine_that_does_not_see_to_the_minions_is_told(old, ago):
-    old.store.words.sees_to_minions(time.time() - ago)
+    old.store.control.sees_to_minions(time.time() - ago)
     level, where, what = old.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("runs, and its thread for the minions has told nothing for 60")
     # Nor has it just begun.
-    old.store.words._take_back("minions")
+    old.store.control._take_back("minions")
     assert "has told nothing for 72" in old.one()[2]
 
 
 def test_an_engine_that_has_just_begun_has_had_no_time_to_see_to_the_minions(alive, monkeypatch):
     monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: time.time() - 5)
-    alive.store.words.sees_to_minions(time.time() - 600)
+    alive.store.control.sees_to_minions(time.time() - 600)
     assert alive.found() == []
 
 
@@ -405,7 +405,7 @@ def test_a_new_engine_of_an_old_master_knows_the_old_options(alive, monkeypatch)
 
 def test_a_cluster_that_the_engine_tells_nothing_of_is_named(old):
     old.values["k8s_nodes"]["clusters"]["other"] = old.cluster
-    old.store.health.tell("other", Health(state="watching", told_at=1.0))
+    old.store.health.tell("other", Health(state="watching", reported_at=1.0))
     silent = "the engine runs, and has told nothing of this cluster for 7200 s"
     assert ("error", "cluster other", silent) in old.found()
 
@@ -465,9 +465,9 @@ def test_a_server_that_does_not_answer_is_an_error_and_the_others_are_asked(aliv
     assert not [one for one in alive.found() if "cluster prod" in one[1]]
 
 
-def answered(**given) -> Answered:
+def answered(**given) -> ClusterInfo:
     usual = {"server": "", "version": "v1", "asked_with": "a file", "skew": 0.0, "lifetime": None}
-    return Answered(**{**usual, **given})
+    return ClusterInfo(**{**usual, **given})
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def answered(**given) -> Answered:
         ({"skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of ours"),
         ({"skew": -300.0}, "error", "clock", "its clock is 300 s behind ours"),
         (
-            {"lifetime": Lifetime(0.1, 7200.0)},
+            {"lifetime": CredentialLifetime(0.1, 7200.0)},
             "warning",
             "credentials",
             "a file ends in 0.1 hours, and nobody has replaced it yet",
@@ -486,14 +486,14 @@ def answered(**given) -> Answered:
 )
 def test_clocks_and_credentials_that_end_are_looked_at(alive, given, level, where, said):
     config = settings(alive.opts())
-    asked = {"prod": clusters.Reached(answered(**given))}
+    asked = {"prod": clusters.ClusterAnswer(answered(**given))}
     (found,) = clusters.findings(config, alive.store, asked, 7000.0)
     assert (found.level.value, found.where) == (level, f"cluster prod: {where}")
     assert said in found.what
 
 
 def test_a_change_that_is_held_and_a_failing_engine_are_told(alive):
-    alive.store.held.hold(
+    alive.store.holds.hold(
         "prod", [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1"]))], 1.0
     )
     alive.tell(state="waiting", error="LIST nodes: 503", lost_since=1.0)
@@ -636,7 +636,7 @@ def test_what_a_formula_makes_of_a_reference_is_told_with_its_place(alive):
     ]
     assert "takes an empty list for everyone" in found[0][2]
     assert "never takes a rule away" in found[1][2]
-    assert alive.store.subscriptions.texts("m1", "") == ["k8s://prod"]
+    assert alive.store.subscriptions.references_of("m1", "") == ["k8s://prod"]
 
 
 def test_a_trap_that_has_come_true_is_an_error(alive):

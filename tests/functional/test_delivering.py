@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from salt_ext.core.config import config
-from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
@@ -25,7 +25,12 @@ class Master:
     def __init__(self, folder: Any, **cluster: Any) -> None:
         self.block: dict[str, Any] = {
             "state_dir": str(folder / "state"),
-            "apply": {"function": "k8s_firewall.sync", "sync": False, "pace": 0, "batch": 2},
+            "apply": {
+                "function": "k8s_firewall.sync",
+                "sync": False,
+                "min_interval": 0,
+                "batch": 2,
+            },
             "clusters": {"prod": {**CLUSTER, **cluster}, "test": CLUSTER},
         }
         self.store = Store(self.block["state_dir"])
@@ -53,7 +58,7 @@ class Master:
         self.published.jobs.clear()
         self.published.what.clear()
         self.block["apply"] |= block
-        applying = Applying(config.read(self.block), self.store, self.published)
+        applying = ApplyRun(config.read(self.block), self.store, self.published)
         told = []
         while applying.run(ALL)["jobs"]:
             for jid, minions in self.published.jobs.items():
@@ -94,12 +99,12 @@ def test_above_a_size_the_minion_asks_for_its_pillar(master):
     master.refer("m1", "k8s://prod")
     master.apply()
     master.change("prod", 2, "192.0.2.1", "192.0.2.2", "192.0.2.3")
-    assert master.apply(deliver=2) == [(["m1"], None)]
+    assert master.apply(max_inline_addresses=2) == [(["m1"], None)]
     master.change("prod", 3, "192.0.2.1", "192.0.2.2")
     ((_, told),) = master.apply()
     assert told["references"] == {"k8s://prod": ["192.0.2.1", "192.0.2.2"]}
     master.change("prod", 4)
-    assert master.apply(deliver=0) == [(["m1"], None)]
+    assert master.apply(max_inline_addresses=0) == [(["m1"], None)]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,7 @@ def test_a_pillar_tells_the_block_as_it_was_written_and_a_key(tmp_path):
         ({"k8s_firewall": {"sets": {"prod": ["192.0.2.1"]}}, "allow": ["k8s://prod"]}, {}),
         ({**SETS, "allow": ["k8s://prdo"]}, {}),
         (SETS, {"serve_to": "m*"}),
-        (SETS, {"serve": [{"to": "m*"}]}),
+        (SETS, {"node_lists": [{"to": "m*"}]}),
     ],
 )
 def test_where_nothing_can_be_delivered_it_tells_none(tmp_path, pillar, cluster):
@@ -197,15 +202,15 @@ def test_an_override_is_no_ground_to_deliver_on(tmp_path, override):
 
 def test_the_secret_is_made_once_and_for_nobody_else_to_read(tmp_path):
     folder = str(tmp_path / "state")
-    script = f"from salt_ext.store import Store; print(Store({folder!r}).secret.read().hex())"
+    script = f"from salt_ext.store import Store; print(Store({folder!r}).signing_key.read().hex())"
     several = [
         subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         for _ in range(6)
     ]
     assert len({one.communicate()[0] for one in several}) == 1
-    file = tmp_path / "state" / "secret"
+    file = tmp_path / "state" / "signing_key"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [path.name for path in file.parent.iterdir()] == ["secret"]
-    before = Store(folder).secret.read()
+    assert [path.name for path in file.parent.iterdir()] == ["signing_key"]
+    before = Store(folder).signing_key.read()
     file.write_bytes(b"half")
-    assert Store(folder).secret.read() not in (before, b"half")
+    assert Store(folder).signing_key.read() not in (before, b"half")

@@ -12,12 +12,12 @@ import salt.cache
 import salt.loader
 import salt.version
 
-from salt_ext.core.rollout.drift import Behind, Entry
+from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.master.keys import every_accepted
-from salt_ext.rollout.event_listener import Board
-from salt_ext.rollout.key_watcher import Forgetting
+from salt_ext.rollout.event_listener import HintMailbox
+from salt_ext.rollout.key_watcher import KeyWatcher
 from salt_ext.store import Store
-from salt_ext.store.control import Word
+from salt_ext.store.control import ControlFlag
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
@@ -173,7 +173,7 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
     job = Job(jid="1", at=1.0, class_="", function="state.apply")
     store.ledger.dispatched(job, [behind("db1")])
     stop = threading.Event()
-    forgetting = Forgetting(store, pillars.opts, stop, every=0.02)
+    forgetting = KeyWatcher(store, pillars.opts, stop, every=0.02)
     thread = threading.Thread(target=forgetting.run)
     thread.start()
     try:
@@ -199,7 +199,7 @@ def test_an_event_makes_it_look_sooner_but_not_all_the_time(pillars, store, monk
         lambda opts: looks.append(time.monotonic()) or every_accepted(opts),
     )
     stop, nudge = threading.Event(), threading.Event()
-    forgetting = Forgetting(store, pillars.opts, stop, every=600, least=0.6, nudge=nudge)
+    forgetting = KeyWatcher(store, pillars.opts, stop, every=600, least=0.6, nudge=nudge)
     thread = threading.Thread(target=forgetting.run)
     thread.start()
     try:
@@ -237,7 +237,7 @@ class TestAKeyThatIsAcceptedAgain:
             store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
         expected: list[frozenset[str]] = []
         nudge = threading.Event()
-        forgetting = Forgetting(
+        forgetting = KeyWatcher(
             store, pillars.opts, threading.Event(), least=0.0, nudge=nudge, expect=expected.append
         )
         key = pillars.folder / "pki" / "minions" / "db1"
@@ -285,9 +285,9 @@ class TestAKeyThatIsAcceptedAgain:
 
     def test_not_for_ever_and_not_during_a_pause(self, pillars, store, look):
         forget_grains(pillars, "db1")
-        store.words.pause(Word("alice", 1.0))
+        store.control.pause(ControlFlag("alice", 1.0))
         assert look() == []
-        store.words.resume()
+        store.control.resume()
         assert [look() for _ in range(20)].count([]) >= 17
 
     def test_one_that_refers_to_nothing_any_more_is_left_alone(self, pillars, store, look):
@@ -304,7 +304,7 @@ def test_the_names_of_the_forgotten_are_bounded(store, monkeypatch):
 
 
 def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():
-    board = Board()
+    board = HintMailbox()
     board.leave("salt/auth", "db1")
     assert not board.keys.is_set()
     board.expect(frozenset(["db1"]))
@@ -314,9 +314,9 @@ def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():
     assert board.keys.is_set()
 
 
-def behind(minion: str) -> Behind:
-    entry = Entry(minion=minion, cluster="prod")
-    return Behind(minion=minion, cluster="prod", desired="x", entry=entry)
+def behind(minion: str) -> OutOfSync:
+    entry = LedgerEntry(minion=minion, cluster="prod")
+    return OutOfSync(minion=minion, cluster="prod", desired="x", entry=entry)
 
 
 def wait_for(holds: Callable[[], bool]) -> None:

@@ -12,8 +12,8 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
-from salt_ext.core.cluster.member import Refused
-from salt_ext.daemon.engine import Service
+from salt_ext.core.cluster.member import RejectReason
+from salt_ext.daemon.engine import Engine
 from salt_ext.master.settings import settings
 from salt_ext.store import Store
 from salt_ext.watch import on_demand
@@ -139,8 +139,8 @@ def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypa
 def test_an_engine_has_them_in_never(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
     monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
-    limits = Service(pillars.opts)._config.clusters["prod"].limits
-    assert limits.refuse(ipaddress.ip_address("192.0.2.1")) is Refused.NEVER
+    limits = Engine(pillars.opts)._config.clusters["prod"].limits
+    assert limits.refuse(ipaddress.ip_address("192.0.2.1")) is RejectReason.DENIED
     assert limits.refuse(ipaddress.ip_address("192.0.2.2")) is None
 
 
@@ -153,7 +153,7 @@ def test_those_of_a_masterless_minion_are_not(pillars, monkeypatch):
 def test_many_workers_list_once(pillars, emulator):
     emulator.control.on("list", do=actions.delay(0.3))
     workers = [
-        on_demand.Fetching(_config(pillars), Store(str(pillars.state_dir))) for _ in range(8)
+        on_demand.OnDemandLister(_config(pillars), Store(str(pillars.state_dir))) for _ in range(8)
     ]
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(one.ensure, "prod", ttl=60, timeout=10) for one in workers]:
@@ -184,7 +184,7 @@ def test_guards_hold_for_a_fetch_too(pillars, emulator):
         times=None,
     )
     assert pillars.compile()["allow"] == ["198.51.100.1", "192.0.2.1"]
-    held = Store(str(pillars.state_dir)).held.of("prod")
+    held = Store(str(pillars.state_dir)).holds.of("prod")
     assert [change.kind for change in held] == ["shrink"]
 
 

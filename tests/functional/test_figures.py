@@ -18,8 +18,8 @@ from salt_ext.core.cluster.guard import Held, Kind
 from salt_ext.core.config import config
 from salt_ext.core.metrics import Sample, exposition
 from salt_ext.daemon import textfile
-from salt_ext.daemon.engine import Service
-from salt_ext.daemon.metrics import Figures
+from salt_ext.daemon.engine import Engine
+from salt_ext.daemon.metrics import MetricsCollector
 from salt_ext.master import otel
 from salt_ext.store import Health, Store
 
@@ -41,22 +41,28 @@ def told(tmp_path):
     store = Store(settings.state_dir)
     store.health.tell(
         "prod",
-        Health(state="watching", told_at=10.0, heard_at=9.5, nodes=3, refused={"inside never": 2}),
+        Health(
+            state="watching",
+            reported_at=10.0,
+            heard_at=9.5,
+            nodes=3,
+            refused={"inside denied_networks": 2},
+        ),
     )
     held = Held(kind=Kind.SHRINK, why="gone at once", keys=frozenset(["n1", "n2"]))
-    store.held.hold("prod", [held], 1.0)
+    store.holds.hold("prod", [held], 1.0)
     return settings, store
 
 
 def test_textfile_holds_what_the_store_knows(told, tmp_path):
     path = tmp_path / "k8s_nodes.prom"
-    textfile.write(path, Figures(*told).samples())
+    textfile.write(path, MetricsCollector(*told).samples())
     lines = path.read_text().splitlines()
     assert 'k8s_nodes_in_sync{cluster="prod"} 1' in lines
     assert 'k8s_nodes_nodes{cluster="prod"} 3' in lines
     assert 'k8s_nodes_last_heard_timestamp_seconds{cluster="prod"} 9.5' in lines
     assert 'k8s_nodes_held_changes{cluster="prod",reason="shrink"} 1' in lines
-    assert 'k8s_nodes_refused_addresses{cluster="prod",reason="inside never"} 2' in lines
+    assert 'k8s_nodes_refused_addresses{cluster="prod",reason="inside denied_networks"} 2' in lines
     assert 'k8s_nodes_minions_behind{cluster="silent"} 0' in lines
     assert "# TYPE k8s_nodes_lists_total counter" in lines
     assert path.stat().st_mode & 0o777 == 0o644
@@ -66,7 +72,7 @@ def test_textfile_that_cannot_be_written_leaves_nothing_behind(told, tmp_path):
     target = tmp_path / "folder"
     (target / "k8s_nodes.prom").mkdir(parents=True)
     with pytest.raises(OSError, match=r"k8s_nodes\.prom"):
-        textfile.write(target / "k8s_nodes.prom", Figures(*told).samples())
+        textfile.write(target / "k8s_nodes.prom", MetricsCollector(*told).samples())
     assert [path.name for path in target.iterdir()] == ["k8s_nodes.prom"]
 
 
@@ -74,14 +80,14 @@ def test_textfile_that_cannot_be_written_leaves_nothing_behind(told, tmp_path):
 def service(tmp_path):
     """Make an engine that writes its figures to a file."""
 
-    def make(path: Path) -> Service:
+    def make(path: Path) -> Engine:
         cluster = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
         block = {
             "state_dir": str(tmp_path / "state"),
             "metrics": {"textfile": str(path)},
             "clusters": {"prod": cluster},
         }
-        return Service({**salt.config.master_config(None), "k8s_nodes": block})
+        return Engine({**salt.config.master_config(None), "k8s_nodes": block})
 
     return make
 
@@ -140,7 +146,7 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
     script = textwrap.dedent(
         f"""
         import urllib.request
-        from salt_ext.daemon.metrics import Figures
+        from salt_ext.daemon.metrics import MetricsCollector
         from salt_ext.core.config import config
         from salt_ext.master import otel
         from salt_ext.store import Store
@@ -149,8 +155,8 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
             "clusters": {{"prod": {{"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}},
         }})
         opts = {{"metrics": {{"enabled": True, "exporter": "prometheus"}}}}
-        read = Figures(settings, Store(settings.state_dir)).samples
-        assert otel.instrument(opts, {port}, read)
+        read = MetricsCollector(settings, Store(settings.state_dir)).samples
+        assert otel.export_metrics(opts, {port}, read)
         print(urllib.request.urlopen("http://127.0.0.1:{port}/metrics").read().decode())
         """
     )
@@ -166,4 +172,4 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
 
 
 def test_metrics_that_are_not_enabled_register_nothing(told):
-    assert otel.instrument({"metrics": {"enabled": False}}, None, list) is False
+    assert otel.export_metrics({"metrics": {"enabled": False}}, None, list) is False

@@ -11,9 +11,9 @@ import salt.config
 from salt_ext.admin.status import status
 from salt_ext.core.config import config
 from salt_ext.master import minion_module
-from salt_ext.rollout.apply import Applying
-from salt_ext.rollout.controller import Convergence
-from salt_ext.rollout.event_listener import Board
+from salt_ext.rollout.apply import ApplyRun
+from salt_ext.rollout.controller import RolloutController
+from salt_ext.rollout.event_listener import HintMailbox
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.test_apply import CLUSTER, Published, refer
@@ -24,7 +24,7 @@ ALL = frozenset(["prod"])
 @pytest.fixture
 def settings(tmp_path):
     block = {"state_dir": str(tmp_path / "state"), "clusters": {"prod": CLUSTER}}
-    return config.read({**block, "apply": {"function": "k8s_firewall.sync", "pace": 0}})
+    return config.read({**block, "apply": {"function": "k8s_firewall.sync", "min_interval": 0}})
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def store(settings):
 @pytest.fixture
 def returning(settings, store):
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
 
     def returning(jid: str, answer: Any, retcode: int = 0) -> None:
         """Let the job cache have m1's answer to a job."""
@@ -58,7 +58,7 @@ def change(store: Store, revision: int) -> None:
 def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, store, returning):
     published = Published()
     ours = minion_module.version()
-    applying = Applying(settings, store, published, module_version=ours)
+    applying = ApplyRun(settings, store, published, module_version=ours)
 
     def told() -> str:
         return published.what[-1].function
@@ -83,7 +83,7 @@ def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, sto
 
 def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     published = Published()
-    applying = Applying(settings, store, published, module_version=minion_module.version())
+    applying = ApplyRun(settings, store, published, module_version=minion_module.version())
     applying.run(ALL)
     returning("1", {"modules": []})
     applying.run(ALL, force=True)
@@ -111,7 +111,7 @@ def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
     settings, store, returning
 ):
     published = Published()
-    applying = Applying(settings, store, published, module_version=minion_module.version())
+    applying = ApplyRun(settings, store, published, module_version=minion_module.version())
     store.ledger.has_module("m1", minion_module.version())
     able = {"result": True, "version": minion_module.version()}
     unable = {**able, "ends_connections": False}

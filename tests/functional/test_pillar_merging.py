@@ -27,7 +27,7 @@ def known(pillars: Pillars) -> Store:
     """Fill the store as an engine would have."""
     store = Store(str(pillars.state_dir))
     store.snapshots.save(PROD, PROD.members.values(), [])
-    store.health.tell("prod", Health(state="watching", told_at=time.time()))
+    store.health.tell("prod", Health(state="watching", reported_at=time.time()))
     return store
 
 

@@ -29,7 +29,7 @@ def known(state_dir: Path) -> None:
     one = member("n1", "192.0.2.1")
     store = Store(str(state_dir))
     store.snapshots.save(snapshot(one), [one], [])
-    store.health.tell("prod", Health(state="watching", told_at=time.time()))
+    store.health.tell("prod", Health(state="watching", reported_at=time.time()))
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_the_engine_says_it_when_it_starts(pillars, monkeypatch, caplog):
     def enough(*_):
         raise InterruptedError
 
-    monkeypatch.setattr(engine, "only_one", enough)
+    monkeypatch.setattr(engine, "engine_lock", enough)
     with pytest.raises(InterruptedError):
-        engine.Service({**pillars.opts, "ext_pillar_first": True}).run()
+        engine.Engine({**pillars.opts, "ext_pillar_first": True}).run()
     assert "ext_pillar_first: true" in caplog.text
 
 

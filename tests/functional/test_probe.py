@@ -15,12 +15,12 @@ from cryptography.x509.oid import NameOID
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.real_backend import unavailable
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.kube import preflight as probing
 from salt_ext.kube.credential import Credential, bearer
-from salt_ext.kube.credential_lifetime import Lifetime, lifetime
-from salt_ext.kube.errors import NotAllowed
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, probe
+from salt_ext.kube.credential_lifetime import CredentialLifetime, lifetime
+from salt_ext.kube.errors import Unauthorized
+from salt_ext.kube.preflight import EVERYTHING, NEEDED, preflight
 from tests.functional.ways import kubeconfig, plugin
 
 DAY = 86_400.0
@@ -37,8 +37,8 @@ def backend(request, tmp_path_factory):
         yield found
 
 
-def access(backend, user: str = "reader") -> Access:
-    return Access(
+def access(backend, user: str = "reader") -> ClusterAccess:
+    return ClusterAccess(
         server=backend.endpoint.url,
         ca_file=str(backend.endpoint.ca_file),
         token_file=str(backend.endpoint.tokens[user]),
@@ -54,7 +54,7 @@ def access(backend, user: str = "reader") -> Access:
     ],
 )
 def test_it_knows_what_each_user_may(backend, user, may):
-    found = probe(access(backend, user))
+    found = preflight(access(backend, user))
     assert found.may == may
     assert found.server == backend.endpoint.url
     assert found.version.startswith("v1.")
@@ -84,7 +84,7 @@ def test_a_single_verb_that_is_missing_is_known(backend):
     assert client.request("POST", f"{api}/clusterroles", role).status == 201
     assert client.request("POST", f"{api}/clusterrolebindings", binding).status == 201
     deadline = time.monotonic() + 10
-    while not (found := probe(access(backend, "nobody")).may)[LIST]:
+    while not (found := preflight(access(backend, "nobody")).may)[LIST]:
         assert time.monotonic() < deadline
     assert found == {LIST: True, WATCH: False, IDENTITY: False, EVERYTHING: False}
     client.request("DELETE", f"{api}/clusterrolebindings/only-list")
@@ -94,18 +94,18 @@ def test_a_single_verb_that_is_missing_is_known(backend):
 def test_who_is_not_let_in_is_told_apart(backend, tmp_path):
     wrong = tmp_path / "token"
     wrong.write_text("wrong")
-    with pytest.raises(NotAllowed, match="401"):
-        probe(Access(**{**_fields(access(backend)), "token_file": str(wrong)}))
+    with pytest.raises(Unauthorized, match="401"):
+        preflight(ClusterAccess(**{**_fields(access(backend)), "token_file": str(wrong)}))
 
 
-def _fields(one: Access) -> dict:
+def _fields(one: ClusterAccess) -> dict:
     return {"server": one.server, "ca_file": one.ca_file, "token_file": one.token_file}
 
 
 def test_a_clock_that_is_wrong_is_measured(backend, monkeypatch):
     real = time.time
     monkeypatch.setattr(probing.time, "time", lambda: real() + 300)
-    skew = probe(access(backend)).skew
+    skew = preflight(access(backend)).skew
     assert skew is not None
     assert -310 < skew < -290
 
@@ -113,7 +113,7 @@ def test_a_clock_that_is_wrong_is_measured(backend, monkeypatch):
 def test_what_a_plugin_gives_has_no_end_that_matters(backend, tmp_path):
     token = backend.endpoint.token("reader")
     user = plugin(tmp_path, f"say(token={token!r})")
-    assert probe(kubeconfig(tmp_path, backend, user)).lifetime is None
+    assert preflight(kubeconfig(tmp_path, backend, user)).lifetime is None
 
 
 # When a credential ends
@@ -138,8 +138,8 @@ def certificate(begins: dt.datetime, ends: dt.datetime) -> bytes:
 
 
 def test_a_token_tells_when_it_ends():
-    assert lifetime(token(iat=100, exp=200)) == Lifetime(100, 200)
-    assert lifetime(token(exp=200)) == Lifetime(0, 200)
+    assert lifetime(token(iat=100, exp=200)) == CredentialLifetime(100, 200)
+    assert lifetime(token(exp=200)) == CredentialLifetime(0, 200)
 
 
 @pytest.mark.parametrize("text", ["opaque", "a.b", "a.!.c", "a.e30.c", "a.bm8.c", "....."])
@@ -151,20 +151,20 @@ def test_a_client_certificate_tells_when_it_ends():
     begins = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
     pem = certificate(begins, begins + dt.timedelta(days=365))
     found = lifetime(Credential(certificate=pem))
-    assert found == Lifetime(begins.timestamp(), begins.timestamp() + 365 * DAY)
+    assert found == CredentialLifetime(begins.timestamp(), begins.timestamp() + 365 * DAY)
     assert lifetime(Credential(certificate=b"no certificate")) is None
     assert lifetime(Credential()) is None
 
 
 def test_what_is_rotated_in_time_is_not_nearly_over():
-    hour = Lifetime(0.0001, 3600)
+    hour = CredentialLifetime(0.0001, 3600)
     # A kubelet replaces its pods' tokens when a fifth of their life is left.
     assert not hour.nearly_over(3600 * 0.85)
     assert hour.nearly_over(3600 * 0.95)
-    year = Lifetime(0.0001, 365 * DAY)
+    year = CredentialLifetime(0.0001, 365 * DAY)
     assert not year.nearly_over(300 * DAY)
     assert year.nearly_over(340 * DAY)
     assert year.nearly_over(400 * DAY)
-    unknown = Lifetime(0, 365 * DAY)
+    unknown = CredentialLifetime(0, 365 * DAY)
     assert not unknown.nearly_over(350 * DAY)
     assert unknown.nearly_over(352 * DAY)

@@ -10,7 +10,7 @@ import salt.config
 import salt.loader
 from salt.modules import state
 
-from salt_ext.core.config.apply import UNQUEUED, Published
+from salt_ext.core.config.apply import UNQUEUED, Action
 from salt_ext.core.rollout.job_result import judge
 from salt_ext.master.publisher import MasterSilent, Publisher
 
@@ -37,8 +37,8 @@ def busy(tmp_path, monkeypatch):
 
 
 def test_a_minion_that_would_queue_refuses_what_we_publish(busy):
-    published = Published(arg=("firewall",))
-    told = busy["state.apply"](*published.arg, **published.sent)
+    published = Action(arg=("firewall",))
+    told = busy["state.apply"](*published.arg, **published.publish_kwargs)
     assert judge({"return": told, "retcode": 1}, published.function).refused
     # Else this minion keeps it for later.
     assert busy["state.apply"](*published.arg)["queued"] is True
@@ -49,4 +49,4 @@ def test_a_master_that_is_not_there_is_told_from_one_that_takes_no_job(tmp_path)
     opts.update({"sock_dir": str(tmp_path), "cachedir": str(tmp_path), "timeout": 1})
     publisher = Publisher(opts)
     with pytest.raises(MasterSilent, match="job 1 was not published: "):
-        publisher.apply("1", ["m1"], Published())
+        publisher.apply("1", ["m1"], Action())

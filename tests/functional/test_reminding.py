@@ -12,10 +12,10 @@ import salt.config
 
 from salt_ext.admin.status import status
 from salt_ext.core.config import config
-from salt_ext.rollout.apply import Applying
-from salt_ext.rollout.controller import Convergence
-from salt_ext.rollout.event_listener import Board
-from salt_ext.rollout.reactor_watchdog import Heeding
+from salt_ext.rollout.apply import ApplyRun
+from salt_ext.rollout.controller import RolloutController
+from salt_ext.rollout.event_listener import HintMailbox
+from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.test_apply import CLUSTER, Published, refer
@@ -34,7 +34,9 @@ class Bus:
 @pytest.fixture
 def settings(tmp_path):
     block = {"state_dir": str(tmp_path / "state"), "clusters": {"prod": CLUSTER}}
-    return config.read({**block, "apply": {"states": ["firewall"], "pace": 0.2, "burst": 1}})
+    return config.read(
+        {**block, "apply": {"states": ["firewall"], "min_interval": 0.2, "burst": 1}}
+    )
 
 
 @pytest.fixture
@@ -48,18 +50,18 @@ def store(settings):
 
 def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings, store):
     published, bus = Published(), Bus()
-    applying = Applying(settings, store, published)
+    applying = ApplyRun(settings, store, published)
     applying.run(ALL)
-    store.ledger.proven("1", "m1", time.time(), pace=settings.apply.pace)
+    store.ledger.proven("1", "m1", time.time(), min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     assert applying.run(ALL)["jobs"] == {}
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     # Not long ago it spoke of something else, and it looks only now that the pace is over.
     convergence._reminded["prod"] = time.monotonic()
     sent = store.ledger.all()["m1", "prod"].dispatched_at
-    while time.time() < sent + settings.apply.pace:
+    while time.time() < sent + settings.apply.min_interval:
         time.sleep(0.01)
     convergence._remind(bus, frozenset())
     convergence._remind(bus, frozenset())
@@ -67,9 +69,12 @@ def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings
 
 
 def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store):
-    Applying(settings, store, Published()).run(ALL)
+    ApplyRun(settings, store, Published()).run(ALL)
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence, bus = Convergence(settings, store, opts, Board(), threading.Event()), Bus()
+    convergence, bus = (
+        RolloutController(settings, store, opts, HintMailbox(), threading.Event()),
+        Bus(),
+    )
     next_at = time.time() + 0.1
     store.ledger.failed("1", "m1", "busy", counted=False, next_at=next_at, now=time.time())
     convergence._remind(bus, frozenset())
@@ -90,7 +95,10 @@ def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
     monkeypatch.setattr("salt_ext.rollout.controller._REMIND", 0.0)
     monkeypatch.setattr("salt_ext.rollout.reactor_watchdog._PATIENCE", 0.2)
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence, bus = Convergence(settings, store, opts, Board(), threading.Event()), Bus()
+    convergence, bus = (
+        RolloutController(settings, store, opts, HintMailbox(), threading.Event()),
+        Bus(),
+    )
 
     def publishing() -> str:
         convergence._remind(bus, frozenset())
@@ -103,11 +111,11 @@ def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
     assert said.startswith("nobody has acted on the engine's events since 2")
     assert "the reactor does not call k8s_nodes.apply" in caplog.text
     # An engine that was started since knows nothing of it, and finds somebody who acts.
-    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     assert publishing() == said
-    Applying(settings, store, Published()).run(ALL)
+    ApplyRun(settings, store, Published()).run(ALL)
     assert publishing() == "on"
-    assert store.words.unheeded() is None
+    assert store.control.unheeded() is None
 
 
 def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_that(
@@ -119,11 +127,11 @@ def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_tha
     ).apply.classes
     settings = replace(settings, apply=replace(settings.apply, classes=(db,)))
     bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     convergence._remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
     published = Published()
-    Applying(settings, store, published).run(ALL)
+    ApplyRun(settings, store, published).run(ALL)
     assert [str(what) for what in published.what] == ["saltutil.refresh_pillar"]
     told = {"return": True, "retcode": 0, "success": True}
     job, (entry,) = store.ledger.job("1"), store.ledger.all().values()
@@ -139,28 +147,30 @@ def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_tha
 
 def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
     now = time.time()
-    heeding, jobs = Heeding(store), Published()
-    Applying(settings, store, jobs).run(ALL)
+    heeding, jobs = ReactorWatchdog(store), Published()
+    ApplyRun(settings, store, jobs).run(ALL)
     (entry,) = store.ledger.all().values()
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence = Convergence(settings, store, opts, Board(), threading.Event())
+    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     assert not convergence._overdue([entry], now)
     assert convergence._overdue([entry], now - 3600)
     # Nor is what was published in the hour that comes again a sign that somebody acts.
     for at in (now - 1, now - 3600, now - 3570):
         heeding.reminded(at)
         heeding.look(at, due=True)
-    assert store.words.unheeded().at == now - 3600
+    assert store.control.unheeded().at == now - 3600
 
 
 def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
-    Applying(settings, store, Published()).run(ALL)
-    store.ledger.proven("1", "m1", time.time(), pace=settings.apply.pace)
+    ApplyRun(settings, store, Published()).run(ALL)
+    store.ledger.proven("1", "m1", time.time(), min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    Convergence(settings, store, opts, Board(), threading.Event())._remind(bus, frozenset())
+    RolloutController(settings, store, opts, HintMailbox(), threading.Event())._remind(
+        bus, frozenset()
+    )
     assert bus.fired == []
 
 
@@ -170,7 +180,7 @@ class TestItsPulse:
         opts = salt.config.master_config(None)
         opts.update({"cachedir": str(tmp_path / "cache"), "sock_dir": str(tmp_path / "sock")})
         self.stop = threading.Event()
-        return Convergence(settings, store, opts, Board(), self.stop)
+        return RolloutController(settings, store, opts, HintMailbox(), self.stop)
 
     def run(self, convergence) -> threading.Thread:
         thread = threading.Thread(target=convergence.run, daemon=True)
@@ -181,7 +191,7 @@ class TestItsPulse:
         before = time.time()
         thread = self.run(convergence)
         until = time.monotonic() + 20
-        while (at := store.words.seen_to_minions()) is None and time.monotonic() < until:
+        while (at := store.control.seen_to_minions()) is None and time.monotonic() < until:
             time.sleep(0.02)
         self.stop.set()
         thread.join(20)
@@ -194,4 +204,4 @@ class TestItsPulse:
 
         monkeypatch.setattr(convergence, "_remind", fall)
         self.run(convergence).join(20)
-        assert store.words.seen_to_minions() is None
+        assert store.control.seen_to_minions() is None

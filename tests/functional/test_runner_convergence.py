@@ -12,12 +12,12 @@ import salt.loader
 
 from salt_ext.admin import controls
 from salt_ext.core.display import utc
-from salt_ext.core.rollout.wave import Wave
+from salt_ext.core.rollout.wave import RolloutState
 from salt_ext.master.settings import settings
-from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Health, Store
-from salt_ext.store.history import Happened
-from salt_ext.store.locks import ENGINE, only_one
+from salt_ext.store.history import HistoryEntry
+from salt_ext.store.locks import ENGINE, engine_lock
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
 
@@ -47,7 +47,7 @@ def opts(tmp_path):
                 "state_dir": str(tmp_path / "state"),
                 "apply": {
                     "states": ["firewall"],
-                    "pace": 0,
+                    "min_interval": 0,
                     "classes": {"seen": {"target": "L@m3", "mode": "observe"}},
                 },
                 "clusters": {"prod": CLUSTER, "test": CLUSTER},
@@ -84,7 +84,7 @@ def save(store: Store, *addresses: str, at: float | None = None) -> None:
     view = snapshot(*members, revision=revision)
     store.snapshots.save(view, members, list(old.members) if old else [])
     store.history.record(
-        Happened(
+        HistoryEntry(
             at=at if at is not None else time.time(),
             cluster="prod",
             what="changed",
@@ -96,7 +96,7 @@ def save(store: Store, *addresses: str, at: float | None = None) -> None:
 def apply(opts, store: Store, *proven: str) -> None:
     """Publish to whoever is behind, and let some prove it."""
     publisher = Publisher()
-    applying = Applying(settings(opts), store, publisher)
+    applying = ApplyRun(settings(opts), store, publisher)
     applying.run(frozenset(["prod"]), force=True)
     for jid in publisher.jobs:
         for minion in proven:
@@ -207,17 +207,19 @@ class TestStatus:
     ):
         now = time.time()
         monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: now - 7200)
-        store.health.tell("prod", Health(state="watching", told_at=now))
-        store.words.sees_to_minions(now)
-        with only_one(store.database.path.parent / ENGINE, threading.Event()):
+        store.health.tell("prod", Health(state="watching", reported_at=now))
+        store.control.sees_to_minions(now)
+        with engine_lock(store.database.path.parent / ENGINE, threading.Event()):
             assert run["k8s_nodes.status"]()["engine"] == "running"
-            store.words.sees_to_minions(now - 600)
+            store.control.sees_to_minions(now - 600)
             told = run["k8s_nodes.status"]()["engine"]
         assert told.startswith("running, but its thread for the minions has told nothing for 60")
 
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
-        wave = Wave(started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1)
-        store.waves.keep("", wave)
+        wave = RolloutState(
+            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1
+        )
+        store.rollouts.keep("", wave)
         told = run["k8s_nodes.status"]()
         assert told["classes"]["(none)"]["stopped"] == "stopped: x"
         assert 55 < told["classes"]["(none)"]["next_try_seconds"] <= 60
@@ -237,14 +239,14 @@ class TestPause:
         assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {told['by']}")
         assert run["k8s_nodes.plan"]()["waiting"].startswith("paused by")
         assert run["k8s_nodes.pause"]()["since"] == told["since"]
-        store.waves.keep("", Wave(started_at=1.0, stopped="x", retry_at=1e12, tries=9))
+        store.rollouts.keep("", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, tries=9))
         assert run["k8s_nodes.resume"]() == {
             "paused": False,
             "was_paused": True,
             "classes_that_were_stopped": ["(none)"],
         }
         assert run["k8s_nodes.resume"]()["was_paused"] is False
-        assert store.waves.all() == {}
+        assert store.rollouts.all() == {}
         assert [entry.what for entry in store.history.newest("", 9)] == ["resumed", "paused"]
 
 
@@ -254,7 +256,9 @@ class TestHistory:
         save(store, "192.0.2.3", at=now - 30)
         save(store, "192.0.2.4", at=now - 2)
         apply(opts, store, "m1", "m2")
-        store.history.record(Happened(at=now + 1, cluster="", what="paused", detail={"by": "a"}))
+        store.history.record(
+            HistoryEntry(at=now + 1, cluster="", what="paused", detail={"by": "a"})
+        )
         told = json.loads(json.dumps(run["k8s_nodes.history"](count=3)))["entries"]
         assert [entry["what"] for entry in told] == ["paused", "changed", "changed"]
         assert told[0]["by"] == "a"
@@ -290,13 +294,13 @@ class TestRefresh:
     def test_without_an_engine_it_says_so(self, run, store):
         told = run["k8s_nodes.refresh"]("prod")
         assert told == {"prod": "not listed: the engine is not running"}
-        assert store.words.take_refreshes() == []
+        assert store.control.take_refreshes() == []
 
     def test_it_asks_the_engine_and_waits_for_the_list(self, opts, store):
         config = settings(opts)
         stop = threading.Event()
         told: dict = {}
-        with only_one(store.database.path.parent / ENGINE, stop):
+        with engine_lock(store.database.path.parent / ENGINE, stop):
             thread = threading.Thread(
                 target=lambda: told.update(
                     controls.refresh(config, store, frozenset(["prod", "test"]), "me", 2.0)
@@ -305,11 +309,11 @@ class TestRefresh:
             thread.start()
             taken: list[str] = []
             while len(taken) < 2:
-                taken += store.words.take_refreshes()
+                taken += store.control.take_refreshes()
             store.health.tell(
-                "prod", Health(state="watching", told_at=1.0, listed_at=time.time(), nodes=2)
+                "prod", Health(state="watching", reported_at=1.0, listed_at=time.time(), nodes=2)
             )
-            store.health.tell("test", Health(state="waiting", told_at=1.0, error="refused"))
+            store.health.tell("test", Health(state="waiting", reported_at=1.0, error="refused"))
             thread.join()
         assert sorted(taken) == ["prod", "test"]
         assert (told["prod"]["nodes"], told["prod"]["revision"]) == (2, 1)

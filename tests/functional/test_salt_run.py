@@ -124,7 +124,7 @@ def test_setup_prints_text_that_can_be_pasted(salt_run, folder):
 def reactor(folder):
     """What the reactor keeps, for all of its calls."""
     opts = salt.config.master_config(str(folder / "master"))
-    client = salt.runner.RunnerClient({**opts, "quiet": True})
+    client = salt.runner.RunnerClient({**opts, "debounce": True})
     yield client
     # What the client has opened for itself, it leaves open; and Salt 3008 takes what is destroyed
     # for open, if these are not None.

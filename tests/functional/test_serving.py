@@ -6,7 +6,7 @@ import pytest
 
 from salt_ext.core.config import config
 from salt_ext.master.settings import settings
-from salt_ext.rollout.desired_state import Places
+from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -18,7 +18,7 @@ NODES = {
     "n1": {"addresses": ["192.0.2.1"], "labels": {"zone": "a"}},
     "n2": {"addresses": ["192.0.2.2"], "labels": {"zone": "b"}},
 }
-TO_LB = {"serve": [{"to": "lb*", "labels": ["zone"]}]}
+TO_LB = {"node_lists": [{"to": "lb*", "labels": ["zone"]}]}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def recorded(pillars):
 
 
 def digests(pillars):
-    places = Places(Store(str(pillars.state_dir))).desired(settings(pillars.opts))
+    places = DesiredState(Store(str(pillars.state_dir))).desired(settings(pillars.opts))
     return {minion: wanted.digest for (minion, _), wanted in places.items()}
 
 
@@ -73,7 +73,7 @@ def test_a_list_and_a_reference_stand_beside_each_other(serving):
 
 def test_however_many_clusters_hand_out_lists(tmp_path):
     names = [f"c{n:02}" for n in range(40)]
-    clusters = {name: {**CLUSTER, "serve": [{"to": "lb*"}]} for name in names}
+    clusters = {name: {**CLUSTER, "node_lists": [{"to": "lb*"}]} for name in names}
     pillars = Pillars(tmp_path, clusters=clusters)
     store = Store(str(pillars.state_dir))
     for name in names:
@@ -91,7 +91,7 @@ def test_an_error_of_ours_serves_nothing_that_is_not_recorded(serving, monkeypat
 
     pillars = serving(**TO_LB)
     pillars.write({"allow": ["k8s://prod"]})
-    monkeypatch.setattr("salt_ext.references.pillar.Serving._told", broken)
+    monkeypatch.setattr("salt_ext.references.pillar.PillarRenderer._told", broken)
     pillar = pillars.compile("lb1")
     assert pillar == {"allow": ["k8s://prod"]}
 
@@ -131,7 +131,7 @@ def test_an_entry_that_is_taken_out_is_gone_but_not_forgotten(serving, tmp_path)
     assert recorded(pillars) == {("lb1", "nodes://prod?labels=zone"): True}
 
 
-@pytest.mark.parametrize("mistake", [{"serve": [{"too": "lb*"}]}, {"serve-to": "x"}])
+@pytest.mark.parametrize("mistake", [{"node_lists": [{"too": "lb*"}]}, {"serve-to": "x"}])
 def test_a_mistake_does_not_take_a_list_back(serving, mistake):
     pillars = serving(**TO_LB)
     pillars.compile("lb1")

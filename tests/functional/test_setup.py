@@ -18,14 +18,14 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.real_backend import unavailable
 from salt_ext import formula
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.core.diagnosis import config_files, rbac_manifest
 from salt_ext.kube.api import Changed, NodesApi
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, probe
+from salt_ext.kube.preflight import EVERYTHING, NEEDED, preflight
 from salt_ext.kube.session import Session
-from salt_ext.master.config_files import files as files_of
+from salt_ext.master.config_files import config_files as files_of
 from salt_ext.store import Health, Store
-from salt_ext.store.locks import ENGINE, only_one
+from salt_ext.store.locks import ENGINE, engine_lock
 from tests.core.build import member, snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -156,9 +156,9 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
     store = Store(str(tmp_path / "state"))
     one = member("n1", "192.0.2.1")
     store.snapshots.save(snapshot(one), [one], [])
-    store.health.tell("prod", Health(state="watching", told_at=time.time()))
-    store.words.sees_to_minions(time.time())
-    with only_one(tmp_path / "state" / ENGINE, threading.Event()):
+    store.health.tell("prod", Health(state="watching", reported_at=time.time()))
+    store.control.sees_to_minions(time.time())
+    with engine_lock(tmp_path / "state" / ENGINE, threading.Event()):
         found = salt.loader.runner(opts)["k8s_nodes.check"]()
     wrong = [one for one in found["findings"] if one["level"] != "info"]
     # The process that plays the engine is older than the files.
@@ -276,11 +276,11 @@ def test_the_manifest_gives_the_engine_what_it_needs_and_nothing_else(real, tmp_
     assert answer.status == 201, answer.body
     token = tmp_path / "token"
     token.write_text(answer.json()["status"]["token"])
-    access = Access(
+    access = ClusterAccess(
         server=real.endpoint.url, ca_file=str(real.endpoint.ca_file), token_file=str(token)
     )
     deadline = time.monotonic() + 10
-    while not all((found := probe(access)).may[right] for right in NEEDED):
+    while not all((found := preflight(access)).may[right] for right in NEEDED):
         assert time.monotonic() < deadline, found.may
     assert not found.may[EVERYTHING]
     assert found.lifetime is not None

@@ -21,14 +21,14 @@ import pytest
 
 from salt_ext.core.cluster.guard import Held, Kind
 from salt_ext.core.config import config
-from salt_ext.core.config.apply import Apply
+from salt_ext.core.config.apply import ApplyConfig
 from salt_ext.core.config.config import Timing
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.core.rollout.drift import Behind, Entry
-from salt_ext.references.resolver import Resolving
+from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.references.resolver import Resolver
 from salt_ext.store import Health, Store, history, schema
-from salt_ext.store.history import Happened
+from salt_ext.store.history import HistoryEntry
 from salt_ext.store.ledger import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
@@ -159,12 +159,12 @@ class TestSubscriptions:
         assert [place[0] for place in store.ledger.all()] == ["m2"]
 
 
-def late(minion: str, cluster: str = "prod", desired: str = "new") -> Behind:
-    return Behind(
+def late(minion: str, cluster: str = "prod", desired: str = "new") -> OutOfSync:
+    return OutOfSync(
         minion=minion,
         cluster=cluster,
         desired=desired,
-        entry=Entry(minion=minion, cluster=cluster),
+        entry=LedgerEntry(minion=minion, cluster=cluster),
     )
 
 
@@ -231,12 +231,12 @@ class TestLedger:
         assert store.ledger.all() == {}
 
     def test_runs_have_a_burst_and_are_spread_after_it(self, store):
-        apply, runs = Apply(pace=2.5, burst=3), [-100.0]
+        apply, runs = ApplyConfig(min_interval=2.5, burst=3), [-100.0]
         for tenth in range(600):
             now = tenth / 10
             if now >= apply.next_run(runs[-1], store.ledger.rested().get("m1", 0.0)):
                 store.ledger.dispatched(job(str(tenth), now), [late("m1"), late("m1", "other")])
-                store.ledger.proven(str(tenth), "m1", now + 0.5, pace=apply.pace)
+                store.ledger.proven(str(tenth), "m1", now + 0.5, min_interval=apply.min_interval)
                 runs.append(now)
         assert runs[1:6] == [0.0, 0.1, 0.2, 2.5, 5.0]
         assert len(runs[1:]) == 3 + 23
@@ -244,13 +244,13 @@ class TestLedger:
         assert len(runs[1:]) <= 1 + 60 / Timing().longest
 
     def test_who_rests_has_another_burst_and_who_goes_is_forgotten(self, store):
-        apply = Apply(pace=2.5, burst=3)
+        apply = ApplyConfig(min_interval=2.5, burst=3)
         for jid, at in (("1", 10.0), ("2", 10.1), ("3", 10.2)):
             store.ledger.dispatched(job(jid, at), [late("m1")])
-            store.ledger.proven(jid, "m1", at, pace=apply.pace)
+            store.ledger.proven(jid, "m1", at, min_interval=apply.min_interval)
         assert apply.next_run(10.2, store.ledger.rested()["m1"]) == pytest.approx(12.5)
         store.ledger.dispatched(job("4", 20.0), [late("m1")])
-        store.ledger.proven("4", "m1", 20.0, pace=apply.pace)
+        store.ledger.proven("4", "m1", 20.0, min_interval=apply.min_interval)
         assert apply.next_run(20.0, store.ledger.rested()["m1"]) < 20.0
         # Who was forced to run more often waits no longer for that, nor who had a longer pace.
         assert apply.next_run(20.0, 99.0) == 22.5
@@ -262,7 +262,9 @@ class TestHistory:
     def test_it_is_bounded_and_the_newest_stays(self, store, monkeypatch):
         monkeypatch.setattr(history, "MOST", 10)
         for n in range(25):
-            store.history.record(Happened(at=n, cluster="prod", what="changed", detail={"n": n}))
+            store.history.record(
+                HistoryEntry(at=n, cluster="prod", what="changed", detail={"n": n})
+            )
         kept = store.history.newest("prod", 100)
         assert [entry.detail["n"] for entry in kept] == list(range(24, 14, -1))
         assert len(store.history.newest("prod", 3)) == 3
@@ -272,12 +274,12 @@ class TestHistory:
 class TestHeld:
     def test_a_kind_that_is_held_on_keeps_its_time(self, store):
         held = Held(kind=Kind.SHRINK, why="gone", keys=frozenset(["n2", "n1"]))
-        store.held.hold("prod", [held], 1.0)
-        store.held.hold("prod", [held], 9.0)
-        (change,) = store.held.of("prod")
+        store.holds.hold("prod", [held], 1.0)
+        store.holds.hold("prod", [held], 9.0)
+        (change,) = store.holds.of("prod")
         assert (change.since, change.keys) == (1.0, ["n1", "n2"])
-        store.held.hold("prod", [], 10.0)
-        assert store.held.of("prod") == []
+        store.holds.hold("prod", [], 10.0)
+        assert store.holds.of("prod") == []
 
 
 class TestWhoCanReadIt:
@@ -421,13 +423,13 @@ class TestDamage:
 
     def test_a_row_that_cannot_be_decoded(self, store, folder, caplog):
         save(store, member("n1", "192.0.2.1"))
-        store.health.tell("prod", Health(state="watching", told_at=1.0))
+        store.health.tell("prod", Health(state="watching", reported_at=1.0))
         for change, read in (
             ("UPDATE node SET member = x'93a1'", lambda: store.snapshots.load("prod")),
             ("UPDATE health SET told = x'7b'", lambda: store.health.of("prod")),
         ):
             save(store, member("n1", "192.0.2.1"))
-            store.health.tell("prod", Health(state="watching", told_at=1.0))
+            store.health.tell("prod", Health(state="watching", reported_at=1.0))
             with sqlite3.connect(folder / "store.sqlite3") as raw:
                 raw.execute(change)
             raw.close()
@@ -487,7 +489,7 @@ class TestDamage:
         settings = config.read(
             {"clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}
         )
-        resolving = Resolving(store)
+        resolving = Resolver(store)
         save(store, member("n1", "192.0.2.1"))
         assert resolving.addresses("k8s://prod", settings) == ("192.0.2.1",)
         for path in folder.glob("store.sqlite3*"):
@@ -576,7 +578,7 @@ def assert_whole(store: Store, name: str) -> int:
         return 0
     n = found.revision
     address = f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}"
-    assert {str(a) for one in found.members.values() for a in one.everything()} == {address}
+    assert {str(a) for one in found.members.values() for a in one.all_addresses()} == {address}
     assert set(found.members) == {"a", "b"}
     return n
 
@@ -657,7 +659,7 @@ def test_a_connection_is_not_used_on_both_sides_of_a_fork(store, folder):
         finally:
             os._exit(code)
     for _ in range(50):
-        store.health.tell("prod", Health(state="watching", told_at=1.0))
+        store.health.tell("prod", Health(state="watching", reported_at=1.0))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert len(store.snapshots.load("prod").members) == 2

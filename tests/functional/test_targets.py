@@ -7,7 +7,7 @@ import salt.cache
 import salt.config
 
 from salt_ext.core.config.apply import ANY_GRAINS
-from salt_ext.master.targets import Known
+from salt_ext.master.targets import TargetMatcher
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def opts(tmp_path):
     ],
 )
 def test_it_means_minions_by_what_is_known_of_them(opts, target, minions):
-    assert Known(opts)(target) == minions
+    assert TargetMatcher(opts)(target) == minions
 
 
 def test_what_was_found_is_kept_for_a_while(opts, tmp_path):
-    keeping, asking = Known(opts, keep=600.0), Known(opts)
+    keeping, asking = TargetMatcher(opts, keep=600.0), TargetMatcher(opts)
     assert keeping("db*") == asking("db*")
     (tmp_path / "pki" / "minions" / "db2").unlink()
     assert keeping("db*") == {"db1", "db2"}

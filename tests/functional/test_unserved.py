@@ -8,9 +8,9 @@ import time
 import pytest
 
 from salt_ext.master.settings import settings
-from salt_ext.rollout.apply import Applying
-from salt_ext.rollout.controller import Convergence
-from salt_ext.rollout.event_listener import Board
+from salt_ext.rollout.apply import ApplyRun
+from salt_ext.rollout.controller import RolloutController
+from salt_ext.rollout.event_listener import HintMailbox
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -35,10 +35,10 @@ class Master:
     """One minion, whose pillar refers to a cluster, and who is told of each change."""
 
     def __init__(self, folder, **apply) -> None:
-        cluster = {**CLUSTER, "groups": GROUPS, "serve": [{"to": "m1", "group": "web"}]}
+        cluster = {**CLUSTER, "groups": GROUPS, "node_lists": [{"to": "m1", "group": "web"}]}
         self.pillars = Pillars(folder, clusters={"prod": cluster})
         block = self.pillars.opts["k8s_nodes"]
-        block["apply"] = {"pace": 0, **(apply or {"states": ["firewall"]})}
+        block["apply"] = {"min_interval": 0, **(apply or {"states": ["firewall"]})}
         self.store = Store(str(self.pillars.state_dir))
         self.store.snapshots.save(snapshot(N1), [N1], [])
         self.pillars.write({"allow": EVERY})
@@ -56,14 +56,14 @@ class Master:
         published = Published()
         published._jids = iter([self.turns])
         config = settings(self.pillars.opts)
-        applying = Applying(config, self.store, published)
+        applying = ApplyRun(config, self.store, published)
         (jid,) = applying.run(frozenset(["prod"]), force=force)["jobs"]
         return jid
 
     def returns(self, jid: str, told=DONE, **opts):
         """Let the job cache have the minion's return; what the ledger makes of it."""
         config, opts = settings(self.pillars.opts), {**self.pillars.opts, **opts}
-        convergence = Convergence(config, self.store, opts, Board(), threading.Event())
+        convergence = RolloutController(config, self.store, opts, HintMailbox(), threading.Event())
         mine = self.store.ledger.outstanding()[jid]
         convergence._judge(jid, self.store.ledger.job(jid), "m1", told, mine)
         return self.store.ledger.all().get(("m1", "prod"))
@@ -93,7 +93,7 @@ def test_a_run_without_our_ext_pillar_is_none_and_is_tried_again(make, monkeypat
     master = make()
     jid = master.publish()
     with monkeypatch.context() as broken:
-        broken.setattr("salt_ext.references.pillar.Serving._told", lambda *_: 1 / 0)
+        broken.setattr("salt_ext.references.pillar.PillarRenderer._told", lambda *_: 1 / 0)
         assert master.compile()["allow"] == EVERY
     entry = master.returns(jid)
     assert entry.error.startswith("its pillar was not served k8s://prod as it is now")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.kubernetes.backend import Backend
-from salt_ext.core.config.config import Access
+from salt_ext.core.config.config import ClusterAccess
 from salt_ext.kube.api import NodesApi
 from salt_ext.kube.session import Session
 
@@ -31,7 +31,7 @@ def kubeconfig(
     *,
     cluster: dict[str, Any] | None = None,
     **access: Any,
-) -> Access:
+) -> ClusterAccess:
     """Write a kubeconfig of one user, and return what names it."""
     path = folder / "kubeconfig"
     authority = base64.b64encode(backend.endpoint.ca_file.read_bytes()).decode()
@@ -53,7 +53,7 @@ def kubeconfig(
         "users": [{"name": "me", "user": user}] if user is not None else [],
     }
     path.write_text(json.dumps(config))
-    return Access(kubeconfig=str(path), **access)
+    return ClusterAccess(kubeconfig=str(path), **access)
 
 
 def plugin(folder: Path, body: str, **section: Any) -> dict[str, Any]:

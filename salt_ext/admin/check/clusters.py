@@ -11,9 +11,9 @@ from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.config import KEY, Cluster, Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import utc
-from salt_ext.kube.credential import Secret
-from salt_ext.kube.errors import NoAccess, NotAllowed, RequestFailed
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, Answered, probe
+from salt_ext.kube.credential import SecretLookup
+from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized
+from salt_ext.kube.preflight import EVERYTHING, NEEDED, ClusterInfo, preflight
 from salt_ext.rollout.selection import names
 from salt_ext.store import Health, Store
 
@@ -25,10 +25,10 @@ _RIGHTS = "salt-run k8s_nodes.setup prints the manifest; kubectl apply -f it the
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class ClusterAnswer:
     """What came of asking one cluster."""
 
-    answered: Answered | None = None
+    answered: ClusterInfo | None = None
     failed: RequestFailed | None = field(default=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,14 +52,14 @@ class Reached:
         return f"{found.version} at {found.server}, asked with {found.asked_with}"
 
 
-def ask(config: Config, secret: Secret) -> dict[str, Reached]:
+def ask_all(config: Config, secret: SecretLookup) -> dict[str, ClusterAnswer]:
     """Ask all clusters at the same time."""
 
-    def one(cluster: Cluster) -> Reached:
+    def one(cluster: Cluster) -> ClusterAnswer:
         try:
-            return Reached(probe(cluster.access, secret))
+            return ClusterAnswer(preflight(cluster.access, secret))
         except RequestFailed as exc:
-            return Reached(failed=exc)
+            return ClusterAnswer(failed=exc)
 
     clusters = list(config.clusters.values())
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -70,7 +70,7 @@ def ask(config: Config, secret: Secret) -> dict[str, Reached]:
 
 
 def findings(
-    config: Config, store: Store, clusters: Mapping[str, Reached], now: float
+    config: Config, store: Store, clusters: Mapping[str, ClusterAnswer], now: float
 ) -> Iterator[Finding]:
     """Yield what is wrong with each."""
     for name, found in clusters.items():
@@ -83,9 +83,9 @@ def findings(
 
 
 def _failed(at: str, failed: RequestFailed, cluster: Cluster) -> Finding:
-    if isinstance(failed, NoAccess):
+    if isinstance(failed, BadCredentials):
         return error(f"{at}: credentials", str(failed), "correct that file or that key")
-    if isinstance(failed, NotAllowed):
+    if isinstance(failed, Unauthorized):
         return error(
             f"{at}: credentials",
             f"are refused: {failed.why}",
@@ -99,7 +99,7 @@ def _failed(at: str, failed: RequestFailed, cluster: Cluster) -> Finding:
     )
 
 
-def _answered(at: str, found: Answered, now: float) -> Iterator[Finding]:
+def _answered(at: str, found: ClusterInfo, now: float) -> Iterator[Finding]:
     if found.error:
         yield warning(
             f"{at}: RBAC",
@@ -152,7 +152,7 @@ def _known(name: str, store: Store, *, works: bool) -> Iterator[Finding]:
             f"the engine has failed since {utc(health.lost_since)}: {health.error}",
             "we got through just now: salt-run k8s_nodes.refresh tries again at once",
         )
-    for change in store.held.of(name):
+    for change in store.holds.of(name):
         yield warning(
             at,
             f"a change is held ({change.kind}): {change.why}",
@@ -167,7 +167,7 @@ def _known(name: str, store: Store, *, works: bool) -> Iterator[Finding]:
 
 def _dropped(snapshot: Snapshot, health: Health) -> Iterator[Finding]:
     limits = f"{KEY}:clusters:{snapshot.cluster}:allowed_networks"
-    bare = [name for name, one in snapshot.members.items() if not one.everything()]
+    bare = [name for name, one in snapshot.members.items() if not one.all_addresses()]
     if bare and len(bare) == len(snapshot.members):
         yield error(
             limits,

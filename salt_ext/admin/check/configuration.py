@@ -37,14 +37,14 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             "and each master a folder of its own",
             "name a folder on a local disk",
         )
-    paused = store.words.paused()
+    paused = store.control.paused()
     if paused is not None:
         yield warning(
             "publishing",
             f"paused by {paused.by} since {utc(paused.at)}",
             "salt-run k8s_nodes.resume goes on",
         )
-    unheeded = store.words.unheeded()
+    unheeded = store.control.unheeded()
     if unheeded is not None:
         yield error(
             "publishing",
@@ -52,7 +52,7 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             "the master's log says why the reactor does not call k8s_nodes.apply, or why that "
             "fails; until then salt-run k8s_nodes.apply does it by hand",
         )
-    for name, wave in store.waves.all().items():
+    for name, wave in store.rollouts.all().items():
         if wave.stopped:
             yield warning(
                 f"class {name or '(none)'}",
@@ -64,7 +64,9 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
 
 def _far(state_dir: str) -> str:
     try:
-        return filesystems.far(os.path.realpath(state_dir), Path("/proc/self/mounts").read_text())
+        return filesystems.network_filesystem(
+            os.path.realpath(state_dir), Path("/proc/self/mounts").read_text()
+        )
     except OSError:
         return ""
 
@@ -74,12 +76,12 @@ def _observing(config: Config) -> Iterator[Finding]:
     for name in config.names:
         if config.mode(name) is Mode.OBSERVE:
             yield info(f"{KEY}:clusters:{name}:mode", "observe: nothing is published for it", mend)
-    for what in (*config.apply.classes, config.apply.usual):
+    for what in (*config.apply.classes, config.apply.default):
         if what.mode is Mode.OBSERVE:
             at = f"{KEY}:apply" + (f":classes:{what.name}" if what.name else "")
             yield info(f"{at}:mode", "observe: nothing is published to its minions", mend)
-    usual = config.apply.usual
-    if usual.unsaid and usual.mode is not Mode.OBSERVE:
+    usual = config.apply.default
+    if usual.implicit and usual.mode is not Mode.OBSERVE:
         yield warning(
             f"{KEY}:apply",
             "says nothing of what to publish: the first node that joins starts a highstate, all "

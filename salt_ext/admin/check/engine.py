@@ -7,7 +7,7 @@ from typing import Any
 
 from salt_ext.admin import engine_state
 from salt_ext.core.config.config import KEY, Config
-from salt_ext.core.diagnosis.config_files import Written
+from salt_ext.core.diagnosis.config_files import ConfigFile
 from salt_ext.core.diagnosis.finding import Finding, error, warning
 from salt_ext.core.diagnosis.wiring import engine_is_listed
 from salt_ext.master import master_process
@@ -22,7 +22,7 @@ def findings(
     opts: Mapping[str, Any],
     config: Config,
     store: Store,
-    written: Sequence[Written],
+    written: Sequence[ConfigFile],
     now: float,
 ) -> Iterator[Finding]:
     """Yield what is wrong with the engine."""
@@ -33,10 +33,10 @@ def findings(
             f"has no {KEY}: Salt starts only the engines that are listed, and logs nothing",
             "salt-run k8s_nodes.setup prints the list; restart the master",
         )
-    engine = engine_state.engine(config, store, now)
+    engine = engine_state.engine_state(config, store, now)
     if engine.pid is None:
         if listed:
-            yield _absent(engine, running=master_process.runs(opts))
+            yield _absent(engine, running=master_process.is_running(opts))
         return
     if engine.stopped or engine.silent:
         what = str(engine).removeprefix("stuck: ")
@@ -56,7 +56,7 @@ def findings(
             "restart the master",
         )
     yield from _clusters(config, store, engine, now)
-    if silence := engine_state.minions_silent(store, engine, now):
+    if silence := engine_state.minion_loop_silence(store, engine, now):
         yield error(
             "engine",
             f"runs, and its thread for the minions has told nothing for {silence:.0f} s: no run is "
@@ -66,7 +66,7 @@ def findings(
         )
 
 
-def _absent(engine: engine_state.Engine, *, running: bool) -> Finding:
+def _absent(engine: engine_state.EngineState, *, running: bool) -> Finding:
     if not running:
         return error("engine", "the master does not run, and so no engine", "start salt-master")
     if engine.before is None:
@@ -83,11 +83,11 @@ def _absent(engine: engine_state.Engine, *, running: bool) -> Finding:
 
 
 def _clusters(
-    config: Config, store: Store, engine: engine_state.Engine, now: float
+    config: Config, store: Store, engine: engine_state.EngineState, now: float
 ) -> Iterator[Finding]:
     for name in config.clusters:
         health = store.health.of(name)
-        told = health.told_at if health is not None else 0.0
+        told = health.reported_at if health is not None else 0.0
         silence = now - max(told, engine.started_at or 0.0)
         if silence > engine_state.SILENT:
             yield error(

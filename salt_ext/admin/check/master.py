@@ -8,14 +8,14 @@ from typing import Any
 
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis import config_files, pillar_options, wiring
-from salt_ext.core.diagnosis.config_files import Written
+from salt_ext.core.diagnosis.config_files import ConfigFile
 from salt_ext.core.diagnosis.finding import Finding, error
 from salt_ext.master.config_files import reactor_map
 from salt_ext.master.loader_check import missing
 
 
 def findings(
-    opts: Mapping[str, Any], config: Config, written: Sequence[Written]
+    opts: Mapping[str, Any], config: Config, written: Sequence[ConfigFile]
 ) -> Iterator[Finding]:
     """Yield what is in the way, and how this master stands to others."""
     yield from config_files.findings(written)
@@ -40,7 +40,7 @@ def findings(
 
 def uses_module(config: Config) -> bool:
     """Whether any class publishes a function or an SLS of the minions' module."""
-    return any(one.uses_module for one in (*config.apply.classes, config.apply.usual))
+    return any(one.uses_module for one in (*config.apply.classes, config.apply.default))
 
 
 def _sls(opts: Mapping[str, Any], path: str) -> str | None:

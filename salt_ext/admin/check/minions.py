@@ -11,14 +11,14 @@ from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.master import minion_module
-from salt_ext.rollout.selection import Meant, names
+from salt_ext.rollout.selection import TargetMatches, names
 from salt_ext.store import Store
 
 _PRINTS = "python3 -m salt_ext.formula prints the file_roots entry; so does k8s_nodes.setup"
 
 
 def findings(
-    opts: Mapping[str, Any], config: Config, store: Store, meant: Meant
+    opts: Mapping[str, Any], config: Config, store: Store, meant: TargetMatches
 ) -> Iterator[Finding]:
     """Yield what keeps minions from the module, or at an old one."""
     shipped = minion_module.version()
@@ -53,7 +53,7 @@ def findings(
         )
 
 
-def _minions(config: Config, store: Store, meant: Meant, shipped: str) -> Iterator[Finding]:
+def _minions(config: Config, store: Store, meant: TargetMatches, shipped: str) -> Iterator[Finding]:
     known = store.ledger.modules()
     minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
     members = {one.target: meant(one.target) for one in config.apply.classes if one.target}

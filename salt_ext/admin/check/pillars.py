@@ -9,24 +9,24 @@ from typing import Any
 
 from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
-from salt_ext.core.diagnosis.formula_pitfalls import Trap, locks_out, masters, traps
-from salt_ext.core.diagnosis.publish_coverage import unbrought
+from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, locks_out, masters, traps
+from salt_ext.core.diagnosis.publish_coverage import uncovered
 from salt_ext.core.references.expand import Unresolved
 from salt_ext.master.config_files import sls
-from salt_ext.master.pillar_compiler import NoGrains, NotCompiled, Pillars
-from salt_ext.references.resolver import Resolving
-from salt_ext.rollout.selection import Meant, names
+from salt_ext.master.pillar_compiler import NoGrains, NotCompiled, PillarCompiler
+from salt_ext.references.resolver import Resolver
+from salt_ext.rollout.selection import TargetMatches, names
 from salt_ext.store import Store
 
 
 def findings(
-    opts: Mapping[str, Any], config: Config, store: Store, meant: Meant, within: float
+    opts: Mapping[str, Any], config: Config, store: Store, meant: TargetMatches, within: float
 ) -> Iterator[Finding]:
     """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
     if within <= 0:
         return
-    resolving = Resolving(store)
-    pillars = Pillars(opts)
+    resolving = Resolver(store)
+    pillars = PillarCompiler(opts)
     peers = _masters(opts)
     members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
 
@@ -34,7 +34,7 @@ def findings(
         found = resolving.lines(text, config)
         return None if isinstance(found, Unresolved) else found
 
-    found: dict[Trap, set[str]] = defaultdict(set)
+    found: dict[Pitfall, set[str]] = defaultdict(set)
     failed: dict[str, set[str]] = defaultdict(set)
     named: dict[str, set[str]] = defaultdict(set)
     minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
@@ -53,7 +53,7 @@ def findings(
             for trap in (
                 *traps(pillar, lines),
                 *locks_out(pillar, several or peers),
-                *unbrought(pillar, published, lambda name: sls(opts, name)),
+                *uncovered(pillar, published, lambda name: sls(opts, name)),
             ):
                 found[trap].add(minion)
         except NoGrains:

@@ -14,9 +14,9 @@ from salt_ext.core.errors import BadReference
 from salt_ext.core.references import node_lists, reference
 from salt_ext.core.references.expand import Unresolved
 from salt_ext.core.references.reference import Reference
-from salt_ext.core.references.resolve import PLACEHOLDERS, chosen
-from salt_ext.references.resolver import Resolving
-from salt_ext.rollout.selection import Meant, names
+from salt_ext.core.references.resolve import PLACEHOLDERS, select_members
+from salt_ext.references.resolver import Resolver
+from salt_ext.rollout.selection import TargetMatches, names
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Subscription
 
@@ -26,13 +26,13 @@ _RESTRICTED = "node-restriction.kubernetes.io/"
 _BY_GRAINS = re.compile(r"\b[GP]@")
 
 
-def findings(config: Config, store: Store, meant: Meant) -> Iterator[Finding]:
+def findings(config: Config, store: Store, meant: TargetMatches) -> Iterator[Finding]:
     """Yield references that mean nothing, and clusters, groups and targets that nobody means."""
     rows = [row for row in store.subscriptions.all() if not row.gone]
     by_text: dict[str, list[Subscription]] = defaultdict(list)
     for row in rows:
         by_text[row.reference].append(row)
-    resolving = Resolving(store)
+    resolving = Resolver(store)
     for text, found in sorted(by_text.items()):
         yield from _reference(text, found, config, store, resolving)
     yield from _clusters({row.seen.cluster for row in rows}, config, any_=bool(rows))
@@ -42,7 +42,7 @@ def findings(config: Config, store: Store, meant: Meant) -> Iterator[Finding]:
             yield from _groups(name, config, snapshot)
         at = f"{KEY}:clusters:{name}"
         targets = [*([("serve_to", cluster.serve_to)] if cluster.serve_to else [])]
-        targets += [("serve", entry.to) for entry in cluster.serve]
+        targets += [("serve", entry.to) for entry in cluster.node_lists]
         for key, target in targets:
             yield from _target(f"{at}:{key}", target, meant)
             if _BY_GRAINS.search(target):
@@ -62,7 +62,7 @@ def _reference(
     rows: list[Subscription],
     config: Config,
     store: Store,
-    resolving: Resolving,
+    resolving: Resolver,
 ) -> Iterator[Finding]:
     at = f"{text} of {names({row.minion for row in rows})}"
     refused = {row.minion for row in rows if row.seen.answer is Answer.REFUSED}
@@ -118,7 +118,7 @@ def _clusters(used: set[str], config: Config, *, any_: bool) -> Iterator[Finding
         )
         return
     for name, cluster in config.clusters.items():
-        if name not in used and not cluster.serve:
+        if name not in used and not cluster.node_lists:
             yield info(
                 f"cluster {name}",
                 "no minion refers to it",
@@ -130,7 +130,7 @@ def _groups(name: str, config: Config, snapshot: Snapshot) -> Iterator[Finding]:
     cluster = config.clusters[name]
     for label, group in cluster.groups.items():
         wanted = Reference(text="", cluster=name, group=label)
-        found = chosen(snapshot, wanted, cluster.defaults, cluster.limits, group)
+        found = select_members(snapshot, wanted, cluster.defaults, cluster.limits, group)
         if not any(addresses for _, addresses in found):
             yield warning(
                 f"{KEY}:clusters:{name}:groups:{label}",
@@ -163,7 +163,7 @@ def _selectors(name: str, config: Config, texts: Iterable[str]) -> Iterator[Find
         )
 
 
-def _target(at: str, target: str, meant: Meant) -> Iterator[Finding]:
+def _target(at: str, target: str, meant: TargetMatches) -> Iterator[Finding]:
     if not meant(target):
         yield warning(
             at,

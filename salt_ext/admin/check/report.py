@@ -18,10 +18,10 @@ from salt_ext.admin.check import (
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis.finding import Finding, Level, error, in_order
 from salt_ext.core.errors import K8sNodesError, NotConfigured
-from salt_ext.master.config_files import files
+from salt_ext.master.config_files import config_files
 from salt_ext.master.secrets import Secrets
 from salt_ext.master.settings import engine_settings
-from salt_ext.master.targets import Known
+from salt_ext.master.targets import TargetMatcher
 from salt_ext.store import Store
 
 _MOST = {Level.ERROR: 8, Level.WARNING: 4, Level.INFO: 3}
@@ -43,9 +43,9 @@ def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]
         raise NotConfigured
     config = engine_settings(opts)
     store = Store(config.state_dir)
-    written = files(opts)
-    asked_clusters = clusters.ask(config, Secrets(opts))
-    meant = Known(opts, keep=60)
+    written = config_files(opts)
+    asked_clusters = clusters.ask_all(config, Secrets(opts))
+    meant = TargetMatcher(opts, keep=60)
     groups: tuple[Callable[[], Iterable[Finding]], ...] = (
         lambda: configuration.findings(config, store),
         lambda: master.findings(opts, config, written),
@@ -101,7 +101,7 @@ def _lines(one: Finding) -> str:
     return f"{one.where}: {one.what}" + (f"\n-> {one.mend}" if one.mend else "")
 
 
-def _shown(config: Config, clusters: dict[str, clusters.Reached]) -> dict[str, Any]:
+def _shown(config: Config, clusters: dict[str, clusters.ClusterAnswer]) -> dict[str, Any]:
     if not config.names:
         return {}
     return {"clusters": {name: str(one) for name, one in clusters.items()}}

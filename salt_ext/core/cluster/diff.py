@@ -25,7 +25,7 @@ class Difference:
         return bool(self.joined or self.left or self.updated)
 
 
-class Announced:
+class Baseline:
     """
     The view that was announced last, and how many of its nodes tell each address.
 
@@ -79,4 +79,4 @@ class Announced:
 
 
 def _tellers(members: Iterable[Member]) -> Counter[Address | Network]:
-    return Counter(item for member in members for item in member.everything())
+    return Counter(item for member in members for item in member.all_addresses())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from salt_ext.core.cluster.member import Member
-from salt_ext.core.cluster.resource_version import older
+from salt_ext.core.cluster.resource_version import is_older
 
 
 class Kind(str, Enum):
@@ -39,7 +39,7 @@ class Rules:
     min_nodes: int = 0
     shrink_percent: int = 30
     shrink_nodes: int = 3
-    shrink_wait: float = 60.0
+    shrink_confirm_after: float = 60.0
     growth_percent: int = 100
     growth_nodes: int = 50
     growth_window: float = 600.0
@@ -124,7 +124,7 @@ class Guard:
             return Judgement(members=view.members)
         return self._nodes(old, view, now, listed_at, deleted)
 
-    def took(self, view: View, members: Mapping[str, Member], now: float) -> None:
+    def accepted_view(self, view: View, members: Mapping[str, Member], now: float) -> None:
         """Take that ``members``, judged from ``view``, were stored."""
         if self.accepted is None or self.accepted.identity != view.identity:
             self._sizes.clear()
@@ -133,9 +133,9 @@ class Guard:
             self._sizes.append((now, len(self.accepted.members)))
         self.accepted = replace(view, members=members)
 
-    def saw(self, version: str) -> None:
+    def observed_version(self, version: str) -> None:
         """Take the newest version that was heard of, with or without a change."""
-        if self.accepted is not None and older(self.accepted.version, version):
+        if self.accepted is not None and is_older(self.accepted.version, version):
             self.accepted = replace(self.accepted, version=version)
 
     def _first(self, view: View) -> Judgement:
@@ -155,10 +155,10 @@ class Guard:
     def _went_back(self, old: View, view: View) -> Held | None:
         if view.identity != old.identity:
             return None
-        if not view.regressed and not older(view.version, old.version):
+        if not view.regressed and not is_older(view.version, old.version):
             return None
         if any(
-            not older(view.version, version) for version in self._released.get(Kind.ROLLBACK, ())
+            not is_older(view.version, version) for version in self._released.get(Kind.ROLLBACK, ())
         ):
             return None
         return Held(
@@ -190,9 +190,9 @@ class Guard:
             members.update((name, old.members[name]) for name in leaving)
             held.extend(short)
         again = [
-            self._missing_since[name] + self.rules.shrink_wait
+            self._missing_since[name] + self.rules.shrink_confirm_after
             for name in unproven
-            if listed_at < self._missing_since[name] + self.rules.shrink_wait
+            if listed_at < self._missing_since[name] + self.rules.shrink_confirm_after
         ]
         return Judgement(
             members=members, held=tuple(held), list_again_at=max(again) if again else None
@@ -241,11 +241,11 @@ class Guard:
         proven = frozenset(
             name
             for name in leaving
-            if listed_at >= self._missing_since[name] + self.rules.shrink_wait
+            if listed_at >= self._missing_since[name] + self.rules.shrink_confirm_after
             or self._is_released(Kind.SHRINK, name)
         )
         open_ = leaving - proven
-        most = max([len(old.members), *self._recent(now - self.rules.shrink_wait)])
+        most = max([len(old.members), *self._recent(now - self.rules.shrink_confirm_after)])
         fewer = most - len(view.members) - (len(leaving) - len(open_))
         emptied = not view.members and not open_ <= deleted
         many = self._is_mass(len(open_), len(old.members)) or self._is_mass(fewer, most)
@@ -293,7 +293,7 @@ class Guard:
 
     def _recent(self, since: float) -> list[int]:
         """Return the sizes that were in force at any time since then."""
-        oldest = max(self.rules.shrink_wait, self.rules.growth_window)
+        oldest = max(self.rules.shrink_confirm_after, self.rules.growth_window)
         while self._sizes and self._sizes[0][0] < since - oldest:
             self._sizes.popleft()
         return [size for until, size in self._sizes if until >= since]
@@ -312,7 +312,7 @@ class Guard:
         }
         if view.identity != old.identity:
             open_[Kind.IDENTITY] = frozenset([view.identity])
-        elif view.regressed or older(view.version, old.version):
+        elif view.regressed or is_older(view.version, old.version):
             open_[Kind.ROLLBACK] = self._released.get(Kind.ROLLBACK, frozenset())
         self._released = {
             kind: keys & open_.get(kind, frozenset()) for kind, keys in self._released.items()

@@ -21,12 +21,12 @@ from salt_ext.core.cluster.address import (
 from salt_ext.core.cluster.node import AddressType, Node
 
 
-class Refused(str, Enum):
+class RejectReason(str, Enum):
     """Why a claimed address was dropped."""
 
     UNREADABLE = "unreadable"
     OUTSIDE = "outside allowed_networks"
-    NEVER = "inside never"
+    DENIED = "inside denied_networks"
     TOO_WIDE = "podCIDR too wide"
 
 
@@ -40,7 +40,7 @@ class Member:
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = False
 
-    def everything(self) -> frozenset[Address | Network]:
+    def all_addresses(self) -> frozenset[Address | Network]:
         """Return all addresses of all types."""
         return frozenset(item for items in self.addresses.values() for item in items)
 
@@ -50,41 +50,41 @@ class Limits:
     """What may be opened for the nodes of one cluster."""
 
     allowed: tuple[Network, ...]
-    never: tuple[Network, ...]
+    denied: tuple[Network, ...]
     addresses_per_node: int = 16
     """A node that claims more is held as a whole."""
-    widest_ipv4: int = 20
+    min_prefix_ipv4: int = 20
     """Shortest prefix of a podCIDR."""
-    widest_ipv6: int = 56
+    min_prefix_ipv6: int = 56
 
     @cached_property
     def _allowed(self) -> Addresses:
         return Addresses(self.allowed)
 
     @cached_property
-    def _never(self) -> Addresses:
-        return Addresses(self.never)
+    def _denied(self) -> Addresses:
+        return Addresses(self.denied)
 
-    def refuse(self, item: Address | Network) -> Refused | None:
+    def refuse(self, item: Address | Network) -> RejectReason | None:
         """Return why an address may not be opened, None when it may."""
         if isinstance(item, (IPv4Network, IPv6Network)):
             return self._refuse_network(item)
-        if item in self._never:
-            return Refused.NEVER
-        return None if item in self._allowed else Refused.OUTSIDE
+        if item in self._denied:
+            return RejectReason.DENIED
+        return None if item in self._allowed else RejectReason.OUTSIDE
 
-    def _refuse_network(self, item: Network) -> Refused | None:
-        if overlaps(item, self.never):
-            return Refused.NEVER
+    def _refuse_network(self, item: Network) -> RejectReason | None:
+        if overlaps(item, self.denied):
+            return RejectReason.DENIED
         if not within(item, self.allowed):
-            return Refused.OUTSIDE
-        shortest = self.widest_ipv4 if item.version == 4 else self.widest_ipv6
-        return Refused.TOO_WIDE if item.prefixlen < shortest else None
+            return RejectReason.OUTSIDE
+        shortest = self.min_prefix_ipv4 if item.version == 4 else self.min_prefix_ipv6
+        return RejectReason.TOO_WIDE if item.prefixlen < shortest else None
 
 
-def admit(node: Node, limits: Limits) -> tuple[Member, list[Refused]]:
+def admit(node: Node, limits: Limits) -> tuple[Member, list[RejectReason]]:
     """Return the node as a member, and why each claim that was dropped is."""
-    refused: list[Refused] = []
+    refused: list[RejectReason] = []
     addresses: dict[AddressType, tuple[Address | Network, ...]] = {}
     for kind, texts in node.claims():
         kept: set[Address | Network] = set()
@@ -92,7 +92,7 @@ def admit(node: Node, limits: Limits) -> tuple[Member, list[Refused]]:
             try:
                 item = network(text) if kind is AddressType.POD_CIDR else address(text)
             except ValueError:
-                refused.append(Refused.UNREADABLE)
+                refused.append(RejectReason.UNREADABLE)
                 continue
             why = limits.refuse(item)
             if why:
@@ -109,4 +109,4 @@ def admit(node: Node, limits: Limits) -> tuple[Member, list[Refused]]:
 
 def addresses_of(members: Iterable[Member]) -> frozenset[Address | Network]:
     """Return all addresses of all members."""
-    return frozenset().union(*(member.everything() for member in members))
+    return frozenset().union(*(member.all_addresses() for member in members))

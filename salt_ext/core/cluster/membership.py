@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from salt_ext.core.cluster.address import Address, Network
 from salt_ext.core.cluster.guard import Held, Kind
-from salt_ext.core.cluster.member import Limits, Member, Refused, admit
+from salt_ext.core.cluster.member import Limits, Member, RejectReason, admit
 from salt_ext.core.cluster.node import AddressType, Node
 
 Addresses = Mapping[AddressType, tuple[Address | Network, ...]]
@@ -27,16 +27,16 @@ class Membership:
     grace: float
     told: dict[str, Member] = field(default_factory=dict)
     """What the nodes say now, by name; to begin with, what was stored."""
-    overfull: dict[str, int] = field(default_factory=dict)
+    over_limit: dict[str, int] = field(default_factory=dict)
     """Nodes that claim too many addresses, and how many."""
-    _refused: dict[str, list[Refused]] = field(default_factory=dict)
+    _refused: dict[str, list[RejectReason]] = field(default_factory=dict)
     _lingering: dict[str, tuple[float, Addresses]] = field(default_factory=dict)
     """Addresses that a node had and tells no more, and until when they stay."""
 
-    def relisted(self, nodes: Iterable[Node], now: float) -> None:
+    def replace_all(self, nodes: Iterable[Node], now: float) -> None:
         """Take a complete view."""
         listed = {node.name: node for node in nodes}
-        for name in (self.told.keys() | self.overfull.keys()) - listed.keys():
+        for name in (self.told.keys() | self.over_limit.keys()) - listed.keys():
             self.drop(name)
         for node in listed.values():
             self.put(node, now)
@@ -48,9 +48,9 @@ class Membership:
             self.drop(name)
         claimed = node.claimed()
         if claimed > self.limits.addresses_per_node:
-            self.overfull[name] = claimed
+            self.over_limit[name] = claimed
             return False
-        self.overfull.pop(name, None)
+        self.over_limit.pop(name, None)
         had = self._effective(name)
         member, refused = admit(node, self.limits)
         if self.told.get(name) != member:
@@ -70,7 +70,7 @@ class Membership:
 
     def drop(self, name: str) -> None:
         """Take that a node is gone."""
-        for known in (self.told, self.overfull, self._refused, self._lingering):
+        for known in (self.told, self.over_limit, self._refused, self._lingering):
             known.pop(name, None)
 
     def current(self, now: float) -> dict[str, Member]:
@@ -87,26 +87,26 @@ class Membership:
             for name, member in self.told.items()
         }
 
-    def fades_at(self) -> float | None:
+    def next_expiry(self) -> float | None:
         """Return when the next grace ends, None when none runs."""
         return min((until for until, _ in self._lingering.values()), default=None)
 
     def held(self) -> tuple[Held, ...]:
         """Return the nodes that stay what they were because they claim too many addresses."""
-        if not self.overfull:
+        if not self.over_limit:
             return ()
         most = self.limits.addresses_per_node
-        name, claimed = max(self.overfull.items(), key=lambda item: item[1])
+        name, claimed = max(self.over_limit.items(), key=lambda item: item[1])
         return (
             Held(
                 kind=Kind.NODE,
-                why=f"{len(self.overfull)} nodes claim more than {most} addresses, "
+                why=f"{len(self.over_limit)} nodes claim more than {most} addresses, "
                 f"{name} claims {claimed}",
-                keys=frozenset(self.overfull),
+                keys=frozenset(self.over_limit),
             ),
         )
 
-    def refused(self) -> Counter[Refused]:
+    def refused(self) -> Counter[RejectReason]:
         """Return how many addresses of the present nodes are dropped, and why."""
         return Counter(why for refused in self._refused.values() for why in refused)
 
@@ -117,9 +117,9 @@ class Membership:
 
     def _give_up_what_others_tell(self) -> None:
         """An address that another node tells is that node's, also when that one is gone."""
-        tellers = Counter(item for member in self.told.values() for item in member.everything())
+        tellers = Counter(item for member in self.told.values() for item in member.all_addresses())
         for name, (until, lost) in list(self._lingering.items()):
-            own = self.told[name].everything()
+            own = self.told[name].all_addresses()
             left = {
                 kind: tuple(item for item in items if tellers[item] == (item in own))
                 for kind, items in lost.items()

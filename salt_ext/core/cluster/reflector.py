@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from salt_ext.core.cluster.node import Node
-from salt_ext.core.cluster.resource_version import older
+from salt_ext.core.cluster.resource_version import is_older
 from salt_ext.core.timing.backoff import Backoff
 
 
@@ -161,7 +161,7 @@ class Reflector:
         """Take the server's newest version; one older than ours means that all is listed anew."""
         self._silent = False
         self._backoff.worked(now)
-        if older(version, self.resource_version):
+        if is_older(version, self.resource_version):
             self._start_listing()
 
     def ended(self, now: float) -> bool:
@@ -215,7 +215,7 @@ class Reflector:
             self._newest = dict(self.nodes or {})
             self._behind.clear()
         known = self._newest.get(node.name)
-        if known is not None and known.uid == node.uid and older(node.version, known.version):
+        if known is not None and known.uid == node.uid and is_older(node.version, known.version):
             self._behind.add(node.name)
         else:
             self._newest[node.name] = node

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def older(one: str, other: str) -> bool:
+def is_older(one: str, other: str) -> bool:
     """Whether ``one`` is certainly older; False when either is no number."""
     return one.isdecimal() and other.isdecimal() and int(one) < int(other)

@@ -21,7 +21,7 @@ from salt_ext.core.config.options import (
 )
 from salt_ext.core.errors import ConfigError, shown
 
-USUAL = ""
+DEFAULT_CLASS = ""
 """Name of the class of the minions that no other class takes."""
 
 ANY_GRAINS = "G@id:*"
@@ -57,10 +57,10 @@ class Mode(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Action:
     """What the minions of one class are told to do."""
 
-    name: str = USUAL
+    name: str = DEFAULT_CLASS
     target: str | None = None
     """Compound target; None for the minions that no class takes."""
     function: str = "state.apply"
@@ -69,11 +69,11 @@ class Published:
     mode: Mode = Mode.ENFORCE
     sync: bool = False
     """The minions' own modules are brought up to date before the first run."""
-    unsaid: bool = False
+    implicit: bool = False
     """A highstate, because nothing says what to publish: perhaps nobody meant that."""
 
     @property
-    def asks(self) -> bool:
+    def needs_grains(self) -> bool:
         """Whether the target asks for grains, pillar or networks: what a minion has told."""
         # A nodegroup may.
         return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
@@ -94,7 +94,7 @@ class Published:
         return self.function in UNQUEUED and "pillar" not in self.kwarg and not words
 
     @property
-    def sent(self) -> Mapping[str, Any]:
+    def publish_kwargs(self) -> Mapping[str, Any]:
         """
         The keyword arguments as a minion gets them.
 
@@ -112,11 +112,11 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Apply:
+class ApplyConfig:
     """The classes of minions, and what holds for all of them."""
 
-    usual: Published = field(default_factory=partial(Published, unsaid=True))
-    classes: tuple[Published, ...] = ()
+    default: Action = field(default_factory=partial(Action, implicit=True))
+    classes: tuple[Action, ...] = ()
     """In order: the first that takes a minion counts."""
     batch: int = 50
     """Minions of one class that are waited for at a time."""
@@ -126,40 +126,40 @@ class Apply:
     """Minions that must succeed before the others of their class are published to."""
     abort_percent: int = 50
     """More failures among those that were well before stop a class."""
-    per_minute: int = 1000
+    max_per_minute: int = 1000
     """Minions that are published to within a minute, retries included."""
-    pace: float = 2.5
+    min_interval: float = 2.5
     """Seconds between two runs on one minion that has had its burst."""
     burst: int = 3
     """Runs on one minion that need not be so far apart."""
-    deliver: int = 1000
+    max_inline_addresses: int = 1000
     """Addresses that a ``k8s_firewall.sync`` carries along at most; 0 for none."""
-    renew: float = 86_400.0
+    reapply_after: float = 86_400.0
     """Seconds after which what was proven is applied once more; 0 for never."""
 
-    def named(self, name: str) -> Published | None:
+    def named(self, name: str) -> Action | None:
         """Return the class of that name, None when the configuration has it no more."""
-        return next((one for one in (*self.classes, self.usual) if one.name == name), None)
+        return next((one for one in (*self.classes, self.default) if one.name == name), None)
 
     def next_run(self, last: float, rested_at: float) -> float:
         """
         Return when a minion may run after its last run.
 
-        ``rested_at`` is when it has rested from all of its runs, ``pace`` seconds from each.
+        ``rested_at`` is when its burst is whole again: ``min_interval`` seconds for each run.
         """
-        return min(rested_at - (self.burst - 1) * self.pace, last + self.pace)
+        return min(rested_at - (self.burst - 1) * self.min_interval, last + self.min_interval)
 
-    def of(self, minion: str, meant: Mapping[str, Set[str]]) -> Published:
+    def of(self, minion: str, meant: Mapping[str, Set[str]]) -> Action:
         """Return the class of a minion; ``meant`` has the minions of each target."""
         for one in self.classes:
             if minion in meant[one.target or ""]:
                 return one
-        return self.usual
+        return self.default
 
     def knows(self, minion: str, meant: Mapping[str, Set[str]], told: Set[str]) -> bool:
         """Whether the class of a minion is certain; ``told`` has those whose grains are known."""
         for one in self.classes:
-            if one.asks:
+            if one.needs_grains:
                 return minion in told
             if minion in meant[one.target or ""]:
                 return True
@@ -188,10 +188,10 @@ def _uses_module(function: str, arg: tuple[Any, ...]) -> bool:
     return any(str(one).strip().partition(".")[0] == MODULE for one in called)
 
 
-def read(given: Options) -> Apply:
+def read(given: Options) -> ApplyConfig:
     """Read the block; mistakes go to its ``problems``."""
-    defaults = Apply()
-    usual = _published(given, USUAL, None, defaults.usual)
+    defaults = ApplyConfig()
+    usual = _published(given, DEFAULT_CLASS, None, defaults.default)
     listed = given.below("classes")
     classes = []
     for name in listed.keys:
@@ -202,24 +202,32 @@ def read(given: Options) -> Apply:
         below = listed.below(name)
         classes.append(_published(below, name, below.take("target", text), usual))
         below.finish()
-    apply = Apply(
-        usual=usual,
+    apply = ApplyConfig(
+        default=usual,
         classes=tuple(classes),
         batch=given.take("batch", whole(1, 10_000), defaults.batch),
         timeout=given.take("timeout", seconds(5, 86_400), defaults.timeout),
         canary=given.take("canary", whole(0, 1000), defaults.canary),
         abort_percent=given.take("abort_percent", whole(0, 100), defaults.abort_percent),
-        per_minute=given.take("per_minute", whole(1, 100_000), defaults.per_minute),
-        pace=given.take("pace", seconds(0, 3600), defaults.pace),
+        max_per_minute=given.take(
+            "max_per_minute", whole(1, 100_000), defaults.max_per_minute, was="per_minute"
+        ),
+        min_interval=given.take(
+            "min_interval", seconds(0, 3600), defaults.min_interval, was="pace"
+        ),
         burst=given.take("burst", whole(1, 100), defaults.burst),
-        deliver=given.take("deliver", whole(0, 100_000), defaults.deliver),
-        renew=given.take("renew", seconds(0, 10_000_000), defaults.renew),
+        max_inline_addresses=given.take(
+            "max_inline_addresses", whole(0, 100_000), defaults.max_inline_addresses, was="deliver"
+        ),
+        reapply_after=given.take(
+            "reapply_after", seconds(0, 10_000_000), defaults.reapply_after, was="renew"
+        ),
     )
     given.finish()
     return apply
 
 
-def _published(given: Options, name: str, target: str | None, usual: Published) -> Published:
+def _published(given: Options, name: str, target: str | None, usual: Action) -> Action:
     nothing: tuple[Any, ...] = ()
     states = given.take("states", list_of(text), nothing)
     highstate = given.take("highstate", flag, False)
@@ -242,14 +250,14 @@ def _published(given: Options, name: str, target: str | None, usual: Published) 
         what = "state.apply"
     else:
         what, words, kwarg = usual.function, usual.arg, kwarg or usual.kwarg
-    return Published(
+    return Action(
         name=name,
         target=target,
         function=what,
         arg=words,
         kwarg=kwarg,
         mode=mode,
-        unsaid=target is None and not any(map(given.has, ("states", "highstate", "function"))),
+        implicit=target is None and not any(map(given.has, ("states", "highstate", "function"))),
         sync=given.take("sync", flag, _uses_module(what, words)),
     )
 

@@ -12,11 +12,11 @@ from salt_ext.core.cluster.guard import Rules
 from salt_ext.core.cluster.member import Limits
 from salt_ext.core.cluster.node import AddressType
 from salt_ext.core.config import apply, options
-from salt_ext.core.config.apply import Apply, Mode
+from salt_ext.core.config.apply import ApplyConfig, Mode
 from salt_ext.core.config.options import Options, flag, list_of, one_of, seconds, text, whole
 from salt_ext.core.errors import ConfigError, UnknownCluster
 from salt_ext.core.references import selector
-from salt_ext.core.references.node_lists import Handing
+from salt_ext.core.references.node_lists import NodeListRule
 from salt_ext.core.references.reference import dns_label
 from salt_ext.core.references.resolve import Defaults, NodeGroup
 from salt_ext.core.references.selector import Selector
@@ -29,7 +29,7 @@ _NO_NETWORKS: tuple[Network, ...] = ()
 _NOT_THE_MEANING = (
     *("kubeconfig", "context", "server", "ca_file", "token_file", "token", "in_cluster"),
     *("insecure_skip_tls_verify", "exec_timeout"),
-    *("allowed_networks", "never", "guards", "timing", "page_size", "mode"),
+    *("allowed_networks", "denied_networks", "never", "guards", "timing", "page_size", "mode"),
 )
 
 _ONLY_WITH = (
@@ -44,7 +44,7 @@ _NOT_VERIFIED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class ClusterAccess:
     """How one cluster's API is reached: exactly one of kubeconfig, server, in_cluster."""
 
     kubeconfig: str | None = None
@@ -71,9 +71,9 @@ class Access:
 class Timing:
     """How long to wait for what, in seconds."""
 
-    quiet: float = 0.1
+    debounce: float = 0.1
     """After a change, how long nothing may change before the next is announced."""
-    longest: float = 2.0
+    max_delay: float = 2.0
     """How long a change waits at most while others keep coming."""
     inactivity: float = 90.0
     """Silence of a watch after which the API is asked whether it is still there."""
@@ -86,7 +86,7 @@ class Cluster:
     """One cluster of the configuration."""
 
     name: str
-    access: Access
+    access: ClusterAccess
     limits: Limits
     defaults: Defaults = Defaults()
     timing: Timing = Timing()
@@ -95,7 +95,7 @@ class Cluster:
     serve_to: str | None = None
     """Compound target of the minions that references are resolved for; None means every one."""
     groups: Mapping[str, NodeGroup] = field(default_factory=dict)
-    serve: tuple[Handing, ...] = ()
+    node_lists: tuple[NodeListRule, ...] = ()
     rules: Rules = Rules()
     grace: float = 300.0
     """Seconds that a node keeps addresses which it no longer tells."""
@@ -117,7 +117,7 @@ class Config:
     """What could be read of the block, and every mistake in it."""
 
     state_dir: str = STATE_DIR
-    apply: Apply = field(default_factory=Apply)
+    apply: ApplyConfig = field(default_factory=ApplyConfig)
     metrics: Metrics = Metrics()
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     broken: Mapping[str, Cluster | None] = field(default_factory=dict)
@@ -145,10 +145,10 @@ class Config:
         return tuple(one for one in self.problems if f"{one.key}:".startswith(f"{at}:"))
 
     @property
-    def serving(self) -> dict[str, Cluster]:
+    def with_node_lists(self) -> dict[str, Cluster]:
         """The clusters that hand lists of nodes to minions, as far as they could be read."""
         readable = {**self.broken, **self.clusters}
-        return {name: one for name, one in sorted(readable.items()) if one and one.serve}
+        return {name: one for name, one in sorted(readable.items()) if one and one.node_lists}
 
     def known(self, name: str) -> str:
         """Return the name of a cluster, right or wrong; else :class:`UnknownCluster`."""
@@ -168,14 +168,14 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     state_dir = block.take("state_dir", options.path, STATE_DIR)
     applied = apply.read(block.below("apply"))
     metrics = _metrics(block.below("metrics"))
-    never = block.take("never", list_of(network), _NO_NETWORKS)
+    denied = block.take("denied_networks", list_of(network), _NO_NETWORKS, was="never")
     listed = block.below("clusters")
     block.finish()
     clusters: dict[str, Cluster] = {}
     broken: dict[str, Cluster | None] = {}
     for name in listed.keys:
         before = len(problems)
-        cluster = _cluster(name, listed, (*NOT_A_NODE, *own_addresses, *never))
+        cluster = _cluster(name, listed, (*NOT_A_NODE, *own_addresses, *denied))
         at = f"{listed.path}:{name}"
         wrong = [problem.key.removeprefix(at).lstrip(":") for problem in problems[before:]]
         if cluster is None or wrong:
@@ -209,7 +209,7 @@ def _metrics(given: Options) -> Metrics:
     return metrics
 
 
-def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Cluster | None:
+def _cluster(name: object, listed: Options, denied: tuple[Network, ...]) -> Cluster | None:
     try:
         label = dns_label(name)
     except ValueError as exc:
@@ -223,19 +223,26 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
     allowed = given.take("allowed_networks", list_of(network))
     timing = _timing(given.below("timing"))
     guards = given.below("guards")
-    usual = Limits(allowed=(), never=())
+    usual = Limits(allowed=(), denied=())
     groups = _groups(given.below("groups"))
     cluster = Cluster(
         name=label,
         access=access,
         limits=Limits(
             allowed=allowed,
-            never=(*never, *given.take("never", list_of(network), _NO_NETWORKS)),
+            denied=(
+                *denied,
+                *given.take("denied_networks", list_of(network), _NO_NETWORKS, was="never"),
+            ),
             addresses_per_node=guards.take(
                 "addresses_per_node", whole(1, 1000), usual.addresses_per_node
             ),
-            widest_ipv4=guards.take("widest_ipv4", whole(8, 32), usual.widest_ipv4),
-            widest_ipv6=guards.take("widest_ipv6", whole(32, 128), usual.widest_ipv6),
+            min_prefix_ipv4=guards.take(
+                "min_prefix_ipv4", whole(8, 32), usual.min_prefix_ipv4, was="widest_ipv4"
+            ),
+            min_prefix_ipv6=guards.take(
+                "min_prefix_ipv6", whole(32, 128), usual.min_prefix_ipv6, was="widest_ipv6"
+            ),
         ),
         defaults=Defaults(
             types=given.take("addresses", list_of(_address_type), Defaults().types),
@@ -244,7 +251,9 @@ def _cluster(name: object, listed: Options, never: tuple[Network, ...]) -> Clust
         mode=apply.mode_of(given, Mode.ENFORCE),
         serve_to=given.take("serve_to", text, None),
         groups=groups,
-        serve=given.take("serve", list_of(partial(_handing, groups)), ()),
+        node_lists=given.take(
+            "node_lists", list_of(partial(_node_list_rule, groups)), (), was="serve"
+        ),
         timing=timing,
         grace=guards.take("grace", seconds(0, 86_400), 300.0),
         rules=_rules(guards),
@@ -278,21 +287,21 @@ def _groups(listed: Options) -> dict[str, NodeGroup]:
     return groups
 
 
-def _handing(groups: Mapping[str, NodeGroup], value: object) -> Handing:
+def _node_list_rule(groups: Mapping[str, NodeGroup], value: object) -> NodeListRule:
     problems: list[ConfigError] = []
     given = Options(value, "", problems)
-    handing = Handing(
+    rule = NodeListRule(
         to=given.take("to", text, ""),
         group=given.take("group", one_of(*groups), None),
         labels=given.take("labels", list_of(_label_key), ()),
     )
     given.finish()
-    if problems or not handing.to:
+    if problems or not rule.to:
         raise ValueError(
             "a mapping with `to` (a target), and perhaps `group` (one of this cluster's groups) "
             "and `labels` (a list of label keys)"
         )
-    return handing
+    return rule
 
 
 def _label_key(value: object) -> str:
@@ -313,15 +322,20 @@ def _rules(given: Options) -> Rules:
         min_nodes=given.take("min_nodes", whole(0, 100_000), usual.min_nodes),
         shrink_percent=given.take("shrink_percent", whole(0, 100), usual.shrink_percent),
         shrink_nodes=given.take("shrink_nodes", whole(1, 100_000), usual.shrink_nodes),
-        shrink_wait=given.take("shrink_wait", seconds(1, 86_400), usual.shrink_wait),
+        shrink_confirm_after=given.take(
+            "shrink_confirm_after",
+            seconds(1, 86_400),
+            usual.shrink_confirm_after,
+            was="shrink_wait",
+        ),
         growth_percent=given.take("growth_percent", whole(0, 10_000), usual.growth_percent),
         growth_nodes=given.take("growth_nodes", whole(1, 100_000), usual.growth_nodes),
         growth_window=given.take("growth_window", seconds(1, 86_400), usual.growth_window),
     )
 
 
-def _access(given: Options) -> Access:
-    access = Access(
+def _access(given: Options) -> ClusterAccess:
+    access = ClusterAccess(
         kubeconfig=given.take("kubeconfig", options.path, None),
         context=given.take("context", text, None),
         server=given.take("server", https_url, None),
@@ -356,7 +370,7 @@ def _access(given: Options) -> Access:
     return access
 
 
-def _check_server(given: Options, access: Access) -> None:
+def _check_server(given: Options, access: ClusterAccess) -> None:
     needed = ["ca_file"] if not access.insecure_skip_tls_verify else []
     needed += ["token_file"] if not given.has("token") else []
     for key in needed:
@@ -373,8 +387,8 @@ def _check_server(given: Options, access: Access) -> None:
 def _timing(given: Options) -> Timing:
     usual = Timing()
     timing = Timing(
-        quiet=given.take("quiet", seconds(0, 60), usual.quiet),
-        longest=given.take("longest", seconds(0, 600), usual.longest),
+        debounce=given.take("debounce", seconds(0, 60), usual.debounce, was="quiet"),
+        max_delay=given.take("max_delay", seconds(0, 600), usual.max_delay, was="longest"),
         inactivity=given.take("inactivity", seconds(1, 3600), usual.inactivity),
         relist=given.take("relist", seconds(10, 86_400), usual.relist),
     )

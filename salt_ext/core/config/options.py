@@ -28,6 +28,7 @@ class Options:
         self.path = path
         self.problems = problems
         self._known: list[str] = []
+        self._renamed: list[str] = []
         self._raw: Mapping[Any, Any] = {}
         if isinstance(raw, Mapping):
             self._raw = raw
@@ -48,16 +49,22 @@ class Options:
         return self._raw.get(key)
 
     def take(
-        self, key: str, read: Callable[[Any], T], default: T = _REQUIRED, *, hide: bool = False
+        self,
+        key: str,
+        read: Callable[[Any], T],
+        default: T = _REQUIRED,
+        *,
+        hide: bool = False,
+        was: str = "",
     ) -> T:
         """
         Return the value of ``key`` as ``read`` understands it.
 
         ``read`` raises :class:`ValueError` whose message says what is allowed. Without ``default``
-        the key is required. A value to ``hide`` is not shown when it is wrong.
+        the key is required. A value to ``hide`` is not shown when it is wrong. ``was`` is an old
+        name of the key: it is refused, with the new name, and what it says still counts.
         """
-        self._known.append(key)
-        value = self._raw.get(key)
+        value = self._take_raw(key, was)
         if value is None:
             if default is _REQUIRED:
                 allowed = _allowed(read)
@@ -70,16 +77,15 @@ class Options:
             self.problems.append(ConfigError(self._at(key), told, str(exc)))
             return default
 
-    def below(self, key: str) -> Options:
+    def below(self, key: str, *, was: str = "") -> Options:
         """Return the mapping under ``key``, empty when it is not written."""
-        self._known.append(key)
-        value = self._raw.get(key)
+        value = self._take_raw(key, was)
         return Options({} if value is None else value, self._at(key), self.problems)
 
     def finish(self) -> None:
-        """Report every key that nobody took."""
+        """Report every unknown key."""
         for key in self._raw:
-            if key in self._known:
+            if key in self._known or key in self._renamed:
                 continue
             close = difflib.get_close_matches(str(key), self._known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
@@ -87,6 +93,17 @@ class Options:
             self.problems.append(
                 ConfigError(self._at(key), HIDDEN, f"only {_listed(self._known)}{hint}")
             )
+
+    def _take_raw(self, key: str, was: str) -> Any:
+        self._known.append(key)
+        value = self._raw.get(key)
+        if was and was in self._raw:
+            self._renamed.append(was)
+            allowed = f"the new name of this key: {key}"
+            self.problems.append(ConfigError(self._at(was), HIDDEN, allowed))
+            # A network that must stay out stays out under its old name too.
+            value = self._raw[was] if value is None else value
+        return value
 
     def _at(self, key: object) -> str:
         text = str(key)

@@ -21,7 +21,7 @@ LISTS = ("ext_pillar", "engines", "reactor", "file_roots", "fileserver_backend",
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class ConfigFile:
     """One file."""
 
     path: str
@@ -32,16 +32,16 @@ class Written:
     """Salt cannot read it, and goes on without it."""
 
 
-def places(files: Sequence[Written], key: str) -> list[Written]:
+def files_with(files: Sequence[ConfigFile], key: str) -> list[ConfigFile]:
     """Return the files that have a key, those that count last."""
     return [file for file in files if key in file.values]
 
 
-def in_force(files: Sequence[Written], key: str) -> list[Written]:
+def effective(files: Sequence[ConfigFile], key: str) -> list[ConfigFile]:
     """Return the files whose values of a key count; Salt adds them to each other."""
-    found = places(files, key)
+    found = files_with(files, key)
     last = max((file.layer for file in found), default=0)
-    counting: list[Written] = []
+    counting: list[ConfigFile] = []
     for file in (file for file in found if file.layer == last):
         if counting and not alike(counting[-1].values[key], file.values[key]):
             counting = []
@@ -63,7 +63,7 @@ def added(first: Any, second: Any) -> Any:
     return second
 
 
-def findings(files: Sequence[Written]) -> Iterator[Finding]:
+def findings(files: Sequence[ConfigFile]) -> Iterator[Finding]:
     """Yield files that cannot be read, and keys that stand where another file replaces them."""
     for file in files:
         if file.broken:
@@ -71,11 +71,11 @@ def findings(files: Sequence[Written]) -> Iterator[Finding]:
                 file.path, "Salt cannot read this file, and goes on without it", "correct its YAML"
             )
     for key in LISTS:
-        counting = in_force(files, key)
+        counting = effective(files, key)
         if not counting:
             continue
         kept = [item for file in counting for item in _items(file.values[key])]
-        for file in places(files, key):
+        for file in files_with(files, key):
             if file in counting or not file.values[key]:
                 continue
             lost = [item for item in _items(file.values[key]) if item not in kept]

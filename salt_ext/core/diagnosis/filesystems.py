@@ -7,7 +7,7 @@ import re
 _FAR = re.compile(r"nfs\d?|cifs|smb\d?|ceph|glusterfs|lustre|9p|afs|ocfs2|gfs2|fuse\.\S+")
 
 
-def far(path: str, mounts: str) -> str:
+def network_filesystem(path: str, mounts: str) -> str:
     """Return the type of the file system when it is not this machine's alone, else nothing."""
     wanted, kind, deepest = f"{path.rstrip('/')}/", "", -1
     for line in mounts.splitlines():

@@ -68,7 +68,7 @@ FORMULAS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trap:
+class Pitfall:
     """Something to look at in a pillar."""
 
     where: str
@@ -92,12 +92,12 @@ class _Place:
         return ":".join(self.path)
 
 
-def traps(pillar: Mapping[str, Any], lines: Lines) -> Iterator[Trap]:
+def traps(pillar: Mapping[str, Any], lines: Lines) -> Iterator[Pitfall]:
     """Yield what is found in a pillar as people wrote it, before its references are replaced."""
     used: dict[str, list[tuple[Formula, _Place, Sequence[str] | None]]] = {}
     for place in _places(pillar):
         if not is_reference(place.text):
-            yield Trap(
+            yield Pitfall(
                 where=place.where,
                 what=f"{SCHEME} inside another text is no reference: it stays as it is",
                 mend="put the reference where an address alone stands, in a list or a set",
@@ -132,13 +132,13 @@ def masters(pillar: Mapping[str, Any], grains: Mapping[str, Any]) -> tuple[str, 
     return ()
 
 
-def locks_out(pillar: Mapping[str, Any], several: Sequence[str]) -> Iterator[Trap]:
+def locks_out(pillar: Mapping[str, Any], several: Sequence[str]) -> Iterator[Pitfall]:
     """Yield whether a firewall of ours lets only one of several masters in."""
     ours = pillar.get("k8s_firewall")
     if not several or not isinstance(ours, Mapping) or ours.get("keep"):
         return
     if any(ours.get(key) for key in ("sets", "gates", "rules")):
-        yield Trap(
+        yield Pitfall(
             where="k8s_firewall",
             what=f"there are several masters ({', '.join(several)}), and each run lets in only the "
             "one that it came from: it closes what the run before opened, and ends its sessions",
@@ -148,10 +148,10 @@ def locks_out(pillar: Mapping[str, Any], several: Sequence[str]) -> Iterator[Tra
 
 def _at(
     formula: Formula, place: _Place, wanted: Reference, found: Sequence[str] | None
-) -> Iterator[Trap]:
+) -> Iterator[Pitfall]:
     other = {4: ":", 6: "."}.get(formula.family or 0)
     if other and any(other in line for line in found or ()):
-        yield Trap(
+        yield Pitfall(
             where=place.where,
             what=f"{formula.name} takes only IPv{formula.family} there, and {place.text} has "
             "others: that state fails",
@@ -160,7 +160,7 @@ def _at(
         )
     only = all(is_reference(item) for item in place.beside)
     if formula.empty and place.beside and only and not wanted.placeholder:
-        yield Trap(
+        yield Pitfall(
             where=place.where,
             what=f"{formula.name} takes an empty list for {formula.empty}, and {place.text} "
             + ("means no node now" if found == () else "is empty when no node is meant"),
@@ -169,14 +169,14 @@ def _at(
         )
     if formula.path == "ufw:services:*:from_addr":
         if not place.beside:
-            yield Trap(
+            yield Pitfall(
                 where=place.where,
                 what="a reference alone repeats the service, whose id is its port",
                 mend="write a list",
                 certain=True,
             )
         if any(line[:1].isalpha() for line in found or ()):
-            yield Trap(
+            yield Pitfall(
                 where=place.where,
                 what="an address that begins with a letter fails its state in ufw-formula",
                 mend="write family=ipv4",
@@ -188,20 +188,20 @@ def _whole(
     name: str,
     places: list[tuple[Formula, _Place, Sequence[str] | None]],
     pillar: Mapping[str, Any],
-) -> Iterator[Trap]:
+) -> Iterator[Pitfall]:
     wheres = ", ".join(dict.fromkeys(place.where for _, place, _ in places))
     ours = pillar.get("k8s_firewall")
     if any(formula.appends for formula, _, _ in places) and not (
         isinstance(ours, Mapping) and "prune" in ours
     ):
-        yield Trap(
+        yield Pitfall(
             where=wheres,
             what=f"{name} never takes a rule away: a node that has left stays open",
             mend="write k8s_firewall:prune (docs/firewall.md), or use a set and a gate",
         )
     many = sum(len(found or ()) for formula, _, found in places if formula.slow)
     if many > _MANY:
-        yield Trap(
+        yield Pitfall(
             where=wheres,
             what=f"{many} addresses are as many rules, and each takes {name} as long as all before "
             "it: minutes for a run",
@@ -214,7 +214,7 @@ def _whole(
         and firewall.get("strict") is True
         and firewall.get("ipv6") is not True
     ):
-        yield Trap(
+        yield Pitfall(
             where="firewall:strict",
             what="without ipv6: true this formula does not filter IPv6 at all",
             mend="write ipv6: true, and services_ipv6",

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from salt_ext.core.config.apply import MODULE, Published
-from salt_ext.core.diagnosis.formula_pitfalls import Trap
-from salt_ext.core.references.scan import mentions
+from salt_ext.core.config.apply import MODULE, Action
+from salt_ext.core.diagnosis.formula_pitfalls import Pitfall
+from salt_ext.core.references.scan import may_contain
 
 Text = Callable[[str], "str | None"]
 """What the SLS of a name says; None where it cannot be read here."""
@@ -22,13 +22,13 @@ _PUBLISH = (
 )
 
 
-def unbrought(pillar: Mapping[str, Any], what: Published, text: Text) -> Iterator[Trap]:
+def uncovered(pillar: Mapping[str, Any], what: Action, text: Text) -> Iterator[Pitfall]:
     """Yield that a change of a cluster does not get into a firewall of ours, or may not."""
     block = pillar.get(MODULE)
     if not isinstance(block, Mapping):
         return
     prunes = isinstance(block.get("prune"), Mapping)
-    if (not prunes and not mentions(block)) or _brings(block, what):
+    if (not prunes and not may_contain(block)) or _brings(block, what):
         return
     names = _states(what)
     if names == ():
@@ -42,7 +42,7 @@ def unbrought(pillar: Mapping[str, Any], what: Published, text: Text) -> Iterato
     if names:
         mend += f"; or include the SLS {MODULE}{'.prune' if prunes else ''} in {names[0]}"
     told = "which does not bring that up to date" if sure else "which may not bring that up to date"
-    yield Trap(
+    yield Pitfall(
         where=MODULE,
         what=f"changes of clusters are published as {what}, {told}",
         mend=mend,
@@ -50,7 +50,7 @@ def unbrought(pillar: Mapping[str, Any], what: Published, text: Text) -> Iterato
     )
 
 
-def _brings(block: Mapping[str, Any], what: Published) -> bool:
+def _brings(block: Mapping[str, Any], what: Action) -> bool:
     if what.function == f"{MODULE}.sync":
         return True
     if what.function == f"{MODULE}.prune":
@@ -66,7 +66,7 @@ def _names_us(value: object) -> bool:
     return isinstance(value, str) and MODULE in value
 
 
-def _states(what: Published) -> tuple[str, ...] | None:
+def _states(what: Action) -> tuple[str, ...] | None:
     """Return the SLS that are applied, none for a highstate; None where it is no states."""
     if what.function in ("state.highstate", "state.top"):
         return ()

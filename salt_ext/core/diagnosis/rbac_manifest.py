@@ -33,7 +33,7 @@ metadata:
 """
 
 
-def fetching(token_file: str, ca_file: str, user: str) -> tuple[str, ...]:
+def manifest(token_file: str, ca_file: str, user: str) -> tuple[str, ...]:
     """Return the commands that bring the token and the CA's certificate to where they belong."""
     get = f"kubectl -n {NAMESPACE} get secret {NAME} -o jsonpath"
     put = f"base64 -d | install -D -m 600 -o {user} /dev/stdin"

@@ -13,7 +13,7 @@ from functools import partial, reduce
 from typing import Any
 
 from salt_ext.core.config.config import KEY
-from salt_ext.core.diagnosis.config_files import Written, added, alike, in_force, places
+from salt_ext.core.diagnosis.config_files import ConfigFile, added, alike, effective, files_with
 from salt_ext.core.diagnosis.wiring import engine_is_listed, reactions
 
 _KINDS = ("changed", "lagging")
@@ -48,7 +48,7 @@ class Ours:
 
 
 def plan(
-    files: Sequence[Written],
+    files: Sequence[ConfigFile],
     opts: Mapping[str, Any],
     new_file: str,
     ours: Ours,
@@ -80,10 +80,10 @@ def plan(
 
 
 def _settle(
-    made: Plan, files: Sequence[Written], key: str, wish: Callable[[Any], Any], new_file: str
+    made: Plan, files: Sequence[ConfigFile], key: str, wish: Callable[[Any], Any], new_file: str
 ) -> None:
-    counting = in_force(files, key)
-    others = [file for file in places(files, key) if file not in counting and file.values[key]]
+    counting = effective(files, key)
+    others = [file for file in files_with(files, key) if file not in counting and file.values[key]]
     whole = reduce(_joined, (file.values[key] for file in (*others, *counting)), None)
     wanted = wish(whole)
     there = reduce(added, (file.values[key] for file in counting), None)
@@ -105,7 +105,7 @@ def _settle(
         made.take_out.setdefault(file.path, []).append(key)
 
 
-def _with_list(file: Written, maps: Mapping[str, list[Any]]) -> Written:
+def _with_list(file: ConfigFile, maps: Mapping[str, list[Any]]) -> ConfigFile:
     named = file.values.get("reactor")
     if not isinstance(named, str):
         return file

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from salt_ext.core.references.reference import is_reference
-from salt_ext.core.references.scan import mentions, references
+from salt_ext.core.references.scan import find_references, may_contain
 
 PLACEHOLDER = "{address}"
 
@@ -56,19 +56,19 @@ class Expansion:
 def expand(pillar: Mapping[Any, Any], resolve: Resolve) -> Expansion:
     """Return what has to change in a pillar so that its references become addresses."""
     walk = _Walk(resolve)
-    if not mentions(pillar):
+    if not may_contain(pillar):
         return walk.result
     for key, value in list(pillar.items()):
         if is_reference(key):
             walk.refuse(key, "is a top-level key of the pillar")
         if is_reference(value):
             walk.refuse(value, _NO_PLACE)
-        elif mentions(value):
+        elif may_contain(value):
             new = walk.value(value, depth=1)
             if new is not value:
                 walk.result.changed[key] = new
-            if mentions(new):
-                for text in references(new):
+            if may_contain(new):
+                for text in find_references(new):
                     walk.refuse(text, _NO_PLACE)
     return walk.result
 
@@ -95,7 +95,7 @@ class _Walk:
         if id(value) in self._open:
             return value
         if depth > DEEPEST:
-            for text in references(value):
+            for text in find_references(value):
                 self.refuse(text, f"is nested deeper than {DEEPEST}")
             return value
         self._open.add(id(value))

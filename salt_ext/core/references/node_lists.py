@@ -11,7 +11,7 @@ from salt_ext.core.cluster.member import Limits
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references.reference import Reference
-from salt_ext.core.references.resolve import Defaults, NodeGroup, chosen
+from salt_ext.core.references.resolve import Defaults, NodeGroup, select_members
 
 SCHEME = "nodes://"
 
@@ -21,7 +21,7 @@ _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handing:
+class NodeListRule:
     """One ``serve`` entry of a cluster."""
 
     to: str
@@ -37,7 +37,7 @@ class Handing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handed:
+class ListedNode:
     """One node of such a list."""
 
     name: str
@@ -49,27 +49,27 @@ class Handed:
         return f"{self.name} {shown} {self.labels}"
 
 
-def parse(text: str) -> tuple[str, Handing]:
+def parse(text: str) -> tuple[str, NodeListRule]:
     """Return the cluster and the list that a recorded text stands for."""
     if not text.startswith(SCHEME):
         raise BadReference(text, text, f"is no list of nodes; allowed: {SCHEME}<cluster>")
     path, _, labels = text[len(SCHEME) :].partition("?labels=")
     cluster, _, group = path.partition("/")
     keys = tuple(labels.split(",")) if labels else ()
-    return cluster, Handing(to="", group=group or None, labels=keys)
+    return cluster, NodeListRule(to="", group=group or None, labels=keys)
 
 
-def handed(
+def node_list(
     snapshot: Snapshot,
-    wanted: Handing,
+    wanted: NodeListRule,
     defaults: Defaults,
     limits: Limits | None,
     group: NodeGroup,
-) -> tuple[Handed, ...]:
+) -> tuple[ListedNode, ...]:
     """Return the nodes of a list, in order, each with the addresses that a reference would mean."""
     everything = Reference(text="", cluster=snapshot.cluster)
     return tuple(
-        Handed(
+        ListedNode(
             name=member.name,
             addresses=tuple(sorted(set(items), key=order)),
             labels=tuple(
@@ -79,14 +79,14 @@ def handed(
             ),
         )
         for member, items in sorted(
-            chosen(snapshot, everything, defaults, limits, group),
+            select_members(snapshot, everything, defaults, limits, group),
             key=lambda found: found[0].name,
         )
         if items and _NODE_NAME.fullmatch(member.name)
     )
 
 
-def as_pillar(lists: Iterable[Iterable[Handed]]) -> dict[str, dict[str, object]]:
+def as_pillar(lists: Iterable[Iterable[ListedNode]]) -> dict[str, dict[str, object]]:
     """Return the lists of one cluster as one mapping by name, made anew for each pillar."""
     merged: dict[str, tuple[set[Address | Network], dict[str, str]]] = {}
     for nodes in lists:

@@ -37,7 +37,7 @@ class NodeGroup:
 PLACEHOLDERS = {4: ipaddress.ip_address("255.255.255.255"), 6: ipaddress.ip_address("ff00::")}
 
 
-def chosen(
+def select_members(
     snapshot: Snapshot,
     reference: Reference,
     defaults: Defaults,
@@ -85,7 +85,9 @@ def resolve(
 ) -> tuple[str, ...]:
     """Return the canonical addresses that a reference means: sorted, without duplicates."""
     found = {
-        item for _, items in chosen(snapshot, reference, defaults, limits, group) for item in items
+        item
+        for _, items in select_members(snapshot, reference, defaults, limits, group)
+        for item in items
     }
     if not found and reference.placeholder:
         found = {PLACEHOLDERS[reference.family or group.family or 4]}

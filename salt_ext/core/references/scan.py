@@ -11,7 +11,7 @@ from salt_ext.core.references.reference import SCHEME, is_reference
 _ATOMS = frozenset([int, float, bool, bytes, type(None)])
 
 
-def mentions(root: Any) -> bool:
+def may_contain(root: Any) -> bool:
     """Whether there may be a reference below; in doubt there is."""
     # This is all that a pillar without a reference costs: it is written for speed. Each container
     # is looked at once.
@@ -44,7 +44,7 @@ def mentions(root: Any) -> bool:
     return False
 
 
-def references(root: Any) -> Iterator[str]:
+def find_references(root: Any) -> Iterator[str]:
     """Yield the references anywhere below, each container looked at once, without recursion."""
     seen: set[int] = set()
     stack = [root]

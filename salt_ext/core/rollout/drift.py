@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from salt_ext.core.references.resolve import digest
 
-Place = tuple[str, str]
+MinionCluster = tuple[str, str]
 """A minion and a cluster that it references."""
 
 Served = Mapping[str, tuple[str, ...]]
@@ -25,7 +25,7 @@ NO_RETURN = "did not return"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class SubscribedReference:
     """A reference that stands, or stood until a moment ago, in a minion's pillar."""
 
     minion: str
@@ -46,7 +46,7 @@ class Desired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """What is known of one minion and one cluster; times are seconds since the epoch."""
 
     minion: str
@@ -87,13 +87,13 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behind:
+class OutOfSync:
     """A minion that has not proved to have the current addresses of a cluster."""
 
     minion: str
     cluster: str
     desired: str
-    entry: Entry
+    entry: LedgerEntry
     unresolved: tuple[str, ...] = ()
     served: Served = field(default_factory=dict, hash=False)
     renewal: bool = False
@@ -122,7 +122,7 @@ class Behind:
         return "addresses changed"
 
 
-class Digests:
+class DigestCache:
     """
     Remembers the digest of each set of references: many minions have the same ones.
 
@@ -147,18 +147,18 @@ class Digests:
 
 
 def desired(
-    wanted: Iterable[Wanted],
+    wanted: Iterable[SubscribedReference],
     resolve: Callable[[str], tuple[str, ...] | None],
-    digests: Digests | None = None,
-) -> dict[Place, Desired]:
+    digests: DigestCache | None = None,
+) -> dict[MinionCluster, Desired]:
     """
     Return what each minion should have for each cluster, and what stays unresolved.
 
     A minion all of whose references to a cluster are gone wants the digest of nothing: it is
     behind until a run without them is proven.
     """
-    served: dict[Place, dict[str, tuple[str, ...]]] = {}
-    unresolved: dict[Place, list[str]] = {}
+    served: dict[MinionCluster, dict[str, tuple[str, ...]]] = {}
+    unresolved: dict[MinionCluster, list[str]] = {}
     for want in wanted:
         place = want.minion, want.cluster
         served.setdefault(place, {})
@@ -169,7 +169,7 @@ def desired(
             unresolved.setdefault(place, []).append(want.reference)
         else:
             served[place][want.reference] = addresses
-    digests = digests or Digests()
+    digests = digests or DigestCache()
     digests.turn()
     return {
         place: Desired(
@@ -181,17 +181,17 @@ def desired(
     }
 
 
-def old(entry: Entry, now: float, lasts: float) -> bool:
+def proof_expired(entry: LedgerEntry, now: float, lasts: float) -> bool:
     """Whether a proof is so old that it is asked for once more; not all at the same time."""
     spread = 0.8 + zlib.crc32(entry.minion.encode()) % 1000 / 5000
     return bool(lasts) and entry.applied_at is not None and now > entry.applied_at + lasts * spread
 
 
-def behind(
-    targets: Mapping[Place, Desired],
-    ledger: Mapping[Place, Entry],
-    old: Callable[[Entry], bool] = lambda _: False,
-) -> list[Behind]:
+def out_of_sync(
+    targets: Mapping[MinionCluster, Desired],
+    ledger: Mapping[MinionCluster, LedgerEntry],
+    old: Callable[[LedgerEntry], bool] = lambda _: False,
+) -> list[OutOfSync]:
     """
     Return the minions whose proven digest is not the desired one, in order.
 
@@ -199,14 +199,14 @@ def behind(
     """
     found = []
     for place, want in sorted(targets.items(), key=lambda item: item[0]):
-        entry = ledger.get(place) or Entry(minion=place[0], cluster=place[1])
+        entry = ledger.get(place) or LedgerEntry(minion=place[0], cluster=place[1])
         renewal = entry.applied == want.digest
         if renewal and not old(entry):
             continue
         # A pillar that has nothing but unresolved references has nothing to apply.
         if want.served or not want.unresolved:
             found.append(
-                Behind(
+                OutOfSync(
                     minion=place[0],
                     cluster=place[1],
                     desired=want.digest,

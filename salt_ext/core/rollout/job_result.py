@@ -10,7 +10,7 @@ from salt_ext.core.config.apply import is_states
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class JobResult:
     """What a return means; ``error`` is empty when it is proof."""
 
     error: str = ""
@@ -23,7 +23,7 @@ class Verdict:
         return not self.error
 
 
-def judge(told: Mapping[str, Any], function: str = "state.apply") -> Verdict:
+def judge(told: Mapping[str, Any], function: str = "state.apply") -> JobResult:
     """
     Judge one minion's return as the master's job cache holds it.
 
@@ -34,14 +34,14 @@ def judge(told: Mapping[str, Any], function: str = "state.apply") -> Verdict:
     return _judge_function(told, function)
 
 
-def _judge_function(told: Mapping[str, Any], function: str) -> Verdict:
+def _judge_function(told: Mapping[str, Any], function: str) -> JobResult:
     answer = told.get("return")
     words = _words(answer)
     busy = "is running as PID" in words
     result = answer.get("result", True) if isinstance(answer, Mapping) else True
     if result is None:
         unsure = "nothing was written: the minion runs with test: True"
-        return Verdict(error=_short(f"{unsure}: " if words else unsure, words))
+        return JobResult(error=_short(f"{unsure}: " if words else unsure, words))
     code, success = told.get("retcode"), told.get("success")
     proven = isinstance(answer, Mapping) and answer.get("result") is True
     wrong = (
@@ -54,11 +54,11 @@ def _judge_function(told: Mapping[str, Any], function: str) -> Verdict:
         or (code is None and success is None and not proven)
     )
     if not wrong:
-        return Verdict()
+        return JobResult()
     what = f"{function} failed"
     if not words:
         words = f"retcode {code}" if code is not None else "the job cache does not tell more"
-    return Verdict(error=_short(f"{what}: ", words), refused=busy)
+    return JobResult(error=_short(f"{what}: ", words), refused=busy)
 
 
 def _words(answer: object) -> str:
@@ -70,16 +70,18 @@ def _words(answer: object) -> str:
     return answer.strip() if isinstance(answer, str) else ""
 
 
-def _judge_states(told: Mapping[str, Any]) -> Verdict:
+def _judge_states(told: Mapping[str, Any]) -> JobResult:
     states = told.get("return")
     if isinstance(states, list):
         text = "; ".join(str(line) for line in states).strip() or "no states, and no reason"
         busy = "is running as PID" in text
-        return Verdict(error=_short("state run in progress: " if busy else "", text), refused=busy)
+        return JobResult(
+            error=_short("state run in progress: " if busy else "", text), refused=busy
+        )
     if not isinstance(states, Mapping):
-        return Verdict(error=_short("no state results: ", str(states)))
+        return JobResult(error=_short("no state results: ", str(states)))
     if not states:
-        return Verdict(error="the run had no states")
+        return JobResult(error="the run had no states")
     failed, unsure = [], []
     for state, result in states.items():
         outcome = result.get("result") if isinstance(result, Mapping) else False
@@ -89,14 +91,14 @@ def _judge_states(told: Mapping[str, Any]) -> Verdict:
             comment = result.get("comment", "") if isinstance(result, Mapping) else result
             failed.append(f"{_name(state)}: {comment}")
     if failed:
-        return Verdict(error=_short("states failed: ", "; ".join(failed)))
+        return JobResult(error=_short("states failed: ", "; ".join(failed)))
     if unsure:
-        return Verdict(
+        return JobResult(
             error=f"nothing was written: the minion runs with test: True ({len(unsure)})"
         )
     if told.get("retcode", 0) != 0:
-        return Verdict(error=f"the job ended with retcode {told['retcode']}")
-    return Verdict()
+        return JobResult(error=f"the job ended with retcode {told['retcode']}")
+    return JobResult()
 
 
 def _name(state: str) -> str:

@@ -18,17 +18,17 @@ from typing import Any
 ARGUMENT = "delivered"
 """Of ``k8s_firewall.sync``."""
 
-Age = tuple[int, float]
+SnapshotStamp = tuple[int, float]
 """The revision of a cluster, and when it was observed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class AddressPayload:
     """The same for every minion whose pillars have the same references."""
 
     store: str
     """Where the revisions count."""
-    clusters: Mapping[str, Age]
+    clusters: Mapping[str, SnapshotStamp]
     references: Mapping[str, tuple[str, ...]]
 
     @property
@@ -45,7 +45,7 @@ class Delivery:
             },
             "references": {text: list(found) for text, found in self.references.items()},
         }
-        seals = {name: seal(key(secret, name), name, told) for name in minions}
+        seals = {name: sign(key(secret, name), name, told) for name in minions}
         return {**told, "seals": seals}
 
 
@@ -54,7 +54,7 @@ def key(secret: bytes, minion: str) -> str:
     return hmac.new(secret, minion.encode(), hashlib.sha256).hexdigest()
 
 
-def seal(key: str, minion: str, told: Mapping[str, Any]) -> str:
+def sign(key: str, minion: str, told: Mapping[str, Any]) -> str:
     """Return what proves to a minion that its master has made this for it."""
     said = [minion, told["clusters"], told["references"]]
     text = json.dumps(said, sort_keys=True, separators=(",", ":"))

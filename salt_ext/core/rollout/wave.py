@@ -21,7 +21,7 @@ SLOW = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wave:
+class RolloutState:
     """Where a class is; times are seconds since the epoch."""
 
     started_at: float
@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class MinionOutcome:
     """What became of one minion of the class when it was told last."""
 
     dispatched_at: float
@@ -74,7 +74,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Care:
+class RolloutPolicy:
     """How careful to be."""
 
     canary: int
@@ -83,37 +83,37 @@ class Care:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class NextBatch:
     """What to do now with one class."""
 
-    wave: Wave | None
+    wave: RolloutState | None
     minions: tuple[str, ...] = ()
     why: str = ""
     """Why others that are due are not among them."""
 
 
-def step(
-    wave: Wave | None,
+def next_batch(
+    wave: RolloutState | None,
     behind: Sequence[Candidate],
-    outcomes: Sequence[Outcome],
-    care: Care,
+    outcomes: Sequence[MinionOutcome],
+    care: RolloutPolicy,
     now: float,
     wait: Callable[[int], float],
-) -> Step:
+) -> NextBatch:
     """Return whom to publish to now; ``wait`` tells how long a class stays stopped."""
     if wave is not None and wave.started_at > now:
         # The clock was set back, and none of its times tells anything any more.
-        wave = Wave(started_at=now, tries=wave.tries) if wave.tries else None
+        wave = RolloutState(started_at=now, tries=wave.tries) if wave.tries else None
     fresh = [one for one in behind if one.attempts == 0]
     retries = [one for one in behind if one.attempts > 0]
     if wave is not None and wave.stopped and behind:
         if now < wave.retry_at:
-            return Step(wave=wave, why=wave.stopped)
-        wave = Wave(started_at=now, tries=wave.tries)
+            return NextBatch(wave=wave, why=wave.stopped)
+        wave = RolloutState(started_at=now, tries=wave.tries)
     if wave is None or (wave.open and now >= wave.started_at + _OPEN_FOR):
-        wave = Wave(started_at=now, open=care.canary == 0)
+        wave = RolloutState(started_at=now, open=care.canary == 0)
     if not behind or (not fresh and not wave.tries):
-        return Step(wave=None, minions=_some(retries, care.batch))
+        return NextBatch(wave=None, minions=_some(retries, care.batch))
     proved = sum(one.proved(wave.started_at) for one in outcomes)
     broke = sum(
         one.broke(wave.started_at, silent=not wave.open, again=wave.tries > 0) for one in outcomes
@@ -121,7 +121,7 @@ def step(
     tried = proved + broke
     if broke * 100 > care.abort_percent * tried and (broke > 1 or not wave.open):
         stopped = f"stopped: {broke} of {tried} minions failed"
-        return Step(
+        return NextBatch(
             wave=replace(
                 wave,
                 stopped=stopped,
@@ -140,8 +140,8 @@ def step(
 
 
 def _canaries(
-    wave: Wave, fresh: list[Candidate], retries: list[Candidate], wanted: int, now: float
-) -> Step:
+    wave: RolloutState, fresh: list[Candidate], retries: list[Candidate], wanted: int, now: float
+) -> NextBatch:
     everyone = [*fresh, *retries] if wave.tries else fresh
     flying = [
         one
@@ -151,17 +151,21 @@ def _canaries(
     best = sorted(everyone, key=lambda one: (one.attempts, -one.applied_at, one.minion))
     chosen = [one.minion for one in best if one.due][: max(0, wanted - len(flying))]
     names = ", ".join(sorted([*(one.minion for one in flying), *chosen]))
-    return Step(wave=wave, minions=tuple(chosen), why=f"waits for {names or 'a first minion'}")
+    return NextBatch(wave=wave, minions=tuple(chosen), why=f"waits for {names or 'a first minion'}")
 
 
 def _open(
-    wave: Wave, fresh: list[Candidate], retries: list[Candidate], care: Care, now: float
-) -> Step:
+    wave: RolloutState,
+    fresh: list[Candidate],
+    retries: list[Candidate],
+    care: RolloutPolicy,
+    now: float,
+) -> NextBatch:
     flying = sum(one.flying_since is not None and one.flying_since > now - SLOW for one in fresh)
     due = [one for one in fresh if one.due]
     chosen = _some(due, max(0, care.batch - flying))
     why = f"waits for the {care.batch} before it" if len(chosen) < len(due) else ""
-    return Step(wave=wave, minions=(*chosen, *_some(retries, care.batch)), why=why)
+    return NextBatch(wave=wave, minions=(*chosen, *_some(retries, care.batch)), why=why)
 
 
 def _some(candidates: Sequence[Candidate], most: int) -> tuple[str, ...]:

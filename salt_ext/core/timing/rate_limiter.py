@@ -16,7 +16,7 @@ class _Turn:
 
 
 @dataclass(slots=True)
-class Spacing:
+class RateLimiter:
     """
     Lets the first few wishes of a name through at once, and later ones after waits that double.
 
@@ -32,7 +32,7 @@ class Spacing:
     cap: float = 900.0
     _turns: dict[str, _Turn] = field(default_factory=dict)
 
-    def wish(self, name: str, now: float) -> bool:
+    def allow(self, name: str, now: float) -> bool:
         """Take a wish; whether it is granted now."""
         turn = self._turns.get(name)
         if turn is not None and now < turn.at + turn.wait:
@@ -41,7 +41,7 @@ class Spacing:
         self._grant(name, now)
         return True
 
-    def granted(self, now: float) -> list[str]:
+    def released(self, now: float) -> list[str]:
         """Return the names whose wish was waiting and is granted now."""
         ready = [
             name for name, turn in self._turns.items() if turn.wished and now >= turn.at + turn.wait
