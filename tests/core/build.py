@@ -14,11 +14,11 @@ from salt_ext.core.cluster.snapshot import Snapshot
 INTERNAL, EXTERNAL, POD_CIDR = AddressType.INTERNAL, AddressType.EXTERNAL, AddressType.POD_CIDR
 
 
-def limits(*allowed: str, never: tuple[str, ...] = (), **more: int) -> Limits:
+def limits(*allowed: str, denied: tuple[str, ...] = (), **more: int) -> Limits:
     """Return limits; without ``allowed``, every address there is."""
     return Limits(
         allowed=tuple(ipaddress.ip_network(text) for text in allowed or ("0.0.0.0/0", "::/0")),
-        denied=(*NOT_A_NODE, *(ipaddress.ip_network(text) for text in never)),
+        denied=(*NOT_A_NODE, *(ipaddress.ip_network(text) for text in denied)),
         **more,
     )
 

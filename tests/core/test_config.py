@@ -11,6 +11,7 @@ import pytest
 
 from salt_ext.core.cluster.address import NOT_A_NODE
 from salt_ext.core.cluster.guard import Rules
+from salt_ext.core.cluster.member import RejectReason
 from salt_ext.core.config import config
 from salt_ext.core.config.apply import ApplyConfig
 from salt_ext.core.config.config import ClusterAccess, Config, Timing
@@ -126,7 +127,7 @@ def test_every_key_is_read():
         NodeListRule(to="lb*"),
         NodeListRule(to="G@role:db", group="edge", labels=("a.io/zone", "pool")),
     )
-    assert list(found.serving) == ["prod"]
+    assert list(found.with_node_lists) == ["prod"]
     assert (found.metrics.textfile, found.metrics.port) == ("/srv/k8s_nodes.prom", 9100)
 
 
@@ -162,7 +163,13 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:prod", "x", AT, "'x'", "a mapping"),
     ("clusters:prod", None, AT, "None", "exactly one of kubeconfig, server"),
     ("state_dir", "state", "k8s_nodes:state_dir", "'state'", "an absolute path"),
-    ("denied_networks", "192.0.2.1", "k8s_nodes:never", "'192.0.2.1'", "a non-empty list"),
+    (
+        "denied_networks",
+        "192.0.2.1",
+        "k8s_nodes:denied_networks",
+        "'192.0.2.1'",
+        "a non-empty list",
+    ),
     ("aply", {}, "k8s_nodes:aply", "'(not shown)'", "did you mean apply?"),
     ("apply", "firewall", "k8s_nodes:apply", "'firewall'", "a mapping"),
     ("apply:stats", ["x"], "k8s_nodes:apply:stats", "'(not shown)'", "did you mean states?"),
@@ -212,7 +219,7 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
         "['192.0.2.1/24']",
         "host bits zero); '192.0.2.1/24' is not",
     ),
-    ("clusters:prod:never", [None], f"{AT}:never", "[None]", "a network"),
+    ("clusters:prod:denied_networks", [None], f"{AT}:denied_networks", "[None]", "a network"),
     ("clusters:prod:kubeconfig", "~/.kube/config", f"{AT}:kubeconfig", "'~/.kube/config'", "path"),
     ("clusters:prod:kubeconfig", None, AT, "None", "exactly one of kubeconfig, server"),
     ("clusters:prod:in_cluster", True, AT, "['kubeconfig', 'in_cluster']", "exactly one of"),
@@ -222,33 +229,39 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("clusters:prod:addresses", ["Hostname"], f"{AT}:addresses", "['Hostname']", "InternalIP"),
     ("clusters:prod:ready", True, f"{AT}:ready", "True", "one of any, only"),
     ("clusters:prod:serve_to", " ", f"{AT}:serve_to", "' '", "a non-empty string"),
-    ("clusters:prod:serve", {"to": "lb*"}, f"{AT}:serve", "{'to': ...}", "with `to`"),
-    ("clusters:prod:serve", [{}], f"{AT}:serve", "[{}]", "with `to`"),
-    ("clusters:prod:serve", ["lb*"], f"{AT}:serve", "['lb*']", "with `to`"),
+    ("clusters:prod:node_lists", {"to": "lb*"}, f"{AT}:node_lists", "{'to': ...}", "with `to`"),
+    ("clusters:prod:node_lists", [{}], f"{AT}:node_lists", "[{}]", "with `to`"),
+    ("clusters:prod:node_lists", ["lb*"], f"{AT}:node_lists", "['lb*']", "with `to`"),
     (
-        "clusters:prod:serve",
+        "clusters:prod:node_lists",
         [{"to": "*", "x": 1}],
-        f"{AT}:serve",
+        f"{AT}:node_lists",
         "[{'to': ..., 'x': ...}]",
         "`labels` (a list",
     ),
     (
-        "clusters:prod:serve",
+        "clusters:prod:node_lists",
         [{"to": "*", "group": "w"}],
-        f"{AT}:serve",
+        f"{AT}:node_lists",
         "[{'to': ..., 'group': ...}]",
         "`group` (one",
     ),
     (
-        "clusters:prod:serve",
+        "clusters:prod:node_lists",
         [{"to": "*", "labels": ["a b"]}],
-        f"{AT}:serve",
+        f"{AT}:node_lists",
         "[{'to': ..., 'labels': ...}]",
         "`labels`",
     ),
     ("clusters:prod:page_size", 0, f"{AT}:page_size", "0", "from 10 to 5000"),
     ("clusters:prod:timing:debounce", -1, f"{AT}:timing:debounce", "-1", "seconds from 0 to 60"),
-    ("clusters:prod:timing:quite", 1, f"{AT}:timing:quite", "'(not shown)'", "did you mean quiet?"),
+    (
+        "clusters:prod:timing:debonce",
+        1,
+        f"{AT}:timing:debonce",
+        "'(not shown)'",
+        "did you mean debounce?",
+    ),
     ("clusters:prod:timing", 5, f"{AT}:timing", "5", "a mapping"),
     ("clusters:prod:guards:min_nodes", "3", f"{AT}:guards:min_nodes", "'3'", "a whole number"),
     ("clusters:prod:guards:grace", -1, f"{AT}:guards:grace", "-1", "seconds from 0"),
@@ -455,10 +468,10 @@ def test_what_stands_in_a_key_that_is_unknown_is_not_told(key, value):
         ("clusterz", {"prod": {"token": SECRET}}),
         ("clusters", [{"prod": {"token": SECRET}}]),
         ("clusters", [[SECRET]]),
-        ("clusters:prod:never", [{"token": SECRET}]),
+        ("clusters:prod:denied_networks", [{"token": SECRET}]),
         ("clusters:prod:allowed_networks", {"token": SECRET}),
         ("clusters:prod:token_file", SECRET),
-        ("clusters:prod:serve", [{"to": "*", "token": SECRET}]),
+        ("clusters:prod:node_lists", [{"to": "*", "token": SECRET}]),
         ("clusters:prod:guards", [{"token": SECRET}]),
         ("apply:kwarg", {"queue": True, "password": SECRET}),
         ("apply:kwarg", f"password={SECRET}"),
@@ -521,7 +534,7 @@ def test_an_unknown_cluster_is_told_with_those_that_are_known():
         ("allowed_networks", []),
         ("denied_networks", [""]),
         ("page_size", 0),
-        ("timing", {"debounce": "x", "quite": 1}),
+        ("timing", {"debounce": "x", "debonce": 1}),
         ("guards", []),
     ],
 )
@@ -538,7 +551,7 @@ def test_a_mistake_elsewhere_leaves_what_references_mean(key, value):
         ("addresses", ["Hostname"]),
         ("ready", "yes"),
         ("serve_to", ["db*"]),
-        ("serve", ["db*"]),
+        ("node_lists", ["db*"]),
         ("groups", {"w": {"labelSelector": "a b"}}),
         ("serve-to", "db*"),
         ("adresses", ["ExternalIP"]),
@@ -546,3 +559,50 @@ def test_a_mistake_elsewhere_leaves_what_references_mean(key, value):
 )
 def test_a_mistake_in_what_references_mean_leaves_it_open(key, value):
     assert read({**PROD, key: value}).broken == {"prod": None}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("never", "denied_networks"),
+        ("apply:renew", "reapply_after"),
+        ("apply:deliver", "max_inline_addresses"),
+        ("apply:pace", "min_interval"),
+        ("apply:per_minute", "max_per_minute"),
+        ("clusters:prod:never", "denied_networks"),
+        ("clusters:prod:serve", "node_lists"),
+        ("clusters:prod:timing:quiet", "debounce"),
+        ("clusters:prod:timing:longest", "max_delay"),
+        ("clusters:prod:guards:shrink_wait", "shrink_confirm_after"),
+        ("clusters:prod:guards:widest_ipv4", "min_prefix_ipv4"),
+        ("clusters:prod:guards:widest_ipv6", "min_prefix_ipv6"),
+    ],
+)
+def test_an_old_key_is_refused_with_its_new_name(old, new):
+    *path, key = old.split(":")
+    block = {"clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}
+    at = block
+    for part in path:
+        at = at.setdefault(part, {})
+    at[key] = 1
+    told = [str(one) for one in config.read(block).problems if one.key == f"k8s_nodes:{old}"]
+    assert told == [
+        f"k8s_nodes:{old}: '(not shown)' is not allowed; allowed: the new name of this key: {new}"
+    ]
+
+
+def test_networks_under_the_old_name_stay_out():
+    block = {
+        "never": ["192.0.2.7"],
+        "clusters": {
+            "prod": {
+                "in_cluster": True,
+                "allowed_networks": ["192.0.2.0/24"],
+                "never": ["192.0.2.8"],
+            }
+        },
+    }
+    found = config.read(block)
+    limits = (found.clusters.get("prod") or found.broken["prod"]).limits
+    for text in ("192.0.2.7", "192.0.2.8"):
+        assert limits.refuse(ipaddress.ip_address(text)) is RejectReason.DENIED

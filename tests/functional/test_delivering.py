@@ -144,7 +144,7 @@ def test_lists_of_nodes_and_clusters_for_some_minions_are_not_published(tmp_path
     (tmp_path / "b").mkdir()
     some = Master(tmp_path / "a", serve_to="m*")
     some.refer("m1", "k8s://prod")
-    lists = Master(tmp_path / "b", serve=[{"to": "m*"}])
+    lists = Master(tmp_path / "b", node_lists=[{"to": "m*"}])
     lists.refer("m1", "k8s://prod", "nodes://prod")
     for master in (some, lists):
         master.apply()

@@ -56,14 +56,14 @@ def test_a_minion_that_is_named_gets_the_nodes_without_a_reference(serving):
 
 
 def test_targets_may_be_grains(serving):
-    pillars = serving(serve=[{"to": "G@role:proxy"}])
+    pillars = serving(node_lists=[{"to": "G@role:proxy"}])
     assert "k8s_nodes" in pillars.compile("m1", grains={"id": "m1", "role": "proxy"})
     assert pillars.compile("m2", grains={"id": "m2", "role": "db"}) == {}
 
 
 def test_a_list_and_a_reference_stand_beside_each_other(serving):
     groups = {"web": {"labelSelector": "pool=web"}}
-    pillars = serving(serve=[{"to": "lb*", "group": "web"}], groups=groups)
+    pillars = serving(node_lists=[{"to": "lb*", "group": "web"}], groups=groups)
     pillars.write({"allow": ["k8s://prod"]})
     pillar = pillars.compile("lb1")
     assert pillar["allow"] == ["192.0.2.1", "192.0.2.2"]
@@ -126,7 +126,7 @@ def test_serve_to_holds_for_lists_too(serving):
 def test_an_entry_that_is_taken_out_is_gone_but_not_forgotten(serving, tmp_path):
     pillars = serving(**TO_LB)
     pillars.compile("lb1")
-    pillars.opts["k8s_nodes"]["clusters"]["prod"].pop("serve")
+    pillars.opts["k8s_nodes"]["clusters"]["prod"].pop("node_lists")
     assert pillars.compile("lb1") == {}
     assert recorded(pillars) == {("lb1", "nodes://prod?labels=zone"): True}
 
