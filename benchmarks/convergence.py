@@ -30,7 +30,7 @@ from benchmarks.join_leave import (
     start_node_host,
 )
 from benchmarks.real_api import require_real_api
-from benchmarks.reference_loop import PEER_NAME, loop_seconds
+from benchmarks.reference_loop import PEER_NAME, loop_cpu
 from benchmarks.workers import cron_job
 from lab.errors import LabError
 from lab.process import wait_until
@@ -159,7 +159,7 @@ def _many_minions(world: World, progress: Progress) -> list[Comparison]:
         name=f"a run over {MANY} minions: CPU of the master, with status called throughout",
         unit="s",
         ours=master_cpu,
-        peer=loop_seconds(),
+        peer=loop_cpu(),
         peer_name=PEER_NAME,
     )
     return [*rows, cpu]
@@ -195,7 +195,7 @@ def _unrelated_changes(world: World, progress: Progress) -> Comparison:
         name="a change that concerns no minion: CPU of the master",
         unit="s",
         ours=cpu,
-        peer=loop_seconds(),
+        peer=loop_cpu(),
         peer_name=PEER_NAME,
     )
 

@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.comparison import Comparison, Progress, quantile
 from benchmarks.convergence import STATIC
 from benchmarks.real_api import require_real_api
-from benchmarks.reference_loop import PEER_NAME, loop_seconds
+from benchmarks.reference_loop import PEER_NAME, loop_cpu, loop_seconds
 from lab.errors import LabError
 from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
@@ -182,7 +182,7 @@ def _sockets(world: World) -> str:
 
 def _soak(endpoint: Endpoint, nodes: Nodes, progress: Progress) -> list[Comparison]:
     progress(f"{MANY} nodes with {SOAK_RATE} heartbeats/s for {SOAK:.0f} s")
-    loop = loop_seconds() * 1000
+    loop = loop_cpu() * 1000
     with _worker("one_cluster", "soak", endpoint, str(SOAK)) as worker:
         until = time.monotonic() + SOAK - 1
         sent = 0

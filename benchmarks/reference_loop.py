@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 ENTRIES = 20_000
 REPEATS = 25
@@ -24,10 +25,19 @@ def reference_loop() -> int:
 
 
 def loop_seconds() -> float:
-    """Return the seconds of one reference loop on this machine now, the median of many."""
+    """Return the wall clock seconds of one loop on this machine now, the median of many."""
+    return _median(time.perf_counter)
+
+
+def loop_cpu() -> float:
+    """Return the CPU seconds of one loop: the peer of CPU, which other processes hardly change."""
+    return _median(time.thread_time)
+
+
+def _median(clock: Callable[[], float]) -> float:
     seconds = []
     for _ in range(WARM_UP + REPEATS):
-        begun = time.perf_counter()
+        begun = clock()
         reference_loop()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(clock() - begun)
     return statistics.median(seconds[WARM_UP:])

@@ -46,11 +46,11 @@ class _ExtPillarTimer:
 
 
 def compile_pillar(opts: Opts, minion: str) -> tuple[dict[str, Any], float]:
-    """Return a pillar, and the seconds from the request to it."""
-    begun = time.perf_counter()
+    """Return a pillar, and the CPU seconds that its compile used."""
+    begun = time.thread_time()
     compiler = salt.pillar.Pillar(opts, {"id": minion, "os": "Debian"}, minion, "base")
     try:
-        return compiler.compile_pillar(), time.perf_counter() - begun
+        return compiler.compile_pillar(), time.thread_time() - begun
     finally:
         compiler.destroy()
 
