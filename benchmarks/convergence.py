@@ -1,4 +1,9 @@
-"""The way of existing formulas, one rule per address: from a node's join to all minions' rules."""
+"""
+From a node's join to the rules of all minions, where a formula writes one rule per address.
+
+The peers are Salt's own: an empty state run, the CPU of the formula by itself, and the cron job
+that people have today.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +16,49 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.row import Row, Say
-from benchmarks.turns import (
+from benchmarks.comparison import Comparison, Progress, quantile
+from benchmarks.host_cpu import HostCpu, idle_rate
+from benchmarks.join_leave import (
+    EMPTY_RUN,
     NODE,
-    WITHIN,
-    Spent,
-    Turns,
-    fill,
-    host_of_node,
-    needs_an_api,
-    quiet,
-    share,
-    turns,
+    TIMEOUT,
+    JoinLeaveTimes,
+    create_other_nodes,
+    empty_run_seconds,
+    join_and_leave,
+    settle,
+    start_node_host,
 )
-from benchmarks.workers import cron
+from benchmarks.real_api import require_real_api
+from benchmarks.reference_loop import PEER_NAME, loop_cpu
+from benchmarks.workers import cron_job
 from lab.errors import LabError
 from lab.polling import wait_until
 from lab.world.world import World
 from salt_ext.core.rollout.drift import LONGEST_WAIT
 
 PART = "convergence"
-POLL_EVERY = 60
+CRON_PERIOD = 60
 """Seconds between two runs of a cron job, the finest that cron can do."""
 TURNS = 20
 MANY = 10
 MANY_TURNS = 6
-POLL_TURNS = 2
+CRON_TURNS = 2
+FORMULA_RUNS = 3
 ADDRESSES = 50
 CORES = os.cpu_count() or 1
 EVENTS = 20
 FLOOD, FLOOD_SECONDS = 200, 60
-LONGEST = 2
-"""The maximum delay of a change, timing:max_delay by default."""
+LONGEST_DELAY = 2
+"""Seconds after which a change is announced at the latest, however many follow it."""
+
+AIM_MEDIAN, AIM_WORST = 2.0, 4.0
+"""Seconds on a quick machine, of a join or leave with one minion."""
+AIM_RETURN = 15.0
+QUICK_EMPTY_RUN = 0.25
+QUICK_START = 5.0
+"""Seconds on a quick machine, of an empty state run and of a minion's start."""
+
 STATIC = {"firewall": {"services": {"postgresql": {"port": 5432, "ips_allow": ["10.77.3.1"]}}}}
 """A pillar without references."""
 REFERRING = {
@@ -50,7 +66,7 @@ REFERRING = {
         "services": {"postgresql": {"port": 5432, "ips_allow": ["10.77.3.1", "k8s://prod"]}}
     }
 }
-# The flood doubles the cluster many times, which is what the growth guard is there to hold.
+# The flood doubles the cluster many times, and the growth guard would hold that.
 FLOODABLE = {
     # All minions apply a formula.
     "apply": {"classes": None},
@@ -63,141 +79,167 @@ FLOODABLE = {
 }
 
 
-def rows(say: Say) -> list[Row]:
-    """Return join and leave for one and for ten minions, and what a flood and an absence cost."""
-    needs_an_api()
-    say(f"one minion, {ADDRESSES} addresses")
+def comparisons(progress: Progress) -> list[Comparison]:
+    """Return joins and leaves for one and for ten minions, a minion's return, and a flood."""
+    require_real_api()
+    progress(f"one minion, {ADDRESSES} addresses")
     with _world("one", 1) as world:
-        fill(world, ADDRESSES - 2)
-        one = turns(world, TURNS, say)
-        back = _comes_back(world, say)
-    say(f"a master without the extension, and a cron job every {POLL_EVERY} s")
-    polled = _polled(say)
-    found = [
-        *_rows_of_one("joins, its address opens", one.opened, polled.opened),
-        *_rows_of_one("leaves, its address closes", one.closed, polled.closed),
-        Row(
-            part=PART,
-            name="a minion comes back after an hour: from its start to status with all up to date",
-            unit="s",
-            ours=back,
-            aim=15,
-        ),
+        create_other_nodes(world, ADDRESSES - 2)
+        times = join_and_leave(world, TURNS, progress)
+        empty_run = empty_run_seconds(world)
+        returned = _minion_returns(world, progress)
+    progress(f"a master without the extension, and a cron job every {CRON_PERIOD} s")
+    cron = _cron_times(progress)
+    rows = [
+        *_one_minion("joins, its address opens", times.opened, empty_run, cron.opened),
+        *_one_minion("leaves, its address closes", times.closed, empty_run, cron.closed),
+        returned,
     ]
-    say(f"{MANY} minions, {ADDRESSES} addresses")
+    progress(f"{MANY} minions, {ADDRESSES} addresses")
     with _world("ten", MANY) as world:
-        fill(world, ADDRESSES - 2)
-        return [*found, *_ten(world, say), _event(world, say), _flood(world, say)]
+        create_other_nodes(world, ADDRESSES - 2)
+        rows += _many_minions(world, progress)
+        return [*rows, _unrelated_changes(world, progress), _flood(world, progress)]
 
 
-def _rows_of_one(what: str, ours: list[float], theirs: list[float]) -> list[Row]:
+def _one_minion(
+    what: str, ours: list[float], empty_run: float, cron: list[float]
+) -> list[Comparison]:
     name = f"node {what}, {ADDRESSES} addresses, 1 minion"
-    return [
-        Row(
+    rows = [
+        Comparison(
             part=PART,
-            name=f"{name}, {which} (a cron job every {POLL_EVERY} s)",
+            name=f"{name}, {which}",
             unit="s",
-            ours=share(ours, quantile),
-            alternative=statistics.median(theirs),
-            aim=aim,
+            ours=quantile(ours, fraction),
+            peer=empty_run,
+            peer_name=EMPTY_RUN,
+            aim=round(aim / QUICK_EMPTY_RUN, 1),
+            derivation=f"{aim:g} s, an empty state run of {QUICK_EMPTY_RUN:g} s",
         )
-        for quantile, which, aim in ((0.5, "median", 2), (0.99, f"worst of {len(ours)}", 4))
+        for fraction, which, aim in ((0.5, "median", AIM_MEDIAN), (0.99, "worst", AIM_WORST))
     ]
+    beside_cron = Comparison(
+        part=PART,
+        name=f"{name}, median, beside a cron job",
+        unit="s",
+        ours=quantile(ours, 0.5),
+        peer=statistics.median(cron),
+        peer_name=f"a cron job every {CRON_PERIOD} s",
+    )
+    return [*rows, beside_cron]
 
 
-def _ten(world: World, say: Say) -> list[Row]:
-    minions = [minion.host for minion in world.minions]
-    host_of_node(world)
-    say("  what the formula itself burns")
-    burnt = []
-    for _ in range(3):
-        spent = Spent(minions)
-        world.salt("*", "state.apply", "firewall")
-        burnt.append(spent.read())
-    formula = statistics.median(burnt)
-    quiet(world)
-    idle = Spent([world.master.host])
-    time.sleep(10)
-    idle_rate = idle.read() / idle.wall
-    spent = Spent([world.master.host])
-    found = turns(world, MANY_TURNS, say)
-    runs = 2 * MANY_TURNS
-    master = (spent.read() - idle_rate * spent.wall) / runs
-    aim = formula / CORES + 1
-    why = f"(the formula burns {formula:.1f} CPU s on {MANY} minions, {CORES} cores)"
-    return [
-        Row(
+def _many_minions(world: World, progress: Progress) -> list[Comparison]:
+    start_node_host(world)
+    progress("  CPU of the formula by itself")
+    formula_cpu = _formula_cpu(world)
+    settle(world)
+    master = [world.master.host]
+    rate = idle_rate(master)
+    meter = HostCpu(master)
+    times = join_and_leave(world, MANY_TURNS, progress)
+    master_cpu = meter.seconds(idle_rate=rate) / (2 * MANY_TURNS)
+    rows = [
+        Comparison(
             part=PART,
             name=f"node {what}, {ADDRESSES} addresses, all {MANY} minions, {which}",
             unit="s",
-            ours=share(times, quantile),
-            alternative=formula / CORES,
-            aim=round(aim, 2),
-            why=why,
+            ours=quantile(measured, fraction),
+            peer=formula_cpu / CORES,
+            peer_name="the formula's own CPU, shared by all cores",
+            aim=1.47,
+            derivation="the formula's own 2.12 s and 1 s more, divided by 2.12 s",
         )
-        for what, times in (("joins", found.opened), ("leaves", found.closed))
-        for quantile, which in ((0.5, "median"), (0.99, f"worst of {MANY_TURNS}"))
-    ] + [
-        Row(
-            part=PART,
-            name=f"a run over {MANY} minions: CPU of the master, status asked for throughout",
-            unit="s",
-            ours=master,
-        )
+        for what, measured in (("joins", times.opened), ("leaves", times.closed))
+        for fraction, which in ((0.5, "median"), (0.99, "worst"))
     ]
+    cpu = Comparison(
+        part=PART,
+        name=f"a run over {MANY} minions: CPU of the master, with status called throughout",
+        unit="s",
+        ours=master_cpu,
+        peer=loop_cpu(),
+        peer_name=PEER_NAME,
+    )
+    return [*rows, cpu]
 
 
-def _event(world: World, say: Say) -> Row:
-    """A node changes a label that no reference asks for: engine, reactor and runner, and no run."""
-    say(f"{EVENTS} changes that concern no minion")
-    before = _runs(world)
-    quiet(world)
-    idle = Spent([world.master.host])
-    time.sleep(10)
-    idle_rate = idle.read() / idle.wall
-    spent = Spent([world.master.host])
+def _formula_cpu(world: World) -> float:
+    """Return the CPU seconds that the minions use for one state run of the formula."""
+    minions = [minion.host for minion in world.minions]
+    seconds = []
+    for _ in range(FORMULA_RUNS):
+        meter = HostCpu(minions)
+        world.salt("*", "state.apply", "firewall")
+        seconds.append(meter.seconds())
+    return statistics.median(seconds)
+
+
+def _unrelated_changes(world: World, progress: Progress) -> Comparison:
+    """Change a label that no reference selects by: engine, reactor and runner work, no minion."""
+    progress(f"{EVENTS} changes that concern no minion")
+    before = _published(world)
+    settle(world)
+    master = [world.master.host]
+    rate = idle_rate(master)
+    meter = HostCpu(master)
     for turn in range(EVENTS):
         world.nodes.label("other50", {"turn": str(turn)})
         time.sleep(0.5)
-    cost = (spent.read() - idle_rate * spent.wall) / EVENTS
-    if _runs(world) != before:
+    cpu = meter.seconds(idle_rate=rate) / EVENTS
+    if _published(world) != before:
         raise LabError("a change that concerns no minion was published")
-    return Row(
-        part=PART, name="a change that concerns no minion: CPU of the master", unit="s", ours=cost
+    return Comparison(
+        part=PART,
+        name="a change that concerns no minion: CPU of the master",
+        unit="s",
+        ours=cpu,
+        peer=loop_cpu(),
+        peer_name=PEER_NAME,
     )
 
 
-def _flood(world: World, say: Say) -> Row:
-    say(f"{FLOOD} nodes join in {FLOOD_SECONDS} s")
-    quiet(world)
-    before = _runs(world)
+def _flood(world: World, progress: Progress) -> Comparison:
+    progress(f"{FLOOD} nodes join in {FLOOD_SECONDS} s")
+    settle(world)
+    before = _published(world)
     begun = time.monotonic()
     for number in range(FLOOD):
         world.nodes.create(f"flood{number}", internal=[f"10.99.0.{number + 1}"], at_once=True)
         time.sleep(max(0.0, begun + (number + 1) * FLOOD_SECONDS / FLOOD - time.monotonic()))
     took = time.monotonic() - begun
-    world.settle(within=5 * WITHIN)
-    return Row(
+    world.settle(within=5 * TIMEOUT)
+    return Comparison(
         part=PART,
-        name=f"{FLOOD} nodes join in {took:.0f} s, {MANY} minions: runs of a minion",
+        name=f"{FLOOD} nodes join within {FLOOD_SECONDS} s, {MANY} minions: runs of a minion",
         unit="runs",
-        ours=(_runs(world) - before) / MANY,
-        alternative=FLOOD,
-        aim=1 + took / LONGEST,
+        ours=(_published(world) - before) / MANY,
+        peer=FLOOD,
+        peer_name="one run for each change",
+        aim=(1 + took / LONGEST_DELAY) / FLOOD,
+        derivation=f"one run for each {LONGEST_DELAY} s of the flood and one more",
     )
 
 
-def _comes_back(world: World, say: Say) -> float:
-    """As after an hour of attempts: the next one is as far away as one ever is."""
-    say("a minion is off, the cluster changes, and it comes back")
-    quiet(world)
+def _minion_returns(world: World, progress: Progress) -> Comparison:
+    """Let a minion come back as after an hour: the next attempt is as late as it can be."""
+    progress("a minion starts, and nothing has changed")
+    settle(world)
+    world.minions[0].kill()
+    begun = time.monotonic()
+    world.minions[0].start()
+    world.master.wait(1, within=TIMEOUT)
+    start = time.monotonic() - begun
+    progress("a minion is off, the cluster changes, and the minion comes back")
+    settle(world)
     world.minions[0].kill()
     world.nodes.delete("other50")
     wait_until(
         lambda: world.salt_run("k8s_nodes.status")["minions"]["minion1"]["prod"].get(
             "failed_attempts"
         ),
-        within=2 * WITHIN,
+        within=2 * TIMEOUT,
         what="an attempt",
         every=0.2,
     )
@@ -205,8 +247,17 @@ def _comes_back(world: World, say: Say) -> float:
         raw.execute("UPDATE ledger SET attempts = 20, next_at = ?", (time.time() + LONGEST_WAIT,))
     begun = time.monotonic()
     world.minions[0].start()
-    world.settle(within=2 * WITHIN)
-    return time.monotonic() - begun
+    world.settle(within=2 * TIMEOUT)
+    return Comparison(
+        part=PART,
+        name="a minion comes back after an hour: from its start to all up to date",
+        unit="s",
+        ours=time.monotonic() - begun,
+        peer=start,
+        peer_name="the start of the same minion until it answers",
+        aim=round(AIM_RETURN / QUICK_START, 2),
+        derivation=f"{AIM_RETURN:g} s, a start of {QUICK_START:g} s",
+    )
 
 
 def _world(name: str, minions: int) -> World:
@@ -224,42 +275,42 @@ def _store(world: World) -> Path:
     return world.master.host.folder / "state" / "store.sqlite3"
 
 
-def _runs(world: World) -> int:
-    """Minions that were published to so far, each as often as it was."""
+def _published(world: World) -> int:
+    """Return how many minions were published to, each counted as often as it was."""
     with closing(sqlite3.connect(_store(world))) as raw:
         (count,) = raw.execute("SELECT total(minions) FROM published").fetchone()
     return int(count)
 
 
-def _polled(say: Say) -> Turns:
+def _cron_times(progress: Progress) -> JoinLeaveTimes:
     with World.up(
-        f"poll{os.getpid()}", minions=1, api="real", extension=False, traffic=False, pillar=STATIC
+        f"cron{os.getpid()}", minions=1, api="real", extension=False, traffic=False, pillar=STATIC
     ) as world:
-        fill(world, ADDRESSES - 2)
-        argv = [sys.executable, cron.__file__, str(POLL_EVERY)]
+        create_other_nodes(world, ADDRESSES - 2)
+        argv = [sys.executable, cron_job.__file__, str(CRON_PERIOD)]
         endpoint = world.api.endpoint
         argv += [endpoint.url, str(endpoint.ca_file), str(endpoint.tokens["reader"])]
         argv += [str(world.srv / "pillar" / "firewall.sls")]
         argv += [str(Path(sys.executable).with_name("salt"))]
         job = world.master.host.popen(argv, log=world.folder / "cron.log")
         try:
-            return _polled_turns(world, say)
+            return _cron_turns(world, progress)
         finally:
             job.kill()
             job.wait()
 
 
-def _polled_turns(world: World, say: Say) -> Turns:
-    """A change comes at any moment of a cron job's minute."""
-    found, dice = Turns(), random.Random(7)
-    host_of_node(world)
+def _cron_turns(world: World, progress: Progress) -> JoinLeaveTimes:
+    """Let each change come at a random moment of the cron job's minute."""
+    times, dice = JoinLeaveTimes(), random.Random(7)
+    start_node_host(world)
     probe = world.traffic[NODE].connect()
-    for _ in range(POLL_TURNS):
-        time.sleep(dice.uniform(0, POLL_EVERY / 2))
+    for _ in range(CRON_TURNS):
+        time.sleep(dice.uniform(0, CRON_PERIOD / 2))
         at = world.join(NODE).at
-        found.opened.append(probe.wait("open", since=at, within=2 * POLL_EVERY).at - at)
-        time.sleep(dice.uniform(0, POLL_EVERY / 2))
+        times.opened.append(probe.wait("open", since=at, within=2 * CRON_PERIOD).at - at)
+        time.sleep(dice.uniform(0, CRON_PERIOD / 2))
         at = world.leave(NODE)
-        found.closed.append(probe.wait("closed", since=at, within=2 * POLL_EVERY).at - at)
-        say(f"  open after {found.opened[-1]:.2f} s, closed after {found.closed[-1]:.2f} s")
-    return found
+        times.closed.append(probe.wait("closed", since=at, within=2 * CRON_PERIOD).at - at)
+        progress(f"  open after {times.opened[-1]:.2f} s, closed after {times.closed[-1]:.2f} s")
+    return times

@@ -1,4 +1,4 @@
-"""What a change costs on the minion, in the module and beside the bare tools; and each packet."""
+"""The cost of a change on the minion, beside the bare tools, and the cost of a connection."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from benchmarks import synced
-from benchmarks.row import Row, Say
-from benchmarks.turns import needs_an_api
+from benchmarks import published_sync
+from benchmarks.comparison import Comparison, Progress
+from benchmarks.real_api import require_real_api
 from lab.network import address
 from lab.network.namespace import Namespace
 from lab.network.switch import Switch
@@ -34,58 +34,77 @@ PART = "firewall"
 TURNS = 15
 LARGE = 65_000
 PORT = 5432
-AIMS = {100: 0.010, 1_000: 0.012, 5_000: 0.035}
+AIMS = {100: 10, 1_000: 12, 5_000: 35}
+"""Milliseconds on a quick machine, by addresses in the set."""
+QUICK_NFT = {100: 5, 1_000: 6, 5_000: 12}
+"""Milliseconds that the bare ``nft -f`` takes for the same change on a quick machine."""
 MOST_STATES = 100
 """1,000 states were measured to take 683 s."""
 CONNECTIONS = 4_000
 
 
-def rows(say: Say) -> list[Row]:
-    """Return deltas, large sets, packets, and the way from a node to the set."""
-    needs_an_api()
+def comparisons(progress: Progress) -> list[Comparison]:
+    """Return single changes, large sets, connections, and published syncs."""
+    require_real_api()
     with _namespaces() as (server, client):
-        found = [_delta(server, count, say) for count in AIMS]
-        found += [_large(server, backend, say) for backend in ("nft", "ipset")]
-        found.append(_packets(server, client, say))
-    return [*found, *synced.rows(PART, say)]
+        rows = [row for count in AIMS for row in _one_change(server, count, progress)]
+        rows += [_large_set(server, backend, progress) for backend in ("nft", "ipset")]
+        rows += _connections(server, client, progress)
+    return [*rows, *published_sync.comparisons(PART, progress)]
 
 
-def _delta(server: Namespace, count: int, say: Say) -> Row:
-    say(f"one address changes among {count:,}")
-    with _run(server) as sync:
-        these = _many(count)
-        sync({"sets": {"prod": these}, "gates": {PORT: "prod"}})
-        took = []
+def _one_change(server: Namespace, count: int, progress: Progress) -> list[Comparison]:
+    progress(f"one address changes among {count:,}")
+    with _sync(server) as sync:
+        original = _addresses(count)
+        sync({"sets": {"prod": original}, "gates": {PORT: "prod"}})
+        seconds = []
         for turn in range(TURNS):
-            changed = [*these[1:], str(IPv4Address("192.0.2.1") + turn)]
+            changed = [*original[1:], str(IPv4Address("192.0.2.1") + turn)]
             block = {"sets": {"prod": changed}, "gates": {PORT: "prod"}}
-            took.append(_seconds(lambda block=block: sync(block)))
-        bare = statistics.median(_seconds(lambda turn=turn: _swap(turn)) for turn in range(TURNS))
+            seconds.append(_seconds(lambda block=block: sync(block)))
+        nft_seconds = statistics.median(
+            _seconds(lambda turn=turn: _swap_element(turn)) for turn in range(TURNS)
+        )
     if count <= MOST_STATES:
-        beside, alternative = "one Salt state per address", _states(server, count)
+        others_name, others = "one Salt state per address", _states(server, count)
     else:
-        beside, alternative = "iptables-restore of a rule per address", _rules(server, these)
-    return Row(
-        part=PART,
-        name=f"one address changes among {count:,}, in the module (beside {beside})",
-        unit="s",
-        ours=statistics.median(took),
-        alternative=alternative,
-        aim=AIMS[count],
-        why=f"(the bare nft -f of such a change takes {bare * 1000:.0f} ms here)",
-    )
+        others_name = "iptables-restore of one rule per address"
+        others = _rules(server, original)
+    name = f"one address changes among {count:,}, in the module"
+    ours = statistics.median(seconds)
+    return [
+        Comparison(
+            part=PART,
+            name=name,
+            unit="ms",
+            ours=ours * 1000,
+            peer=nft_seconds * 1000,
+            peer_name="the bare nft -f of the same change",
+            aim=round(AIMS[count] / QUICK_NFT[count], 2),
+            derivation=f"{AIMS[count]} ms, a bare nft -f of {QUICK_NFT[count]} ms",
+        ),
+        Comparison(
+            part=PART,
+            name=f"{name}, beside other ways",
+            unit="ms",
+            ours=ours * 1000,
+            peer=others * 1000,
+            peer_name=others_name,
+        ),
+    ]
 
 
-def _swap(turn: int) -> None:
-    """Let one address go and another come, with nothing around it."""
+def _swap_element(turn: int) -> None:
+    """Delete one address and add another by nft alone."""
     swap = "{} element inet k8s_firewall prod_v4 {{ 192.0.3.{} }}\n"
-    gone = swap.format("delete", turn) if turn else ""
-    force.commands.run(nft.APPLY, gone + swap.format("add", turn + 1))
+    deletion = swap.format("delete", turn) if turn else ""
+    force.commands.run(nft.APPLY, deletion + swap.format("add", turn + 1))
 
 
-def _large(server: Namespace, backend: str, say: Say) -> Row:
-    say(f"{LARGE:,} addresses from nothing, {backend}")
-    block = {"backend": backend, "sets": {"prod": _many(LARGE)}}
+def _large_set(server: Namespace, backend: str, progress: Progress) -> Comparison:
+    progress(f"{LARGE:,} addresses from nothing, {backend}")
+    block = {"backend": backend, "sets": {"prod": _addresses(LARGE)}}
     this = wanted.read({wanted.KEY: block}, {}).wanted
     if backend == "nft":
         argv, text = nft.APPLY, nft.full(this)
@@ -97,42 +116,55 @@ def _large(server: Namespace, backend: str, say: Say) -> Row:
         with server.entered():
             bare.append(_seconds(lambda: force.commands.run(argv, text)))
         _clear(server)
-        with _run(server) as sync:
+        with _sync(server) as sync:
             ours.append(_seconds(lambda: sync(block)))
-    return Row(
+    return Comparison(
         part=PART,
-        name=f"{LARGE:,} addresses from nothing, in the module (beside {' '.join(argv[:2])})",
+        name=f"{LARGE:,} addresses from nothing, in the module, {backend}",
         unit="s",
         ours=statistics.median(ours),
-        alternative=statistics.median(bare),
-        aim_ratio=2.0,
+        peer=statistics.median(bare),
+        peer_name=f"the bare {' '.join(argv[:2])} of the same set",
+        aim=2.0,
+        derivation="a ratio from the start",
     )
 
 
-def _packets(server: Namespace, client: Namespace, say: Say) -> Row:
-    say("connections of the last of 5,000 addresses")
+def _connections(server: Namespace, client: Namespace, progress: Progress) -> list[Comparison]:
+    progress("connections from the last of 5,000 addresses")
     last = str(address.OFFICE.v4)
-    these = [*_many(4_999), last]
+    sources = [*_addresses(4_999), last]
     with _listener(server):
         _clear(server)
         _restore(server, [last])
-        one = _connect(client)
-        _restore(server, these)
-        each = _connect(client)
+        one_rule = _connect(client)
+        _restore(server, sources)
+        rule_each = _connect(client)
         _clear(server)
-        with _run(server) as sync:
-            rule = {"name": "db", "ports": [PORT], "sources": these}
-            sync({"rules": [rule]})
+        with _sync(server) as sync:
+            sync({"rules": [{"name": "db", "ports": [PORT], "sources": sources}]})
             ours = _connect(client)
-    return Row(
-        part=PART,
-        name="a connection of the last of 5,000 addresses (beside one rule per address)",
-        unit="µs",
-        ours=ours * 1e6,
-        alternative=each * 1e6,
-        # That of one rule, and what two runs of the same differ by.
-        aim=round(one * 1e6 * 1.25, 1),
-    )
+    name = "a connection from the last of 5,000 addresses"
+    return [
+        Comparison(
+            part=PART,
+            name=name,
+            unit="µs",
+            ours=ours * 1e6,
+            peer=one_rule * 1e6,
+            peer_name="one rule for one address",
+            aim=1.25,
+            derivation="the time of one rule, and the difference of two equal runs",
+        ),
+        Comparison(
+            part=PART,
+            name=f"{name}, beside other ways",
+            unit="µs",
+            ours=ours * 1e6,
+            peer=rule_each * 1e6,
+            peer_name="one rule per address",
+        ),
+    ]
 
 
 @contextlib.contextmanager
@@ -151,8 +183,8 @@ def _namespaces() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 @contextlib.contextmanager
-def _run(server: Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Give what brings a block of the pillar into force, with an empty record."""
+def _sync(server: Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that applies a block of the pillar, with an empty record."""
     folder = tempfile.mkdtemp()
 
     def sync(block: dict[str, Any]) -> None:
@@ -167,7 +199,7 @@ def _run(server: Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 def _states(server: Namespace, count: int) -> float:
-    """Apply one Salt iptables state per address, where one address is new."""
+    """Return the seconds of one Salt iptables state per address, where one address is new."""
     import salt.config
     import salt.loader
 
@@ -186,7 +218,7 @@ def _states(server: Namespace, count: int) -> float:
         opts["grains"] = salt.loader.grains(opts)
         functions = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context={})
 
-        def apply(these: list[str]) -> None:
+        def apply(addresses: list[str]) -> None:
             states = {
                 f"allow {one}": {
                     "iptables": [
@@ -194,32 +226,32 @@ def _states(server: Namespace, count: int) -> float:
                         {"source": one}, {"proto": "tcp"}, {"dport": PORT},
                     ]
                 }
-                for one in these
+                for one in addresses
             }  # fmt: skip
             done = functions["state.high"](states)
             assert all(one["result"] for one in done.values()), done
 
         with server.entered():
-            these = _many(count)
-            apply(these)
-            return _seconds(lambda: apply([*these[1:], "192.0.2.1"]))
+            original = _addresses(count)
+            apply(original)
+            return _seconds(lambda: apply([*original[1:], "192.0.2.1"]))
     finally:
         _clear(server)
         shutil.rmtree(folder)
 
 
-def _rules(server: Namespace, these: list[str]) -> float:
-    """Return the seconds of the bare tool, which leaves the rules of the time before."""
-    took = []
+def _rules(server: Namespace, addresses: list[str]) -> float:
+    """Return the seconds of iptables-restore with all rules."""
+    seconds = []
     for _ in range(5):
         _clear(server)
-        took.append(_seconds(lambda: _restore(server, these)))
+        seconds.append(_seconds(lambda: _restore(server, addresses)))
     _clear(server)
-    return statistics.median(took)
+    return statistics.median(seconds)
 
 
-def _restore(server: Namespace, these: list[str]) -> None:
-    lines = [f"-A INPUT -s {one} -p tcp --dport {PORT} -j ACCEPT" for one in these]
+def _restore(server: Namespace, addresses: list[str]) -> None:
+    lines = [f"-A INPUT -s {one} -p tcp --dport {PORT} -j ACCEPT" for one in addresses]
     lines.append(f"-A INPUT -p tcp --dport {PORT} -j DROP")
     text = "\n".join(["*filter", ":INPUT ACCEPT [0:0]", *lines, "COMMIT", ""])
     with server.entered():
@@ -248,14 +280,14 @@ def _listener(server: Namespace) -> Iterator[None]:
 
 def _connect(client: Namespace) -> float:
     """Return the seconds of one connection, the median of many."""
-    to = (str(address.minion(1).v4), PORT)
-    took = []
+    service = (str(address.minion(1).v4), PORT)
+    seconds = []
     with client.entered():
         for _ in range(CONNECTIONS):
             begin = time.perf_counter()
-            socket.create_connection(to, timeout=5).close()
-            took.append(time.perf_counter() - begin)
-    return statistics.median(took)
+            socket.create_connection(service, timeout=5).close()
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
 
 
 def _clear(server: Namespace) -> None:
@@ -264,12 +296,12 @@ def _clear(server: Namespace) -> None:
             subprocess.run(argv, check=True)
 
 
-def _many(count: int) -> list[str]:
+def _addresses(count: int) -> list[str]:
     first = IPv4Address("172.16.0.0")
     return [str(first + number) for number in range(count)]
 
 
-def _seconds(what: Callable[[], object]) -> float:
+def _seconds(action: Callable[[], object]) -> float:
     begin = time.perf_counter()
-    what()
+    action()
     return time.perf_counter() - begin

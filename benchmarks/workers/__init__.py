@@ -1,1 +1,1 @@
-"""Programs that are measured, each in a process of its own; they print one JSON line."""
+"""Programs that the parts measure, each in a process of its own; they print JSON lines."""

@@ -1,4 +1,4 @@
-"""The event bus of a master that runs."""
+"""The event bus of a running master, with a listener that confirms each event."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import salt.utils.event
 from salt_ext.master.bus import Bus, listening
 
 
-class HeardBus:
-    """Fires on the real bus, and returns when a listener has heard the event."""
+class AcknowledgedBus:
+    """Fires on the real bus, and returns when a listener has received the event."""
 
     def __init__(self, opts: dict[str, Any]) -> None:
         self._opts = opts
-        self._heard = threading.Event()
+        self._received = threading.Event()
         self._listening = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
         self._bus = Bus(opts)
@@ -26,23 +26,23 @@ class HeardBus:
             self._listening.wait(0.2)
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
-        """Fire and wait until it was heard."""
-        self._heard.clear()
+        """Fire, and wait until the listener has received it."""
+        self._received.clear()
         self._bus.fire(tag, data)
         if tag.endswith("/changed"):
-            self._heard.wait(10)
+            self._received.wait(10)
 
     def _listen(self) -> None:
-        with listening(self._opts) as ear:
+        with listening(self._opts) as stream:
             while True:
-                heard = ear.next(5)
-                if heard is None:
+                event = stream.hear(5)
+                if event is None:
                     continue
                 self._listening.set()
-                if heard.tag.endswith("/changed"):
-                    self._heard.set()
+                if event.tag.endswith("/changed"):
+                    self._received.set()
 
 
-def real_bus(sock_dir: str) -> HeardBus:
-    """Return the bus of a master that runs, by the folder of its sockets."""
-    return HeardBus({**salt.config.master_config(None), "sock_dir": sock_dir})
+def real_bus(sock_dir: str) -> AcknowledgedBus:
+    """Return the bus of a running master, found by the folder of its sockets."""
+    return AcknowledgedBus({**salt.config.master_config(None), "sock_dir": sock_dir})

@@ -1,4 +1,4 @@
-"""What people do today: list the nodes, rewrite the pillar when they changed, apply everywhere."""
+"""A peer, what people do today: list nodes, rewrite the pillar on a change, apply everywhere."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def main() -> None:
     salt = sys.argv[6:]
     context = ssl.create_default_context(cafile=ca_file)
     token = Path(token_file).read_text().strip()
-    known: list[str] | None = None
+    applied: list[str] | None = None
     while True:
         time.sleep(every - time.time() % every)
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"{url}/api/v1/nodes", headers={"Authorization": f"Bearer {token}"}
         )
-        with urllib.request.urlopen(asked, context=context, timeout=10) as answer:
-            nodes = json.load(answer)["items"]
-        found = sorted(
+        with urllib.request.urlopen(request, context=context, timeout=10) as response:
+            nodes = json.load(response)["items"]
+        addresses = sorted(
             address["address"]
             for node in nodes
             for address in node["status"].get("addresses", ())
             if address["type"] == "InternalIP" and ":" not in address["address"]
         )
-        if found == known:
+        if addresses == applied:
             continue
-        known = found
-        allow = ["10.77.3.1", *found]
+        applied = addresses
+        allow = ["10.77.3.1", *addresses]
         services = {"postgresql": {"port": 5432, "ips_allow": allow}}
         Path(sls).write_text(yaml.safe_dump({"firewall": {"services": services}}))
         subprocess.run([*salt, "*", "state.apply", "firewall"], check=False, timeout=60)

@@ -1,4 +1,4 @@
-"""The engine's two threads on one cluster, without a Salt master unless a bus is asked for."""
+"""The engine's two threads on one cluster; a Salt master takes part in ``latency`` alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.workers.measuring import Meter, tell
+from benchmarks.workers.meter import Meter, emit
 from salt_ext.core.config import config
 from salt_ext.kube import api
 from salt_ext.store import Store
@@ -19,25 +19,25 @@ from salt_ext.watch.reconciler import ClusterReconciler
 from salt_ext.watch.watcher import ClusterWatcher
 
 
-class Bus:
-    """Wakes whoever waits for a change, and passes it on where there is a real bus."""
+class RecordingBus:
+    """Records that a change was fired, and passes it on to a real bus where it has one."""
 
-    def __init__(self, further: Any = None) -> None:
+    def __init__(self, real: Any = None) -> None:
         self.changed = threading.Event()
-        self._further = further
+        self._real = real
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         """Take an event."""
-        if self._further is not None:
-            self._further.fire(tag, data)
+        if self._real is not None:
+            self._real.fire(tag, data)
         if tag.endswith("/changed"):
             self.changed.set()
 
 
-class Engine:
-    """One cluster's threads."""
+class ClusterThreads:
+    """The threads of one cluster."""
 
-    def __init__(self, url: str, ca_file: str, token_file: str, bus: Bus) -> None:
+    def __init__(self, url: str, ca_file: str, token_file: str, bus: RecordingBus) -> None:
         cluster = {"server": url, "ca_file": ca_file, "token_file": token_file}
         cluster["allowed_networks"] = ["10.0.0.0/8"]
         state_dir = tempfile.mkdtemp(prefix="bench-")
@@ -45,20 +45,20 @@ class Engine:
         self.store = Store(state_dir)
         self._stop = threading.Event()
         updates: queue.Queue[Any] = queue.Queue(10_000)
-        follower = ClusterWatcher(read.clusters["prod"], updates, self._stop)
-        self.keeper = ClusterReconciler(
+        watcher = ClusterWatcher(read.clusters["prod"], updates, self._stop)
+        reconciler = ClusterReconciler(
             read.clusters["prod"],
             self.store,
             bus,
             updates,
             self._stop,
-            follower,
+            watcher,
         )
-        self.heard = follower.heard
-        self._runs = (follower.run, self.keeper.run)
+        self.heard = watcher.heard
+        self._runs = (watcher.run, reconciler.run)
 
     def start(self) -> None:
-        """Start following."""
+        """Start watching."""
         for run in self._runs:
             threading.Thread(target=run, daemon=True).start()
 
@@ -67,46 +67,46 @@ class Engine:
         return self.heard.events
 
 
-def sync(engine: Engine, bus: Bus) -> None:
+def sync(threads: ClusterThreads, bus: RecordingBus) -> None:
     """Measure until the first view is stored."""
     meter = Meter()
-    engine.start()
+    threads.start()
     bus.changed.wait(120)
-    tell(**meter.read())
+    emit(**meter.read())
 
 
-def follow(engine: Engine, bus: Bus, events: int) -> None:
+def follow(threads: ClusterThreads, bus: RecordingBus, events: int) -> None:
     """Measure from the first view on, until so many events have come."""
-    engine.start()
+    threads.start()
     bus.changed.wait(120)
-    tell(ready=True)
+    emit(ready=True)
     sys.stdin.readline()
-    meter, first = Meter(), engine.events()
-    tell(started=True)
-    while engine.events() < first + events:
+    meter, first = Meter(), threads.events()
+    emit(started=True)
+    while threads.events() < first + events:
         time.sleep(0.02)
-    tell(**meter.read(), events=engine.events() - first)
+    emit(**meter.read(), events=threads.events() - first)
 
 
-def soak(engine: Engine, bus: Bus, seconds: float) -> None:
-    """Measure a while."""
-    engine.start()
+def soak(threads: ClusterThreads, bus: RecordingBus, seconds: float) -> None:
+    """Measure for so many seconds."""
+    threads.start()
     bus.changed.wait(300)
-    tell(ready=True)
+    emit(ready=True)
     sys.stdin.readline()
     meter = Meter()
-    tell(started=True)
+    emit(started=True)
     time.sleep(seconds)
-    tell(**meter.read())
+    emit(**meter.read())
 
 
-def latency(engine: Engine, bus: Bus, changes: int) -> None:
+def latency(threads: ClusterThreads, bus: RecordingBus, changes: int) -> None:
     """Time each change from the arrival of its line to the store and to Salt's bus."""
     arrived, stored, fired = [], [], []
-    cut, save = api.lines, engine.store.snapshots.save
+    read_lines, save = api.lines, threads.store.snapshots.save
 
     def lines(response: Any) -> Any:
-        for line in cut(response):
+        for line in read_lines(response):
             arrived.append(time.monotonic())
             yield line
 
@@ -115,43 +115,44 @@ def latency(engine: Engine, bus: Bus, changes: int) -> None:
         stored.append(time.monotonic())
 
     api.lines = lines
-    engine.store.snapshots.save = saved  # type: ignore[method-assign]
-    engine.start()
+    threads.store.snapshots.save = saved  # type: ignore[method-assign]
+    threads.start()
     bus.changed.wait(120)
     arrived.clear()
     stored.clear()
-    tell(ready=True)
+    emit(ready=True)
     sys.stdin.readline()
-    tell(started=True)
+    emit(started=True)
     while len(fired) < changes:
         bus.changed.clear()
         bus.changed.wait(30)
         fired.append(time.monotonic())
     times = [
-        (one - came, other - came) for came, one, other in zip(arrived, stored, fired, strict=False)
+        (at_store - came, at_bus - came)
+        for came, at_store, at_bus in zip(arrived, stored, fired, strict=False)
     ]
-    tell(stored=[one for one, _ in times], fired=[other for _, other in times])
+    emit(stored=[at_store for at_store, _ in times], fired=[at_bus for _, at_bus in times])
 
 
 def main() -> None:
     """Run one measurement: what, URL, CA file, token file, and a number where it takes one."""
     what, url, ca_file, token_file, *rest = sys.argv[1:]
-    further = None
+    real = None
     if what == "latency":
         # Only here: Salt's modules would count as memory of the other measurements.
-        from benchmarks.workers.bus import real_bus
+        from benchmarks.workers.event_bus import real_bus
 
-        further = real_bus(rest[1])
-    bus = Bus(further)
-    engine = Engine(url, ca_file, token_file, bus)
+        real = real_bus(rest[1])
+    bus = RecordingBus(real)
+    threads = ClusterThreads(url, ca_file, token_file, bus)
     if what == "sync":
-        sync(engine, bus)
+        sync(threads, bus)
     elif what == "follow":
-        follow(engine, bus, int(rest[0]))
+        follow(threads, bus, int(rest[0]))
     elif what == "soak":
-        soak(engine, bus, float(rest[0]))
+        soak(threads, bus, float(rest[0]))
     else:
-        latency(engine, bus, int(rest[0]))
+        latency(threads, bus, int(rest[0]))
     sys.stdout.flush()
     os._exit(0)
 

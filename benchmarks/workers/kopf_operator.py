@@ -1,4 +1,4 @@
-"""An alternative: an operator on kopf that is told of every node event."""
+"""A peer: an operator on kopf that handles every node event."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import kopf
 
-from benchmarks.workers.measuring import Meter, tell
+from benchmarks.workers.meter import Meter, emit
 
 SEEN = [0]
 
 
 def main() -> None:
     """Measure: URL, CA file, token file of an administrator, and how many events."""
-    _, url, ca_file, token_file, events = sys.argv[1:]
+    _what, url, ca_file, token_file, events = sys.argv[1:]
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)  # type: ignore[arg-type]
@@ -39,17 +39,17 @@ def main() -> None:
     )
     threading.Thread(target=lambda: asyncio.run(operator), daemon=True).start()
     last = -1
-    # It calls the handler for each node that it lists; then it is quiet.
+    # kopf calls the handler for each listed node first; then no more calls come.
     while last != SEEN[0] or not last:
         last = SEEN[0]
         time.sleep(2.0)
-    tell(ready=True)
+    emit(ready=True)
     sys.stdin.readline()
     meter, first = Meter(), SEEN[0]
-    tell(started=True)
+    emit(started=True)
     while SEEN[0] < first + int(events):
         time.sleep(0.02)
-    tell(**meter.read(), events=SEEN[0] - first)
+    emit(**meter.read(), events=SEEN[0] - first)
     sys.stdout.flush()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""An engine's threads for many clusters, one of which may lead nowhere."""
+"""An engine's threads for many clusters, one of which may be black-holed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.workers.measuring import tell
+from benchmarks.workers.meter import emit
 from salt_ext.core.config import config
 from salt_ext.store import Store
 from salt_ext.watch.reconciler import ClusterReconciler
 from salt_ext.watch.watcher import ClusterWatcher
 
 
-class Bus:
-    """Remembers when each cluster's change was fired."""
+class TimingBus:
+    """Records when each cluster's change was fired."""
 
     def __init__(self) -> None:
         self._fired: queue.Queue[float] = queue.Queue()
@@ -30,15 +30,15 @@ class Bus:
             self._fired.put(time.monotonic())
 
     def times(self, count: int) -> list[float]:
-        """Wait for so many changes; when each was fired."""
+        """Wait for so many changes, and return when each was fired."""
         return [self._fired.get(timeout=60) for _ in range(count)]
 
 
 def main() -> None:
-    """Follow ``count`` clusters at ``url`` and one at ``nowhere``; tell when each told a change."""
-    _, url, ca_file, token_file, count, nowhere = sys.argv[1:]
-    living = int(count)
-    servers = [url] * living + [nowhere]
+    """Watch ``count`` clusters at ``url`` and one at ``last``; report when each fired a change."""
+    _what, url, ca_file, token_file, count, last = sys.argv[1:]
+    reachable = int(count)
+    servers = [url] * reachable + [last]
     clusters = {
         f"c{number:03d}": {
             "server": server,
@@ -50,18 +50,18 @@ def main() -> None:
     }
     state_dir = tempfile.mkdtemp(prefix="bench-")
     read = config.read({"state_dir": state_dir, "clusters": clusters})
-    store, bus, stop = Store(state_dir), Bus(), threading.Event()
+    store, bus, stop = Store(state_dir), TimingBus(), threading.Event()
     for cluster in read.clusters.values():
         updates: queue.Queue[Any] = queue.Queue(10_000)
-        follower = ClusterWatcher(cluster, updates, stop)
-        keeper = ClusterReconciler(cluster, store, bus, updates, stop, follower)
-        for run in (follower.run, keeper.run):
+        watcher = ClusterWatcher(cluster, updates, stop)
+        reconciler = ClusterReconciler(cluster, store, bus, updates, stop, watcher)
+        for run in (watcher.run, reconciler.run):
             threading.Thread(target=run, daemon=True).start()
-    everybody = living + (nowhere == url)
-    bus.times(everybody)
-    tell(ready=True)
+    answering = reachable + (last == url)
+    bus.times(answering)
+    emit(ready=True)
     while sys.stdin.readline():
-        tell(fired=bus.times(everybody)[:living])
+        emit(fired=bus.times(answering)[:reachable])
     os._exit(0)
 
 

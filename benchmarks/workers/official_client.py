@@ -1,4 +1,4 @@
-"""The alternatives: the official client's ways to list and watch nodes, and bare pages."""
+"""Peers: the official client's ways to list and watch nodes, and pages thrown away."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from urllib.parse import quote, urlsplit
 from kubernetes import client, watch
 from kubernetes.informer import SharedInformer
 
-from benchmarks.workers.measuring import Meter, tell
+from benchmarks.workers.meter import Meter, emit
 
 
-def core(url: str, ca_file: str, token_file: str) -> client.CoreV1Api:
+def core_api(url: str, ca_file: str, token_file: str) -> client.CoreV1Api:
     """Return the typed API."""
     configuration = client.Configuration()
     configuration.host, configuration.ssl_ca_cert = url, ca_file
@@ -27,7 +27,7 @@ def core(url: str, ca_file: str, token_file: str) -> client.CoreV1Api:
     return client.CoreV1Api(client.ApiClient(configuration))
 
 
-def typed(api: client.CoreV1Api) -> None:
+def list_typed(api: client.CoreV1Api) -> None:
     """List in pages of 500, as models."""
     meter = Meter()
     token, nodes = None, []
@@ -37,10 +37,10 @@ def typed(api: client.CoreV1Api) -> None:
         token = page.metadata._continue  # noqa: SLF001
         if not token:
             break
-    tell(**meter.read(), nodes=len(nodes))
+    emit(**meter.read(), nodes=len(nodes))
 
 
-def bare(url: str, ca_file: str, token_file: str) -> None:
+def list_bytes(url: str, ca_file: str, token_file: str) -> None:
     """Fetch the same pages on one connection, and throw the bytes away."""
     where = urlsplit(url)
     context = ssl.create_default_context(cafile=ca_file)
@@ -57,32 +57,32 @@ def bare(url: str, ca_file: str, token_file: str) -> None:
             "GET", f"/api/v1/nodes?limit=500&continue={quote(token)}", headers=headers
         )
         body = connection.getresponse().read()
-        # The token stands in the metadata, before the items.
+        # The token is in the metadata, before the items.
         head = body[: body.index(b'"items"')]
         token = json.loads(head.rstrip().rstrip(b",") + b"}")["metadata"].get("continue", "")
         if not token:
             break
-    tell(**meter.read())
+    emit(**meter.read())
 
 
-def watched(api: client.CoreV1Api, events: int) -> None:
-    """Follow with ``watch.Watch``, as models."""
+def watch_events(api: client.CoreV1Api, events: int) -> None:
+    """Watch with ``watch.Watch``, as models."""
     page = api.list_node()
     stream = watch.Watch().stream(
         api.list_node, resource_version=page.metadata.resource_version, timeout_seconds=300
     )
-    tell(ready=True)
+    emit(ready=True)
     sys.stdin.readline()
     meter = Meter()
-    tell(started=True)
+    emit(started=True)
     for count, _ in enumerate(stream, start=1):
         if count >= events:
             break
-    tell(**meter.read(), events=events)
+    emit(**meter.read(), events=events)
 
 
-def informed(api: client.CoreV1Api, events: int) -> None:
-    """Follow with ``SharedInformer``."""
+def inform_events(api: client.CoreV1Api, events: int) -> None:
+    """Watch with ``SharedInformer``."""
     seen, ready = [0], threading.Event()
 
     def count(*_: Any) -> None:
@@ -95,26 +95,26 @@ def informed(api: client.CoreV1Api, events: int) -> None:
     while not informer.cache.list():
         ready.wait(0.05)
     ready.wait(1.0)
-    tell(ready=True)
+    emit(ready=True)
     sys.stdin.readline()
     first, meter = seen[0], Meter()
-    tell(started=True)
+    emit(started=True)
     while seen[0] < first + events:
         time.sleep(0.02)
-    tell(**meter.read(), events=seen[0] - first)
+    emit(**meter.read(), events=seen[0] - first)
 
 
 def main() -> None:
     """Run one measurement: what, URL, CA file, token file, and a number where it takes one."""
     what, url, ca_file, token_file, *rest = sys.argv[1:]
     if what == "typed":
-        typed(core(url, ca_file, token_file))
+        list_typed(core_api(url, ca_file, token_file))
     elif what == "bare":
-        bare(url, ca_file, token_file)
+        list_bytes(url, ca_file, token_file)
     elif what == "watch":
-        watched(core(url, ca_file, token_file), int(rest[0]))
-    else:
-        informed(core(url, ca_file, token_file), int(rest[0]))
+        watch_events(core_api(url, ca_file, token_file), int(rest[0]))
+    elif what == "informer":
+        inform_events(core_api(url, ca_file, token_file), int(rest[0]))
     sys.stdout.flush()
     os._exit(0)
 

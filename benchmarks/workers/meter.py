@@ -1,4 +1,4 @@
-"""What a process has used, by the kernel's own accounts."""
+"""CPU, time and memory of a worker, and how it reports them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Meter:
         self._wall = time.monotonic()
 
     def read(self) -> dict[str, float]:
-        """Return what was used; memory in MiB, ``peak`` and what is ``kept``, over the start."""
+        """Return what was used; ``peak`` and ``kept`` are MiB of memory above the start."""
         used = {
             "cpu": time.process_time() - self._cpu,
             "wall": time.monotonic() - self._wall,
@@ -39,6 +39,6 @@ def _status(name: str) -> int:
     raise LookupError(name)
 
 
-def tell(**figures: object) -> None:
-    """Print one line for the benchmark that waits for it."""
+def emit(**figures: object) -> None:
+    """Print figures as one JSON line, which the benchmark waits for."""
     print(json.dumps(figures), flush=True)

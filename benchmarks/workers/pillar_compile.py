@@ -1,4 +1,4 @@
-"""Compiles pillars with Salt's own compiler, as the workers of a master do, and times them."""
+"""Compiles pillars with Salt's own compiler, as a master's workers do, and times them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import salt.config
 import salt.pillar
 
-from benchmarks.workers.measuring import tell
+from benchmarks.workers.meter import emit
 from salt_ext.core.config.config import read
 from salt_ext.core.errors import StoreError
 from salt_ext.master.secrets import Secrets
@@ -23,13 +23,13 @@ from salt_ext.watch.on_demand import OnDemandLister
 WORKERS = 3
 """Processes that compile side by side: a third of what a master for 1,000 minions may have."""
 BATCH = 25
-"""Pillars that each worker compiles before it is the other configuration's turn."""
+"""Pillars that each worker compiles before the other configuration has its turn."""
 
 Opts = dict[str, Any]
 
 
-class _Phase:
-    """Times what a compile spends in its ext_pillars: all that we can add to it."""
+class _ExtPillarTimer:
+    """Times the ext_pillar phase of a compile: all that we can add to it."""
 
     def __init__(self) -> None:
         self.wall = self.cpu = 0.0
@@ -45,32 +45,32 @@ class _Phase:
         salt.pillar.Pillar.ext_pillar = timed
 
 
-def compiled(opts: Opts, minion: str) -> tuple[dict[str, Any], float]:
-    """Return a pillar, and the seconds from the request to it."""
-    begun = time.perf_counter()
+def compile_pillar(opts: Opts, minion: str) -> tuple[dict[str, Any], float]:
+    """Return a pillar, and the CPU seconds that its compile used."""
+    begun = time.thread_time()
     compiler = salt.pillar.Pillar(opts, {"id": minion, "os": "Debian"}, minion, "base")
     try:
-        return compiler.compile_pillar(), time.perf_counter() - begun
+        return compiler.compile_pillar(), time.thread_time() - begun
     finally:
         compiler.destroy()
 
 
 def phase(opts: Opts, runs: int) -> None:
-    """Tell what the ext_pillars of the first compile, and of the next, took."""
-    timer = _Phase()
-    compiled({**opts, "ext_pillar": []}, "warm")
-    # A minion without a pillar: it costs what our modules take to be imported.
-    compiled(opts, "warm")
+    """Report the ext_pillar phase of the first compile, and of the next ones."""
+    timer = _ExtPillarTimer()
+    compile_pillar({**opts, "ext_pillar": []}, "warm")
+    # A minion without a pillar: this compile costs the import of our modules.
+    compile_pillar(opts, "warm")
     imports = timer.wall
     wall, cpu, whole = [], [], []
     for _ in range(runs + 1):
-        pillar, seconds = compiled(opts, "m1")
+        pillar, seconds = compile_pillar(opts, "m1")
         if "_errors" in pillar:
             raise SystemExit(f"the pillar has errors: {pillar['_errors']}")
         wall.append(timer.wall)
         cpu.append(timer.cpu)
         whole.append(seconds)
-    tell(
+    emit(
         imports=imports,
         first=wall[0],
         wall=statistics.median(wall[1:]),
@@ -100,33 +100,35 @@ def crowd(opts: Opts, minions: int) -> None:
     for turn in range(2 * batches):
         begun = time.perf_counter()
         barrier.wait()
-        spent[_whose(turn)] += time.perf_counter() - begun
+        spent[_configuration(turn)] += time.perf_counter() - begun
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise SystemExit("a worker failed")
-    tell(minions=batches * BATCH * WORKERS, **spent)
+    emit(minions=batches * BATCH * WORKERS, **spent)
 
 
 def _name(number: int, turn: int, one: int) -> str:
     return f"m{number}-{turn}-{one}"
 
 
-def _whose(turn: int) -> str:
-    # One after the other, and each first as often: what else the machine does meets both.
+def _configuration(turn: int) -> str:
+    # In turn, each first as often, so that other work of the machine disturbs both alike.
     return "with" if turn % 4 in (0, 3) else "without"
 
 
 def _work(opts: Opts, barrier: Any, batches: int, number: int) -> None:
     # The same kind of mapping twice: Salt 3008's own kind takes longer to copy.
-    ways = {"with": {**opts}, "without": {**opts, "ext_pillar": []}}
-    for way in ways.values():
-        compiled(way, f"warm{number}")
+    configurations = {"with": {**opts}, "without": {**opts, "ext_pillar": []}}
+    for configuration in configurations.values():
+        compile_pillar(configuration, f"warm{number}")
     barrier.wait()
     for turn in range(2 * batches):
         for one in range(BATCH):
-            pillar, _ = compiled(ways[_whose(turn)], _name(number, turn // 2, one))
-            assert ("k8s_nodes" in pillar) == (_whose(turn) == "with")
+            pillar, _ = compile_pillar(
+                configurations[_configuration(turn)], _name(number, turn // 2, one)
+            )
+            assert ("k8s_nodes" in pillar) == (_configuration(turn) == "with")
         barrier.wait()
 
 
@@ -138,7 +140,7 @@ def fetch(opts: Opts) -> None:
     snapshot = store.snapshots.load("prod")
     if snapshot is None:
         raise StoreError("the nodes could not be listed")
-    tell(nodes=len(snapshot.members))
+    emit(nodes=len(snapshot.members))
 
 
 def main() -> None:
