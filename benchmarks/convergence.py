@@ -27,6 +27,7 @@ from benchmarks.turns import (
 from benchmarks.workers import cron
 from lab.errors import LabError
 from lab.polling import wait_until
+from lab.world.provisioning import provision
 from lab.world.world import World
 from salt_ext.core.convergence import LONGEST_WAIT
 
@@ -210,7 +211,7 @@ def _comes_back(world: World, say: Say) -> float:
 
 
 def _world(name: str, minions: int) -> World:
-    return World.up(
+    return provision(
         f"{name}{os.getpid()}",
         minions=minions,
         api="real",
@@ -232,7 +233,7 @@ def _runs(world: World) -> int:
 
 
 def _polled(say: Say) -> Turns:
-    with World.up(
+    with provision(
         f"poll{os.getpid()}", minions=1, api="real", extension=False, traffic=False, pillar=STATIC
     ) as world:
         fill(world, ADDRESSES - 2)

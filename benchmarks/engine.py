@@ -23,6 +23,7 @@ from lab.errors import LabError
 from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.nodes import Nodes
+from lab.world.provisioning import provision
 from lab.world.world import World
 
 PART = "engine"
@@ -123,7 +124,7 @@ def _heartbeats(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
 def _latency(endpoint: Endpoint, nodes: Nodes, say: Say) -> list[Row]:
     say(f"{CHANGES} changes in a cluster of {NODES} nodes, 0.3 s apart")
     with (
-        World.up(
+        provision(
             f"bus{os.getpid()}", minions=1, extension=False, traffic=False, pillar=STATIC
         ) as world,
         _worker("ours", "latency", endpoint, str(CHANGES), _sockets(world)) as worker,

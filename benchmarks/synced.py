@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.row import Row, Say
 from benchmarks.turns import Turns, fill, share, turns
-from lab.world.world import World
+from lab.world.provisioning import provision
 
 ADDRESSES = 50
 TURNS = {1: 12, 10: 8}
@@ -70,7 +70,7 @@ def _turns(
     count: int,
     say: Say,
 ) -> Turns:
-    with World.up(
+    with provision(
         f"{name}{os.getpid()}",
         minions=minions,
         api="real",

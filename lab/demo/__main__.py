@@ -16,6 +16,7 @@ from lab.errors import LabError, MachineUnfit
 from lab.kubernetes import BACKENDS
 from lab.kubernetes.backend import BackendError
 from lab.kubernetes.client import ApiError
+from lab.world.provisioning import provision
 from lab.world.world import World
 
 OUTPUT = Path(__file__).parents[2] / "build" / "demo.json"
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     OUTPUT.unlink(missing_ok=True)
     try:
         tell.chapter("A world of its own: network namespaces, this machine's network is left alone")
-        world = World.up(NAME, api=given.api, say=tell.fact)
+        world = provision(NAME, api=given.api, progress=tell.fact)
     except MachineUnfit as exc:
         tell.say(f"The demo cannot run on this machine: {exc}")
         return 2

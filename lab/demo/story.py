@@ -1,8 +1,8 @@
 """
 The story: blocked, joined, joined again, left, the API away, the API back.
 
-Every time is taken between two things that are nobody's opinion: the API's confirmation that a node
-was written or deleted, and the fate of a connection that a host tried.
+Every time is measured between two observations: the API's confirmation that a node was written or
+deleted, and the fate of a connection that a host tried.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lab.polling import wait_until
 from lab.salt.extension_config import CLUSTER
 from lab.traffic.probe import Probe
 from lab.traffic.service import PORT
-from lab.world.world import Joined, World
+from lab.world.world import JoinedNode, World
 
 WITHIN = 30.0
 STALE_WITHIN = 150.0
@@ -36,7 +36,7 @@ class Story:
         self._families: list[Probe] = []
 
     def run(self) -> Result:
-        """Tell it to the end, or to the first thing that does not come true in time."""
+        """Run to the end, or to the first step that fails or takes too long."""
         try:
             self._blocked()
             self._joins("node1")
@@ -51,7 +51,7 @@ class Story:
         return self.result
 
     def _blocked(self) -> None:
-        self.tell.chapter("Nobody is in: the cluster has no nodes")
+        self.tell.chapter("The cluster has no nodes: no node is let in")
         self._also_over_ipv6()
         self.world.join("node1", create=False)
         for name, expected in (("office", "open"), ("stranger", "closed"), ("node1", "closed")):
@@ -75,7 +75,7 @@ class Story:
         self._settled()
         self._opens(self.world.join(name))
 
-    def _opens(self, node: Joined) -> None:
+    def _opens(self, node: JoinedNode) -> None:
         address = node.host.addresses.v4
         with self.tell.waiting(f"{node.name} tries a connection every 10 ms"):
             for minion in self.minions:
@@ -104,7 +104,7 @@ class Story:
         for minion in self.minions:
             flow = traffic.flow(minion)
             over = flow.state() != "flowing"
-            last = _ms(flow.sights()[-1].at - at) if over else 0
+            last = _ms(flow.transitions()[-1].at - at) if over else 0
             self.tell.fact(
                 f"the old connection to {minion} "
                 + (f"got its last answer after {last} ms" if over else "lives on"),
@@ -124,9 +124,9 @@ class Story:
         with self.tell.waiting("does anything change?"):
             time.sleep(max(0.0, begin + OUTAGE_SECONDS - time.monotonic()))
         changes = [
-            f"{probe.source} to {probe.target}: {sight.what}"
+            f"{probe.source} to {probe.target}: {transition.state}"
             for probe in self._probes()
-            for sight in probe.sights(since=begin)
+            for transition in probe.transitions(since=begin)
         ]
         self.result.outage_unchanged = not changes
         gone = time.monotonic() - begin
@@ -148,12 +148,12 @@ class Story:
         self.tell.fact(f"k8s_nodes.status says watching again ({took:.1f} s)", good=True)
 
     def _witnesses(self) -> None:
-        """Count what those saw that probed throughout, and what became of the old connections."""
+        """Count what the permanent probes saw, and the state of the old connections."""
         counts = {name: [0.0, 0.0] for name in self.attempts}
         for probe in self._families:
             probe.stop()
         for probe in self._probes():
-            if probe.source in counts and probe.how == "connect":
+            if probe.source in counts and probe.kind == "connect":
                 count = probe.count()
                 counts[probe.source][0] += count["open"]
                 counts[probe.source][1] += count["closed"]
@@ -172,7 +172,7 @@ class Story:
         return [*running, *self._families]
 
     def _settled(self) -> None:
-        """One change at a time: what is measured is not the end of the one before."""
+        """One change at a time, so that a measurement does not include the one before."""
         with self.tell.waiting("until every minion is up to date"):
             self.world.settle(within=WITHIN)
 

@@ -28,7 +28,7 @@ Self = TypeVar("Self", bound="Backend")
 
 
 class BackendError(Exception):
-    """The API server did not do what it was asked; the text has the end of its log."""
+    """The API server did not start or obey; the text has the end of its log."""
 
 
 class Backend(ABC):
@@ -119,8 +119,7 @@ class Backend(ABC):
 
     def kill(self) -> None:
         """
-        End the API server without a word, as the out-of-memory killer does; ``start`` brings it
-        back.
+        Kill the API server, as the out-of-memory killer does; ``start`` brings it back.
         """
         self._processes.pop(self._server).kill()
         self._remember()
@@ -169,8 +168,8 @@ class Backend(ABC):
 
     def _ready(self) -> None:  # noqa: B027 - a back end may have nothing to add
         """
-        Called once the server says that it is ready; what must exist before anybody asks is made
-        here.
+        Called once the server reports that it is ready; creates what must exist before the first
+        request.
         """
 
     @property
@@ -199,7 +198,7 @@ class Backend(ABC):
 
     def _wait(self, what: str, done: Callable[[], bool], *, seconds: float = READY_SECONDS) -> None:
         """
-        Ask until the answer is yes; nobody listening is a no, and a process that has ended is an
+        Ask until the answer is yes; a refused connection is a no, a process that has ended is an
         error.
         """
         limit = time.monotonic() + seconds
@@ -238,7 +237,7 @@ class Backend(ABC):
         record = json.loads(file.read_text())
         if record["name"] != self.name:
             raise BackendError(
-                f"{self.folder} belongs to the back end {record['name']}, not {self.name}"
+                f"{self.folder} belongs to the back end {record['name']}, not to {self.name}"
             )
         if not self.port and record["address"] == self.address:
             self.port = record["port"]

@@ -27,7 +27,7 @@ class EmulatorBackend(Backend):
         return Control(self._socket)
 
     def kill(self) -> None:
-        self.control.keep()  # what the real one has on its disk at any time
+        self.control.write_state()  # the real one has it on disk at any time
         super().kill()
 
     def wipe(self) -> None:

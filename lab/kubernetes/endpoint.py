@@ -1,5 +1,5 @@
 """
-What a client must know to reach a lab's API, and the files that say so to others.
+The address, certificate and tokens of a lab's API, and the files that hold them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ USERS = {"admin": "system:masters", "reader": "lab:readers", "nobody": "lab:nobo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A running API server and who may ask it."""
+    """A running API server and its users."""
 
     url: str  # https://ADDRESS:PORT
     ca_file: Path

@@ -9,7 +9,7 @@ import signal
 import threading
 from pathlib import Path
 
-from lab.kubernetes.emulator.cluster import World
+from lab.kubernetes.emulator.cluster import Cluster
 from lab.kubernetes.emulator.control_server import Commands, serve
 from lab.kubernetes.emulator.listener import Listener
 
@@ -25,14 +25,14 @@ def main() -> None:
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    world = World(options.folder)
-    listener = Listener((options.address, options.port), options.folder / "certs", world)
-    control = serve(options.control, Commands(world, listener))
+    cluster = Cluster(options.folder)
+    listener = Listener((options.address, options.port), options.folder / "certs", cluster)
+    control = serve(options.control, Commands(cluster, listener))
     threading.Thread(target=control.serve_forever, args=(0.1,), daemon=True).start()
     listener.open()
     asked_to_stop.wait()
     listener.close()
-    world.keep()
+    cluster.write_state()
 
 
 if __name__ == "__main__":

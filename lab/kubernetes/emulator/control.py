@@ -1,6 +1,6 @@
 """
-Drive a running emulator from a test: make it answer wrongly, break its streams, turn back its data,
-ask what it was asked.
+The client side of the control socket: script faults, break streams, turn back the data of a running
+emulator, and read which requests it received.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SECONDS = 30.0
 
 
 class ControlError(Exception):
-    """The emulator could not do what it was told."""
+    """The emulator could not carry out a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A request that the emulator got."""
+class RecordedRequest:
+    """A request that the emulator received."""
 
     number: int
     time: float  # of the monotonic clock, which all processes of a machine share
@@ -43,7 +43,7 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    # requests seen
+    # recorded requests
 
     def requests(
         self,
@@ -52,9 +52,9 @@ class Control:
         path: str | None = None,
         user: str | None = None,
         since: int = 0,
-    ) -> list[Seen]:
-        """What was asked, in order; ``since`` is the number of a request that is known already."""
-        return _seen(self._do("requests", verb=verb, path=path, user=user, since=since))
+    ) -> list[RecordedRequest]:
+        """The requests in order; ``since`` is the number of the last one that is already known."""
+        return _recorded(self._do("requests", verb=verb, path=path, user=user, since=since))
 
     def wait_for_requests(
         self,
@@ -65,10 +65,12 @@ class Control:
         user: str | None = None,
         since: int = 0,
         seconds: float = 10.0,
-    ) -> list[Seen]:
+    ) -> list[RecordedRequest]:
         """Wait until at least that many matching requests came; raises TimeoutError."""
         wanted = {"verb": verb, "path": path, "user": user, "since": since}
-        found = _seen(self._do("wait_for_requests", count=count, seconds=seconds, wanted=wanted))
+        found = _recorded(
+            self._do("wait_for_requests", count=count, seconds=seconds, wanted=wanted)
+        )
         if len(found) < count:
             raise TimeoutError(f"{len(found)} of {count} requests {wanted} within {seconds:g} s")
         return found
@@ -102,7 +104,7 @@ class Control:
         return number
 
     def clear(self, rule: int | None = None) -> None:
-        """Forget one rule or all; what hangs because of it is let go (its connection is closed)."""
+        """Remove one rule or all; requests that hang because of it end (the connection is closed)."""
         self._do("clear", rule=rule)
 
     def fired(self, rule: int) -> int:
@@ -111,9 +113,9 @@ class Control:
 
     # open watches
 
-    def streams(self) -> list[Seen]:
+    def streams(self) -> list[RecordedRequest]:
         """The requests of the watches that are open now."""
-        return _seen(self._do("streams"))
+        return _recorded(self._do("streams"))
 
     def disturb(self, action: Action, *, user: str = "") -> int:
         """
@@ -152,12 +154,12 @@ class Control:
         number: int = self._do("version")
         return number
 
-    def keep(self) -> None:
+    def write_state(self) -> None:
         """Write all data to disk, where the next start looks for it, as a stop does."""
-        self._do("keep")
+        self._do("write_state")
 
     def load(self, nodes: Iterable[Mapping[str, Any]]) -> int:
-        """Create nodes just like that, thousands in a moment; returns the last version."""
+        """Create nodes without requests, thousands in a moment; returns the last version."""
         number: int = self._do("load", nodes=list(nodes))
         return number
 
@@ -166,8 +168,8 @@ class Control:
 
     def restore(self, name: str = "saved", *, quietly: bool = False) -> None:
         """
-        Objects and versions go back; ``quietly`` leaves watches open, waiting for versions long
-        gone by.
+        Objects and versions go back; ``quietly`` leaves watches open, at versions that are now in
+        the future.
         """
         self._do("restore", name=name, quietly=quietly)
 
@@ -195,7 +197,7 @@ class Control:
         """
         self._do("tune", bookmark_seconds=bookmark_seconds, patience=patience)
 
-    # who may ask
+    # access
 
     def revoke(self, user: str) -> None:
         """401 for the user's token from now on."""
@@ -242,5 +244,5 @@ class Control:
         return answer["result"]
 
 
-def _seen(found: Iterable[Mapping[str, Any]]) -> list[Seen]:
-    return [Seen(**one) for one in found]
+def _recorded(found: Iterable[Mapping[str, Any]]) -> list[RecordedRequest]:
+    return [RecordedRequest(**one) for one in found]

@@ -8,18 +8,18 @@ import ssl
 import threading
 from pathlib import Path
 
-from lab.kubernetes.emulator.cluster import World
+from lab.kubernetes.emulator.cluster import Cluster
 from lab.kubernetes.emulator.server import Server
 
 
 class Listener:
     """While it is closed, connections are refused, as with a process that has ended."""
 
-    def __init__(self, address: tuple[str, int], certs: Path, world: World) -> None:
-        self._address, self._world = address, world
+    def __init__(self, address: tuple[str, int], certs: Path, cluster: Cluster) -> None:
+        self._address, self._cluster = address, cluster
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certs / "server.crt", certs / "server.key")
-        # As the real server: whoever has a client certificate may show it, nobody has to.
+        # As on the real server, client certificates are optional.
         self._context.load_verify_locations(certs / "client-ca.crt")
         self._context.verify_mode = ssl.CERT_OPTIONAL
         self._context.set_alpn_protocols(["http/1.1"])
@@ -28,7 +28,7 @@ class Listener:
 
     def open(self) -> None:
         if self._server is None:
-            self._server = Server(self._address, self._world, self._context)
+            self._server = Server(self._address, self._cluster, self._context)
             self._thread = threading.Thread(
                 target=self._server.serve_forever, args=(0.1,), daemon=True
             )

@@ -176,7 +176,7 @@ def _without(body: Object, *keys: str) -> Object:
 
 
 def blank_status() -> Object:
-    """What each node's status has; there are no addresses unless somebody wrote some."""
+    """What each node's status has; addresses only if a client wrote some."""
     endpoints = {"kubeletEndpoint": {"Port": 0}}
     return {"daemonEndpoints": endpoints, "nodeInfo": dict.fromkeys(_INFO, "")}
 

@@ -174,7 +174,7 @@ class Streams:
             self._open.remove(stream)
 
     def order(self, action: Action, user: str = "") -> int:
-        """Tell all streams (of one user), wait until it is done; returns how many."""
+        """Give an order to all streams (of one user) and wait for its end; returns how many."""
         with self._lock:
             chosen = [one for one in self._open if user in ("", one.about["user"])]
         for done in [stream.order(action) for stream in chosen]:
