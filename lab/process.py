@@ -8,11 +8,9 @@ It can be stopped, frozen and looked up by another Python process than the one t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,24 +99,6 @@ class Process:
         return True
 
 
-def socket_path(folder: Path, name: str) -> Path:
-    """
-    A Unix socket in a folder; where its path would be too long for the kernel, one in the temporary
-    folder.
-    """
-    path = folder.absolute() / name
-    if len(str(path)) < 100:
-        return path
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"lab-{digest}-{name}"
-
-
-def _stat(pid: int) -> tuple[str, int]:
-    # The command's name is in parentheses and may hold anything, so count from the last one.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0], int(fields[19])
-
-
 def end(processes: Iterable[Process], *, grace: float = 0.0) -> None:
     """Ask processes to end, and kill them after the grace."""
     left = [process for process in processes if process.alive]
@@ -164,3 +144,9 @@ def in_namespace(path: Path) -> list[Process]:
             if (here.st_ino, here.st_dev) == (wanted.st_ino, wanted.st_dev):
                 found.append(Process.of(pid))
     return [process for process in found if process.alive]
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    # The command's name is in parentheses and may hold anything, so count from the last one.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])

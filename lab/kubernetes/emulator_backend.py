@@ -11,7 +11,7 @@ from typing import ClassVar
 from lab.kubernetes import endpoint
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.emulator.control import Control
-from lab.process import socket_path
+from lab.kubernetes.unix_socket import socket_path
 
 _ROOT = Path(__file__).parents[2]
 

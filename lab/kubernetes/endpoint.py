@@ -31,8 +31,10 @@ class Endpoint:
 
 def kubeconfig(endpoint: Endpoint, user: str, *, name: str = "lab") -> str:
     """The text of a kubeconfig file for one user, complete in itself (JSON, which is YAML too)."""
-    authority = base64.b64encode(endpoint.ca_file.read_bytes()).decode()
-    cluster = {"server": endpoint.url, "certificate-authority-data": authority}
+    cluster = {"server": endpoint.url}
+    if endpoint.url.startswith("https:"):
+        authority = base64.b64encode(endpoint.ca_file.read_bytes()).decode()
+        cluster["certificate-authority-data"] = authority
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -62,9 +64,13 @@ def new_token(file: Path) -> None:
     """
     A token is replaced as a whole, as kubelet does it: a reader sees the old one or the new one.
     """
+    write_token(file, secrets.token_urlsafe(24))
+
+
+def write_token(file: Path, token: str) -> None:
     fresh = file.with_suffix(".new")
     fresh.touch(mode=0o600)
-    fresh.write_text(secrets.token_urlsafe(24) + "\n")
+    fresh.write_text(f"{token}\n")
     fresh.rename(file)
 
 

@@ -15,7 +15,7 @@ from lab.kubernetes import build, certificates, endpoint, etcd
 from lab.kubernetes.backend import Backend, BackendError
 from lab.kubernetes.build import PROGRAMS, BuildError, Say
 from lab.kubernetes.client import ApiError
-from lab.process import socket_path
+from lab.kubernetes.unix_socket import socket_path
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 

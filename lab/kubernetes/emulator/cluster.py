@@ -48,6 +48,11 @@ class Cluster:
                 self.store.put(self.store.nodes, born(body))
             return self.store.version
 
+    def load_missing(self, nodes: list[Object]) -> None:
+        """Create those nodes that do not exist."""
+        known = self.store.nodes.items
+        self.load([node for node in nodes if node["metadata"]["name"] not in known])
+
     def save(self, name: str) -> None:
         self._saved[name] = self.store.state()
 

@@ -140,7 +140,7 @@ class _Line(socketserver.StreamRequestHandler):
     def _do(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
         command: Callable[..., Any] | None = getattr(self.server.commands, name, None)
         if command is None or name.startswith("_"):
-            return {"error": f"no such command: {name}"}
+            return {"error": "unknown command"}
         try:
             return {"result": command(**options)}
         except Exception as error:  # noqa: BLE001 - reported to the caller

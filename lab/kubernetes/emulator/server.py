@@ -39,7 +39,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, address: tuple[str, int], cluster: Cluster, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, address: tuple[str, int], cluster: Cluster, context: ssl.SSLContext | None
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.cluster, self._context = cluster, context
         self._connections: set[socket.socket] = set()
@@ -50,21 +52,23 @@ class Server(ThreadingHTTPServer):
         try:
             request.settimeout(_HANDSHAKE_SECONDS)
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tls = self._context.wrap_socket(request, server_side=True)
+            connection = request
+            if self._context is not None:
+                connection = self._context.wrap_socket(request, server_side=True)
         except (OSError, ValueError):
             request.close()
             return
-        tls.settimeout(None)
+        connection.settimeout(None)
         with self._lock:
-            self._connections.add(tls)
+            self._connections.add(connection)
         try:
             with contextlib.suppress(OSError):  # the client has gone away
-                Connection(tls, client_address, self)
+                Connection(connection, client_address, self)
         finally:
             with self._lock:
-                self._connections.discard(tls)
+                self._connections.discard(connection)
             with contextlib.suppress(OSError):
-                tls.close()
+                connection.close()
 
     def drop_connections(self) -> None:
         """Cut every connection, as the end of the process would."""
@@ -80,7 +84,7 @@ class Connection(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Server
-    connection: ssl.SSLSocket
+    connection: socket.socket
 
     def setup(self) -> None:
         super().setup()
@@ -131,6 +135,8 @@ class Connection(BaseHTTPRequestHandler):
     @property
     def _shown(self) -> str:
         """The common name of the client's certificate."""
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return ""
         shown: dict[str, Any] = self.connection.getpeercert() or {}
         names: dict[str, str] = dict(pair for part in shown.get("subject", ()) for pair in part)
         return names.get("commonName", "")
@@ -153,10 +159,9 @@ class Connection(BaseHTTPRequestHandler):
                 return None
             if "respond" in action:
                 canned = action["respond"]
-                headers = {"Content-Type": "application/json", **canned["headers"]}
-                return Answer(
-                    status=canned["status"], body=canned["body"].encode(), headers=headers
-                )
+                headers = {"Content-Type": "application/json", **canned.get("headers", {})}
+                body = canned.get("body", "").encode()
+                return Answer(status=canned["status"], body=body, headers=headers)
             if "gone" in action:
                 return refusal(gone("The resourceVersion for the provided list is too old."))
             if "state" in action:

@@ -110,11 +110,11 @@ class Stream:
 
     @property
     def _due(self) -> bool:
-        return bool(self._script.get("then")) and self._sent >= self._script["after"]
+        return bool(self._script.get("then")) and self._sent >= self._script.get("after", 0)
 
     def _write(self, line: Line) -> bool:
         """Write a line as the script wants it; True at the end."""
-        if self._dropped(line):
+        if self._frozen or self._dropped(line):
             return False
         if pause := self._script.get("pause"):
             time.sleep(pause)
