@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from lab.kubernetes import build, certificates, endpoint, etcd
 from lab.kubernetes.backend import Backend, BackendError
-from lab.kubernetes.build import PROGRAMS, BuildError, Say
+from lab.kubernetes.build import PROGRAMS, BuildError, Progress
 from lab.kubernetes.client import ApiError
 from lab.kubernetes.unix_socket import socket_path
 
@@ -32,14 +32,14 @@ def unavailable() -> str | None:
     return "no real kube-apiserver yet: build it once with python -m lab.kubernetes.build"
 
 
-def assets(say: Say = print) -> Path:
+def assets(progress: Progress = print) -> Path:
     """The folder with kube-apiserver and etcd, which are built if necessary."""
     if named := os.environ.get("KUBEBUILDER_ASSETS"):
         if reason := unavailable():
             raise BackendError(reason)
         return Path(named)
     try:
-        return build.build(say)
+        return build.build(progress)
     except BuildError as error:
         raise BackendError(str(error)) from error
 

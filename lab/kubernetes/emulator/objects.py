@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lab.kubernetes.emulator import timestamp, validation
+from lab.kubernetes import timestamp
+from lab.kubernetes.emulator import validation
 from lab.kubernetes.emulator.request import Request
 from lab.kubernetes.emulator.status import Refused, bad_request, conflict, exists, not_found
 from lab.kubernetes.emulator.store import Collection, Item, Object, Store, born

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.kubernetes.emulator import timestamp
+from lab.kubernetes import timestamp
 from lab.kubernetes.emulator.status import Refused
 
 Object = dict[str, Any]
