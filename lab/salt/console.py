@@ -13,6 +13,7 @@ output and errors; the answer is the exit code.
 from __future__ import annotations
 
 import array
+import contextlib
 import importlib
 import json
 import os
@@ -67,7 +68,8 @@ def _answer(connection: socket.socket) -> None:
         _become(tool, argv, *handles)
     # The caller may have given up by then; the tool goes on, as it would in a shell.
     _, status = os.waitpid(child, 0)
-    connection.send(str(os.waitstatus_to_exitcode(status)).encode(), socket.MSG_NOSIGNAL)
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode(), socket.MSG_NOSIGNAL)
 
 
 def _become(tool: str, argv: list[str], out: int, err: int) -> None:
