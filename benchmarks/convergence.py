@@ -34,6 +34,7 @@ from benchmarks.reference_loop import PEER_NAME, loop_cpu
 from benchmarks.workers import cron_job
 from lab.errors import LabError
 from lab.polling import wait_until
+from lab.world.provisioning import provision
 from lab.world.world import World
 from salt_ext.core.rollout.drift import LONGEST_WAIT
 
@@ -261,7 +262,7 @@ def _minion_returns(world: World, progress: Progress) -> Comparison:
 
 
 def _world(name: str, minions: int) -> World:
-    return World.up(
+    return provision(
         f"{name}{os.getpid()}",
         minions=minions,
         api="real",
@@ -283,7 +284,7 @@ def _published(world: World) -> int:
 
 
 def _cron_times(progress: Progress) -> JoinLeaveTimes:
-    with World.up(
+    with provision(
         f"cron{os.getpid()}", minions=1, api="real", extension=False, traffic=False, pillar=STATIC
     ) as world:
         create_other_nodes(world, ADDRESSES - 2)

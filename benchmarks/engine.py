@@ -24,6 +24,7 @@ from lab.errors import LabError
 from lab.kubernetes import open_backend
 from lab.kubernetes.endpoint import Endpoint
 from lab.kubernetes.nodes import Nodes
+from lab.world.provisioning import provision
 from lab.world.world import World
 
 PART = "engine"
@@ -143,7 +144,7 @@ def _latency(endpoint: Endpoint, nodes: Nodes, progress: Progress) -> list[Compa
     progress(f"{CHANGES} changes in a cluster of {NODES} nodes, 0.3 s apart")
     loop = loop_seconds() * 1000
     with (
-        World.up(
+        provision(
             f"bus{os.getpid()}", minions=1, extension=False, traffic=False, pillar=STATIC
         ) as world,
         _worker("one_cluster", "latency", endpoint, str(CHANGES), _sockets(world)) as worker,

@@ -14,7 +14,7 @@ from benchmarks.join_leave import (
     empty_run_seconds,
     join_and_leave,
 )
-from lab.world.world import World
+from lab.world.provisioning import provision
 
 ADDRESSES = 50
 TURNS = {1: 12, 10: 8}
@@ -108,7 +108,7 @@ def _measure(
     progress: Progress,
 ) -> tuple[JoinLeaveTimes, float]:
     """Return joins and leaves, and the seconds of an empty state run, in a world of its own."""
-    with World.up(
+    with provision(
         f"{name}{os.getpid()}",
         minions=minions,
         api="real",

@@ -1,4 +1,4 @@
-"""What can go wrong in the lab, named after what the caller can do about it."""
+"""The errors of the lab, named after what the caller can do about them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 
 class LabError(Exception):
-    """The lab cannot do what was asked; the sentence says why."""
+    """The lab cannot carry out the command; the sentence says why."""
 
 
 class MachineUnfit(LabError):
-    """This machine cannot run a lab until somebody installs or allows something."""
+    """This machine lacks something that the lab needs; the sentence says what."""
 
 
 class WorldExists(LabError):
-    """A world of that name is running, or was left behind."""
+    """A world of that name runs, or a part of it is left."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -28,18 +28,18 @@ class WorldExists(LabError):
 
 
 class NoSuchWorld(LabError):
-    """There is no world of that name."""
+    """No world has that name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
 
     def __str__(self) -> str:
-        return f"there is no world {self.name!r}: `python -m lab up --name {self.name}` makes it"
+        return f"there is no world {self.name!r}: `python -m lab up --name {self.name}` creates it"
 
 
-class HalfMade(LabError):
-    """Making a world, or removing it, was broken off."""
+class IncompleteWorld(LabError):
+    """The provisioning of a world, or its removal, was interrupted."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -47,13 +47,13 @@ class HalfMade(LabError):
 
     def __str__(self) -> str:
         return (
-            f"the world {self.name!r} was left half made:"
+            f"the world {self.name!r} is incomplete:"
             f" `python -m lab down --name {self.name}` removes it"
         )
 
 
 class TookTooLong(LabError):
-    """Something that was waited for did not happen in time."""
+    """An expected event did not happen in time."""
 
 
 class CommandFailed(LabError):

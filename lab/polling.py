@@ -1,4 +1,4 @@
-"""Waiting for a condition, bounded."""
+"""Polling: wait for a condition, at most so long."""
 
 from __future__ import annotations
 

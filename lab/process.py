@@ -1,19 +1,16 @@
 """
-A process that a back end started, known by its id and start time.
+A process of the lab, known by its id and start time, never by its name.
 
-It can be stopped, frozen and asked for from another Python process than the one that started it
-(`lab up` starts, `lab down` stops), and a process id that the kernel has given to somebody else
-since is never touched.
+It can be stopped, frozen and looked up by another Python process than the one that started it
+(`lab up` starts, `lab down` stops). A process id that the kernel has reused since is never touched.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +40,7 @@ def launch(
             stdout=output,
             stderr=output,
             env={**os.environ, **env} if env else None,
-            start_new_session=True,  # a Ctrl-C at the terminal is for us: we stop them in order
+            start_new_session=True,  # Ctrl-C is for the lab, which stops them in order
         )
 
 
@@ -87,9 +84,9 @@ class Process:
         self._gone_within(10)
 
     def stop(self, seconds: float) -> None:
-        """Ask it to end, and end it when it has not within the given time."""
+        """Ask it to end, and kill it after the given time."""
         self.send(signal.SIGTERM)
-        self.thaw()  # a frozen process would keep the request to itself
+        self.thaw()  # a frozen process does not see the signal
         if not self._gone_within(seconds):
             self.kill()
 
@@ -102,26 +99,8 @@ class Process:
         return True
 
 
-def socket_path(folder: Path, name: str) -> Path:
-    """
-    A Unix socket in a folder; where its path would be too long for the kernel, one in the temporary
-    folder.
-    """
-    path = folder.absolute() / name
-    if len(str(path)) < 100:
-        return path
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"lab-{digest}-{name}"
-
-
-def _stat(pid: int) -> tuple[str, int]:
-    # The command's name is in parentheses and may hold anything, so count from the last one.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0], int(fields[19])
-
-
 def end(processes: Iterable[Process], *, grace: float = 0.0) -> None:
-    """Ask processes to end, and after the grace make them."""
+    """Ask processes to end, and kill them after the grace."""
     left = [process for process in processes if process.alive]
 
     def over() -> bool:
@@ -137,14 +116,14 @@ def end(processes: Iterable[Process], *, grace: float = 0.0) -> None:
     wait_until(over, within=10, what="the end of a killed process")
 
 
-def _all() -> list[int]:
+def _all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]  # noqa: PTH208
 
 
 def in_group(leader: int) -> list[Process]:
     """The processes of a process group: a daemon and what it forked."""
     found = []
-    for pid in _all():
+    for pid in _all_pids():
         with contextlib.suppress(OSError):
             if os.getpgid(pid) == leader:
                 found.append(Process.of(pid))
@@ -152,16 +131,22 @@ def in_group(leader: int) -> list[Process]:
 
 
 def in_namespace(path: Path) -> list[Process]:
-    """The processes whose network namespace is the named one: whoever they are, they are ours."""
+    """The processes in a network namespace of the lab, all of which belong to the lab."""
     try:
         wanted = path.stat()
     except FileNotFoundError:
         return []
     found = []
-    for pid in _all():
-        # Gone in the meantime, or the machine's own: in a container even root may not look at all.
+    for pid in _all_pids():
+        # Ended meanwhile, or the machine's own: in a container even root may not inspect all.
         with contextlib.suppress(OSError):
             here = os.stat(f"/proc/{pid}/ns/net")  # noqa: PTH116
             if (here.st_ino, here.st_dev) == (wanted.st_ino, wanted.st_dev):
                 found.append(Process.of(pid))
     return [process for process in found if process.alive]
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    # The command's name is in parentheses and may hold anything, so count from the last one.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])

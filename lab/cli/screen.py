@@ -22,8 +22,8 @@ _STYLES = {
 _begin = time.monotonic()
 
 
-def say(text: str) -> None:
-    """A line of progress, on standard error: what comes on standard output is the answer."""
+def progress(text: str) -> None:
+    """A line of progress, on standard error; standard output is for the answer."""
     err.print(escape(f"{time.monotonic() - _begin:5.1f} s  {text}"), style="dim")
 
 

@@ -1,4 +1,4 @@
-"""``python -m lab.demo``: make a world, tell the story in it, and sum up what the packets said."""
+"""``python -m lab.demo``: run the story in a world of its own, and sum up what was measured."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lab.errors import LabError, MachineUnfit
 from lab.kubernetes import BACKENDS
 from lab.kubernetes.backend import BackendError
 from lab.kubernetes.client import ApiError
+from lab.world.provisioning import provision
 from lab.world.world import World
 
 OUTPUT = Path(__file__).parents[2] / "build" / "demo.json"
@@ -23,47 +24,47 @@ NAME = "demo"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0 when the story is true, 1 when it is not, 2 when this machine cannot tell it."""
+    """0 when every claim was seen, 1 when one was not, 2 when the machine cannot run a lab."""
     parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__)
     parser.add_argument("--api", choices=list(BACKENDS), default="emulator")
     parser.add_argument("--keep", action="store_true", help="leave the world up")
     given = parser.parse_args(argv)
-    tell = Narrator()
+    narrator = Narrator()
     OUTPUT.unlink(missing_ok=True)
     try:
-        tell.chapter("A world of its own: network namespaces, this machine's network is left alone")
-        world = World.up(NAME, api=given.api, say=tell.fact)
+        narrator.chapter("A world in network namespaces; this machine's own network is not touched")
+        world = provision(NAME, api=given.api, progress=narrator.fact)
     except MachineUnfit as exc:
-        tell.say(f"The demo cannot run on this machine: {exc}")
+        narrator.say(f"The demo cannot run on this machine: {exc}")
         return 2
     except (LabError, BackendError) as exc:
-        tell.fact(str(exc), good=False)
+        narrator.fact(str(exc), good=False)
         return 1
     try:
-        return _told(world, tell)
+        return _run(world, narrator)
     finally:
         if given.keep:
-            _invite(tell)
+            _invite(narrator)
         else:
             world.down()
 
 
-def _told(world: World, tell: Narrator) -> int:
-    story = Story(world, tell)
+def _run(world: World, narrator: Narrator) -> int:
+    story = Story(world, narrator)
     try:
         story.run()
     except (LabError, BackendError, ApiError) as exc:
-        tell.fact(str(exc), good=False)
-        tell.say(f"The logs are in {os.path.relpath(world.save_logs())}")
+        narrator.fact(str(exc), good=False)
+        narrator.say(f"Logs: {os.path.relpath(world.save_logs())}")
     result = story.result
     result.write(OUTPUT)
-    _sum_up(story, result, tell)
+    _sum_up(story, result, narrator)
     return 0 if result.true else 1
 
 
-def _sum_up(story: Story, result: Result, tell: Narrator) -> None:
+def _sum_up(story: Story, result: Result, narrator: Narrator) -> None:
     tries = {name: f"{count:,} connections tried" for name, count in story.attempts.items()}
-    ended = "ended" if result.established_ended else "lived on"
+    ended = "ended" if result.established_ended else "still alive"
     unchanged = "nothing changed" if result.outage_unchanged else "something changed"
     office = "always let in" if result.always_open else "not always let in"
     stranger = "never let in" if result.never_opened else "let in"
@@ -75,8 +76,8 @@ def _sum_up(story: Story, result: Result, tell: Narrator) -> None:
         ("office, allowed by hand", f"{office}, {tries['office']}", result.always_open),
         ("stranger, on no list", f"{stranger}, {tries['stranger']}", result.never_opened),
     ]
-    tell.table(rows)
-    tell.say(f"\nThe same in {os.path.relpath(OUTPUT)}")
+    narrator.table(rows)
+    narrator.say(f"\nThese figures are also in {os.path.relpath(OUTPUT)}")
 
 
 def _range(found: list[int]) -> str:
@@ -86,9 +87,9 @@ def _range(found: list[int]) -> str:
     return f"median {middle:.0f} ms ({min(found)} to {max(found)} ms, {len(found)} measured)"
 
 
-def _invite(tell: Narrator) -> None:
+def _invite(narrator: Narrator) -> None:
     lab = f"{os.path.relpath(sys.executable)} -m lab"
-    tell.say("\nThe world stays up. Try:")
+    narrator.say("\nThe world stays up. Try:")
     for what in (
         f"{lab} status --name {NAME}",
         f"{lab} salt-run --name {NAME} k8s_nodes.status",
@@ -98,7 +99,7 @@ def _invite(tell: Narrator) -> None:
         f"{lab} api stop --name {NAME}",
         f"{lab} down --name {NAME}",
     ):
-        tell.say(f"  {what}")
+        narrator.say(f"  {what}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the story is told: with colour and a spinner in a terminal, in plain lines in a log."""
+"""The output of the demo: colour and a spinner in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Narrator:
             self.console.print(f"\n== {text}", markup=False)
 
     def fact(self, text: str, *, good: bool | None = None) -> None:
-        """A line of the story; good and bad ones are marked."""
+        """A line with the time; good and bad ones are marked."""
         mark = {True: "[green]✔[/]", False: "[red]✘[/]", None: "[dim]·[/]"}[good]
         if not self.console.is_terminal:
             mark = {True: "ok  ", False: "FAIL", None: "    "}[good]
@@ -33,7 +33,7 @@ class Narrator:
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """Something goes on for a while; shown only where a line can be taken back."""
+        """A line while something takes a while; only in a terminal, where it can be removed."""
         if self.console.is_terminal:
             with self.console.status(escape(text)):
                 yield
@@ -41,9 +41,9 @@ class Narrator:
             yield
 
     def table(self, rows: Sequence[tuple[str, str, bool]]) -> None:
-        """The summary: what, how it came out, and whether that is as promised."""
+        """The summary: claim, result, and whether the result is as promised."""
         if self.console.is_terminal:
-            table = Table(title="What the packets said", title_justify="left", title_style="bold")
+            table = Table(title="What was measured", title_justify="left", title_style="bold")
             table.add_column("")
             table.add_column("")
             table.add_column("", justify="center")
@@ -53,7 +53,7 @@ class Narrator:
             self.console.print()
             self.console.print(table)
             return
-        self.chapter("What the packets said")
+        self.chapter("What was measured")
         width = max(len(what) for what, _, _ in rows)
         for what, found, good in rows:
             self.console.print(

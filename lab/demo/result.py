@@ -1,4 +1,4 @@
-"""What the demo found out, each of it from packets, and whether its story is true."""
+"""The result of the demo: times and claims, each measured by packets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class Result:
-    """Filled in while the story goes on; what was not shown is not claimed."""
+    """Filled in while the story runs; a claim that was not seen stays false."""
 
     opened_ms: list[int] = field(default_factory=list)
     """From the API's confirmation of a join to its first connection, at each minion."""
@@ -26,7 +26,7 @@ class Result:
 
     @property
     def true(self) -> bool:
-        """Whether everything that the story tells has happened."""
+        """Whether every claim of the story was seen."""
         return all(asdict(self).values())
 
     def write(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """
 The story: blocked, joined, joined again, left, the API away, the API back.
 
-Every time is taken between two things that are nobody's opinion: the API's confirmation that a node
-was written or deleted, and the fate of a connection that a host tried.
+Every time is measured between two observations: the API's confirmation that a node was written or
+deleted, and the fate of a connection that a host tried.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lab.polling import wait_until
 from lab.salt.extension_config import CLUSTER
 from lab.traffic.probe import Probe
 from lab.traffic.service import PORT
-from lab.world.world import Joined, World
+from lab.world.world import JoinedNode, World
 
 WITHIN = 30.0
 STALE_WITHIN = 150.0
@@ -28,7 +28,7 @@ class Story:
 
     def __init__(self, world: World, narrator: Narrator) -> None:
         self.world = world
-        self.tell = narrator
+        self.narrator = narrator
         self.result = Result()
         self.minions = [minion.host.name for minion in world.minions]
         self.attempts = {"office": 0, "stranger": 0}
@@ -36,7 +36,7 @@ class Story:
         self._families: list[Probe] = []
 
     def run(self) -> Result:
-        """Tell it to the end, or to the first thing that does not come true in time."""
+        """Run to the end, or to the first step that fails or takes too long."""
         try:
             self._blocked()
             self._joins("node1")
@@ -47,11 +47,11 @@ class Story:
             self._joins("node3")
             self._leaves("node2")
         finally:
-            self._witnesses()
+            self._count_attempts()
         return self.result
 
     def _blocked(self) -> None:
-        self.tell.chapter("Nobody is in: the cluster has no nodes")
+        self.narrator.chapter("The cluster has no nodes: no node is let in")
         self._also_over_ipv6()
         self.world.join("node1", create=False)
         for name, expected in (("office", "open"), ("stranger", "closed"), ("node1", "closed")):
@@ -60,7 +60,7 @@ class Story:
             why = {"office": "is on the list by hand", "stranger": "is on no list"}.get(
                 name, "has no Node object yet"
             )
-            self.tell.fact(f"{name} {why}: {expected}", good=True)
+            self.narrator.fact(f"{name} {why}: {expected}", good=True)
 
     def _also_over_ipv6(self) -> None:
         minion = self.world.minions[0].host
@@ -71,89 +71,91 @@ class Story:
             self._families.append(probe)
 
     def _joins(self, name: str) -> None:
-        self.tell.chapter(f"{name} joins the cluster")
+        self.narrator.chapter(f"{name} joins the cluster")
         self._settled()
         self._opens(self.world.join(name))
 
-    def _opens(self, node: Joined) -> None:
+    def _opens(self, node: JoinedNode) -> None:
         address = node.host.addresses.v4
-        with self.tell.waiting(f"{node.name} tries a connection every 10 ms"):
+        with self.narrator.waiting(f"{node.name} tries a connection every 10 ms"):
             for minion in self.minions:
                 probe = self.world.traffic[node.name].connect(minion)
                 took = _ms(probe.wait("open", since=node.at, within=WITHIN).at - node.at)
                 self.result.opened_ms.append(took)
-                self.tell.fact(f"{address} gets in at {minion} after {took} ms", good=True)
+                self.narrator.fact(f"{address} gets in at {minion} after {took} ms", good=True)
 
     def _leaves(self, name: str) -> None:
-        self.tell.chapter(f"{name} leaves the cluster, its machine goes on sending")
+        self.narrator.chapter(f"{name} leaves the cluster, but its machine goes on sending")
         self._settled()
         traffic = self.world.traffic[name]
         for minion in self.minions:
             traffic.flow(minion).wait("flowing", within=WITHIN)
-        self.tell.fact(f"{name} has a connection open to each minion, with data going to and fro")
+        self.narrator.fact(
+            f"{name} has a connection open to each minion, with data in both directions"
+        )
         at = self.world.leave(name)
         self._left.append(name)
-        with self.tell.waiting(f"{name} tries a connection every 10 ms"):
+        with self.narrator.waiting(f"{name} tries a connection every 10 ms"):
             for minion in self.minions:
                 probe = traffic.connect(minion)
                 took = _ms(probe.wait("closed", since=at, within=WITHIN).at - at)
                 self.result.closed_ms.append(took)
-                self.tell.fact(f"new connections to {minion} fail after {took} ms", good=True)
-        with self.tell.waiting("is the old connection really over?"):
+                self.narrator.fact(f"new connections to {minion} fail after {took} ms", good=True)
+        with self.narrator.waiting("waiting: does the old connection stay closed?"):
             time.sleep(AFTERMATH_SECONDS)
         for minion in self.minions:
             flow = traffic.flow(minion)
             over = flow.state() != "flowing"
-            last = _ms(flow.sights()[-1].at - at) if over else 0
-            self.tell.fact(
+            last = _ms(flow.transitions()[-1].at - at) if over else 0
+            self.narrator.fact(
                 f"the old connection to {minion} "
-                + (f"got its last answer after {last} ms" if over else "lives on"),
+                + (f"got its last answer after {last} ms" if over else "is still alive"),
                 good=over,
             )
 
     def _outage(self) -> None:
-        self.tell.chapter("The Kubernetes API goes away")
+        self.narrator.chapter("The Kubernetes API goes down")
         begin = time.monotonic()
         self.world.api.stop()
-        self.tell.fact("its process has ended")
-        with self.tell.waiting("until the status says so"):
+        self.narrator.fact("its process was stopped")
+        with self.narrator.waiting("waiting until the status shows it"):
             took = wait_until(self._stale, within=STALE_WITHIN, what="a stale status", every=0.2)
-        self.tell.fact(f"k8s_nodes.status says stale ({took:.1f} s)", good=True)
+        self.narrator.fact(f"k8s_nodes.status shows stale ({took:.1f} s)", good=True)
         self.world.apply()
-        self.tell.fact("the firewalls were applied anew meanwhile, from the last good view")
-        with self.tell.waiting("does anything change?"):
+        self.narrator.fact("the firewalls were applied again meanwhile, from the last known nodes")
+        with self.narrator.waiting("waiting: does anything change?"):
             time.sleep(max(0.0, begin + OUTAGE_SECONDS - time.monotonic()))
         changes = [
-            f"{probe.source} to {probe.target}: {sight.what}"
+            f"{probe.source} to {probe.target}: {transition.state}"
             for probe in self._probes()
-            for sight in probe.sights(since=begin)
+            for transition in probe.transitions(since=begin)
         ]
         self.result.outage_unchanged = not changes
         gone = time.monotonic() - begin
         for change in changes:
-            self.tell.fact(change, good=False)
+            self.narrator.fact(change, good=False)
         if not changes:
-            self.tell.fact(
+            self.narrator.fact(
                 f"nothing has changed in {gone:.1f} s: node2 in, {', '.join(self._left)} out",
                 good=True,
             )
 
     def _back(self) -> None:
-        self.tell.chapter("The Kubernetes API comes back")
+        self.narrator.chapter("The Kubernetes API comes back")
         self.world.api.start()
-        with self.tell.waiting("until the status says so"):
+        with self.narrator.waiting("waiting until the status shows it"):
             took = wait_until(
                 lambda: not self._stale(), within=STALE_WITHIN, what="a fresh status", every=0.2
             )
-        self.tell.fact(f"k8s_nodes.status says watching again ({took:.1f} s)", good=True)
+        self.narrator.fact(f"k8s_nodes.status shows watching again ({took:.1f} s)", good=True)
 
-    def _witnesses(self) -> None:
-        """Count what those saw that probed throughout, and what became of the old connections."""
+    def _count_attempts(self) -> None:
+        """Count what the permanent probes saw, and the state of the old connections."""
         counts = {name: [0.0, 0.0] for name in self.attempts}
         for probe in self._families:
             probe.stop()
         for probe in self._probes():
-            if probe.source in counts and probe.how == "connect":
+            if probe.source in counts and probe.kind == "connect":
                 count = probe.count()
                 counts[probe.source][0] += count["open"]
                 counts[probe.source][1] += count["closed"]
@@ -172,8 +174,8 @@ class Story:
         return [*running, *self._families]
 
     def _settled(self) -> None:
-        """One change at a time: what is measured is not the end of the one before."""
-        with self.tell.waiting("until every minion is up to date"):
+        """One change at a time, so that a measurement does not include the one before."""
+        with self.narrator.waiting("waiting until every minion is up to date"):
             self.world.settle(within=WITHIN)
 
     def _stale(self) -> bool:

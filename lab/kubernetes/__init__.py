@@ -1,7 +1,21 @@
 """
 The Kubernetes API of the lab: the real kube-apiserver and an emulator, behind one interface.
 
-:func:`open_backend` gives one by its name; on a folder in which one runs already, that one.
+Worlds, contract tests, functional tests and benchmarks call :func:`open_backend`; on a folder whose
+server runs already, it returns that one. A back end writes only to its folder::
+
+    open_backend("emulator" | "real", folder)
+        |
+        v
+    backend            start, stop, freeze, kill, wipe, save and restore, compact, forbid, rotate
+     |  emulator_backend -> emulator/       a program of its own, with faults on command
+     |  real_backend     -> etcd, build     kube-apiserver, built from apiserver/go.mod
+     |
+     +- certificates, endpoint     files from which clients learn address, CA and tokens
+     +- client                     plain HTTPS, byte by byte, from any network namespace
+     +- nodes, sample              what kubelets and cloud controllers write
+
+Node objects are written through the API of either back end, never into its data.
 """
 
 from __future__ import annotations

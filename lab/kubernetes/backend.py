@@ -3,13 +3,12 @@ One interface for both Kubernetes APIs of the lab: the real kube-apiserver and t
 
 A back end lives in a folder: certificates, tokens, data, logs and ``backend.json``, from which
 another Python process finds the running one again (construct it on the same folder). Besides
-starting and stopping it has the faults that both can have for real; what only an emulator can be
-made to do is in :mod:`lab.kubernetes.emulator.control`.
+starting and stopping it has the faults that both can have for real; faults that only an
+emulator has are in :mod:`lab.kubernetes.emulator.control`.
 """
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from lab.kubernetes import certificates, endpoint
+from lab.kubernetes.backend_file import BackendFile
 from lab.kubernetes.client import Client, Dial, dial
 from lab.kubernetes.endpoint import Endpoint
 from lab.process import Launch, Process, launch
@@ -28,7 +28,7 @@ Self = TypeVar("Self", bound="Backend")
 
 
 class BackendError(Exception):
-    """The API server did not do what it was asked; the text has the end of its log."""
+    """The API server did not start or obey; the text has the end of its log."""
 
 
 class Backend(ABC):
@@ -55,7 +55,7 @@ class Backend(ABC):
         self._launch, self._dial = launch, dial
         self._processes: dict[str, Process] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        self._recall()
+        self._read_file()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -89,7 +89,7 @@ class Backend(ABC):
             self.port = _free_port(self.address)
         try:
             self._start()
-            self._remember()
+            self._write_file()
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -100,7 +100,7 @@ class Backend(ABC):
         """End every process; the data stays."""
         for name in reversed(tuple(self._processes)):
             self._processes.pop(name).stop(self.grace)
-        self._remember()
+        self._write_file()
 
     def restart(self) -> None:
         """
@@ -119,11 +119,10 @@ class Backend(ABC):
 
     def kill(self) -> None:
         """
-        End the API server without a word, as the out-of-memory killer does; ``start`` brings it
-        back.
+        Kill the API server, as the out-of-memory killer does; ``start`` brings it back.
         """
         self._processes.pop(self._server).kill()
-        self._remember()
+        self._write_file()
 
     @abstractmethod
     def wipe(self) -> None:
@@ -134,11 +133,11 @@ class Backend(ABC):
 
     @abstractmethod
     def save(self, name: str = "saved") -> None:
-        """Remember all data, versions included, for :meth:`restore`."""
+        """Save all data, versions included, for :meth:`restore`."""
 
     @abstractmethod
     def restore(self, name: str = "saved") -> None:
-        """Go back to what was saved: objects return, versions go back, connections end."""
+        """Go back to the saved data: objects return, versions go back, connections end."""
 
     @abstractmethod
     def compact(self) -> None:
@@ -154,9 +153,7 @@ class Backend(ABC):
 
     @abstractmethod
     def rotate(self, user: str) -> None:
-        """
-        Write a new token to the user's token file; the old one is answered with 401 from now on.
-        """
+        """Write a new token to the user's file; the old one gets 401 from now on."""
 
     @property
     @abstractmethod
@@ -169,8 +166,8 @@ class Backend(ABC):
 
     def _ready(self) -> None:  # noqa: B027 - a back end may have nothing to add
         """
-        Called once the server says that it is ready; what must exist before anybody asks is made
-        here.
+        Called once the server reports that it is ready; creates what must exist before the first
+        request.
         """
 
     @property
@@ -199,7 +196,7 @@ class Backend(ABC):
 
     def _wait(self, what: str, done: Callable[[], bool], *, seconds: float = READY_SECONDS) -> None:
         """
-        Ask until the answer is yes; nobody listening is a no, and a process that has ended is an
+        Ask until the answer is yes; a refused connection is a no, a process that has ended is an
         error.
         """
         limit = time.monotonic() + seconds
@@ -220,29 +217,22 @@ class Backend(ABC):
         lines = self.log_file(name).read_text(errors="replace").splitlines()
         return "\n".join(lines[-15:])
 
-    def _remember(self) -> None:
-        record = {
-            "name": self.name,
-            "address": self.address,
-            "port": self.port,
-            "processes": {name: [p.pid, p.started] for name, p in self._processes.items()},
-        }
-        fresh = self.folder / "backend.json.new"
-        fresh.write_text(json.dumps(record))
-        fresh.rename(self.folder / "backend.json")
+    def _write_file(self) -> None:
+        BackendFile(
+            name=self.name, address=self.address, port=self.port, processes=self._processes
+        ).write(self.folder)
 
-    def _recall(self) -> None:
-        file = self.folder / "backend.json"
-        if not file.exists():
+    def _read_file(self) -> None:
+        found = BackendFile.read(self.folder)
+        if found is None:
             return
-        record = json.loads(file.read_text())
-        if record["name"] != self.name:
+        if found.name != self.name:
             raise BackendError(
-                f"{self.folder} belongs to the back end {record['name']}, not {self.name}"
+                f"{self.folder} belongs to the back end {found.name}, not to {self.name}"
             )
-        if not self.port and record["address"] == self.address:
-            self.port = record["port"]
-        self._processes = {name: Process(*pair) for name, pair in record["processes"].items()}
+        if not self.port and found.address == self.address:
+            self.port = found.port
+        self._processes = dict(found.processes)
 
     def __enter__(self: Self) -> Self:
         self.start()

@@ -27,7 +27,7 @@ CACHE = Path(__file__).parents[2] / ".cache" / "kubernetes"
 PROGRAMS = ("kube-apiserver", "etcd")
 PROGRESS_SECONDS = 15.0
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class BuildError(Exception):
@@ -81,29 +81,29 @@ def obstacle() -> str | None:
     return None
 
 
-def build(say: Say = print) -> Path:
+def build(progress: Progress = print) -> Path:
     """Return the folder with both programs, building them first where necessary."""
     if is_built():
         return folder()
     if reason := obstacle():
         raise BuildError(f"kube-apiserver {version()} cannot be built: {reason}")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with _only_one(CACHE / "lock", say):
+    with _only_one(CACHE / "lock", progress):
         if not is_built():
-            _build(say)
+            _build(progress)
     return folder()
 
 
-def _build(say: Say) -> None:
+def _build(progress: Progress) -> None:
     begin = time.monotonic()
-    say(
+    progress(
         f"building kube-apiserver {version()} and etcd: "
         "about 7 minutes on 2 cores the first time, more if they are busy"
     )
     with tempfile.TemporaryDirectory(prefix="building-", dir=CACHE) as name:
         fresh = Path(name) / "fresh"
         fresh.mkdir()
-        _go(["mod", "download"], "downloading modules", say, begin)
+        _go(["mod", "download"], "downloading modules", progress, begin)
         _go(
             [
                 "build",
@@ -118,17 +118,17 @@ def _build(say: Say) -> None:
                 "./cmd/...",
             ],
             "compiling",
-            say,
+            progress,
             begin,
         )
         (fresh / "stamp").write_text(_fingerprint())
         if folder().exists():
             folder().rename(Path(name) / "old")
         fresh.rename(folder())
-    say(f"built {folder()} in {_clock(begin)}")
+    progress(f"built {folder()} in {_clock(begin)}")
 
 
-def _go(arguments: list[str], what: str, say: Say, begin: float) -> None:
+def _go(arguments: list[str], what: str, progress: Progress, begin: float) -> None:
     """Run Go in the module; the lines that it prints are counted, and shown only if it fails."""
     environment = {**os.environ, "CGO_ENABLED": "0"}
     process = subprocess.Popen(
@@ -151,7 +151,7 @@ def _go(arguments: list[str], what: str, say: Say, begin: float) -> None:
                 break
             except subprocess.TimeoutExpired:
                 count = f", {len(lines)} packages so far" if arguments[0] == "build" else ""
-                say(f"  {_clock(begin)}: {what}{count}")
+                progress(f"  {_clock(begin)}: {what}{count}")
     finally:
         if process.poll() is None:
             process.terminate()
@@ -180,12 +180,12 @@ def _fingerprint() -> str:
 
 
 @contextlib.contextmanager
-def _only_one(path: Path, say: Say) -> Iterator[None]:
+def _only_one(path: Path, progress: Progress) -> Iterator[None]:
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another build is under way, waiting for it")
+            progress("another build is under way, waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

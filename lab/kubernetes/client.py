@@ -27,7 +27,7 @@ def dial(address: tuple[str, int], seconds: float) -> socket.socket:
 
 
 class ApiError(Exception):
-    """The API answered, and it was no 2xx."""
+    """The API answered with another status than 2xx."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer)

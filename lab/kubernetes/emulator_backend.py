@@ -11,7 +11,7 @@ from typing import ClassVar
 from lab.kubernetes import endpoint
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.emulator.control import Control
-from lab.process import socket_path
+from lab.kubernetes.unix_socket import socket_path
 
 _ROOT = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ class EmulatorBackend(Backend):
         return Control(self._socket)
 
     def kill(self) -> None:
-        self.control.keep()  # what the real one has on its disk at any time
+        self.control.write_state()  # the real one has it on disk at any time
         super().kill()
 
     def wipe(self) -> None:

@@ -1,5 +1,5 @@
 """
-What a client must know to reach a lab's API, and the files that say so to others.
+The address, certificate and tokens of a lab's API, and the files that hold them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ USERS = {"admin": "system:masters", "reader": "lab:readers", "nobody": "lab:nobo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A running API server and who may ask it."""
+    """A running API server and its users."""
 
     url: str  # https://ADDRESS:PORT
     ca_file: Path
@@ -31,8 +31,10 @@ class Endpoint:
 
 def kubeconfig(endpoint: Endpoint, user: str, *, name: str = "lab") -> str:
     """The text of a kubeconfig file for one user, complete in itself (JSON, which is YAML too)."""
-    authority = base64.b64encode(endpoint.ca_file.read_bytes()).decode()
-    cluster = {"server": endpoint.url, "certificate-authority-data": authority}
+    cluster = {"server": endpoint.url}
+    if endpoint.url.startswith("https:"):
+        authority = base64.b64encode(endpoint.ca_file.read_bytes()).decode()
+        cluster["certificate-authority-data"] = authority
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -62,9 +64,13 @@ def new_token(file: Path) -> None:
     """
     A token is replaced as a whole, as kubelet does it: a reader sees the old one or the new one.
     """
+    write_token(file, secrets.token_urlsafe(24))
+
+
+def write_token(file: Path, token: str) -> None:
     fresh = file.with_suffix(".new")
     fresh.touch(mode=0o600)
-    fresh.write_text(secrets.token_urlsafe(24) + "\n")
+    fresh.write_text(f"{token}\n")
     fresh.rename(file)
 
 

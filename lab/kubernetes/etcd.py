@@ -1,6 +1,6 @@
 """
-The etcd behind the lab's kube-apiserver: how it is started, and the few calls we make to it
-ourselves.
+The etcd behind the lab's kube-apiserver: how it is started, and the few calls of the lab
+to it.
 
 It listens on a Unix socket in the back end's folder, so it takes no port and can be reached from
 any network namespace.

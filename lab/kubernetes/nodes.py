@@ -123,8 +123,8 @@ class Nodes:
         raw: Sequence[Mapping[str, str]] | None = None,
     ) -> Node:
         """
-        Replace all addresses; ``raw`` writes ``[{"type": ..., "address": ...}]`` as it is, lies
-        included.
+        Replace all addresses; ``raw`` writes ``[{"type": ..., "address": ...}]`` as it is, also a
+        wrong one.
         """
         addresses = (
             _addresses(name, internal, external) if raw is None else [dict(one) for one in raw]

@@ -13,18 +13,18 @@ from typing import Any, ClassVar
 
 from lab.kubernetes import build, certificates, endpoint, etcd
 from lab.kubernetes.backend import Backend, BackendError
-from lab.kubernetes.build import PROGRAMS, BuildError, Say
+from lab.kubernetes.build import PROGRAMS, BuildError, Progress
 from lab.kubernetes.client import ApiError
-from lab.process import socket_path
+from lab.kubernetes.unix_socket import socket_path
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 def unavailable() -> str | None:
-    """Why there is no real back end to use right now, or None; never builds anything."""
+    """Why the real back end cannot be used right now, or None; never builds anything."""
     if named := os.environ.get("KUBEBUILDER_ASSETS"):
         missing = [program for program in PROGRAMS if not (Path(named) / program).is_file()]
-        return f"KUBEBUILDER_ASSETS={named} has no {' and no '.join(missing)}" if missing else None
+        return f"KUBEBUILDER_ASSETS={named} lacks {' and '.join(missing)}" if missing else None
     if build.is_built():
         return None
     if reason := build.obstacle():
@@ -32,14 +32,14 @@ def unavailable() -> str | None:
     return "no real kube-apiserver yet: build it once with python -m lab.kubernetes.build"
 
 
-def assets(say: Say = print) -> Path:
-    """The folder with kube-apiserver and etcd; builds them when that is what it takes."""
+def assets(progress: Progress = print) -> Path:
+    """The folder with kube-apiserver and etcd, which are built if necessary."""
     if named := os.environ.get("KUBEBUILDER_ASSETS"):
         if reason := unavailable():
             raise BackendError(reason)
         return Path(named)
     try:
-        return build.build(say)
+        return build.build(progress)
     except BuildError as error:
         raise BackendError(str(error)) from error
 
@@ -48,7 +48,7 @@ class RealBackend(Backend):
     """A kube-apiserver and its etcd."""
 
     name: ClassVar[str] = "real"
-    # Told to stop, kube-apiserver listens no more, and waits a minute for open watches to end.
+    # Asked to stop, kube-apiserver closes its socket and waits a minute for open watches to end.
     grace: ClassVar[float] = 2.0
     _server = "kube-apiserver"
 
@@ -98,7 +98,7 @@ class RealBackend(Backend):
         self.start()
 
     def _power_off(self) -> None:
-        """Whose data is taken away need not end in order."""
+        """Kill all processes: their data is removed, so they need not end in order."""
         for name in reversed(tuple(self._processes)):
             self._processes.pop(name).kill()
 
@@ -139,7 +139,7 @@ class RealBackend(Backend):
             f"--service-account-key-file={files.service_account_key_file}",
             f"--service-account-signing-key-file={files.service_account_key_file}",
             "--service-cluster-ip-range=192.0.2.0/24",
-            # There is nobody who would make service accounts, or watch endpoints.
+            # No controller makes service accounts, or watches endpoints.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
             "--profiling=false",
@@ -175,7 +175,7 @@ def _bindings(user: str) -> list[tuple[str, str]]:
 
 
 def _grants(user: str) -> list[tuple[str, dict[str, Any]]]:
-    """A cluster role and its binding, as the documentation tells operators to make them."""
+    """A cluster role and its binding, as the documentation asks operators to create them."""
     name = f"lab:{user}"
     api = "rbac.authorization.k8s.io"
     rules = [

@@ -8,9 +8,10 @@ managedFields.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from typing import Any
+
+from lab.kubernetes import timestamp
 
 _IMAGES = 20
 _CHECKS = {
@@ -30,7 +31,7 @@ _RESOURCES = {
 
 def conditions(*, ready: bool) -> list[dict[str, str]]:
     """The conditions a kubelet reports, as of now."""
-    now = dt.datetime.now(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = timestamp.now()
     times = {"lastHeartbeatTime": now, "lastTransitionTime": "2026-01-05T08:00:00Z"}
     found = [
         {"type": kind, "status": "False", "reason": reason, "message": message, **times}

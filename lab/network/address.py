@@ -1,4 +1,4 @@
-"""Who has which address in a world: the plan, the same in every world."""
+"""The address plan, the same in every world."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """One host's place in the world: a group, a number, and so an address of each family."""
+    """The place of one host in the plan: a group, a number, and so an address of each family."""
 
     group: int
     number: int
@@ -38,7 +38,7 @@ class Addresses:
 
     @property
     def port(self) -> str:
-        """Name of the switch's port that leads there; a kernel name has at most 15 characters."""
+        """Name of the switch's port for this host; a kernel name has at most 15 characters."""
         return f"p{self.group}.{self.number}"
 
     def __str__(self) -> str:
@@ -62,19 +62,19 @@ def minion(number: int) -> Addresses:
 
 
 def node(address: str) -> Addresses:
-    """The place of a node host that is to have this IPv4 address."""
+    """The addresses of a node host with this IPv4 address."""
     try:
-        wanted = IPv4Address(address)
+        parsed = IPv4Address(address)
     except ValueError as exc:
-        raise LabError(f"{address!r} is no IPv4 address") from exc
-    number = int(wanted) - int(NODES_V4.network_address)
+        raise LabError(f"{address!r} is not an IPv4 address") from exc
+    number = int(parsed) - int(NODES_V4.network_address)
     if not 1 <= number <= 254:
-        raise LabError(f"{address} is not for node hosts: they live in {NODES_V4}")
+        raise LabError(f"{address} is not an address for nodes: use one of {NODES_V4}")
     return Addresses(NODES, number)
 
 
 def free_node(taken: Collection[Addresses]) -> Addresses:
-    """The lowest place that no node host has."""
+    """The lowest free place among the node hosts."""
     for number in range(1, 255):
         if (place := Addresses(NODES, number)) not in taken:
             return place
@@ -82,7 +82,7 @@ def free_node(taken: Collection[Addresses]) -> Addresses:
 
 
 def label(text: str, what: str, *, longest: int = 63) -> str:
-    """A name that may stand in host names, paths and namespaces, or a clear refusal."""
+    """A name that is safe in host names, paths and namespaces; otherwise an error that says why."""
     if not _LABEL.fullmatch(text) or len(text) > longest:
         raise LabError(
             f"{text!r} cannot be the name of a {what}: lower case letters, digits and hyphens,"

@@ -1,7 +1,7 @@
 """
 A host: a network namespace, a host name and a private /etc.
 
-What a firewall persists, and Salt's configuration, lie under /etc. Each host has an overlay over
+The files of a firewall and of Salt are under /etc. Each host has an overlay over
 the machine's, in memory, so hosts share no file and the machine's stay as they are. /etc/salt is a
 folder of the world, so that it can be looked at from outside.
 
@@ -36,7 +36,7 @@ echo "$3" >/etc/hostname
 printf 'nameserver 127.0.0.1\\noptions timeout:1 attempts:1\\n' >/etc/resolv.conf.lab
 rm -f /etc/resolv.conf && mv /etc/resolv.conf.lab /etc/resolv.conf
 cat >/etc/hosts
-# Shows this host's links in /sys/class/net; a container may forbid it, and little is lost.
+# Shows this host's links in /sys/class/net; a container may forbid it, and then little is missing.
 mount -t sysfs lab /sys 2>/dev/null || true
 echo ready
 exec sleep infinity </dev/null >/dev/null 2>&1
@@ -76,7 +76,7 @@ class Host:
         folder: Path,
         known: Mapping[str, Addresses],
     ) -> Host:
-        """Make a host and plug it into the switch; it knows the other hosts by name."""
+        """Create a host and plug it into the switch; its /etc/hosts has the ``known`` names."""
         namespace.create()
         switch.plug(namespace, addresses)
         private, salt = folder / "private", folder / "salt"
@@ -117,8 +117,8 @@ class Host:
             stdin.write("\n".join(names) + "\n")
             stdin.close()
             if stdout.readline() != "ready\n":
-                raise LabError(f"host {name} cannot be made: {stderr.read().strip()}")
-        # It outlives this process on purpose; without a return code, Popen would complain.
+                raise LabError(f"cannot create the host {name}: {stderr.read().strip()}")
+        # It outlives this process on purpose; without a return code, Popen would warn.
         holder.returncode = 0
         return cls(name, addresses, namespace, folder, Process.of(holder.pid))
 
@@ -191,6 +191,6 @@ class Host:
         return sum(one[3] == "01" and int(one[1].split(":")[1], 16) == port for one in fields)
 
     def become(self, argv: Sequence[str]) -> None:
-        """Replace this process by a command on the host, with our terminal; does not return."""
+        """Replace this process by a command on the host, with its terminal; does not return."""
         command = self.command(argv)
         os.execvpe(command[0], command, _environment())

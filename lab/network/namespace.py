@@ -1,9 +1,8 @@
 """
-The wires of a world: named network namespaces, and one switch that connects them.
+Named network namespaces: one for each host of a world, and one for its switch.
 
-The bridge lives in a namespace of its own and every veth pair is created between that one and a
-host's, so the machine's own network never has a link, an address or a rule of ours, and two worlds
-use the same addresses without knowing of each other.
+Their names are ``k8s-lab.WORLD.HOST``, so that a world can be found and removed without its state
+file.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Namespace:
         run(["ip", "-n", self.name, "-batch", "-"], script="\n".join(lines) + "\n")
 
     def remove(self) -> None:
-        """End everything that runs in it and take it away; nothing to do is fine."""
+        """End every process in it and delete it; one that does not exist is fine."""
         while running := in_namespace(self.path):
             end(running)
         if self.path.exists():
@@ -90,7 +89,7 @@ class Namespace:
 
 
 def of_world(world: str) -> list[Namespace]:
-    """Every namespace of a world that exists, also of one that was only half made."""
+    """Every namespace of a world that exists, also of an incomplete one."""
     if not NAMESPACES.is_dir():
         return []
     return [Namespace(path.name) for path in sorted(NAMESPACES.glob(f"{_PREFIX}.{world}.*"))]

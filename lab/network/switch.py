@@ -1,5 +1,8 @@
 """
 The switch of a world: one bridge, in a namespace of its own, and the wires from it to the hosts.
+
+Every veth pair is created between that namespace and a host's, so the machine's own network never
+has a link, an address or a rule of the lab, and two worlds can use the same addresses.
 """
 
 from __future__ import annotations
@@ -45,13 +48,14 @@ class Switch:
         )
 
     def unplug(self, addresses: Addresses) -> None:
-        """Take the wire away, at once; the kernel removes a deleted namespace's only later."""
+        """Remove the wire at once; the kernel removes that of a deleted namespace later."""
         with contextlib.suppress(CommandFailed):
             self.namespace.batch(f"link delete {addresses.port}")
 
     def cut(self, addresses: Addresses) -> None:
-        """Let every packet to and from there vanish without a word, as a broken network does."""
+        """Drop every packet to and from there silently, as a broken network does."""
         self.namespace.batch(f"link set {addresses.port} down")
 
-    def mend(self, addresses: Addresses) -> None:
+    def reconnect(self, addresses: Addresses) -> None:
+        """Undo :meth:`cut`."""
         self.namespace.batch(f"link set {addresses.port} up")

@@ -6,13 +6,14 @@ the child is then the real ``salt``, ``salt-run`` or ``salt-key``, with its own 
 and exit code. Nothing of the extension is imported before the fork, so the next call sees an
 edited file.
 
-A request on the socket is a JSON list, the tool and its arguments, with two file handles for what
-it prints; the answer is the exit code.
+A request on the socket is a JSON list, the tool and its arguments, with two file handles for its
+output and errors; the answer is the exit code.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import importlib
 import json
 import os
@@ -65,9 +66,10 @@ def _answer(connection: socket.socket) -> None:
     if not child:
         connection.close()
         _become(tool, argv, *handles)
-    # Whoever asked may have given up by then; the tool goes on, as it would in a shell.
+    # The caller may have given up by then; the tool goes on, as it would in a shell.
     _, status = os.waitpid(child, 0)
-    connection.send(str(os.waitstatus_to_exitcode(status)).encode(), socket.MSG_NOSIGNAL)
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode(), socket.MSG_NOSIGNAL)
 
 
 def _become(tool: str, argv: list[str], out: int, err: int) -> None:

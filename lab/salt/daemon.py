@@ -18,14 +18,14 @@ class Daemon:
         self.name = name
         self.argv = tuple(argv)
         self.log = host.logs / f"{name}.log"
-        self._written = host.folder / f"{name}.process"
+        self._process_file = host.folder / f"{name}.process"
 
     @property
     def process(self) -> Process | None:
-        """The process that was started last, by whomever."""
-        if not self._written.exists():
+        """The process that was started last, by this process or another one."""
+        if not self._process_file.exists():
             return None
-        return Process(*json.loads(self._written.read_text()))
+        return Process(*json.loads(self._process_file.read_text()))
 
     @property
     def alive(self) -> bool:
@@ -41,22 +41,22 @@ class Daemon:
         for written in self.host.folder.glob(f"var/run/*{self.name}.pid"):
             written.unlink()
         child = self.host.popen(self.argv, log=self.log)
-        child.returncode = 0  # It may outlive us, and is ended by its identity.
+        child.returncode = 0  # It may outlive this process, and is ended by its identity.
         process = Process.of(child.pid)
-        self._written.write_text(json.dumps([process.pid, process.started]))
+        self._process_file.write_text(json.dumps([process.pid, process.started]))
 
     def stop(self, *, grace: float = 10.0) -> None:
         """End it as an init system does: ask first."""
         process = self.process
         if process is not None and process.alive:
-            everyone = in_group(process.pid)
+            group = in_group(process.pid)
             end([process], grace=grace)
-            end(everyone)
+            end(group)
 
     def kill(self) -> None:
-        """End it and its children without a word, as a power cut does."""
+        """End it and its children at once, as a power cut does."""
         process = self.process
         if process is not None and process.alive:
-            # Held still first, so that nobody is forked while we look.
+            # Held still first, so that it cannot fork during the search.
             process.send(signal.SIGSTOP)
             end(in_group(process.pid))

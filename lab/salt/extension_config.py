@@ -13,17 +13,17 @@ from lab.network.address import NODES_V4, NODES_V6
 CLUSTER = "prod"
 
 
-def extension(
-    endpoint: Endpoint, *, state_dir: Path, more: Mapping[str, Any] | None = None
+def extension_config(
+    endpoint: Endpoint, *, state_dir: Path, overrides: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Everything that switches the extension on; ``more`` is laid over the block k8s_nodes."""
+    """The settings that switch the extension on; ``overrides`` go over the block k8s_nodes."""
     block = {
         "state_dir": str(state_dir),
-        # A job that a minion never got, as after a master was killed, is missed within a test.
+        # Short, so that a test sees a lost job time out, as after the kill of a master.
         "apply": {
             "states": ["firewall"],
             "timeout": 20,
-            # Whose pillar has sets, so that a change of a cluster needs no state run.
+            # Its pillar has sets, so a change of a cluster needs no state run.
             "classes": {"sets": {"target": "minion2", "function": "k8s_firewall.sync"}},
         },
         "clusters": {
@@ -35,26 +35,26 @@ def extension(
             }
         },
     }
-    react = str(resources.files("salt_ext.reactor") / "apply.sls")
+    reactor = str(resources.files("salt_ext.reactor") / "apply.sls")
     return {
-        "k8s_nodes": laid_over(block, more or {}),
+        "k8s_nodes": merged(block, overrides or {}),
         "engines": [{"k8s_nodes": {}}],
         "ext_pillar": [{"k8s_nodes": {}}],
         "reactor": [
-            {"salt/k8s_nodes/*/changed": [react]},
-            {"salt/k8s_nodes/*/lagging": [react]},
+            {"salt/k8s_nodes/*/changed": [reactor]},
+            {"salt/k8s_nodes/*/lagging": [reactor]},
         ],
     }
 
 
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; what is above wins, None takes a key away."""
-    merged = dict(below)
-    for key, value in above.items():
+def merged(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; an override wins, None removes a key."""
+    result = dict(base)
+    for key, value in overrides.items():
         if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = laid_over(merged[key], value)
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
         else:
-            merged[key] = value
-    return merged
+            result[key] = value
+    return result

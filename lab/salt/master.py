@@ -62,35 +62,35 @@ class Master(Daemon):
 
     @property
     def keys(self) -> list[Path]:
-        """The files of its own key; with another one, minions take it for a stranger."""
+        """The files of its own key; with another one, minions refuse it."""
         folder = self.host.folder / "salt" / "pki"
         return [folder / "master.pem", folder / "master.pub"]
 
     @property
     def listeners(self) -> int:
-        """How many minions have connected to hear what is published."""
+        """How many minions are connected to the publisher."""
         return self.host.connections(_PUBLISH_PORT)
 
     def wait(self, minions: int, *, within: float = 60) -> None:
         """Wait until so many minions, and so the master, answer."""
         what = f"an answer of {minions} minions"
 
-        def heard() -> bool:
+        def connected() -> bool:
             if not self.alive:
-                raise LabError(f"the Salt master has ended; {self.log} says why")
-            # A ping that nobody hears costs seconds, so first see that everybody listens.
+                raise LabError(f"the Salt master has ended: see {self.log}")
+            # A ping without listeners costs seconds, so first see that every minion is connected.
             return self.socket.exists() and self.listeners >= minions
 
-        def answered() -> bool:
-            # One that is given up and sent again is still carried out: patience is less work.
+        def answering() -> bool:
+            # A call that is given up is still carried out: a long timeout is less work.
             try:
                 answers = self.salt("*", "test.ping", timeout=10)
             except TookTooLong:
-                return False  # A busy machine; how long is too long is ours to say.
+                return False  # A busy machine: ``within`` limits the wait.
             return list(answers.values()).count(True) >= minions
 
-        wait_until(heard, within=within, what=what)
-        wait_until(answered, within=within, what=what, every=0.2)
+        wait_until(connected, within=within, what=what)
+        wait_until(answering, within=within, what=what, every=0.2)
 
     def restart(self, *, within: float = 60) -> None:
         """Stop and start, and wait for every minion that was there before."""
@@ -100,7 +100,7 @@ class Master(Daemon):
         self.wait(minions, within=within)
 
     def call(self, tool: str, *argv: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run salt, salt-run or salt-key on the master; the same as typing it there."""
+        """Run salt, salt-run or salt-key on the master, as if typed there."""
         line = [tool, *argv]
         with (
             socket.socket(socket.AF_UNIX) as sock,
@@ -134,22 +134,24 @@ class Master(Daemon):
             f"--timeout={int(timeout)}",
             target,
             function,
-            *_words(args, kwargs),
+            *_arguments(args, kwargs),
             timeout=timeout + 10,
         )
         return dict(_parse(done)) if done.stdout.strip() else {}
 
     def salt_run(self, function: str, *args: object, timeout: float = 60, **kwargs: object) -> Any:
         """Run a runner function; what it returned."""
-        done = self.call("salt-run", "--out=json", function, *_words(args, kwargs), timeout=timeout)
+        done = self.call(
+            "salt-run", "--out=json", function, *_arguments(args, kwargs), timeout=timeout
+        )
         return _parse(done)
 
 
-def _words(args: Sequence[object], kwargs: Mapping[str, object]) -> list[str]:
-    def word(value: object) -> str:
+def _arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> list[str]:
+    def argument(value: object) -> str:
         return value if isinstance(value, str) else json.dumps(value)
 
-    return [*map(word, args), *(f"{name}={word(value)}" for name, value in kwargs.items())]
+    return [*map(argument, args), *(f"{name}={argument(value)}" for name, value in kwargs.items())]
 
 
 def _parse(done: subprocess.CompletedProcess[str]) -> Any:

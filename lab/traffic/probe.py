@@ -1,4 +1,4 @@
-"""What a probe on a host has seen: its record, and how to wait for a line in it."""
+"""A probe on a host: the record that it writes, and how to wait for a line in it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from lab.errors import LabError, TookTooLong
 from lab.network.host import Host
 from lab.process import Process, end
-from lab.traffic import prober as script
+from lab.traffic import prober
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """One change that a probe saw: open or closed; flowing, stopped or ended."""
+class Transition:
+    """A change that a probe saw: to open or closed; to flowing, stopped or ended."""
 
-    what: str
+    state: str
     at: float
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """A probe that runs on a host, and what it wrote."""
+    """A probe that runs on a host, and the record that it writes."""
 
     source: str
-    how: str
+    kind: str
     target: str
     port: int
     path: Path
@@ -47,53 +47,53 @@ class Probe:
 
     @classmethod
     def start(
-        cls, host: Host, how: str, target: str, address: str, port: int, *, folder: Path
+        cls, host: Host, kind: str, target: str, address: str, port: int, *, folder: Path
     ) -> Probe:
-        """Start it; ``how`` is connect or flow, ``target`` the name that goes with the address."""
+        """Start it; ``kind`` is connect or flow, ``target`` the name that goes with the address."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{host.name}-{how}-{target}-{time.monotonic_ns()}.jsonl"
-        argv = [sys.executable, "-IS", script.__file__, str(path), how, address, str(port)]
+        path = folder / f"{host.name}-{kind}-{target}-{time.monotonic_ns()}.jsonl"
+        argv = [sys.executable, "-IS", prober.__file__, str(path), kind, address, str(port)]
         child = host.popen(argv, log=path.with_suffix(".log"))
-        child.returncode = 0  # It may outlive us, and is ended by its identity.
+        child.returncode = 0  # It may outlive this process, and is ended by its identity.
         return cls(
-            source=host.name, how=how, target=target, port=port, path=path,
+            source=host.name, kind=kind, target=target, port=port, path=path,
             process=Process.of(child.pid),
         )  # fmt: skip
 
     def stop(self) -> Count:
         """End it, once each attempt under way has its answer; the last count."""
-        end([self.process], grace=2 * script.PATIENCE + 2)
+        end([self.process], grace=2 * prober.PATIENCE + 2)
         return self.count()
 
-    def sights(self, *, since: float = 0.0) -> list[Sight]:
+    def transitions(self, *, since: float = 0.0) -> list[Transition]:
         """Every change that was seen, oldest first."""
         text = self.path.read_text() if self.path.exists() else ""
         whole = text[: text.rfind("\n") + 1].splitlines()
-        return [sight for line in whole if (sight := Sight(**json.loads(line))).at >= since]
+        return [one for line in whole if (one := Transition(**json.loads(line))).at >= since]
 
     def state(self) -> str:
         """The last thing that was seen; empty before the first."""
-        found = self.sights()
-        return found[-1].what if found else ""
+        found = self.transitions()
+        return found[-1].state if found else ""
 
     def count(self) -> Count:
         """The newest counters, at most a quarter of a second old while it runs."""
         path = self.path.with_suffix(".count")
         return Count(json.loads(path.read_text()) if path.exists() else {})
 
-    def wait(self, what: str, *, since: float = 0.0, within: float) -> Sight:
-        """Wait until the last thing seen is this, and was seen after ``since``."""
+    def wait(self, state: str, *, since: float = 0.0, within: float) -> Transition:
+        """Wait until the last thing seen is this, and is not older than ``since``."""
         begin = time.monotonic()
         while True:
-            found = self.sights()
-            if found and found[-1].what == what and found[-1].at >= since:
+            found = self.transitions()
+            if found and found[-1].state == state and found[-1].at >= since:
                 return found[-1]
             if not self.process.alive:
                 raise LabError(f"the probe from {self.source} to {self.target} has ended")
             if time.monotonic() - begin > within:
-                seen = ", ".join(sight.what for sight in found) or "nothing"
+                seen = ", ".join(one.state for one in found) or "nothing"
                 raise TookTooLong(
-                    f"{self.target}:{self.port} was not seen {what} from {self.source} within"
+                    f"{self.target}:{self.port} was not seen {state} from {self.source} within"
                     f" {within:g} s; seen: {seen}"
                 )
             time.sleep(0.02)

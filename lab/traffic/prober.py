@@ -1,5 +1,5 @@
 """
-Try one address and port again and again, and write down what the packets said.
+Try one address and port again and again, and record what becomes of the packets.
 
 Runs on a host of the lab as a script of its own (standard library only, so it starts in 20 ms):
 
@@ -8,9 +8,9 @@ Runs on a host of the lab as a script of its own (standard library only, so it s
 
 Each line of RECORD is a JSON object; times are CLOCK_MONOTONIC's, which all processes share.
 
-``connect`` judges attempts in the order in which they were begun: ``{"at", "what": "open"}`` is
-when the first handshake was complete, ``{"at", "what": "closed", "why"}`` when the first attempt
-that failed was begun. What counts is the kernel's handshake; an attempt that was answered while
+``connect`` judges attempts in the order in which they started: ``{"at", "state": "open"}`` has the
+time of the first complete handshake, ``{"at", "state": "closed", "reason"}`` the start of the first
+attempt that failed. What counts is the kernel's handshake; an attempt that was answered while
 this process was not scheduled is a success all the same.
 
 ``flow`` writes ``flowing`` at the first answer, ``stopped`` with the time of the last answer before
@@ -57,8 +57,8 @@ class Record:
         self.counters: dict[str, float] = {}
         self._next_beat = 0.0
 
-    def write(self, what: str, at: float, why: str = "") -> None:
-        self._file.write(json.dumps({"at": at, "what": what, "why": why}) + "\n")
+    def write(self, state: str, at: float, reason: str = "") -> None:
+        self._file.write(json.dumps({"at": at, "state": state, "reason": reason}) + "\n")
 
     def beat(self, now: float, *, final: bool = False) -> None:
         if final or now >= self._next_beat:
@@ -78,9 +78,9 @@ class Attempt:
     """One fresh connection."""
 
     def __init__(self, address: str, port: int, now: float) -> None:
-        self.begun = now
+        self.started = now
         self.ended: float | None = None
-        self.why = ""
+        self.error = ""
         self.sock, code = begin(address, port)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if code == errno.EINPROGRESS:
@@ -91,14 +91,14 @@ class Attempt:
 
     def finish(self, now: float, code: int) -> None:
         self.ended = now
-        self.why = (
+        self.error = (
             "" if code == errno.EISCONN else errno.errorcode.get(code, str(code)) if code else ""
         )
         self.sock.close()
 
 
 def connect(record: Record, address: str, port: int, stopping: list[bool]) -> None:
-    """Begin an attempt every 10 ms, whatever became of the earlier ones."""
+    """Begin an attempt every 10 ms, whatever the fate of the earlier ones."""
     poll = select.epoll()
     pending: dict[int, Attempt] = {}
     order: deque[Attempt] = deque()
@@ -128,7 +128,7 @@ def connect(record: Record, address: str, port: int, stopping: list[bool]) -> No
         # Only now, after every answer that came: a starved process takes nothing for a silence.
         now = time.monotonic()
         for handle, attempt in list(pending.items()):
-            if now - attempt.begun < PATIENCE:
+            if now - attempt.started < PATIENCE:
                 break
             del pending[handle]
             poll.unregister(handle)
@@ -136,12 +136,12 @@ def connect(record: Record, address: str, port: int, stopping: list[bool]) -> No
         while order and order[0].ended is not None:
             attempt, ended = order[0], order[0].ended
             order.popleft()
-            outcome = "closed" if attempt.why else "open"
+            outcome = "closed" if attempt.error else "open"
             record.counters[outcome] += 1
             if outcome != state:
                 state = outcome
-                at = attempt.begun if attempt.why else ended
-                record.write(outcome, at, attempt.why)
+                at = attempt.started if attempt.error else ended
+                record.write(outcome, at, attempt.error)
         record.beat(now)
     record.beat(time.monotonic(), final=True)
 
@@ -184,8 +184,8 @@ def _keep(record: Record, sock: socket.socket, stopping: list[bool]) -> None:
                     state = "flowing"
                     record.write(state, last)
         except OSError as exc:
-            why = errno.errorcode.get(exc.errno or 0, str(exc.errno))
-            record.write("ended", time.monotonic(), why)
+            error = errno.errorcode.get(exc.errno or 0, str(exc.errno))
+            record.write("ended", time.monotonic(), error)
             return
         now = time.monotonic()
         if state == "flowing" and now - last > SILENCE:
@@ -195,7 +195,7 @@ def _keep(record: Record, sock: socket.socket, stopping: list[bool]) -> None:
 
 
 def main() -> None:
-    path, how, address, port = sys.argv[1:]
+    path, kind, address, port = sys.argv[1:]
     stopping: list[bool] = []
 
     def stop(*_: Any) -> None:
@@ -203,7 +203,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     record = Record(Path(path))
-    {"connect": connect, "flow": flow}[how](record, address, int(port), stopping)
+    {"connect": connect, "flow": flow}[kind](record, address, int(port), stopping)
     os._exit(0)
 
 

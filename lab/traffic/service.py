@@ -12,7 +12,7 @@ from lab.traffic import echo_server
 PORT = 5432
 
 
-def offer(minion: Host) -> None:
+def start(minion: Host) -> None:
     """Start the service of a minion and wait until it listens; it ends with its host."""
     log = minion.logs / "service.log"
     argv = [sys.executable, "-IS", "-u", echo_server.__file__, str(PORT)]

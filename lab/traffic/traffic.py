@@ -11,7 +11,7 @@ from lab.network.host import Host
 from lab.traffic.probe import Probe
 from lab.traffic.service import PORT
 
-HOW = ("connect", "flow")
+KINDS = ("connect", "flow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +22,31 @@ class Traffic:
 
     @classmethod
     def start(
-        cls, host: Host, minions: Sequence[Host], *, how: Sequence[str] = HOW, folder: Path
+        cls, host: Host, minions: Sequence[Host], *, kinds: Sequence[str] = KINDS, folder: Path
     ) -> Traffic:
         """Probe the service of every minion, with fresh connections and one that is kept."""
         return cls(
             tuple(
-                Probe.start(host, one, minion.name, str(minion.addresses.v4), PORT, folder=folder)
+                Probe.start(host, kind, minion.name, str(minion.addresses.v4), PORT, folder=folder)
                 for minion in minions
-                for one in how
+                for kind in kinds
             )
         )
 
     def connect(self, minion: str = "minion1") -> Probe:
         """The one that tries a fresh connection every 10 ms."""
-        return self._one("connect", minion)
+        return self._probe("connect", minion)
 
     def flow(self, minion: str = "minion1") -> Probe:
         """The one that keeps a connection and sends all the time."""
-        return self._one("flow", minion)
+        return self._probe("flow", minion)
 
     def stop(self) -> None:
         for probe in self.probes:
             probe.stop()
 
-    def _one(self, how: str, target: str) -> Probe:
+    def _probe(self, kind: str, target: str) -> Probe:
         for probe in self.probes:
-            if (probe.how, probe.target) == (how, target):
+            if (probe.kind, probe.target) == (kind, target):
                 return probe
-        raise LabError(f"there is no {how} probe to {target}")
+        raise LabError(f"no {kind} probe to {target} is running")

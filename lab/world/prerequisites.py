@@ -1,4 +1,4 @@
-"""Whether this machine can run a lab, and what to do when it cannot."""
+"""What a machine needs to run a lab, and how to get what is missing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ _TRIALS = {
 }
 
 
-def unfit() -> str | None:
-    """Why no lab can be made here, in one sentence that says what would help; None when it can."""
+def unmet() -> str | None:
+    """The first prerequisite that is not met, and what would help; None when the lab can run."""
     if not sys.platform.startswith("linux"):
-        return "the lab is made of Linux network namespaces; use a Linux machine or a virtual one"
+        return "the lab needs Linux network namespaces: use a Linux machine or a virtual machine"
     if os.geteuid() != 0:
-        return (
-            "making network namespaces takes root: run it with sudo, or in a privileged container"
-        )
+        return "network namespaces need root: run it with sudo, or in a privileged container"
     missing = sorted({package for tool, package in _PACKAGES.items() if not shutil.which(tool)})
     if missing:
         return f"programs are missing: apt-get install {' '.join(missing)}"
@@ -44,7 +42,7 @@ def unfit() -> str | None:
         trial.create()
     except CommandFailed as exc:
         return (
-            f"no network namespace can be made ({exc.output.strip()}): a container needs"
+            f"cannot create a network namespace ({exc.output.strip()}): a container needs"
             " --privileged, or CAP_NET_ADMIN and CAP_SYS_ADMIN"
         )
     try:
@@ -55,9 +53,9 @@ def unfit() -> str | None:
             )  # fmt: skip
             if done.returncode:
                 return (
-                    f"the kernel has no {what} for a network namespace"
-                    f" ({done.stderr.strip() or done.stdout.strip()}): load the module or use"
-                    " another kernel"
+                    f"{what} does not work in a network namespace"
+                    f" ({done.stderr.strip() or done.stdout.strip()}): load the kernel module or"
+                    " use another kernel"
                 )
     finally:
         trial.remove()

@@ -1,4 +1,4 @@
-"""What a world writes down, so that the next command finds it: a JSON file under a lock."""
+"""The state file of a world, through which the next command finds it: JSON under a lock."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lab.errors import HalfMade, LabError, NoSuchWorld, WorldExists
+from lab.errors import IncompleteWorld, LabError, NoSuchWorld, WorldExists
 from lab.network.namespace import with_namespaces
 
 # Short, for the paths of Unix sockets; gone with a reboot, as the namespaces are.
 HOME = Path("/run/k8s-lab")
 
 
-class Memory:
-    """The folder of a world and its file."""
+class StateFile:
+    """The folder of a world and its file world.json."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.folder = HOME / name
 
     @property
-    def file(self) -> Path:
+    def path(self) -> Path:
         return self.folder / "world.json"
 
     @property
@@ -34,10 +34,10 @@ class Memory:
         return self.folder.exists()
 
     def create(self) -> None:
-        """Claim the name; of two at once, one gets it."""
+        """Claim the name; if two processes try at once, one gets it."""
         HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
         if HOME.stat().st_uid != os.geteuid() or HOME.stat().st_mode & 0o077:
-            raise LabError(f"{HOME} is not root's alone; remove it")
+            raise LabError(f"{HOME} is open to users other than root: remove it")
         try:
             self.folder.mkdir(mode=0o700)
         except FileExistsError as exc:
@@ -45,31 +45,36 @@ class Memory:
 
     def read(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(self.file.read_text())
+            state: dict[str, Any] = json.loads(self.path.read_text())
         except FileNotFoundError as exc:
             if not self.exists:
                 raise NoSuchWorld(self.name) from exc
-            raise HalfMade(self.name) from exc
-        return found
+            raise IncompleteWorld(self.name) from exc
+        return state
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[dict[str, Any]]:
-        """What is remembered, to be changed in place; nobody else changes it meanwhile."""
+    def update(self) -> Iterator[dict[str, Any]]:
+        """The state, to be changed in place; other processes wait meanwhile."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            remembered = json.loads(self.file.read_text()) if self.file.exists() else {}
-            yield remembered
-            fresh = self.file.with_suffix(".new")
-            fresh.write_text(json.dumps(remembered, indent=2))
-            fresh.rename(self.file)
+            state = json.loads(self.path.read_text()) if self.path.exists() else {}
+            yield state
+            fresh = self.path.with_suffix(".new")
+            fresh.write_text(json.dumps(state, indent=2))
+            fresh.rename(self.path)
 
-    def forget(self) -> None:
+    def complete(self, *, api: str, traffic: bool) -> None:
+        """Mark the world as provisioned; until then it counts as incomplete."""
+        with self.update() as state:
+            state |= {"api": api, "traffic": traffic}
+
+    def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             HOME.rmdir()
 
 
 def worlds() -> list[str]:
-    """The names of all worlds of this machine, and of those of which only a part is left."""
+    """The names of all worlds of this machine, including incomplete ones."""
     folders = {path.name for path in HOME.iterdir()} if HOME.is_dir() else set()
     return sorted(folders | with_namespaces())

@@ -1,17 +1,11 @@
 """
-A whole world: a Kubernetes API, a Salt master, minions with firewalls, and hosts with real traffic.
+A running world: a Kubernetes API, Salt masters, minions with firewalls, and hosts that send.
 
-.. code-block:: python
-
-    with World.up(minions=2, api="emulator") as world:
-        node = world.join("node1")
-        seen = world.traffic["node1"].connect("minion1").wait("open", since=node.at, within=30)
-        print(f"open after {(seen.at - node.at) * 1000:.0f} ms")
+:func:`lab.world.provisioning.provision` creates one; another process opens it again by its name.
 """
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -20,34 +14,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lab.errors import HalfMade, LabError, MachineUnfit, TookTooLong
+from lab.errors import IncompleteWorld, LabError
 from lab.kubernetes import open_backend
-from lab.kubernetes.backend import Backend, BackendError
-from lab.kubernetes.client import ApiError
+from lab.kubernetes.backend import Backend
 from lab.kubernetes.nodes import Nodes
 from lab.network import address
-from lab.network.address import Addresses
 from lab.network.host import Host
-from lab.network.namespace import namespace, of_world
-from lab.network.switch import Switch
-from lab.polling import wait_until
-from lab.process import Process, end, in_namespace
+from lab.network.namespace import of_world
+from lab.process import end, in_namespace
+from lab.salt import served_files
 from lab.salt.master import Master
 from lab.salt.minion import Minion
-from lab.traffic.probe import Probe
-from lab.traffic.traffic import HOW, Traffic
-from lab.world.prerequisites import unfit
-from lab.world.provisioning import READY_SECONDS, Plan, Say, make
-from lab.world.state_file import Memory
+from lab.traffic.traffic import KINDS, Traffic
+from lab.world import convergence, logs
+from lab.world.inventory import Inventory
+from lab.world.state_file import StateFile
 
-SAVED = Path(__file__).parents[2] / "build" / "logs"
+READY_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """A node that has joined, and the moment at which the API had confirmed it."""
+class JoinedNode:
+    """A node that has joined, and when the API confirmed it."""
 
     name: str
     host: Host
@@ -55,62 +43,35 @@ class Joined:
 
 
 class World:
-    """One running world; ``up`` makes it, ``open`` finds it, ``down`` takes it away."""
+    """One running world; ``open`` finds it, ``down`` removes it."""
 
     def __init__(self, name: str) -> None:
         self.name = address.label(name, "world", longest=20)
-        self.memory = Memory(name)
-        self.folder = self.memory.folder
+        self.state_file = StateFile(name)
+        self.folder = self.state_file.folder
         self.srv = self.folder / "srv"
-        self.switch = Switch(namespace(name, "switch"))
-        self.hosts: dict[str, Host] = {}
-        self.traffic: dict[str, Traffic] = {}
+        self.inventory = Inventory(self.state_file)
         self.api: Backend
 
     @classmethod
-    def up(cls, name: str = "lab", *, say: Say = lambda _: None, **plan: Any) -> World:
-        """
-        Make a world and return when its firewalls are in force.
-
-        The keywords are those of :class:`~lab.world.provisioning.Plan`; ``say`` gets the progress.
-        """
-        made = Plan(**plan)
-        if reason := unfit():
-            raise MachineUnfit(reason)
-        world = cls(name)
-        world.memory.create()
-        try:
-            make(world, made, say)
-            with world.memory.changing() as remembered:
-                remembered |= {"api": made.api, "traffic": made.traffic}
-        except (LabError, BackendError, ApiError) as exc:
-            logs = world.save_logs()
-            world.down()
-            raise LabError(f"{exc}; the logs are in {logs}") from exc
-        except BaseException:
-            world.down()
-            raise
-        return world
-
-    @classmethod
     def open(cls, name: str = "lab") -> World:
-        """The world of that name that some process made."""
+        """The world of that name, provisioned by any process."""
         world = cls(name)
-        remembered = world.memory.read()
-        if "api" not in remembered:
-            raise HalfMade(name)
-        world.refresh()
-        world.connect_api(remembered["api"])
+        state = world.state_file.read()
+        if "api" not in state:
+            raise IncompleteWorld(name)
+        world.inventory.refresh()
+        world.connect_api(state["api"])
         return world
 
     def down(self) -> None:
-        """Remove everything of this name, running, crashed or half made."""
+        """Remove everything of this name: running, crashed or incomplete."""
         spaces = of_world(self.name)
-        # All at once first, so that nobody has the time to restart anybody.
+        # All at once first: a supervisor must not have the time to restart its child.
         end([process for space in spaces for process in in_namespace(space.path)])
         for space in spaces:
             space.remove()
-        self.memory.forget()
+        self.state_file.remove()
 
     def __enter__(self) -> World:
         return self
@@ -118,7 +79,23 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.down()
 
-    # Who is there
+    # Hosts
+
+    @property
+    def hosts(self) -> dict[str, Host]:
+        return self.inventory.hosts
+
+    @property
+    def traffic(self) -> dict[str, Traffic]:
+        """The probes of each host, by the host's name."""
+        return self.inventory.traffic
+
+    def host(self, name: str) -> Host:
+        return self.inventory[name]
+
+    @property
+    def kube(self) -> Host:
+        return self.hosts["kube"]
 
     @property
     def master(self) -> Master:
@@ -128,52 +105,41 @@ class World:
     @cached_property
     def masters(self) -> list[Master]:
         """The masters, each complete by itself; they serve the same files."""
-        control = [one for one in self.hosts.values() if one.addresses.group == address.CONTROL]
+        control = self.inventory.of_group(address.CONTROL)
         return [Master(host, srv=self.srv) for host in control if host.addresses != address.KUBE]
 
     @cached_property
     def minions(self) -> list[Minion]:
-        hosts = self.hosts.values()
-        return [Minion(host) for host in hosts if host.addresses.group == address.MINIONS]
+        return [Minion(host) for host in self.inventory.of_group(address.MINIONS)]
 
-    @property
-    def kube(self) -> Host:
-        return self.hosts["kube"]
+    # Kubernetes
 
     @cached_property
     def nodes(self) -> Nodes:
         """The administrator's view of the cluster's nodes; it does not depend on the network."""
         return Nodes(self.api.endpoint, dial=self._dial)
 
-    def host(self, name: str) -> Host:
-        try:
-            return self.hosts[name]
-        except KeyError:
-            raise LabError(f"there is no host {name!r}, only {', '.join(self.hosts)}") from None
-
-    # Nodes
-
     def join(
         self, name: str, *, address: str | None = None, create: bool = True, **node: Any
-    ) -> Joined:
+    ) -> JoinedNode:
         """
         A node joins the cluster: first its host, with traffic that is shut out, then its object.
 
         A host that has left may join again. ``node`` goes to :meth:`Nodes.create`; ``create=False``
-        makes the host alone.
+        creates the host alone.
         """
-        self.refresh()
+        self.inventory.refresh()
         host = self.hosts.get(name) or self._add_node_host(name, address)
         if create:
-            given = {"internal": [str(host.addresses.v4), str(host.addresses.v6)], **node}
-            self.nodes.create(name, **given)
-        return Joined(name=name, host=host, at=time.monotonic())
+            addresses = [str(host.addresses.v4), str(host.addresses.v6)]
+            self.nodes.create(name, **{"internal": addresses, **node})
+        return JoinedNode(name=name, host=host, at=time.monotonic())
 
     def leave(self, name: str, *, remove_host: bool = False) -> float:
         """
-        A node leaves the cluster; the moment at which the API had confirmed it.
+        A node leaves the cluster; returns the time at which the API had confirmed it.
 
-        Its host stays and goes on sending, which is how one sees that it is shut out.
+        Its host stays and goes on sending, which shows that it is shut out.
         """
         self.nodes.delete(name)
         at = time.monotonic()
@@ -182,17 +148,38 @@ class World:
         return at
 
     def remove_host(self, name: str) -> None:
-        """Take a node's host away, with its traffic."""
-        self.refresh()
-        host = self.host(name)
-        if host.addresses.group != address.NODES:
-            raise LabError(f"{name} is no node host; it stays as long as the world")
-        host.namespace.remove()
-        self.switch.unplug(host.addresses)
-        shutil.rmtree(host.folder, ignore_errors=True)
-        del self.hosts[name]
-        self.traffic.pop(name, None)
-        self._remember(name)
+        """Remove a node's host with its traffic."""
+        self.inventory.refresh()
+        if self.host(name).addresses.group != address.NODES:
+            raise LabError(f"cannot remove {name}: only hosts of nodes can be removed")
+        self.inventory.remove_host(name)
+
+    def connect_api(self, kind: str) -> None:
+        """Find or prepare the Kubernetes API on the host kube."""
+        self.api = open_backend(
+            kind,
+            self.folder / "api",
+            address=str(address.KUBE.v4),
+            port=6443,
+            launch=self.kube.popen,
+            dial=self._dial,
+        )
+
+    def _dial(self, where: tuple[str, int], seconds: float) -> socket.socket:
+        # From the API's own host: the administrator's view survives every cut of the network.
+        with self.kube.namespace.entered():
+            return socket.create_connection(where, seconds)
+
+    def _add_node_host(self, name: str, ipv4: str | None) -> Host:
+        address.label(name, "node")
+        known = self.inventory.addresses
+        place = address.node(ipv4) if ipv4 else address.free_node(known.values())
+        if place in known.values():
+            raise LabError(f"{place.v4} belongs to another host")
+        host = self.inventory.create_host(name, place, known=known)
+        if self.state_file.read()["traffic"]:
+            self.start_traffic(name)
+        return host
 
     # Salt
 
@@ -206,146 +193,40 @@ class World:
 
     def apply(self, target: str = "minion*", *, within: float = READY_SECONDS) -> None:
         """Apply the firewall state until it is in force on the targets."""
-        begin = time.monotonic()
-        while True:
-            returned = self.salt(target, "state.apply", "firewall")
-            failed = {name: what for name, answer in returned.items() if (what := _failure(answer))}
-            if returned and not failed:
-                return
-            if time.monotonic() - begin > within:
-                raise TookTooLong(f"the firewall is not in force within {within:g} s: {failed}")
-            time.sleep(0.1)
+        convergence.apply_state(self.master, target, within=within)
 
     def settle(self, *, within: float = 30) -> float:
-        """Wait until every minion has applied what it is to have; how many seconds it took."""
-
-        def settled(master: Master) -> bool:
-            minions = master.salt_run("k8s_nodes.status")["minions"]
-            return all(
-                one["up_to_date"] for clusters in minions.values() for one in clusters.values()
-            )
-
-        def up_to_date() -> bool:
-            alive = [master for master in self.masters if master.alive]
-            return bool(alive) and all(map(settled, alive))
-
-        return wait_until(
-            up_to_date, within=within, what="a status in which all minions are up to date"
-        )
+        """Wait until every minion is up to date; how many seconds it took."""
+        return convergence.wait_until_up_to_date(self.masters, within=within)
 
     def write_pillar(self, pillar: Mapping[str, Any]) -> None:
         """Replace the pillar of all minions; they use it from their next state run on."""
-        text = yaml.safe_dump(dict(pillar), sort_keys=False)
-        (self.srv / "pillar" / "firewall.sls").write_text(text)
+        served_files.write_pillar(self.srv, pillar)
 
-    # The network and what runs on it
+    # Network
 
     def cut(self, name: str) -> None:
         """Black-hole a host: its packets vanish, connections stay as they are."""
-        self.switch.cut(self.host(name).addresses)
+        self.inventory.switch.cut(self.host(name).addresses)
 
-    def mend(self, name: str) -> None:
-        self.switch.mend(self.host(name).addresses)
+    def reconnect(self, name: str) -> None:
+        """Undo :meth:`cut`."""
+        self.inventory.switch.reconnect(self.host(name).addresses)
 
-    def start_traffic(self, name: str, *, how: Sequence[str] = HOW) -> Traffic:
+    def start_traffic(self, name: str, *, kinds: Sequence[str] = KINDS) -> Traffic:
         """Let a host probe the service of every minion, from now on."""
         targets = [minion.host for minion in self.minions]
         folder = self.folder / "probes"
-        self.traffic[name] = Traffic.start(self.host(name), targets, how=how, folder=folder)
-        self._remember(name)
-        return self.traffic[name]
+        traffic = Traffic.start(self.host(name), targets, kinds=kinds, folder=folder)
+        self.inventory.set_traffic(name, traffic)
+        return traffic
 
-    def connect_api(self, kind: str) -> None:
-        """Find or prepare the Kubernetes API on the host kube."""
-        self.api = open_backend(
-            kind,
-            self.folder / "api",
-            address=str(address.KUBE.v4),
-            port=6443,
-            launch=self.kube.popen,
-            dial=self._dial,
-        )
-
-    def make_host(self, name: str, place: Addresses, *, known: Mapping[str, Addresses]) -> Host:
-        """Make a host; it knows the others' addresses by their names."""
-        self.hosts[name] = host = Host.create(
-            name,
-            place,
-            namespace=namespace(self.name, name),
-            switch=self.switch,
-            folder=self.folder / "hosts" / name,
-            known=known,
-        )
-        self._remember(name)
-        return host
+    # Logs
 
     def logs(self, host: str = "*") -> list[Path]:
         """The log files of a host, or of all."""
-        found = list(self.folder.glob(f"hosts/{host}/logs/*.log"))
-        if host in ("*", "kube"):
-            found += self.folder.glob("api/**/*.log")
-        return sorted(found)
+        return logs.files(self.folder, host)
 
     def save_logs(self) -> Path:
-        """Copy every log to where it outlives the world; the folder."""
-        folder = SAVED / self.name
-        shutil.rmtree(folder, ignore_errors=True)
-        for path in self.logs():
-            copy = folder / path.relative_to(self.folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, copy)
-        return folder
-
-    def _dial(self, where: tuple[str, int], seconds: float) -> socket.socket:
-        # From the API's own host: the administrator's view survives every cut of the network.
-        with self.kube.namespace.entered():
-            return socket.create_connection(where, seconds)
-
-    def _add_node_host(self, name: str, wanted: str | None) -> Host:
-        address.label(name, "node")
-        known = {other: host.addresses for other, host in self.hosts.items()}
-        place = address.node(wanted) if wanted else address.free_node(known.values())
-        if place in known.values():
-            raise LabError(f"{place.v4} belongs to another host")
-        host = self.make_host(name, place, known=known)
-        if self.memory.read()["traffic"]:
-            self.start_traffic(name)
-        return host
-
-    def refresh(self) -> None:
-        """Learn of the hosts that another process has made or removed meanwhile."""
-        remembered = self.memory.read()
-        for name, one in remembered["hosts"].items():
-            self.hosts[name] = Host(
-                name,
-                Addresses(*one["place"]),
-                namespace(self.name, name),
-                self.folder / "hosts" / name,
-                Process(*one["holder"]),
-            )
-            self.traffic[name] = Traffic(tuple(map(Probe.from_json, one["probes"])))
-        for name in self.hosts.keys() - remembered["hosts"].keys():
-            del self.hosts[name]
-            self.traffic.pop(name, None)
-
-    def _remember(self, name: str) -> None:
-        with self.memory.changing() as remembered:
-            hosts = remembered.setdefault("hosts", {})
-            if (host := self.hosts.get(name)) is None:
-                hosts.pop(name, None)
-            else:
-                traffic = self.traffic.get(name) or Traffic()
-                hosts[name] = {
-                    "place": [host.addresses.group, host.addresses.number],
-                    "holder": [host.holder.pid, host.holder.started],
-                    "probes": [probe.to_json() for probe in traffic.probes],
-                }
-
-
-def _failure(answer: object) -> str:
-    """Why the return of a state run is no success; empty when it is one."""
-    if not isinstance(answer, dict) or not answer:
-        return str(answer)
-    return "; ".join(
-        str(state.get("comment")) for state in answer.values() if state.get("result") is not True
-    )
+        """Copy all log files to a folder that outlives the world, and return it."""
+        return logs.save(self.folder, self.name)

@@ -34,7 +34,7 @@ def test_kubebuilder_assets_come_first(
 ):
     monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
     reason = real_backend.unavailable()
-    assert reason == f"KUBEBUILDER_ASSETS={tmp_path} has no kube-apiserver and no etcd"
+    assert reason == f"KUBEBUILDER_ASSETS={tmp_path} lacks kube-apiserver and etcd"
     with pytest.raises(BackendError, match="KUBEBUILDER_ASSETS"):
         real_backend.assets()
     for program in build.PROGRAMS:

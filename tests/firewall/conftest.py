@@ -11,12 +11,12 @@ import pytest
 from place import MEMBER, PORT, Host, Minion, Place
 
 from lab.network.namespace import Namespace
-from lab.world.prerequisites import unfit
+from lab.world import prerequisites
 
 
 @pytest.fixture(scope="session")
 def everywhere() -> Iterator[Place]:
-    if reason := unfit():
+    if reason := prerequisites.unmet():
         pytest.skip(reason)
     with place.made(place.name()) as made, place.service(made.server, place.PORT):
         yield made

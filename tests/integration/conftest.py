@@ -10,13 +10,13 @@ import pytest
 from looking import Looking
 from surroundings import RULED_PILLAR, STATIC_PILLAR, a_world, of_the_machine
 
-from lab.world.prerequisites import unfit
+from lab.world import prerequisites
 from lab.world.world import World
 
 
 @pytest.fixture(scope="session")
 def fit() -> None:
-    if reason := unfit():
+    if reason := prerequisites.unmet():
         pytest.skip(reason)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.network.namespace import of_world
+from lab.world.provisioning import provision
 from lab.world.world import World
 
 STATIC_PILLAR = {
@@ -60,7 +61,7 @@ def of_the_machine() -> dict[str, Any]:
 def a_world(request: pytest.FixtureRequest, name: str, **plan: Any) -> Iterator[World]:
     """Make a world, keep its logs when tests fail, and see that nothing is left of it."""
     failed = request.session.testsfailed
-    with World.up(name, **plan) as world:
+    with provision(name, **plan) as world:
         yield world
         if request.session.testsfailed > failed:
             logs = world.save_logs()

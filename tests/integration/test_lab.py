@@ -22,7 +22,8 @@ from lab.polling import wait_until
 from lab.process import in_namespace
 from lab.traffic.probe import Probe
 from lab.traffic.service import PORT
-from lab.world.state_file import Memory, worlds
+from lab.world.provisioning import provision
+from lab.world.state_file import StateFile, worlds
 from lab.world.world import World
 
 pytestmark = pytest.mark.root
@@ -219,13 +220,13 @@ def test_the_minion_answers_its_master_from_behind_its_firewall(applied: World) 
 # Faults, and finding the way back
 
 
-def test_a_cut_host_is_silent_and_a_mended_one_is_back(applied: World) -> None:
+def test_a_cut_host_is_silent_and_a_reconnected_one_is_back(applied: World) -> None:
     probe = applied.traffic["office"].connect("minion2")
     probe.wait("open", within=10)
     begin = time.monotonic()
     applied.cut("minion2")
-    assert probe.wait("closed", since=begin, within=10).why == "ETIMEDOUT"
-    applied.mend("minion2")
+    assert probe.wait("closed", since=begin, within=10).reason == "ETIMEDOUT"
+    applied.reconnect("minion2")
     probe.wait("open", within=10)
 
 
@@ -287,9 +288,9 @@ def test_the_command_line_says_what_is_wrong(plain: World, capsys: Any) -> None:
     assert main(["up", "--name", "No World"]) == 1
     assert "cannot be the name of a world" in capsys.readouterr().err
     assert main(["exec", "--name", plain.name, "nobody", "true"]) == 1
-    assert "there is no host 'nobody'" in capsys.readouterr().err
+    assert "unknown host 'nobody'" in capsys.readouterr().err
     with pytest.raises(WorldExists):
-        World.up(plain.name)
+        provision(plain.name)
 
 
 @pytest.mark.parametrize(
@@ -303,8 +304,8 @@ def test_a_machine_that_cannot_is_told_what_would_help(
     monkeypatch: pytest.MonkeyPatch, capsys: Any, attribute: str, value: object, says: str
 ) -> None:
     monkeypatch.setattr(f"lab.world.prerequisites.{attribute}", value)
-    assert says in str(lab.world.prerequisites.unfit())
-    assert main(["up", "--name", "unfit"]) == 2
+    assert says in str(lab.world.prerequisites.unmet())
+    assert main(["up", "--name", "unmet"]) == 2
     assert says in capsys.readouterr().err
 
 
@@ -327,12 +328,12 @@ def test_what_a_killed_up_has_left_is_removed(fit: None) -> None:
     assert main(["down", "--name", name]) == 0
     assert not any(process.alive for process in left)
     assert not of_world(name)
-    assert not Memory(name).exists
+    assert not StateFile(name).exists
 
 
 def test_an_up_that_fails_leaves_nothing(fit: None) -> None:
     name = f"f{os.getpid()}"
     with pytest.raises(LabError, match="the logs are in"):
-        World.up(name, minions=1, master={"interface": "192.0.2.1"}, extension=False)
+        provision(name, minions=1, master={"interface": "192.0.2.1"}, extension=False)
     assert not of_world(name)
-    assert not Memory(name).exists
+    assert not StateFile(name).exists

@@ -47,10 +47,10 @@ def stale(world: World) -> bool:
 def changes(world: World, *, since: float) -> list[str]:
     """What any probe of the world has seen change."""
     return [
-        f"{probe.source} to {probe.target}: {sight.what}"
+        f"{probe.source} to {probe.target}: {transition.state}"
         for traffic in world.traffic.values()
         for probe in traffic.probes
-        for sight in probe.sights(since=since)
+        for transition in probe.transitions(since=since)
     ]
 
 
@@ -138,7 +138,7 @@ def test_without_the_api_nothing_changes_and_status_says_stale(quiet: World, how
     begin = time.monotonic()
     gone, back = {
         "stopped": (quiet.api.stop, quiet.api.start),
-        "black-holed": (lambda: quiet.cut("kube"), lambda: quiet.mend("kube")),
+        "black-holed": (lambda: quiet.cut("kube"), lambda: quiet.reconnect("kube")),
     }[how]
     gone()
     try:
@@ -157,7 +157,7 @@ def test_who_left_while_the_api_was_unreachable_is_shut_out_after(quiet: World) 
     quiet.settle()
     quiet.cut("kube")
     quiet.leave("node1")  # The administrator is on the API's own host.
-    quiet.mend("kube")
+    quiet.reconnect("kube")
     wait(quiet, "node1", "closed", since=0)
 
 

@@ -84,7 +84,7 @@ def test_a_minion_that_is_cut_off_during_a_change_gets_there(looking: Looking) -
         looking.wait("minion1")
         looking.wait_for("minion2", "has not returned yet")
     finally:
-        world.mend("minion2")
+        world.reconnect("minion2")
     looking.wait(*BOTH)
     assert "10.77.2.201/" in rules(world, "minion2")
 

@@ -1,5 +1,5 @@
 """
-What an emulator can be told to do instead of the right thing; values for :meth:`Control.on` and
+The faults that an emulator can be ordered to show; values for :meth:`Control.on` and
 :meth:`Control.disturb`.
 """
 

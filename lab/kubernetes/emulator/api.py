@@ -1,5 +1,5 @@
 """
-Which path does what.
+The paths of the API, and the answer to each.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lab.kubernetes.emulator import list_response, objects
+from lab.kubernetes.emulator import list_response, objects, query_values
 from lab.kubernetes.emulator.access import Access
 from lab.kubernetes.emulator.request import Answer, Request, Target, answer
 from lab.kubernetes.emulator.status import (
@@ -31,7 +31,7 @@ _REVIEW = ("authorization.k8s.io", "selfsubjectaccessreviews")
 
 
 class Api:
-    """Answers requests of users that are known and allowed."""
+    """Answers the requests of users that are known and allowed."""
 
     def __init__(self, store: Store, access: Access) -> None:
         self.store, self.access = store, access
@@ -58,9 +58,7 @@ class Api:
     def _one(self, collection: Collection, target: Target, request: Request) -> Answer:
         store, name, part = self.store, target.name, target.part
         if request.verb == "get":
-            list_response.wait_for(
-                store, list_response.number(request.query.get("resourceVersion", ""))
-            )
+            store.wait_for(query_values.number(request.query.get("resourceVersion", "")))
             item = collection.items.get(name)
             if item is None:
                 raise not_found(collection.resource, name)

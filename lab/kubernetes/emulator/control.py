@@ -1,6 +1,6 @@
 """
-Drive a running emulator from a test: make it answer wrongly, break its streams, turn back its data,
-ask what it was asked.
+The client side of the control socket: script faults, break streams, turn back the data of a running
+emulator, and read which requests it received.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SECONDS = 30.0
 
 
 class ControlError(Exception):
-    """The emulator could not do what it was told."""
+    """The emulator could not carry out a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A request that the emulator got."""
+class RecordedRequest:
+    """A request that the emulator received."""
 
     number: int
     time: float  # of the monotonic clock, which all processes of a machine share
@@ -43,7 +43,7 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    # requests seen
+    # recorded requests
 
     def requests(
         self,
@@ -52,9 +52,9 @@ class Control:
         path: str | None = None,
         user: str | None = None,
         since: int = 0,
-    ) -> list[Seen]:
-        """What was asked, in order; ``since`` is the number of a request that is known already."""
-        return _seen(self._do("requests", verb=verb, path=path, user=user, since=since))
+    ) -> list[RecordedRequest]:
+        """The requests in order; ``since`` is the number of the last one that is already known."""
+        return _recorded(self.do("requests", verb=verb, path=path, user=user, since=since))
 
     def wait_for_requests(
         self,
@@ -65,16 +65,16 @@ class Control:
         user: str | None = None,
         since: int = 0,
         seconds: float = 10.0,
-    ) -> list[Seen]:
+    ) -> list[RecordedRequest]:
         """Wait until at least that many matching requests came; raises TimeoutError."""
         wanted = {"verb": verb, "path": path, "user": user, "since": since}
-        found = _seen(self._do("wait_for_requests", count=count, seconds=seconds, wanted=wanted))
+        found = _recorded(self.do("wait_for_requests", count=count, seconds=seconds, wanted=wanted))
         if len(found) < count:
             raise TimeoutError(f"{len(found)} of {count} requests {wanted} within {seconds:g} s")
         return found
 
     def forget_requests(self) -> None:
-        self._do("forget_requests")
+        self.do("forget_requests")
 
     # wrong answers
 
@@ -98,22 +98,22 @@ class Control:
         ``times`` times (None: for ever).
         """
         options = {"verb": verb, "action": do, "path": path, "user": user, "page": page}
-        number: int = self._do("on", **options, skip=skip, times=times, every=every)
+        number: int = self.do("on", **options, skip=skip, times=times, every=every)
         return number
 
     def clear(self, rule: int | None = None) -> None:
-        """Forget one rule or all; what hangs because of it is let go (its connection is closed)."""
-        self._do("clear", rule=rule)
+        """Remove one rule or all, and close the connections that hang because of it."""
+        self.do("clear", rule=rule)
 
     def fired(self, rule: int) -> int:
-        number: int = self._do("fired", rule=rule)
+        number: int = self.do("fired", rule=rule)
         return number
 
     # open watches
 
-    def streams(self) -> list[Seen]:
+    def streams(self) -> list[RecordedRequest]:
         """The requests of the watches that are open now."""
-        return _seen(self._do("streams"))
+        return _recorded(self.do("streams"))
 
     def disturb(self, action: Action, *, user: str = "") -> int:
         """
@@ -149,41 +149,41 @@ class Control:
     # data
 
     def version(self) -> int:
-        number: int = self._do("version")
+        number: int = self.do("version")
         return number
 
-    def keep(self) -> None:
+    def write_state(self) -> None:
         """Write all data to disk, where the next start looks for it, as a stop does."""
-        self._do("keep")
+        self.do("write_state")
 
     def load(self, nodes: Iterable[Mapping[str, Any]]) -> int:
-        """Create nodes just like that, thousands in a moment; returns the last version."""
-        number: int = self._do("load", nodes=list(nodes))
+        """Create nodes without requests, thousands in a moment; returns the last version."""
+        number: int = self.do("load", nodes=list(nodes))
         return number
 
     def save(self, name: str = "saved") -> None:
-        self._do("save", name=name)
+        self.do("save", name=name)
 
     def restore(self, name: str = "saved", *, quietly: bool = False) -> None:
         """
-        Objects and versions go back; ``quietly`` leaves watches open, waiting for versions long
-        gone by.
+        Objects and versions go back; ``quietly`` leaves watches open, at versions that are now in
+        the future.
         """
-        self._do("restore", name=name, quietly=quietly)
+        self.do("restore", name=name, quietly=quietly)
 
     def wipe(self) -> None:
-        self._do("wipe")
+        self.do("wipe")
 
     def compact(self) -> None:
-        self._do("compact")
+        self.do("compact")
 
     def expire(self) -> None:
         """Empty the watch cache: a WATCH from any older version is too old from now on."""
-        self._do("expire")
+        self.do("expire")
 
     def advance(self, by: int = 1) -> int:
         """Let versions pass by without any event, as writes to other resources do."""
-        number: int = self._do("advance", by=by)
+        number: int = self.do("advance", by=by)
         return number
 
     # time
@@ -193,44 +193,45 @@ class Control:
         Bookmarks of watches opened from now on; how long a LIST waits for a version that is too
         large.
         """
-        self._do("tune", bookmark_seconds=bookmark_seconds, patience=patience)
+        self.do("tune", bookmark_seconds=bookmark_seconds, patience=patience)
 
-    # who may ask
+    # access
 
     def revoke(self, user: str) -> None:
         """401 for the user's token from now on."""
-        self._do("revoke", user=user)
+        self.do("revoke", user=user)
 
     def reinstate(self, user: str) -> None:
-        self._do("reinstate", user=user)
+        self.do("reinstate", user=user)
 
     def forbid(self, user: str) -> None:
         """403 for the user from now on."""
-        self._do("forbid", user=user)
+        self.do("forbid", user=user)
 
     def permit(self, user: str) -> None:
-        self._do("permit", user=user)
+        self.do("permit", user=user)
 
     def reload_tokens(self) -> None:
-        self._do("reload_tokens")
+        self.do("reload_tokens")
 
     # the network
 
     def refuse(self) -> None:
         """Close the listening socket and every connection."""
-        self._do("refuse")
+        self.do("refuse")
 
     def listen(self) -> None:
-        self._do("listen")
+        self.do("listen")
 
     def drop_connections(self) -> None:
-        self._do("drop_connections")
+        self.do("drop_connections")
 
     def _order(self, action: Action, user: str) -> int:
-        number: int = self._do("order", action=action, user=user)
+        number: int = self.do("order", action=action, user=user)
         return number
 
-    def _do(self, command: str, **options: Any) -> Any:
+    def do(self, command: str, **options: Any) -> Any:
+        """Send a command by its name; the methods above are these commands with their types."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_SECONDS + options.get("seconds", 0))
             connection.connect(str(self._path))
@@ -242,5 +243,5 @@ class Control:
         return answer["result"]
 
 
-def _seen(found: Iterable[Mapping[str, Any]]) -> list[Seen]:
-    return [Seen(**one) for one in found]
+def _recorded(found: Iterable[Mapping[str, Any]]) -> list[RecordedRequest]:
+    return [RecordedRequest(**one) for one in found]

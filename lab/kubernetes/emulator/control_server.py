@@ -1,6 +1,6 @@
 """
-The control interface's end in the emulator: JSON lines on a Unix socket, which works from every
-network namespace.
+The server side of the control socket: JSON lines on a Unix socket, which works from every network
+namespace.
 """
 
 from __future__ import annotations
@@ -12,80 +12,80 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab.kubernetes.emulator import list_response, watch
-from lab.kubernetes.emulator.cluster import World
+from lab.kubernetes.emulator import watch
+from lab.kubernetes.emulator.cluster import Cluster
 from lab.kubernetes.emulator.listener import Listener
 
 
 class Commands:
     """Every method that does not begin with an underscore is a command."""
 
-    def __init__(self, world: World, listener: Listener) -> None:
-        self._world, self._listener = world, listener
+    def __init__(self, cluster: Cluster, listener: Listener) -> None:
+        self._cluster, self._listener = cluster, listener
 
-    # requests seen
+    # recorded requests
 
     def requests(self, **wanted: Any) -> list[dict[str, Any]]:
-        return self._world.log.entries(**wanted)
+        return self._cluster.log.entries(**wanted)
 
     def wait_for_requests(
         self, *, count: int, seconds: float, wanted: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        return self._world.log.wait(count, seconds, **wanted)
+        return self._cluster.log.wait(count, seconds, **wanted)
 
     def forget_requests(self) -> None:
-        self._world.log.clear()
+        self._cluster.log.clear()
 
     # wrong answers
 
     def on(self, **options: Any) -> int:
-        return self._world.faults.add(**options)
+        return self._cluster.faults.add(**options)
 
     def clear(self, *, rule: int | None = None) -> None:
-        self._world.faults.remove(rule)
+        self._cluster.faults.remove(rule)
 
     def fired(self, *, rule: int) -> int:
-        return self._world.faults.fired(rule)
+        return self._cluster.faults.fired(rule)
 
     # open watches
 
     def streams(self) -> list[dict[str, Any]]:
-        return [dict(one) for one in self._world.streams.about()]
+        return [dict(one) for one in self._cluster.streams.about()]
 
     def order(self, *, action: dict[str, Any], user: str = "") -> int:
-        return self._world.streams.order(action, user)
+        return self._cluster.streams.order(action, user)
 
     # data
 
     def version(self) -> int:
-        return self._world.store.version
+        return self._cluster.store.version
 
-    def keep(self) -> None:
-        self._world.keep()
+    def write_state(self) -> None:
+        self._cluster.write_state()
 
     def load(self, *, nodes: list[dict[str, Any]]) -> int:
-        return self._world.load(nodes)
+        return self._cluster.load(nodes)
 
     def save(self, *, name: str) -> None:
-        self._world.save(name)
+        self._cluster.save(name)
 
     def restore(self, *, name: str, quietly: bool) -> None:
-        self._world.restore(name, quietly=quietly)
+        self._cluster.restore(name, quietly=quietly)
         if not quietly:
             self._listener.drop_connections()
 
     def wipe(self) -> None:
-        self._world.store.reset()
+        self._cluster.store.reset()
         self._listener.drop_connections()
 
     def compact(self) -> None:
-        self._world.store.compact()
+        self._cluster.store.compact()
 
     def expire(self) -> None:
-        self._world.store.forget_cache()
+        self._cluster.store.forget_cache()
 
     def advance(self, *, by: int) -> int:
-        return self._world.store.advance(by)
+        return self._cluster.store.advance(by)
 
     # time
 
@@ -93,24 +93,24 @@ class Commands:
         if bookmark_seconds is not None:
             watch.BOOKMARK_SECONDS = bookmark_seconds
         if patience is not None:
-            list_response.PATIENCE = patience
+            self._cluster.store.patience = patience
 
-    # who may ask
+    # access
 
     def revoke(self, *, user: str) -> None:
-        self._world.access.revoke(user)
+        self._cluster.access.revoke(user)
 
     def reinstate(self, *, user: str) -> None:
-        self._world.access.reinstate(user)
+        self._cluster.access.reinstate(user)
 
     def forbid(self, *, user: str) -> None:
-        self._world.access.forbid(user)
+        self._cluster.access.forbid(user)
 
     def permit(self, *, user: str) -> None:
-        self._world.access.permit(user)
+        self._cluster.access.permit(user)
 
     def reload_tokens(self) -> None:
-        self._world.access.reload()
+        self._cluster.access.reload()
 
     # the network
 
@@ -140,10 +140,10 @@ class _Line(socketserver.StreamRequestHandler):
     def _do(self, name: str, options: dict[str, Any]) -> dict[str, Any]:
         command: Callable[..., Any] | None = getattr(self.server.commands, name, None)
         if command is None or name.startswith("_"):
-            return {"error": f"no such command: {name}"}
+            return {"error": "unknown command"}
         try:
             return {"result": command(**options)}
-        except Exception as error:  # noqa: BLE001 - told to the one who asked
+        except Exception as error:  # noqa: BLE001 - reported to the caller
             return {"error": f"{type(error).__name__}: {error}"}
 
 

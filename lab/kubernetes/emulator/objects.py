@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lab.kubernetes.emulator import timestamp, validation
+from lab.kubernetes import timestamp
+from lab.kubernetes.emulator import validation
 from lab.kubernetes.emulator.request import Request
 from lab.kubernetes.emulator.status import Refused, bad_request, conflict, exists, not_found
 from lab.kubernetes.emulator.store import Collection, Item, Object, Store, born
@@ -176,7 +177,7 @@ def _without(body: Object, *keys: str) -> Object:
 
 
 def blank_status() -> Object:
-    """What each node's status has; there are no addresses unless somebody wrote some."""
+    """What each node's status has; addresses only if a client wrote some."""
     endpoints = {"kubeletEndpoint": {"Port": 0}}
     return {"daemonEndpoints": endpoints, "nodeInfo": dict.fromkeys(_INFO, "")}
 

@@ -38,7 +38,7 @@ class Request:
 
     @property
     def target(self) -> Target | None:
-        """None for what is no resource: /readyz, /version, /api."""
+        """None for a path outside the resources: /readyz, /version, /api."""
         parts = [part for part in self.path.split("/") if part]
         if parts[:2] == ["api", "v1"]:
             group, rest = "", parts[2:]

@@ -1,5 +1,5 @@
 """
-What was asked: every request, for assertions such as "no storm of LISTs".
+Every request that the emulator received, for assertions such as "no storm of LISTs".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lab.kubernetes.emulator.request import Request
 _KEEP = 100_000
 
 
-class Log:
+class RequestLog:
     """
     Requests in the order in which they came; times are of the monotonic clock, which all processes
     share.

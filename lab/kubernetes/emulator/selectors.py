@@ -48,7 +48,6 @@ def parse_fields(text: str) -> Callable[[str], bool]:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._text = text
         self._tokens = [match[1] for match in _TOKEN.finditer(text)]
         self._at = 0
 

@@ -17,11 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from lab.kubernetes.emulator import list_response
+from lab.kubernetes.emulator import continue_token
 from lab.kubernetes.emulator.access import ANONYMOUS
 from lab.kubernetes.emulator.actions import Action
 from lab.kubernetes.emulator.api import Api
-from lab.kubernetes.emulator.cluster import World
+from lab.kubernetes.emulator.cluster import Cluster
 from lab.kubernetes.emulator.request import Answer, Request, refusal
 from lab.kubernetes.emulator.status import Refused, gone
 from lab.kubernetes.emulator.streams import Stream
@@ -33,16 +33,17 @@ _HANDSHAKE_SECONDS = 10.0
 
 class Server(ThreadingHTTPServer):
     """
-    Listens, and gives each connection a thread; the TLS handshake is done there and holds up nobody
-    else.
+    Listens, and gives each connection a thread, in which the TLS handshake delays no other client.
     """
 
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, address: tuple[str, int], world: World, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, address: tuple[str, int], cluster: Cluster, context: ssl.SSLContext | None
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.world, self._context = world, context
+        self.cluster, self._context = cluster, context
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__(address, Connection)
@@ -51,21 +52,23 @@ class Server(ThreadingHTTPServer):
         try:
             request.settimeout(_HANDSHAKE_SECONDS)
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tls = self._context.wrap_socket(request, server_side=True)
+            connection = request
+            if self._context is not None:
+                connection = self._context.wrap_socket(request, server_side=True)
         except (OSError, ValueError):
             request.close()
             return
-        tls.settimeout(None)
+        connection.settimeout(None)
         with self._lock:
-            self._connections.add(tls)
+            self._connections.add(connection)
         try:
-            with contextlib.suppress(OSError):  # the client went away: nobody to tell
-                Connection(tls, client_address, self)
+            with contextlib.suppress(OSError):  # the client has gone away
+                Connection(connection, client_address, self)
         finally:
             with self._lock:
-                self._connections.discard(tls)
+                self._connections.discard(connection)
             with contextlib.suppress(OSError):
-                tls.close()
+                connection.close()
 
     def drop_connections(self) -> None:
         """Cut every connection, as the end of the process would."""
@@ -81,11 +84,11 @@ class Connection(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Server
-    connection: ssl.SSLSocket
+    connection: socket.socket
 
     def setup(self) -> None:
         super().setup()
-        self._world = self.server.world
+        self._cluster = self.server.cluster
         self._last = False
 
     def log_message(self, *_: Any) -> None:
@@ -106,23 +109,23 @@ class Connection(BaseHTTPRequestHandler):
             headers={key.lower(): value for key, value in self.headers.items()},
             body=self.rfile.read(length) if length else b"",
         )
-        world = self._world
+        cluster = self._cluster
         refused: Refused | None = None
         user, page = ANONYMOUS, 1
         try:
-            user = world.access.user(request.headers, self._shown)
+            user = cluster.access.user(request.headers, self._shown)
         except Refused as error:
             refused = error
         with contextlib.suppress(Refused):
-            page = list_response.page_number(request.query)
-        entry = world.log.add(request, user, page)
-        fault = world.faults.action(request.verb, request.path, user, page)
+            page = continue_token.page_number(request.query)
+        entry = cluster.log.add(request, user, page)
+        fault = cluster.faults.action(request.verb, request.path, user, page)
         found = self._outcome(user, request, refused, fault)
         if found is None:
-            world.log.answered(entry, -1)
+            cluster.log.answered(entry, -1)
             self.close_connection = True
             return
-        world.log.answered(entry, 200 if isinstance(found, Watch) else found.status)
+        cluster.log.answered(entry, 200 if isinstance(found, Watch) else found.status)
         action = fault[1] if fault else {}
         if isinstance(found, Watch):
             self._stream(found, entry, action)
@@ -132,6 +135,8 @@ class Connection(BaseHTTPRequestHandler):
     @property
     def _shown(self) -> str:
         """The common name of the client's certificate."""
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return ""
         shown: dict[str, Any] = self.connection.getpeercert() or {}
         names: dict[str, str] = dict(pair for part in shown.get("subject", ()) for pair in part)
         return names.get("commonName", "")
@@ -140,30 +145,31 @@ class Connection(BaseHTTPRequestHandler):
         self, user: str, request: Request, refused: Refused | None, fault: tuple[int, Action] | None
     ) -> Answer | Watch | None:
         """What to send; None for nothing at all."""
-        api: Api = self._world.api
+        api: Api = self._cluster.api
         if fault is not None:
             number, action = fault
             if "delay" in action:
                 time.sleep(action["delay"])
             if "hang" in action:
-                while self._world.faults.holds(number) and not self.abandoned:
+                while self._cluster.faults.holds(number) and not self.abandoned:
                     time.sleep(0.02)
                 return None
             if "close" in action:
                 self.drop(reset=action["close"] == "reset")
                 return None
             if "respond" in action:
-                told = action["respond"]
-                headers = {"Content-Type": "application/json", **told["headers"]}
-                return Answer(status=told["status"], body=told["body"].encode(), headers=headers)
+                canned = action["respond"]
+                headers = {"Content-Type": "application/json", **canned.get("headers", {})}
+                body = canned.get("body", "").encode()
+                return Answer(status=canned["status"], body=body, headers=headers)
             if "gone" in action:
                 return refusal(gone("The resourceVersion for the provided list is too old."))
             if "state" in action:
-                api = self._world.api_of(action["state"])
+                api = self._cluster.api_of(action["state"])
         try:
             if refused is not None:
                 raise refused
-            self._world.access.check(user, request)
+            self._cluster.access.check(user, request)
             return api.answer(user, request)
         except Refused as error:
             return refusal(error)
@@ -194,14 +200,14 @@ class Connection(BaseHTTPRequestHandler):
 
     def _stream(self, watch: Watch, entry: dict[str, Any], action: Action) -> None:
         headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
-        stream = Stream(self._world.store, watch, self, entry)
-        # First, so that whoever has seen the watch open can order something to be done to it.
-        self._world.streams.add(stream)
+        stream = Stream(self._cluster.store, watch, self, entry)
+        # First: a test that has seen the watch open may send an order to it at once.
+        self._cluster.streams.add(stream)
         try:
             self.wfile.write(self._head(200, headers))
             stream.run(action.get("stream"))
         finally:
-            self._world.streams.remove(stream)
+            self._cluster.streams.remove(stream)
 
     def chunk(self, content: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))

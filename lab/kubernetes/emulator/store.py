@@ -1,5 +1,5 @@
 """
-What the emulator keeps: objects, the version counter they share, and the events that led here.
+The emulator's store: objects, their common version counter, and the history of events.
 
 An object is kept as the bytes that go on the wire, so that a LIST of thousands is a join and an
 event costs nothing. Two horizons, as on the real server: below ``floor`` a WATCH is too old (the
@@ -12,13 +12,16 @@ import bisect
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.kubernetes.emulator import timestamp
+from lab.kubernetes import timestamp
+from lab.kubernetes.emulator.status import Refused
 
 Object = dict[str, Any]
+
+_PATIENCE = 3.0  # seconds that a request waits for a version which does not exist yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Store:
     def __init__(self, *, keep: int = 20_000) -> None:
         self.changed = threading.Condition(threading.RLock())
         self.keep = keep
+        self.patience = _PATIENCE
         self.generation = 0  # counts the times that the data was replaced as a whole
         self.reset()
 
@@ -166,7 +170,7 @@ class Store:
 
     def restore(self, state: State, *, quietly: bool = False) -> None:
         """
-        Go back; quietly means that open watches are not told and wait for versions that they have
+        Go back; quietly means that open watches stay open and wait for versions that they have
         seen.
         """
         with self.changed:
@@ -198,9 +202,15 @@ class Store:
                 collection.items = {item.name: item for item in items}
                 collection.history = []
 
-    def wait(self, seconds: float, ready: Callable[[], bool]) -> bool:
+    def wait_for(self, version: int) -> None:
+        """Wait a while until this version exists, as the real server does."""
         with self.changed:
-            return self.changed.wait_for(ready, seconds)
+            if self.changed.wait_for(lambda: self.version >= version, self.patience):
+                return
+            message = f"Timeout: Too large resource version: {version}, current: {self.version}"
+        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+        details = {"causes": [cause], "retryAfterSeconds": 1}
+        raise Refused(504, "Timeout", message, details=details, headers={"Retry-After": "1"})
 
     def _record(self, collection: Collection, event: Event) -> None:
         collection.history.append(event)
@@ -220,11 +230,6 @@ def born(body: Object) -> Object:
     """A new object with the metadata that the server gives it."""
     metadata = {**body["metadata"], "uid": str(uuid.uuid4()), "creationTimestamp": timestamp.now()}
     return {**body, "metadata": metadata}
-
-
-def sorted_items(items: Mapping[str, Item]) -> Iterator[Item]:
-    for name in sorted(items):
-        yield items[name]
 
 
 _HEAD = ("kind", "apiVersion", "metadata")

@@ -110,11 +110,11 @@ class Stream:
 
     @property
     def _due(self) -> bool:
-        return bool(self._script.get("then")) and self._sent >= self._script["after"]
+        return bool(self._script.get("then")) and self._sent >= self._script.get("after", 0)
 
     def _write(self, line: Line) -> bool:
         """Write a line as the script wants it; True at the end."""
-        if self._dropped(line):
+        if self._frozen or self._dropped(line):
             return False
         if pause := self._script.get("pause"):
             time.sleep(pause)
@@ -174,7 +174,7 @@ class Streams:
             self._open.remove(stream)
 
     def order(self, action: Action, user: str = "") -> int:
-        """Tell all streams (of one user), wait until it is done; returns how many."""
+        """Give an order to all streams (of one user) and wait for its end; returns how many."""
         with self._lock:
             chosen = [one for one in self._open if user in ("", one.about["user"])]
         for done in [stream.order(action) for stream in chosen]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lab.kubernetes.emulator import objects, selectors
-from lab.kubernetes.emulator.list_response import integer, number
+from lab.kubernetes.emulator.query_values import integer, is_true, number
 from lab.kubernetes.emulator.status import Refused, bad_options, encode, gone
 from lab.kubernetes.emulator.store import Collection, Event, Item, Store
 
@@ -80,7 +80,7 @@ class Watch:
             now = time.monotonic()
             if self._bookmarks and now >= self._next_bookmark:
                 self._next_bookmark = self._bookmark_time()
-                # None for what was told at the beginning, nor while the future is waited for.
+                # None for the initial objects, nor while the watch waits for a future version.
                 marks = [self.bookmark()] if self._store.version > self._began else []
                 return [*self._shown(events), *marks]
         if not events and time.monotonic() >= self._deadline:
@@ -88,7 +88,7 @@ class Watch:
         return self._shown(events)
 
     def bookmark(self, version: int | None = None, *, initial: bool = False) -> Line:
-        """A bookmark of what this watch has seen, or of a version that somebody made up."""
+        """A bookmark of what this watch has seen, or of an invented version."""
         metadata: dict[str, object] = {"resourceVersion": str(version or self._store.version)}
         if initial:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
@@ -153,10 +153,6 @@ def _with_version(item: Item, version: int) -> Item:
     old = b'"resourceVersion":"%d"' % item.version
     raw = item.raw.replace(old, b'"resourceVersion":"%d"' % version, 1)
     return Item(item.name, version, item.labels, raw)
-
-
-def is_true(text: str | None) -> bool:
-    return text in ("true", "True", "1")
 
 
 def _number(text: str) -> int:

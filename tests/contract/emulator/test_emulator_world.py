@@ -104,4 +104,4 @@ def test_an_order_that_makes_no_sense_is_an_error(control: Control):
     with pytest.raises(ControlError, match="KeyError: 'unknown'"):
         control.restore("unknown")
     with pytest.raises(ControlError, match="unexpected keyword argument"):
-        control._do("wipe", much=True)
+        control.do("wipe", much=True)
