@@ -175,9 +175,12 @@ class ApplyRun:
         jid = self._publisher.new_jid()
         # A class may call one of these two itself, and then it is what is to be proven.
         step = next(({"step": it} for one, it in _STEPS if what is one), {})
-        job = Job(jid=jid, at=now, class_=class_, function=what.function, **step)
+        # Its deadline counts from when it is sent: the batches before it may have taken long, and a
+        # job that is missed too early is sent twice. What it carries is as old as the choice.
+        job = Job(jid=jid, at=time.time(), class_=class_, function=what.function, **step)
         # Written before it is sent: a job that nobody knows of could never be acknowledged.
-        self._store.ledger.dispatched(job, [row for name in batch for row in rows[name]], revisions)
+        sent = [row for name in batch for row in rows[name]]
+        self._store.ledger.dispatched(job, sent, revisions, chosen_at=now)
         try:
             self._publisher.apply(jid, batch, parcel.to(batch))
         except NotPublished as exc:
@@ -192,5 +195,7 @@ class ApplyRun:
             if isinstance(exc, MasterSilent):
                 raise
             return
+        # A busy master takes its time over a publish, too.
+        self._store.ledger.sent(jid, time.time())
         log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))
         jobs[jid] = batch

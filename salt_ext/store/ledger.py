@@ -16,7 +16,8 @@ from salt_ext.store.database import Database
 
 _COLUMNS = (
     "minion, cluster, applied, applied_at, jid, dispatched, dispatched_at, attempts, next_at,"
-    " error, behind_since, failing_since, failed_at, silent, revision, dispatched_revision"
+    " error, behind_since, failing_since, failed_at, silent, revision, dispatched_revision,"
+    " (SELECT at FROM published WHERE published.jid = ledger.jid)"
 )
 
 _FINISHED = 3600.0
@@ -36,6 +37,7 @@ class Job:
 
     jid: str
     at: float
+    """When it was sent."""
     class_: str
     function: str
     step: str = APPLY
@@ -100,10 +102,19 @@ class LedgerTable:
         return int(row[0])
 
     def dispatched(
-        self, job: Job, sent: Iterable[OutOfSync], revisions: Mapping[str, int] | None = None
+        self,
+        job: Job,
+        sent: Iterable[OutOfSync],
+        revisions: Mapping[str, int] | None = None,
+        *,
+        chosen_at: float | None = None,
     ) -> None:
-        """Write down, before it is published, what a job will apply where."""
-        rows = list(sent)
+        """
+        Write down, before it is published, what a job will apply where.
+
+        ``chosen_at`` is of when that is, where it is older than the job.
+        """
+        rows, chosen_at = list(sent), job.at if chosen_at is None else chosen_at
         minions = len({one.minion for one in rows})
         lists = {one.desired: one.served for one in rows}
         with self._database.writing() as connection:
@@ -132,13 +143,18 @@ class LedgerTable:
                         one.cluster,
                         job.jid,
                         one.desired,
-                        job.at,
+                        chosen_at,
                         (revisions or {}).get(one.cluster),
-                        job.at,
+                        chosen_at,
                     )
                     for one in rows
                 ),
             )
+
+    def sent(self, jid: str, now: float) -> None:
+        """Take that a job has been published: it is missed by what comes after."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE published SET at = ? WHERE jid = ?", (now, jid))
 
     def fell_behind(self, places: Iterable[MinionCluster], now: float) -> None:
         """Write down since when places have been behind, where that is not known."""
@@ -386,6 +402,7 @@ class LedgerTable:
                 silent=bool(row[13]),
                 revision=row[14],
                 dispatched_revision=row[15],
+                sent_at=row[16],
             )
             for row in found
         ]

@@ -143,6 +143,11 @@ class TestDue:
         assert not one.in_flight(NOW, TIMEOUT)
         assert one.due(NOW, TIMEOUT)
 
+    def test_its_time_begins_when_it_is_sent_and_not_when_it_was_chosen(self):
+        sent = {"jid": "7", "dispatched": "x", "dispatched_at": NOW - TIMEOUT, "sent_at": NOW - 10}
+        assert one_late(**sent).in_flight(NOW, TIMEOUT)
+        assert not one_late(**sent).in_flight(NOW - 10 + TIMEOUT, TIMEOUT)
+
     def test_a_job_for_older_addresses_is_waited_for_too(self):
         # A second state run would be refused by the minion.
         one = one_late(applied="older", jid="7", dispatched="old", dispatched_at=NOW)

@@ -572,6 +572,35 @@ class TestClasses:
         # Unless a person says so.
         assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
 
+    def test_each_is_waited_for_from_when_its_own_job_was_sent(self, settings, store, monkeypatch):
+        # On a busy master a publish takes long: what is missed too early is sent a second time,
+        # and a minion that is still at work refuses it.
+        for minion in ("m1", "m2"):
+            refer(store, minion, "prod")
+        begun = time.time()
+        clock = SimpleNamespace(now=begun)
+        monkeypatch.setattr("salt_ext.commands.apply.time", SimpleNamespace(time=lambda: clock.now))
+
+        def takes_50_seconds(_: str) -> None:
+            clock.now += 50
+
+        classes = {"one": {"target": "m1", "function": "fw.sync"}}
+        applying = Applying(
+            block(settings, classes=classes), store, Published(takes_50_seconds), meant
+        )
+        assert len(applying.run(ALL)["jobs"]) == 2
+        flying = {
+            name: [
+                after
+                for after in (50, 109, 110, 159, 160)
+                if entry.in_flight(begun + after, settings.apply.timeout)
+            ]
+            for (name, _), entry in store.ledger.all().items()
+        }
+        assert sorted(flying.values()) == [[50, 109], [50, 109, 110, 159]]
+        # What they carry is no younger than the choice.
+        assert {one.dispatched_at for one in store.ledger.all().values()} == {begun}
+
     def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store, monkeypatch):
         for minion in ("db1", "m1", "web1"):
             refer(store, minion, "prod")

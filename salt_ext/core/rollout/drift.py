@@ -59,6 +59,9 @@ class LedgerEntry:
     dispatched: str | None = None
     """Digest that was current when that job was published."""
     dispatched_at: float | None = None
+    """When that job was chosen: what it brings may be as old as this."""
+    sent_at: float | None = None
+    """When it was sent, after those that were chosen with it; from then on it is waited for."""
     attempts: int = 0
     """Failed tries since the last proven run."""
     next_at: float = 0.0
@@ -82,7 +85,7 @@ class LedgerEntry:
 
         One that was sent later than now was sent before the clock was set back.
         """
-        sent = self.dispatched_at
+        sent = self.dispatched_at if self.sent_at is None else self.sent_at
         return self.jid is not None and sent is not None and abs(now - sent) < timeout
 
 
