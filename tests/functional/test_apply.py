@@ -585,7 +585,7 @@ class TestClasses:
             clock.now += 50
 
         classes = {"one": {"target": "m1", "function": "fw.sync"}}
-        applying = Applying(
+        applying = ApplyRun(
             block(settings, classes=classes), store, Published(takes_50_seconds), meant
         )
         assert len(applying.run(ALL)["jobs"]) == 2
