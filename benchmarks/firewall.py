@@ -25,9 +25,9 @@ from lab.network import Namespace, Switch
 from salt_ext import formula
 
 sys.path.insert(0, str(formula.path() / "_modules"))
-from k8s_firewall_parts import force, ipset, nft, wanted
-from k8s_firewall_parts.record import Record
-from k8s_firewall_parts.sync import Run
+from k8s_firewall_parts import desired, ipset, kernel, nft
+from k8s_firewall_parts.run import Run
+from k8s_firewall_parts.state_dir import StateDir
 
 PART = "firewall"
 TURNS = 15
@@ -79,13 +79,13 @@ def _swap(turn: int) -> None:
     """Let one address go and another come, with nothing around it."""
     swap = "{} element inet k8s_firewall prod_v4 {{ 192.0.3.{} }}\n"
     gone = swap.format("delete", turn) if turn else ""
-    force.commands.run(nft.APPLY, gone + swap.format("add", turn + 1))
+    kernel.programs.run(nft.APPLY, gone + swap.format("add", turn + 1))
 
 
 def _large(server: Namespace, backend: str, say: Say) -> Row:
     say(f"{LARGE:,} addresses from nothing, {backend}")
     block = {"backend": backend, "sets": {"prod": _many(LARGE)}}
-    this = wanted.read({wanted.KEY: block}, {}).wanted
+    this = desired.read({desired.KEY: block}, {}).wanted
     if backend == "nft":
         argv, text = nft.APPLY, nft.full(this)
     else:
@@ -94,7 +94,7 @@ def _large(server: Namespace, backend: str, say: Say) -> Row:
     for _ in range(5):
         _clear(server)
         with server.entered():
-            bare.append(_seconds(lambda: force.commands.run(argv, text)))
+            bare.append(_seconds(lambda: kernel.programs.run(argv, text)))
         _clear(server)
         with _run(server) as sync:
             ours.append(_seconds(lambda: sync(block)))
@@ -155,7 +155,7 @@ def _run(server: Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
     folder = tempfile.mkdtemp()
 
     def sync(block: dict[str, Any]) -> None:
-        done = Run({wanted.KEY: block}, Record(folder), [], "bench", test=False).sync()
+        done = Run({desired.KEY: block}, StateDir(folder), [], "bench", test=False).sync()
         assert done["result"] is True, done
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from k8s_firewall_parts import delivery as minions_side
-from k8s_firewall_parts import revision
+from k8s_firewall_parts import freshness
 from salt_ext.core.delivery import Delivery, key, seal
 
 SECRET = b"s" * 32
@@ -49,10 +49,10 @@ def test_only_what_is_newer_in_both_is_taken(now, before, says):
     def told(age):
         return {"prod": {"revision": age[0], "observed_at": age[1], "store": "s"}}
 
-    assert revision.not_newer(told(now), told(before)) == says
-    assert "by any pillar" in revision.not_newer(told(now), {})
+    assert freshness.not_newer(told(now), told(before)) == says
+    assert "by any pillar" in freshness.not_newer(told(now), {})
     other = {"prod": {**told(before)["prod"], "store": "t"}}
-    assert "another store" in revision.not_newer(told(now), other)
+    assert "another store" in freshness.not_newer(told(now), other)
 
 
 WRITTEN = {"sets": {"a": ["k8s://x", "1"], "b": ["1"]}, "rules": [{"sources": ["k8s://x", "a"]}]}

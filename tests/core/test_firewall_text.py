@@ -6,14 +6,14 @@ import pytest
 
 from k8s_firewall_parts import (
     addresses,
+    connections,
     generation,
     ipset,
     nft,
-    saved_nft,
-    served,
-    sockets,
-    stale,
-    stale_nft,
+    ownership,
+    prune_iptables,
+    prune_nft,
+    prune_nft_saved,
 )
 
 GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})
@@ -148,7 +148,7 @@ COMMIT
 
 
 def test_only_rules_that_let_in_exactly_who_has_gone_are_stale():
-    assert [one.rule for one in stale.rules(SAVED, CHAINS, GONE)] == [
+    assert [one.rule for one in prune_iptables.rules(SAVED, CHAINS, GONE)] == [
         "-A INPUT -s 192.0.2.1/32 -p tcp -m tcp --dport 5432 -j ACCEPT",
         '-A formula -s 192.0.2.1 -m comment --comment "it\'s node \\"1\\"" -j ACCEPT',
         "-A INPUT -s 198.51.100.0/24 -j ACCEPT",
@@ -156,7 +156,7 @@ def test_only_rules_that_let_in_exactly_who_has_gone_are_stale():
 
 
 def test_their_deletion_is_one_transaction():
-    told = stale.deletion(stale.rules(SAVED, CHAINS, GONE)).splitlines()
+    told = prune_iptables.deletion(prune_iptables.rules(SAVED, CHAINS, GONE)).splitlines()
     assert told[0] == "*filter"
     assert told[1] == "-D INPUT -s 192.0.2.1/32 -p tcp -m tcp --dport 5432 -j ACCEPT"
     assert told[-1] == "COMMIT"
@@ -164,7 +164,7 @@ def test_their_deletion_is_one_transaction():
 
 
 def test_a_saved_file_keeps_every_other_byte():
-    stays = stale.without(SAVED, CHAINS, GONE).splitlines(keepends=True)
+    stays = prune_iptables.without(SAVED, CHAINS, GONE).splitlines(keepends=True)
     gone = [line for line in SAVED.splitlines(keepends=True) if line not in stays]
     assert len(gone) == 3
     assert [line for line in SAVED.splitlines(keepends=True) if line not in gone] == stays
@@ -178,7 +178,7 @@ def test_ufw_loses_the_line_above_the_rule_too():
         "-A ufw-user-input -p tcp --dport 5432 -s 192.0.2.10 -j ACCEPT\n"
         "-A ufw-user-input -p udp --dport 5432 -s 192.0.2.10 -j ACCEPT\n\nCOMMIT\n"
     )
-    stays = stale.without(text, {"filter": ["ufw-user-input"]}, GONE)
+    stays = prune_iptables.without(text, {"filter": ["ufw-user-input"]}, GONE)
     assert "192.0.2.1 " not in stays
     assert stays.count("192.0.2.10") == 3
 
@@ -218,8 +218,8 @@ def listing(*statements, chain="input", **more):
     ],
 )
 def test_a_rule_of_nft_is_stale_wherever_its_source_stands(statements):
-    found = stale_nft.rules(listing(*statements), "inet filter", ["input"], GONE)
-    assert stale_nft.deletion(found) == "delete rule inet filter input handle 5\n"
+    found = prune_nft.rules(listing(*statements), "inet filter", ["input"], GONE)
+    assert prune_nft.deletion(found) == "delete rule inet filter input handle 5\n"
 
 
 @pytest.mark.parametrize(
@@ -241,12 +241,12 @@ def test_a_rule_of_nft_is_stale_wherever_its_source_stands(statements):
 )
 def test_another_rule_of_nft_is_not(statements):
     told = listing(*statements, comment="ip saddr 192.0.2.1 accept # handle 6")
-    assert not stale_nft.rules(told, "inet filter", ["input"], GONE)
+    assert not prune_nft.rules(told, "inet filter", ["input"], GONE)
 
 
 def test_a_rule_of_nft_in_a_chain_that_is_not_named_is_not_looked_at():
     told = listing(saddr("192.0.2.1"), ACCEPT, chain="other")
-    assert not stale_nft.rules(told, "inet filter", ["input"], GONE)
+    assert not prune_nft.rules(told, "inet filter", ["input"], GONE)
 
 
 SAVED_NFT = r"""#! nft -f
@@ -311,19 +311,19 @@ an odd " at the end
 
 def test_a_saved_file_of_nft_loses_the_lines_of_who_has_left_and_no_other_byte():
     chains = {"inet filter": ["input"]}
-    found = saved_nft.rules(SAVED_NFT, chains, GONE)
+    found = prune_nft_saved.rules(SAVED_NFT, chains, GONE)
     assert len(found) == SAVED_NFT.count("goes") == 6
-    stays = saved_nft.without(SAVED_NFT, chains, GONE)
+    stays = prune_nft_saved.without(SAVED_NFT, chains, GONE)
     assert "goes" not in stays
     kept, lines = stays.splitlines(), SAVED_NFT.splitlines()
     assert [line for line in lines if line in kept] == kept
     assert len(lines) - len(kept) == 9
-    assert saved_nft.without(SAVED_NFT, {}, GONE) == SAVED_NFT
+    assert prune_nft_saved.without(SAVED_NFT, {}, GONE) == SAVED_NFT
 
 
 def test_a_saved_file_tells_whose_it_is():
-    assert saved_nft.of_nft(SAVED_NFT)
-    assert not saved_nft.of_nft(SAVED)
+    assert prune_nft_saved.of_nft(SAVED_NFT)
+    assert not prune_nft_saved.of_nft(SAVED)
 
 
 # Who has left
@@ -337,7 +337,7 @@ def test_who_is_written_anywhere_in_the_pillar_is_spared():
         "pg_hba": "host all all 192.0.2.4/24 md5, 192.0.2.5:5432 and 192.0.2.6.",
         "v6": "listen [2001:db8::1]:80",
     }
-    found = served.leaving(pillar, before, addresses.content(["192.0.2.7"]))
+    found = ownership.leaving(pillar, before, addresses.content(["192.0.2.7"]))
     assert found.gone == {"192.0.2.8"}
     assert found.spared == {
         **{f"192.0.2.{number}": "is written in the pillar" for number in (2, 3, 4, 5, 6)},
@@ -359,8 +359,8 @@ ESTAB 0      0      10.0.0.5%eth0:22         192.0.2.10:40005
 
 
 def test_connections_of_who_has_left_are_those_to_a_port_of_ours():
-    found = sockets.theirs(
-        sockets.parse(SS), frozenset({5432, 22}), GONE, lambda one: one == "2001:db8::1"
+    found = connections.theirs(
+        connections.parse(SS), frozenset({5432, 22}), GONE, lambda one: one == "2001:db8::1"
     )
     assert [(one.port, one.written) for one in found] == [
         (5432, "192.0.2.1"),
@@ -371,7 +371,7 @@ def test_connections_of_who_has_left_are_those_to_a_port_of_ours():
 
 def test_ports_that_are_listened_on():
     printed = "LISTEN 0 128 0.0.0.0:5432 0.0.0.0:*\nLISTEN 0 128 [::]:22 [::]:*\n"
-    assert sockets.listening(printed + "LISTEN 0 5 *:80 *:*\n") == {5432, 22, 80}
+    assert connections.listening(printed + "LISTEN 0 5 *:80 *:*\n") == {5432, 22, 80}
 
 
 def test_our_table_is_taken_out_of_everybodys():

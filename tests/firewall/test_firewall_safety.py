@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
-from k8s_firewall_parts import errors, force
-from k8s_firewall_parts.record import Record
-from k8s_firewall_parts.sync import Run, prune
+from k8s_firewall_parts import errors, kernel
+from k8s_firewall_parts.run import Run, prune
+from k8s_firewall_parts.state_dir import StateDir
 
 pytestmark = pytest.mark.root
 
@@ -119,7 +119,7 @@ def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
     block = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
     minion.sync(**block)
     where = {"iptables": {"filter": ["INPUT"]}, "saved": []}
-    record = Record(str(minion.state_dir))
+    record = StateDir(str(minion.state_dir))
 
     def fails(*_: Any, **__: Any) -> None:
         raise errors.Refused("no")
@@ -149,10 +149,10 @@ def test_a_change_that_fails_in_the_middle_is_not_called_none(
         raise errors.CommandFailed(["nft"], 1, "no")
 
     def changes() -> dict[str, Any]:
-        return Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+        return Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
 
     with monkeypatch.context() as patch, here.server.namespace.entered():
-        patch.setattr(force, "_load", fails)
+        patch.setattr(kernel, "_load", fails)
         done = changes()
         assert OTHERS[0] in here.server.run("ipset", "list", "prod_v4")
         assert done["comment"] == "what is in force may have changed in part: nft: no"
@@ -171,9 +171,9 @@ def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, here.server.namespace.entered():
-        patch.setattr(force, "remember", killed)
+        patch.setattr(kernel, "remember", killed)
         with pytest.raises(KeyboardInterrupt):
-            Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+            Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
     dunders = minion.functions["k8s_firewall.drift"].__globals__
     monkeypatch.setitem(dunders, "__salt__", {"event.send": lambda *_: None})
     told = minion.call("drift", repair=True)
@@ -188,7 +188,7 @@ def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
 def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing, times = force._structure, []
+    listing, times = kernel._structure, []
 
     def meanwhile() -> str:
         if len(times) < count:
@@ -200,8 +200,8 @@ def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
         times.clear()
         pillar = {"k8s_firewall": {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}}
         with monkeypatch.context() as patch, here.server.namespace.entered():
-            patch.setattr(force, "_structure", meanwhile)
-            Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+            patch.setattr(kernel, "_structure", meanwhile)
+            Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
         if count == 1:
             assert not here.stranger.gets_in(here.server.v4)
             assert minion.call("status")["problems"] == []

@@ -18,7 +18,7 @@ import place
 import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
-from k8s_firewall_parts.record import Record
+from k8s_firewall_parts.state_dir import StateDir
 from lab.network import Namespace
 
 pytestmark = pytest.mark.root
@@ -263,10 +263,10 @@ def test_an_ipset_of_somebody_else_is_left_alone(minion: Minion, here: Place) ->
 def test_what_nobody_has_changed_is_not_read_again(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    kernel = minion.functions["k8s_firewall.sync"].__globals__["kernel"]
     read: list[str] = []
-    listed = force.listed
-    monkeypatch.setattr(force, "listed", lambda: read.append("all") or listed())
+    listed = kernel.listed
+    monkeypatch.setattr(kernel, "listed", lambda: read.append("all") or listed())
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
     assert read == ["all"]
     for items in (["192.0.2.1"], ["192.0.2.2", "198.51.100.0/24"], MEMBERS):
@@ -293,9 +293,9 @@ def test_what_nobody_has_changed_is_not_read_again(
 def test_what_changes_between_the_look_and_the_change_is_read_again(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    kernel = minion.functions["k8s_firewall.sync"].__globals__["kernel"]
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
-    plan = force.plan
+    plan = kernel.plan
     harm = [f"delete element inet k8s_firewall prod_v4 {{ {MEMBERS[0]} }}"]
 
     def late(*args: Any) -> Any:
@@ -304,7 +304,7 @@ def test_what_changes_between_the_look_and_the_change_is_read_again(
             here.server.run("nft", harm.pop())
         return made
 
-    monkeypatch.setattr(force, "plan", late)
+    monkeypatch.setattr(kernel, "plan", late)
     some = many(9)
     minion.sync(sets={"prod": [*MEMBERS[1:], *some]}, gates={PORT: "prod"})
     assert held(minion, "nft") == {*MEMBERS[1:], *some}
@@ -437,7 +437,7 @@ def test_with_test_the_difference_is_told_and_nothing_done(minion: Minion, here:
 
 
 def test_a_missing_program_is_named(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["kernel"]
     minion.wants(backend="ipset", sets={"prod": MEMBERS})
     monkeypatch.setattr(parts.commands, "_PATH", "/nowhere")
     assert "program ipset is not installed" in minion.call("sync")["comment"]
@@ -486,7 +486,7 @@ def test_killed_at_any_moment_the_old_or_the_new_is_in_force(minion: Minion, bac
         child.kill()
         child.communicate()
         # Until what it may have left at work has ended: a listing meanwhile is of two states.
-        with Record(str(minion.state_dir)).locked():
+        with StateDir(str(minion.state_dir)).locked():
             assert held(minion, backend) in [set(one) for one in either]
     done = minion.sync(backend=backend, sets={"prod": either[0]})
     assert held(minion, backend) == set(either[0]), done

@@ -68,7 +68,7 @@ def test_after_a_sync_the_new_parts_are_in_use_without_a_restart(opts, tmp_path)
     minion(opts)["saltutil.sync_all"](refresh=False)
     old = "this minion's pillar is empty"
     assert old in minion(opts)["k8s_firewall.sync"](fresh=False)["comment"]
-    part = tmp_path / "extmods" / "modules" / "k8s_firewall_parts" / "wanted.py"
+    part = tmp_path / "extmods" / "modules" / "k8s_firewall_parts" / "desired.py"
     part.write_text(part.read_text().replace(old, "NEW"))
     assert "NEW" in minion(opts)["k8s_firewall.sync"](fresh=False)["comment"]
 

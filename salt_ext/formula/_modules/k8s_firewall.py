@@ -34,9 +34,10 @@ for _name in [name for name in sys.modules if name.split(".")[0] == "k8s_firewal
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
-    from k8s_firewall_parts import access, addresses, delivery, errors, force, sockets, state
-    from k8s_firewall_parts.record import Record
-    from k8s_firewall_parts.sync import Run
+    from k8s_firewall_parts import access, addresses, connections, delivery, errors, kernel
+    from k8s_firewall_parts import status as statuses
+    from k8s_firewall_parts.run import Run
+    from k8s_firewall_parts.state_dir import StateDir
 finally:
     sys.path.remove(str(_HERE))
 
@@ -250,11 +251,11 @@ def check_access(address: str, port: int, protocol: str = "tcp") -> dict[str, An
         raise salt.exceptions.CommandExecutionError(str(exc)) from exc
     if protocol not in ("tcp", "udp"):
         raise salt.exceptions.CommandExecutionError(f"{protocol!r} is not tcp or udp")
-    this = force.in_force(_folder())
+    this = kernel.in_force(_folder())
     if this is None:
         raise salt.exceptions.CommandExecutionError("nothing was brought into force yet")
     told = access.decide(this, plain, protocol, number)
-    return {**told, "problems": state.status(_folder(), version())["problems"]}
+    return {**told, "problems": statuses.status(_folder(), version())["problems"]}
 
 
 def remove(test: bool | None = None) -> dict[str, Any]:
@@ -289,7 +290,7 @@ def status() -> dict[str, Any]:
 
         salt 'db*' k8s_firewall.status
     """
-    told = {**state.status(_folder(), version()), "ends_connections": sockets.can_end()}
+    told = {**statuses.status(_folder(), version()), "ends_connections": connections.can_end()}
     if not told["result"]:
         __context__["retcode"] = 1
     return told
@@ -309,7 +310,7 @@ def sets(name: str | None = None) -> dict[str, Any]:
     name : None
         The name of one set; every one where it is not given.
     """
-    known = force.in_force(_folder())
+    known = kernel.in_force(_folder())
     found = known.contents() if known else {}
     if name is not None and name not in found:
         raise salt.exceptions.CommandExecutionError(
@@ -326,7 +327,7 @@ def _looked() -> dict[str, Any]:
     """Return the status, but not while a run is between the kernel and its record."""
     record = _folder()
     with record.locked():
-        return state.status(record, version())
+        return statuses.status(record, version())
 
 
 def _left() -> list[str]:
@@ -362,10 +363,10 @@ def _told(what: str, outcome: dict[str, Any]) -> dict[str, Any]:
     return outcome
 
 
-def _folder() -> Record:
+def _folder() -> StateDir:
     told = __opts__.get("k8s_firewall")
     folder = told.get("state_dir") if isinstance(told, dict) else None
-    return Record(folder or "/var/lib/k8s_firewall")
+    return StateDir(folder or "/var/lib/k8s_firewall")
 
 
 def _masters() -> list[str]:

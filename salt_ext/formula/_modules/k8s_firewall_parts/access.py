@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import wanted
+from . import desired
 
 
-def decide(this: wanted.Wanted, address: str, protocol: str, port: int) -> dict[str, Any]:
+def decide(this: desired.Wanted, address: str, protocol: str, port: int) -> dict[str, Any]:
     """
     Return ``let_in`` and what decides: ``True``, ``False``, or ``None`` where nothing of ours does.
 
@@ -30,7 +30,7 @@ def decide(this: wanted.Wanted, address: str, protocol: str, port: int) -> dict[
     return _told(None, "nothing of ours", "another firewall may have rules about it")
 
 
-def _by_rule(this: wanted.Wanted, address: str, protocol: str, port: int) -> dict[str, Any]:
+def _by_rule(this: desired.Wanted, address: str, protocol: str, port: int) -> dict[str, Any]:
     if this.keep.has(address):
         return _told(True, "k8s_firewall:keep", f"{address} is in it")
     for rule in this.rules:
@@ -46,9 +46,9 @@ def _by_rule(this: wanted.Wanted, address: str, protocol: str, port: int) -> dic
     return _told(this.policy["input"] == "accept", "k8s_firewall:policy:input", why)
 
 
-def _member(this: wanted.Wanted, address: str, names: tuple[str, ...]) -> str | None:
+def _member(this: desired.Wanted, address: str, names: tuple[str, ...]) -> str | None:
     contents = this.contents()
-    return next((name for name in (*names, wanted.KEEP) if contents[name].has(address)), None)
+    return next((name for name in (*names, desired.KEEP) if contents[name].has(address)), None)
 
 
 def _told(let_in: bool | None, by: str, why: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import addresses, errors, revision
-from .record import Record
+from . import addresses, errors, freshness
+from .state_dir import StateDir
 
 NAME = "basis"
 
@@ -25,7 +25,7 @@ class NotTaken(errors.FirewallError):
     """The pillar is to be asked for instead; the sentence says why."""
 
 
-def remember(record: Record, pillar: Mapping[str, Any], key: str) -> None:
+def remember(record: StateDir, pillar: Mapping[str, Any], key: str) -> None:
     """Keep what a pillar that is in force has told for the next delivery, if anything."""
     try:
         # As it is read again: keys are texts then.
@@ -38,7 +38,7 @@ def remember(record: Record, pillar: Mapping[str, Any], key: str) -> None:
         record.write(NAME, found)
 
 
-def pillar(record: Record, told: Any, minion: str, key: str) -> dict[str, Any]:
+def pillar(record: StateDir, told: Any, minion: str, key: str) -> dict[str, Any]:
     """Return the pillar that a delivery makes of what is known, or refuse it."""
     basis = record.read(NAME)
     if not basis:
@@ -53,8 +53,8 @@ def pillar(record: Record, told: Any, minion: str, key: str) -> dict[str, Any]:
     # From here on it is what the master has made.
     if sorted(references) != basis["references"] or sorted(clusters) != basis["clusters"]:
         raise NotTaken("it is about other references than those of the pillar that is in force")
-    known = record.read(revision.NAME)
-    if behind := revision.not_newer(clusters, known):
+    known = record.read(freshness.NAME)
+    if behind := freshness.not_newer(clusters, known):
         raise NotTaken(behind)
     served = {one for found in references.values() for one in found}
     return {
@@ -79,7 +79,7 @@ def _basis(pillar: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {
         "block": block,
         "references": sorted(map(str, told.get("references", ()))),
-        "clusters": sorted(revision.of(pillar)),
+        "clusters": sorted(freshness.of(pillar)),
         "key": str(told.get("key", "")),
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import gates, rules, wanted
+from . import desired, gates, rules
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
@@ -37,12 +37,12 @@ class Found:
     elements: Elements
 
 
-def needed(this: wanted.Wanted) -> bool:
+def needed(this: desired.Wanted) -> bool:
     """Whether there has to be a table."""
     return bool(this.gates or this.rules) or (this.backend == "nft" and bool(this.sets))
 
 
-def elements(this: wanted.Wanted) -> dict[str, frozenset[str]]:
+def elements(this: desired.Wanted) -> dict[str, frozenset[str]]:
     """Return what the table's sets are to hold."""
     used = {name for gate in this.gates for name in gate.sets}
     used.update(name for rule in this.rules for name in rule.sets)
@@ -51,17 +51,17 @@ def elements(this: wanted.Wanted) -> dict[str, frozenset[str]]:
     return {
         f"{name}_{part}": held
         for name, content in sorted(this.contents().items())
-        if name in used or name == wanted.KEEP
+        if name in used or name == desired.KEEP
         for part, held in content.parts().items()
     }
 
 
-def structure(this: wanted.Wanted) -> str:
+def structure(this: desired.Wanted) -> str:
     """Return the table without the elements of its sets: it changes with the pillar's shape."""
     return _table(this, {})
 
 
-def full(this: wanted.Wanted) -> str:
+def full(this: desired.Wanted) -> str:
     """Return what puts the whole table in the place of the one that is there, if one is."""
     return DELETE + (_table(this, elements(this)) if needed(this) else "")
 
@@ -123,7 +123,7 @@ def _joined(these: frozenset[str]) -> str:
     return ",\n".join(lines)
 
 
-def _table(this: wanted.Wanted, held: Elements) -> str:
+def _table(this: desired.Wanted, held: Elements) -> str:
     lines = [f"table inet {TABLE} {{"]
     for name in elements(this):
         family = name.removesuffix("_net")[-2:]
@@ -149,7 +149,7 @@ def _gates(these: tuple[gates.Gate, ...]) -> Iterator[str]:
     """Yield the chains; each of the gate's conditions was found to be needed with packets."""
     for gate in these:
         yield f"chain {gate.chain} {{"
-        for name in (*gate.sets, wanted.KEEP):
+        for name in (*gate.sets, desired.KEEP):
             yield from _accept(name)
         yield "counter drop"
         yield "}"
@@ -206,7 +206,7 @@ def _rules(chain: str, these: Sequence[rules.Rule], policy: str) -> Iterator[str
     if chain == "input":
         # A DHCPv6 server answers what was sent to all of them, which is no connection.
         yield "ip6 saddr fe80::/10 udp dport 546 accept"
-    yield from _accept(wanted.KEEP)
+    yield from _accept(desired.KEEP)
     for rule in these:
         match = f"meta l4proto {rule.protocol} " if rule.protocol else ""
         if rule.ports:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import commands, errors, record, saved_nft, stale, stale_nft
+from . import errors, programs, prune_iptables, prune_nft, prune_nft_saved, state_dir
 
 _SAVED = (
     "/etc/iptables/rules.v4",
@@ -91,7 +91,7 @@ def prune(where: Where, gone: frozenset[str], *, test: bool) -> dict[str, list[s
     for command in where.commands if where.iptables else ():
         for family in ("iptables", "ip6tables"):
             program = command.replace("iptables", family, 1)
-            if commands.installed(program):
+            if programs.installed(program):
                 found = _iptables(program, where.iptables, gone, test=test)
                 if found:
                     told[program] = [str(one) for one in found]
@@ -107,40 +107,42 @@ def prune(where: Where, gone: frozenset[str], *, test: bool) -> dict[str, list[s
 
 
 def _iptables(
-    program: str, chains: stale.Chains, gone: frozenset[str], *, test: bool
-) -> list[stale.Stale]:
-    def look() -> list[stale.Stale]:
-        return stale.rules(commands.run([f"{program}-save"]), chains, gone)
+    program: str, chains: prune_iptables.Chains, gone: frozenset[str], *, test: bool
+) -> list[prune_iptables.Stale]:
+    def look() -> list[prune_iptables.Stale]:
+        return prune_iptables.rules(programs.run([f"{program}-save"]), chains, gone)
 
     found = look()
     if found and not test:
         restore = [f"{program}-restore", "-w", "--noflush"]
         try:
-            commands.run(restore, stale.deletion(found))
+            programs.run(restore, prune_iptables.deletion(found))
         except errors.CommandFailed:
             # Somebody else has taken one of them out meanwhile, and so none is deleted.
             if (again := look()) == found:
                 raise
-            commands.run(restore, stale.deletion(again))
+            programs.run(restore, prune_iptables.deletion(again))
     return found
 
 
 def _nft(
     table: str, chains: Sequence[str], gone: frozenset[str], *, test: bool
-) -> list[stale.Stale]:
+) -> list[prune_iptables.Stale]:
     try:
-        listing = commands.run(["nft", "-j", "list", "table", *table.split()])
+        listing = programs.run(["nft", "-j", "list", "table", *table.split()])
     except errors.CommandFailed as exc:
         if "No such file or directory" in exc.output:
             return []
         raise
-    found = stale_nft.rules(json.loads(listing), table, chains, gone)
+    found = prune_nft.rules(json.loads(listing), table, chains, gone)
     if found and not test:
-        commands.run(["nft", "-f", "-"], stale_nft.deletion(found))
+        programs.run(["nft", "-f", "-"], prune_nft.deletion(found))
     return found
 
 
-def _file(path: Path, where: Where, gone: frozenset[str], *, test: bool) -> list[stale.Stale]:
+def _file(
+    path: Path, where: Where, gone: frozenset[str], *, test: bool
+) -> list[prune_iptables.Stale]:
     try:
         # A link stays one.
         path = path.resolve(strict=True)
@@ -148,11 +150,11 @@ def _file(path: Path, where: Where, gone: frozenset[str], *, test: bool) -> list
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return []
     rules, without, chains = (
-        (saved_nft.rules, saved_nft.without, where.nft)
-        if saved_nft.of_nft(text)
-        else (stale.rules, stale.without, where.iptables)
+        (prune_nft_saved.rules, prune_nft_saved.without, where.nft)
+        if prune_nft_saved.of_nft(text)
+        else (prune_iptables.rules, prune_iptables.without, where.iptables)
     )
     found = rules(text, chains, gone)
     if found and not test:
-        record.replace(path, without(text, chains, gone), like=path)
+        state_dir.replace(path, without(text, chains, gone), like=path)
     return found

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import delivery, errors, force, prune, revision, served, sockets, wanted
-from .record import Record
+from . import connections, delivery, desired, errors, freshness, kernel, ownership, prune
+from .state_dir import StateDir
 
 LEAVING = "leaving"
 """Who has left with connections that are not judged or not ended yet, under this name."""
 
-_WRITTEN = (force.APPLIED, force.PREVIOUS)
-_OTHERS = (served.NAME, delivery.NAME, sockets.ABILITY)
+_WRITTEN = (kernel.APPLIED, kernel.PREVIOUS)
+_OTHERS = (ownership.NAME, delivery.NAME, connections.ABILITY)
 
-Pillar = wanted.Pillar
+Pillar = desired.Pillar
 Outcome = dict[str, Any]
 
 
@@ -22,7 +22,7 @@ class Run:
     """What one run knows; each of its functions returns ``result``, ``comment`` and ``changes``."""
 
     def __init__(
-        self, pillar: Pillar, record: Record, masters: Sequence[str], version: str, *, test: bool
+        self, pillar: Pillar, record: StateDir, masters: Sequence[str], version: str, *, test: bool
     ) -> None:
         self.pillar = pillar
         self.record = record
@@ -46,7 +46,7 @@ class Run:
         """Bring delivered addresses into force; raise NotTaken where the pillar is to be asked."""
 
         def take() -> None:
-            self.pillar = delivery.pillar(self.record, told, minion, wanted.KEY)
+            self.pillar = delivery.pillar(self.record, told, minion, desired.KEY)
             self._deliver()
 
         return self._guarded(take)
@@ -81,25 +81,25 @@ class Run:
         except (errors.FirewallError, OSError) as exc:
             outcome["result"] = False
             outcome["comment"] = f"{failed or self._so_far}: {exc}"
-        outcome["digest"] = self.record.read(force.APPLIED).get("digest", "")
-        outcome["revision"] = revision.numbers(self.record.read(revision.NAME))
+        outcome["digest"] = self.record.read(kernel.APPLIED).get("digest", "")
+        outcome["revision"] = freshness.numbers(self.record.read(freshness.NAME))
         return outcome
 
-    def _read(self) -> wanted.Reading:
-        before = force.in_force(self.record)
-        reading = wanted.read(self.pillar, before.contents() if before else {}, self.masters)
-        now, known = revision.of(self.pillar), self.record.read(revision.NAME)
-        if behind := revision.older(now, known):
+    def _read(self) -> desired.Reading:
+        before = kernel.in_force(self.record)
+        reading = desired.read(self.pillar, before.contents() if before else {}, self.masters)
+        now, known = freshness.of(self.pillar), self.record.read(freshness.NAME)
+        if behind := freshness.older(now, known):
             raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
         return reading
 
     def _sync(self) -> None:
-        before = force.in_force(self.record) or wanted.Wanted()
+        before = kernel.in_force(self.record) or desired.Wanted()
         reading = self._read()
         this = reading.wanted
         if self.test:
             made = self._plan(this)
-            force.check(made)
+            kernel.check(made)
             self._close(reading)
             self._find_problems(made, reading)
             self._conclude()
@@ -107,26 +107,26 @@ class Run:
         made, gone = self._enforce(before, reading)
         self._leave(gone, this)
         self._close(reading)
-        delivery.remember(self.record, self.pillar, wanted.KEY)
+        delivery.remember(self.record, self.pillar, desired.KEY)
         self._find_problems(made, reading)
         self._conclude()
         self._tell_hindrance()
 
-    def _find_problems(self, made: force.Plan, reading: wanted.Reading) -> None:
+    def _find_problems(self, made: kernel.Plan, reading: desired.Reading) -> None:
         # Somebody's chain may have come since; what is to be closed is closed all the same.
-        if not made.structure and (foreign := force.refusing(reading.wanted)):
+        if not made.structure and (foreign := kernel.refusing(reading.wanted)):
             self._problems.append(foreign)
         for name, why in sorted(reading.held.items()):
             self._problems.append(f"the set {name} is left as it is: {why}")
 
-    def _plan(self, this: wanted.Wanted) -> force.Plan:
-        made = force.plan(this, self.record.read(force.APPLIED))
+    def _plan(self, this: desired.Wanted) -> kernel.Plan:
+        made = kernel.plan(this, self.record.read(kernel.APPLIED))
         self.outcome["changes"] = made.told()
         return made
 
     def _enforce(
-        self, before: wanted.Wanted, reading: wanted.Reading
-    ) -> tuple[force.Plan, frozenset[str]]:
+        self, before: desired.Wanted, reading: desired.Reading
+    ) -> tuple[kernel.Plan, frozenset[str]]:
         """
         Let the kernel have it, and write that down; return who is in no set any more.
 
@@ -140,9 +140,9 @@ class Run:
         self._write_down(reading, made)
         return made, gone
 
-    def _bring_to_kernel(self, this: wanted.Wanted) -> force.Plan:
+    def _bring_to_kernel(self, this: desired.Wanted) -> kernel.Plan:
         try:
-            made = force.bring(this, self.record)
+            made = kernel.bring(this, self.record)
         except (errors.FirewallError, OSError):
             if self.record.doubtful():
                 self._so_far = "what is in force may have changed in part"
@@ -150,13 +150,15 @@ class Run:
         self._so_far = "in force, but not everything that comes after it is done"
         return made
 
-    def _gone(self, before: wanted.Wanted, made: force.Plan, this: wanted.Wanted) -> frozenset[str]:
+    def _gone(
+        self, before: desired.Wanted, made: kernel.Plan, this: desired.Wanted
+    ) -> frozenset[str]:
         left = self._leaving().union(*(gone for _, gone in made.sets.values()))
         # By the record too: a run may have ended between the kernel and this.
         return this.lacks(before).union(one for one in left if not this.has(one))
 
     def _deliver(self) -> None:
-        before = force.in_force(self.record)
+        before = kernel.in_force(self.record)
         try:
             reading = self._read()
         except errors.Refused as exc:
@@ -170,7 +172,7 @@ class Run:
         _, gone = self._enforce(before, reading)
         self._conclude()
         try:
-            open_ones = sockets.open_of(gone)
+            open_ones = connections.open_of(gone)
         except errors.FirewallError as exc:
             raise delivery.NotTaken(f"connections of who has left are not known: {exc}") from exc
         if open_ones:
@@ -181,28 +183,28 @@ class Run:
     def _prune(self) -> None:
         reading = self._read()
         if reading.prune is None:
-            raise errors.Refused(f"the pillar has no {wanted.KEY}:prune")
+            raise errors.Refused(f"the pillar has no {desired.KEY}:prune")
         self._close(reading)
         if not self.test and not self._problems:
             self._note_revisions()
         self._conclude()
 
     def _remember(self) -> None:
-        wanted.block(self.pillar)
+        desired.block(self.pillar)
         if not self.test:
             self._note()
         self.outcome["result"] = True
         self.outcome["comment"] = "who is served is written down"
 
     def _rollback(self) -> None:
-        before = force.recorded(self.record.read(force.PREVIOUS).get("wanted"))
+        before = kernel.recorded(self.record.read(kernel.PREVIOUS).get("wanted"))
         if before is None:
             raise errors.Refused("nothing was in force before the last change")
         self._bring(before)
         self.outcome["comment"] += "; the next sync brings the pillar into force again"
 
     def _repair(self) -> None:
-        this = force.in_force(self.record)
+        this = kernel.in_force(self.record)
         if this is None:
             raise errors.Refused("nothing was brought into force yet: k8s_firewall.sync")
         if self.record.doubtful():
@@ -213,35 +215,35 @@ class Run:
         self._bring(this)
 
     def _remove(self) -> None:
-        self._bring(wanted.Wanted())
+        self._bring(desired.Wanted())
         if self.test:
             return
-        if left := force.left(self.record):
+        if left := kernel.left(self.record):
             self._problems.append(
                 f"the ipset {', '.join(left)} stays, and is empty: a rule of somebody's names it; "
                 f"delete that rule, then call this again"
             )
             self._conclude()
         else:
-            for name in (*_WRITTEN, revision.NAME, LEAVING, *_OTHERS):
+            for name in (*_WRITTEN, freshness.NAME, LEAVING, *_OTHERS):
                 self.record.forget(f"{name}.json")
 
-    def _bring(self, this: wanted.Wanted) -> None:
-        before = force.in_force(self.record) or wanted.Wanted()
+    def _bring(self, this: desired.Wanted) -> None:
+        before = kernel.in_force(self.record) or desired.Wanted()
         if self.test:
-            made = force.plan(this, self.record.read(force.APPLIED))
+            made = kernel.plan(this, self.record.read(kernel.APPLIED))
         else:
             made = self._bring_to_kernel(this)
             gone = this.lacks(before)
             self._note_leaving(self._leaving() | gone)
-            force.remember(this, made, self.record, self.version)
+            kernel.remember(this, made, self.record, self.version)
             self._leave(gone, this)
         self.outcome["changes"] = made.told()
         self._conclude()
 
     def _tell_hindrance(self) -> None:
         """Tell before anybody leaves that their connections would stay; all else is in force."""
-        if not (why := sockets.hindrance(self.record)):
+        if not (why := connections.hindrance(self.record)):
             return
         self.outcome["ends_connections"] = False
         if why not in self.outcome["comment"]:
@@ -260,21 +262,21 @@ class Run:
 
     def _note(self) -> frozenset[str]:
         """Add who is served now to who was served before; return who was."""
-        known = served.recorded(self.record)
-        served.remember(self.record, known | served.now(self.pillar))
+        known = ownership.recorded(self.record)
+        ownership.remember(self.record, known | ownership.now(self.pillar))
         return known
 
-    def _close(self, reading: wanted.Reading) -> None:
+    def _close(self, reading: desired.Reading) -> None:
         """Prune, where the pillar asks for it."""
         if reading.prune is None:
             return
-        before = served.recorded(self.record) if self.test else self._note()
-        if unresolved := served.unresolved(self.pillar):
+        before = ownership.recorded(self.record) if self.test else self._note()
+        if unresolved := ownership.unresolved(self.pillar):
             self._problems.append(
                 f"nothing is pruned while {unresolved[0]} is not resolved: who it means may be in"
             )
             return
-        leaving = served.leaving(self.pillar, before, reading.wanted.keep)
+        leaving = ownership.leaving(self.pillar, before, reading.wanted.keep)
         deleted = prune.prune(reading.prune, leaving.gone, test=self.test)
         if deleted:
             self.outcome["changes"]["pruned"] = deleted
@@ -284,10 +286,10 @@ class Run:
             # And whom a run before could not end.
             self._leave(leaving.gone | self._leaving(), reading.wanted)
             # Who is spared is still to be closed, once there is no reason to spare them.
-            still = served.now(self.pillar) | leaving.spared.keys()
-            served.remember(self.record, still)
+            still = ownership.now(self.pillar) | leaving.spared.keys()
+            ownership.remember(self.record, still)
 
-    def _leave(self, gone: frozenset[str], this: wanted.Wanted) -> None:
+    def _leave(self, gone: frozenset[str], this: desired.Wanted) -> None:
         """End their connections, the next time where it is not possible now."""
         ended = self._end(gone, this)
         self._note_leaving(self._leaving() - gone if ended else self._leaving() | gone)
@@ -301,12 +303,12 @@ class Run:
         elif these != self._leaving():
             self.record.write(LEAVING, {"addresses": sorted(these)})
 
-    def _end(self, gone: frozenset[str], this: wanted.Wanted) -> bool:
+    def _end(self, gone: frozenset[str], this: desired.Wanted) -> bool:
         """End the connections of who is let in by nothing any more; False to try it again."""
         if not gone:
             return True
         try:
-            told = sockets.end(gone, served.Staying(self.pillar, this.contents().values()))
+            told = connections.end(gone, ownership.Staying(self.pillar, this.contents().values()))
         except errors.FirewallError as exc:
             problem = f"connections of who has left are not ended: {exc}"
             if problem not in self._problems:
@@ -315,18 +317,18 @@ class Run:
             return isinstance(exc, errors.Missing)
         if told:
             self.outcome.setdefault("connections", {}).update(told)
-        if problem := sockets.problem(told):
+        if problem := connections.problem(told):
             self._problems.append(problem)
         return True
 
     def _note_revisions(self) -> None:
-        now = revision.of(self.pillar)
-        if now != self.record.read(revision.NAME):
-            self.record.write(revision.NAME, now)
+        now = freshness.of(self.pillar)
+        if now != self.record.read(freshness.NAME):
+            self.record.write(freshness.NAME, now)
 
-    def _write_down(self, reading: wanted.Reading, made: force.Plan) -> None:
+    def _write_down(self, reading: desired.Reading, made: kernel.Plan) -> None:
         try:
-            force.remember(reading.wanted, made, self.record, self.version)
+            kernel.remember(reading.wanted, made, self.record, self.version)
             self._note_revisions()
         except OSError as exc:
             self._problems.append(f"not written down, so the next boot will not have it: {exc}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .stale import Stale, source
+from .prune_iptables import Stale, source
 
 _ACCEPT = {"accept": None}
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import addresses, commands, errors, foreign, generation, ipset, nft, wanted
-from .record import Record
+from . import addresses, desired, errors, foreign_firewalls, generation, ipset, nft, programs
+from .state_dir import StateDir
 
 APPLIED = "applied"
 PREVIOUS = "previous"
@@ -71,7 +71,7 @@ class Plan:
         return found
 
 
-def plan(this: wanted.Wanted, applied: Mapping[str, Any], known: nft.Found | None = None) -> Plan:
+def plan(this: desired.Wanted, applied: Mapping[str, Any], known: nft.Found | None = None) -> Plan:
     """Ask the kernel what it has, but for a table that is known; change nothing."""
     made = Plan()
     _plan_nft(this, applied, made, known)
@@ -82,7 +82,7 @@ def plan(this: wanted.Wanted, applied: Mapping[str, Any], known: nft.Found | Non
 def listed() -> nft.Found | None:
     """Return our nft table as the kernel has it, None when there is none."""
     try:
-        return nft.parse(commands.run(nft.LIST))
+        return nft.parse(programs.run(nft.LIST))
     except errors.CommandFailed as exc:
         if "No such file or directory" in exc.output:
             return None
@@ -93,13 +93,13 @@ def _structure() -> str:
     """Return the structure of our table as the kernel has it."""
     found = ""
     with contextlib.suppress(errors.CommandFailed):
-        found = nft.ours(commands.run(nft.LIST_ALL))
+        found = nft.ours(programs.run(nft.LIST_ALL))
     if not found and (whole := listed()) is not None:
         found = whole.structure
     return found
 
 
-def changed(applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | None) -> bool:
+def changed(applied: Mapping[str, Any], this: desired.Wanted, found: nft.Found | None) -> bool:
     """Whether the nft table is not as it was when it was loaded, or is to have another shape."""
     return (
         found is None
@@ -109,7 +109,7 @@ def changed(applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | 
 
 
 def _difference(
-    applied: Mapping[str, Any], this: wanted.Wanted, found: nft.Found | None
+    applied: Mapping[str, Any], this: desired.Wanted, found: nft.Found | None
 ) -> list[str]:
     old, new = applied.get("structure", ""), nft.structure(this)
     if old == new and found is not None:
@@ -119,15 +119,17 @@ def _difference(
     return [line.replace("\t", "") for line in lines if not line.startswith(("---", "+++"))]
 
 
-def refusing(this: wanted.Wanted) -> str:
+def refusing(this: desired.Wanted) -> str:
     """Say whose chain drops what a rule of ours lets in; empty when nobody's does."""
     for hook in {rule.chain: None for rule in this.rules if rule.action == "accept"}:
-        names = foreign.dropping(json.loads(commands.run(foreign.LIST)), nft.TABLE, hook)
+        names = foreign_firewalls.dropping(
+            json.loads(programs.run(foreign_firewalls.LIST)), nft.TABLE, hook
+        )
         for family, tables in (("ip", "iptables"), ("ip6", "ip6tables")):
             made = Path(f"/proc/thread-self/net/{family}_tables_names")
             if "filter" in (made.read_text().split() if made.exists() else ()):
-                saved = commands.run([f"{tables}-legacy-save", "-t", "filter"])
-                if foreign.dropping_legacy(saved, hook):
+                saved = programs.run([f"{tables}-legacy-save", "-t", "filter"])
+                if foreign_firewalls.dropping_legacy(saved, hook):
                     names.append(f"{tables}-legacy filter {hook.upper()}")
         if names:
             return (
@@ -138,10 +140,10 @@ def refusing(this: wanted.Wanted) -> str:
 
 
 def _plan_nft(
-    this: wanted.Wanted, applied: Mapping[str, Any], made: Plan, known: nft.Found | None
+    this: desired.Wanted, applied: Mapping[str, Any], made: Plan, known: nft.Found | None
 ) -> None:
     needed = nft.needed(this)
-    if not needed and not commands.installed("nft"):
+    if not needed and not programs.installed("nft"):
         return
     made.seen = applied["generation"] if known else generation.now(nft.TABLE)
     found = known or listed()
@@ -163,12 +165,12 @@ def _plan_nft(
             _note(made, name, [f"{name}_{part}" for part in addresses.PARTS], had, meant)
 
 
-def _plan_ipset(this: wanted.Wanted, applied: Mapping[str, Any], made: Plan) -> None:
+def _plan_ipset(this: desired.Wanted, applied: Mapping[str, Any], made: Plan) -> None:
     meant = ipset.members(this.sets) if this.backend == "ipset" else {}
     ours = set(applied.get("ipsets", []))
     if not meant and not ours:
         return
-    found = ipset.parse(commands.run(ipset.READ))
+    found = ipset.parse(programs.run(ipset.READ))
     made.ipset = ipset.changes(found, meant)
     made.unused = sorted((ours - meant.keys()) & found.keys())
     had = {name: one.members for name, one in found.items()}
@@ -193,7 +195,7 @@ def _note(
         made.sets[name] = (added, gone)
 
 
-def bring(this: wanted.Wanted, record: Record) -> Plan:
+def bring(this: desired.Wanted, record: StateDir) -> Plan:
     """Bring it into force in the kernel: one call for each of its tools, each all or nothing."""
     applied = record.read(APPLIED)
     made = plan(this, applied, unchanged(record))
@@ -226,11 +228,11 @@ def _list(made: Plan) -> None:
             return
         # Somebody has changed something: what was listed may be theirs.
         made.listing, made.seen = "", now
-        _load(made, commands.run)
+        _load(made, programs.run)
     made.generation = ""
 
 
-def execute(made: Plan, run: Callable[..., str] = commands.run) -> None:
+def execute(made: Plan, run: Callable[..., str] = programs.run) -> None:
     """Let the kernel have it."""
     # Sets for others' rules first: what names one must find it.
     if made.ipset:
@@ -253,19 +255,19 @@ def _load(made: Plan, run: Callable[..., str]) -> None:
     made.generation = after if generation.follows(after, made.seen) else ""
 
 
-def left(record: Record) -> list[str]:
+def left(record: StateDir) -> list[str]:
     """Return our ipsets that are still in the kernel."""
     ours = record.read(APPLIED).get("ipsets", [])
-    return sorted(ipset.parse(commands.run(ipset.READ)).keys() & set(ours)) if ours else []
+    return sorted(ipset.parse(programs.run(ipset.READ)).keys() & set(ours)) if ours else []
 
 
 def check(made: Plan) -> None:
     """Ask the kernel whether it would take the nft table; raise what it says."""
     if made.nft:
-        commands.run(nft.CHECK, made.nft)
+        programs.run(nft.CHECK, made.nft)
 
 
-def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> None:
+def remember(this: desired.Wanted, made: Plan, record: StateDir, version: str) -> None:
     """Write down what is in force now, and what the next boot is to load."""
     applied = record.read(APPLIED)
     digest = this.digest()
@@ -308,7 +310,7 @@ def remember(this: wanted.Wanted, made: Plan, record: Record, version: str) -> N
     record.settle()
 
 
-def in_force(record: Record) -> wanted.Wanted | None:
+def in_force(record: StateDir) -> desired.Wanted | None:
     """Return what was brought into force last; None when nothing was."""
     told = record.read(APPLIED).get("wanted")
     if record.known[0] is not told:
@@ -316,15 +318,15 @@ def in_force(record: Record) -> wanted.Wanted | None:
     return record.known[1] if told else None
 
 
-def recorded(told: Any) -> wanted.Wanted | None:
+def recorded(told: Any) -> desired.Wanted | None:
     """Return what was written down; None when nothing was, or in another version's form."""
     try:
-        return wanted.Wanted.from_dict(told) if told else None
+        return desired.Wanted.from_dict(told) if told else None
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def unchanged(record: Record) -> nft.Found | None:
+def unchanged(record: StateDir) -> nft.Found | None:
     """Return our table as we left it; None when somebody may have changed it since."""
     applied, before = record.read(APPLIED), in_force(record)
     state = applied.get("generation")

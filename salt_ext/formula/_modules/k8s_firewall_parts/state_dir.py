@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import commands, errors
+from . import errors, programs
 
 _LOCK_SECONDS = 30
 _LOCK_EVERY = 0.02
@@ -21,7 +21,7 @@ _DOUBT = "doubt"
 _OF_THE_TEXT = ("security.ima", "security.evm")
 
 
-class Record:
+class StateDir:
     """The files of the folder; whoever changes them holds the lock."""
 
     def __init__(self, folder: str) -> None:
@@ -52,7 +52,7 @@ class Record:
                             f"another run has held {self.folder}/lock for {_LOCK_SECONDS} s"
                         ) from exc
                     time.sleep(_LOCK_EVERY)
-            with commands.inheriting(file.fileno()):
+            with programs.inheriting(file.fileno()):
                 yield
 
     def _own(self) -> None:

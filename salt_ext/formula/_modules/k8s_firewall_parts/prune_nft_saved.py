@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .stale import Chains, Stale, source
+from .prune_iptables import Chains, Stale, source
 
 # A text, a line that goes on, a comment, as nft reads them: a text may have all of these in it.
 _PIECE = re.compile(r'("[^"]*")|(\\\n)|#[^\n]*')

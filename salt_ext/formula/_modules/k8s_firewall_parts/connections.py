@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import commands, errors
-from .record import Record
+from . import errors, programs
+from .state_dir import StateDir
 
 LISTENING = ["ss", "-H", "-n", "-t", "-l"]
 CONNECTED = ["ss", "-H", "-n", "-t"]
@@ -77,18 +77,18 @@ def theirs(
 
 def open_of(gone: frozenset[str]) -> bool:
     """Whether any of them has a connection open, in whatever direction."""
-    return bool(gone) and any(_left(parse(commands.run(CONNECTED)), gone))
+    return bool(gone) and any(_left(parse(programs.run(CONNECTED)), gone))
 
 
 def end(gone: frozenset[str], stays: Callable[[str], bool]) -> dict[str, dict[str, int]]:
     """End what they have open; for each address, how many were ended and how many are left."""
     if not gone:
         return {}
-    connections = parse(commands.run(CONNECTED))
+    connections = parse(programs.run(CONNECTED))
     # Most often there is none, and then nobody need be asked what else there is.
     if not any(_left(connections, gone)):
         return {}
-    ports = listening(commands.run(LISTENING))
+    ports = listening(programs.run(LISTENING))
     found = theirs(connections, ports, gone, stays)
     for written in _chunks(sorted({one.written for one in found})):
         peers = " or ".join(f"dst {_bracketed(one)}" for one in written)
@@ -96,8 +96,8 @@ def end(gone: frozenset[str], stays: Callable[[str], bool]) -> dict[str, dict[st
             f"sport = :{port}"
             for port in sorted({one.port for one in found if one.written in written})
         )
-        commands.run([*KILL, f"( {peers} ) and ( {used} )"])
-    left = theirs(parse(commands.run(CONNECTED)), ports, gone, stays) if found else []
+        programs.run([*KILL, f"( {peers} ) and ( {used} )"])
+    left = theirs(parse(programs.run(CONNECTED)), ports, gone, stays) if found else []
     told: dict[str, dict[str, int]] = {}
     for one in found:
         told.setdefault(one.peer, {"ended": 0, "left": 0})["ended"] += 1
@@ -116,15 +116,15 @@ def can_end() -> bool | None:
             to = listener.getsockname()
             one = stack.enter_context(socket.create_connection(to, timeout=1))
             port = one.getsockname()[1]
-            commands.run([*KILL, f"src 127.0.0.1 and sport = :{port}"])
+            programs.run([*KILL, f"src 127.0.0.1 and sport = :{port}"])
             return one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNABORTED
     except (OSError, errors.FirewallError):
         return None
 
 
-def hindrance(record: Record) -> str:
+def hindrance(record: StateDir) -> str:
     """Say why connections cannot be ended here; empty where they can, or nobody knows."""
-    program = commands.found(KILL[0])
+    program = programs.found(KILL[0])
     if program is None:
         return str(errors.Missing(KILL[0]))
     # Another kernel needs another boot: it is tried once for each, and for each `ss`.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import addresses, errors
-from .record import Record
+from .state_dir import StateDir
 
 NAME = "served"
 
@@ -43,12 +43,12 @@ def now(pillar: Mapping[str, Any]) -> frozenset[str]:
         raise errors.Refused(f"the pillar's {_KEY}:served cannot be read: {exc}") from exc
 
 
-def recorded(record: Record) -> frozenset[str]:
+def recorded(record: StateDir) -> frozenset[str]:
     """Return what was served before and is not proven to be closed."""
     return frozenset(record.read(NAME).get("addresses", []))
 
 
-def remember(record: Record, these: frozenset[str]) -> None:
+def remember(record: StateDir, these: frozenset[str]) -> None:
     """Replace the record, if it differs."""
     if these != recorded(record):
         record.write(NAME, {"addresses": sorted(these)})

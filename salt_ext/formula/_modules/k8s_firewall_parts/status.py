@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import commands, errors, force, nft, revision, served, wanted
-from .record import Record
+from . import desired, errors, freshness, kernel, nft, ownership, programs
+from .state_dir import StateDir
 
 
-def status(record: Record, version: str) -> dict[str, Any]:
+def status(record: StateDir, version: str) -> dict[str, Any]:
     """Return what is in force by our own record, and each way in which the kernel differs."""
-    applied = record.read(force.APPLIED)
+    applied = record.read(kernel.APPLIED)
     told: dict[str, Any] = {
         "version": version,
         "digest": applied.get("digest", ""),
-        "revision": revision.numbers(record.read(revision.NAME)),
+        "revision": freshness.numbers(record.read(freshness.NAME)),
         "applied_at": applied.get("at"),
         "problems": [],
     }
-    this = force.in_force(record)
-    known = served.recorded(record)
+    this = kernel.in_force(record)
+    known = ownership.recorded(record)
     if known:
         told["served"] = len(known)
     if this is None:
-        if not record.read(revision.NAME):
+        if not record.read(freshness.NAME):
             told["problems"] = ["nothing was brought into force yet: k8s_firewall.sync"]
     else:
         told["backend"] = this.backend
@@ -36,16 +36,16 @@ def status(record: Record, version: str) -> dict[str, Any]:
     return told
 
 
-def _problems(this: wanted.Wanted, applied: dict[str, Any], record: Record) -> list[str]:
+def _problems(this: desired.Wanted, applied: dict[str, Any], record: StateDir) -> list[str]:
     found: list[str] = []
     try:
-        if foreign := force.refusing(this):
+        if foreign := kernel.refusing(this):
             found.append(foreign)
-        made = force.plan(this, applied)
+        made = kernel.plan(this, applied)
     except errors.FirewallError as exc:
         return [str(exc)]
     if made.structure:
-        if force.listed() is None:
+        if kernel.listed() is None:
             open_now = ", ".join(str(gate) for gate in this.gates)
             found.append(
                 f"the nft table {nft.TABLE} is gone"
@@ -60,12 +60,12 @@ def _problems(this: wanted.Wanted, applied: dict[str, Any], record: Record) -> l
     if not made.empty and not found:
         found.append("the kernel's sets are not as they were loaded")
     ipsets = this.backend == "ipset" and bool(this.sets)
-    files = {force.RULESET: nft.needed(this), force.IPSETS: ipsets}
+    files = {kernel.RULESET: nft.needed(this), kernel.IPSETS: ipsets}
     found += [
         f"{record.folder / name} is gone, so that the next boot will not have it"
         for name, due in files.items()
         if due and not (record.folder / name).exists()
     ]
-    if not commands.installed("ss"):
+    if not programs.installed("ss"):
         found.append("the program ss is not installed: connections of who has left are not ended")
     return found
