@@ -25,7 +25,7 @@ from lab.network import Namespace, Switch
 from salt_ext import formula
 
 sys.path.insert(0, str(formula.path() / "_modules"))
-from k8s_firewall_parts import desired, ipset, kernel, nft
+from k8s_firewall_parts import desired, ipset, nft, programs
 from k8s_firewall_parts.run import Run
 from k8s_firewall_parts.state_dir import StateDir
 
@@ -79,22 +79,22 @@ def _swap(turn: int) -> None:
     """Let one address go and another come, with nothing around it."""
     swap = "{} element inet k8s_firewall prod_v4 {{ 192.0.3.{} }}\n"
     gone = swap.format("delete", turn) if turn else ""
-    kernel.programs.run(nft.APPLY, gone + swap.format("add", turn + 1))
+    programs.run(nft.APPLY, gone + swap.format("add", turn + 1))
 
 
 def _large(server: Namespace, backend: str, say: Say) -> Row:
     say(f"{LARGE:,} addresses from nothing, {backend}")
     block = {"backend": backend, "sets": {"prod": _many(LARGE)}}
-    this = desired.read({desired.KEY: block}, {}).wanted
+    state = desired.parse({desired.PILLAR_KEY: block}, {}).desired
     if backend == "nft":
-        argv, text = nft.APPLY, nft.full(this)
+        argv, text = nft.APPLY, nft.full(state)
     else:
-        argv, text = ipset.APPLY, ipset.full(ipset.members(this.sets))
+        argv, text = ipset.APPLY, ipset.full(ipset.members(state.sets))
     ours, bare = [], []
     for _ in range(5):
         _clear(server)
         with server.entered():
-            bare.append(_seconds(lambda: kernel.programs.run(argv, text)))
+            bare.append(_seconds(lambda: programs.run(argv, text)))
         _clear(server)
         with _run(server) as sync:
             ours.append(_seconds(lambda: sync(block)))
@@ -151,11 +151,11 @@ def _namespaces() -> Iterator[tuple[Namespace, Namespace]]:
 
 @contextlib.contextmanager
 def _run(server: Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Give what brings a block of the pillar into force, with an empty record."""
+    """Return a function that applies a block of the pillar, with an empty state folder."""
     folder = tempfile.mkdtemp()
 
     def sync(block: dict[str, Any]) -> None:
-        done = Run({desired.KEY: block}, StateDir(folder), [], "bench", test=False).sync()
+        done = Run({desired.PILLAR_KEY: block}, StateDir(folder), [], "bench", test=False).sync()
         assert done["result"] is True, done
 
     try:

@@ -139,9 +139,9 @@ def test_each_firewall_of_the_documentation_can_be_read():
     assert found
     for _, pillar in found:
         done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
-        read = desired.read({**pillar, **done.changed}, {}, ["192.0.2.1"])
-        assert read.wanted.sets or read.prune
-        assert not read.held
+        read = desired.parse({**pillar, **done.changed}, {}, ["192.0.2.1"])
+        assert read.desired.sets or read.prune
+        assert not read.unresolved
 
 
 def test_the_formulas_example_has_every_key_and_can_be_read():
@@ -154,7 +154,7 @@ def test_the_formulas_example_has_every_key_and_can_be_read():
     assert set(pillar["k8s_firewall"]) == desired.KEYS
     assert set(pillar["k8s_firewall"]["prune"]) == prune.KEYS
     done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
-    assert desired.read({**pillar, **done.changed}, {}).wanted.gates
+    assert desired.parse({**pillar, **done.changed}, {}).desired.gates
 
 
 def test_the_firewall_page_names_every_key():

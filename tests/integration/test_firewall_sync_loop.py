@@ -82,7 +82,7 @@ def test_a_node_that_joins_and_leaves_is_delivered_in_the_publish(sets: Sets) ->
     ]
     # Its lasting connection was open, and only the pillar tells whether that stays.
     ended = [one for one in others if one.get("connections")]
-    assert [one["delivered"] for one in ended] == ["connections of who has left are open"]
+    assert [one["delivered"] for one in ended] == ["removed addresses have open connections"]
     assert {function for class_, function, _ in sets.published() if class_ == "sets"} <= {
         "k8s_firewall.sync",
         "saltutil.sync_all",

@@ -1,4 +1,4 @@
-"""What a minion's firewall is to be, read from its pillar."""
+"""The firewall that a minion's pillar asks for."""
 
 from __future__ import annotations
 
@@ -12,89 +12,94 @@ from typing import Any
 
 from . import addresses, errors, gates, ipset, prune, rules
 
-KEY = "k8s_firewall"
+PILLAR_KEY = "k8s_firewall"
 Pillar = Mapping[str, Any]
 KEEP = "keep"
-"""The set of those that whatever we install lets in."""
+"""The set of addresses that every gate and rule chain accepts."""
 
 BACKENDS = ("nft", "ipset")
 KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune", "drift"})
-# nft takes a letter first; ipset takes 31 characters, of which three are ours.
+# nft wants a letter first; ipset takes 31 characters, of which the suffix needs three.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,27}")
 _PART = re.compile(r"_(v4|v6)(_net)?$")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Everything that is to be in force, valid and whole."""
+class Desired:
+    """The desired state of the firewall: valid and complete."""
 
     backend: str = "nft"
     sets: Mapping[str, addresses.Content] = field(default_factory=dict)
     gates: tuple[gates.Gate, ...] = ()
     rules: tuple[rules.Rule, ...] = ()
     policy: Mapping[str, str] = field(default_factory=lambda: dict(rules.POLICIES))
-    inline: Mapping[str, addresses.Content] = field(default_factory=dict)
-    """What rules have for addresses in themselves, as sets by the rules' names."""
+    rule_sets: Mapping[str, addresses.Content] = field(default_factory=dict)
+    """The addresses written in rules themselves, as sets by the rules' names."""
     keep: addresses.Content = addresses.Content()
 
-    def contents(self) -> dict[str, addresses.Content]:
-        """Return every set by its name, also the one of those who are always let in."""
-        return {**self.sets, **self.inline, KEEP: self.keep}
+    def all_sets(self) -> dict[str, addresses.Content]:
+        """Return every set by its name, also the sets of rules and ``keep``."""
+        return {**self.sets, **self.rule_sets, KEEP: self.keep}
 
-    def has(self, one: str) -> bool:
+    def has_entry(self, entry: str) -> bool:
         """Whether some set has exactly this address or network."""
         return any(
-            one in part for some in self.contents().values() for part in some.parts().values()
+            entry in part
+            for content in self.all_sets().values()
+            for part in content.parts().values()
         )
 
-    def lacks(self, before: Wanted) -> frozenset[str]:
-        """Return every address and network that some set had before and none has now."""
-        now = self.contents()
-        gone: set[str] = set()
-        for name, content in before.contents().items():
+    def removed_since(self, previous: Desired) -> frozenset[str]:
+        """Return every address and network that some set had then and none has now."""
+        now = self.all_sets()
+        removed: set[str] = set()
+        for name, content in previous.all_sets().items():
             for kind, part in content.parts().items():
-                gone |= part - now[name].parts()[kind] if name in now else part
-        return frozenset(one for one in gone if not self.has(one))
+                removed |= part - now[name].parts()[kind] if name in now else part
+        return frozenset(entry for entry in removed if not self.has_entry(entry))
 
     @functools.cached_property
-    def told(self) -> dict[str, Any]:
-        """It as JSON can hold it."""
+    def as_dict(self) -> dict[str, Any]:
+        """The desired state as JSON can hold it."""
         return {
             "backend": self.backend,
-            "sets": {name: one.to_dict() for name, one in sorted(self.sets.items())},
+            "sets": {name: content.to_dict() for name, content in sorted(self.sets.items())},
             "gates": [gate.to_dict() for gate in self.gates],
             "rules": [rule.to_dict() for rule in self.rules],
             "policy": dict(self.policy),
-            "inline": {name: one.to_dict() for name, one in sorted(self.inline.items())},
+            "rule_sets": {
+                name: content.to_dict() for name, content in sorted(self.rule_sets.items())
+            },
             "keep": self.keep.to_dict(),
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> Wanted:
-        """Read what was told."""
+    def from_dict(cls, data: Mapping[str, Any]) -> Desired:
+        """Read ``as_dict`` back."""
         return cls(
-            backend=told["backend"],
-            sets={name: addresses.Content.from_dict(one) for name, one in told["sets"].items()},
-            gates=tuple(gates.Gate.from_dict(one) for one in told["gates"]),
-            rules=tuple(rules.Rule.from_dict(one) for one in told["rules"]),
-            policy=told["policy"],
-            inline={name: addresses.Content.from_dict(one) for name, one in told["inline"].items()},
-            keep=addresses.Content.from_dict(told["keep"]),
+            backend=data["backend"],
+            sets=_contents(data["sets"]),
+            gates=tuple(gates.Gate.from_dict(gate) for gate in data["gates"]),
+            rules=tuple(rules.Rule.from_dict(rule) for rule in data["rules"]),
+            policy=data["policy"],
+            rule_sets=_contents(data["rule_sets"]),
+            keep=addresses.Content.from_dict(data["keep"]),
         )
 
     def digest(self) -> str:
-        """Return what tells this from anything else that could be wanted."""
-        text = json.dumps(self.told, sort_keys=True, separators=(",", ":"))
+        """Return a short hash that differs for every other desired state."""
+        text = json.dumps(self.as_dict, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What was read of a pillar, and which sets are left as they are, and why."""
+class ParsedPillar:
+    """The desired state of a pillar, and what else a run needs of it."""
 
-    wanted: Wanted
-    held: Mapping[str, str]
-    prune: prune.Where | None
+    desired: Desired
+    unresolved: Mapping[str, str]
+    """The sets that keep their last content, and why: a reference of theirs is not resolved."""
+    prune: prune.PruneConfig | None
 
 
 def block(pillar: Pillar) -> Mapping[str, Any]:
@@ -104,118 +109,126 @@ def block(pillar: Pillar) -> Mapping[str, Any]:
     if found := pillar.get("_errors"):
         first = found[0] if isinstance(found, Sequence) and not isinstance(found, str) else found
         raise errors.Refused(f"the pillar did not compile: {first}")
-    told = pillar.get(KEY)
-    if not isinstance(told, Mapping):
-        raise errors.Refused(f"the pillar has no mapping {KEY}")
-    return told
+    value = pillar.get(PILLAR_KEY)
+    if not isinstance(value, Mapping):
+        raise errors.Refused(f"the pillar has no mapping {PILLAR_KEY}")
+    return value
 
 
-def read(
+def parse(
     pillar: Pillar,
-    in_force: Mapping[str, addresses.Content],
+    applied_sets: Mapping[str, addresses.Content],
     masters: Sequence[str] = (),
-) -> Reading:
+) -> ParsedPillar:
     """
-    Read a pillar, or refuse all of it with every mistake that is in it.
+    Read a pillar; refuse it as a whole with every mistake in it.
 
-    A set with a reference that nobody has resolved is held as it is in force: a cluster that is
-    not known is in nobody else's way. One that is not in force yet cannot be held.
+    A set with an unresolved reference keeps the content that was applied last, so that an unknown
+    cluster does not block the other sets. A set that was never applied cannot, and is a mistake.
     """
-    told = block(pillar)
+    value = block(pillar)
     problems: list[str] = []
-    if unknown := sorted(set(map(str, told)) - KEYS):
+    if unknown := sorted(set(map(str, value)) - KEYS):
         known = ", ".join(sorted(KEYS))
-        problems.append(f"{KEY}:{unknown[0]} is no key of {KEY}, which has {known}")
-    backend = told.get("backend", "nft")
+        problems.append(f"{PILLAR_KEY}:{unknown[0]} is not a known key; known keys: {known}")
+    backend = value.get("backend", "nft")
     if backend not in BACKENDS:
-        problems.append(f"{KEY}:backend is {backend!r}, not one of {', '.join(BACKENDS)}")
-    held: dict[str, str] = {}
-    sets = _sets(told.get("sets", {}), in_force, held, problems)
-    ours, items = rules.read(told.get("rules", ()), sets, problems)
-    inline = {
-        name: _content(name, these, in_force, held, problems) for name, these in items.items()
+        problems.append(f"{PILLAR_KEY}:backend is {backend!r}, not one of {', '.join(BACKENDS)}")
+    unresolved: dict[str, str] = {}
+    sets = _sets(value.get("sets", {}), applied_sets, unresolved, problems)
+    parsed_rules, written = rules.parse(value.get("rules", ()), sets, problems)
+    rule_sets = {
+        name: _content(name, items, applied_sets, unresolved, problems)
+        for name, items in written.items()
     }
-    keep = _keep(told.get("keep"), masters, problems)
-    where = prune.read(told.get("prune"), problems)
-    wanted = Wanted(
+    keep = _keep(value.get("keep"), masters, problems)
+    prune_config = prune.parse(value.get("prune"), problems)
+    desired = Desired(
         backend=backend,
         sets=sets,
-        gates=gates.read(told.get("gates", {}), sets, problems),
-        rules=ours,
-        policy=rules.read_policy(told.get("policy"), problems),
-        inline=inline,
+        gates=gates.parse(value.get("gates", {}), sets, problems),
+        rules=parsed_rules,
+        policy=rules.parse_policy(value.get("policy"), problems),
+        rule_sets=rule_sets,
         keep=keep,
     )
     if problems:
         raise errors.Refused("; ".join(problems))
-    return Reading(wanted, held, where)
+    return ParsedPillar(desired, unresolved, prune_config)
+
+
+def _contents(data: Mapping[str, Any]) -> dict[str, addresses.Content]:
+    return {name: addresses.Content.from_dict(content) for name, content in data.items()}
 
 
 def _sets(
-    told: object,
-    in_force: Mapping[str, addresses.Content],
-    held: dict[str, str],
+    value: object,
+    applied_sets: Mapping[str, addresses.Content],
+    unresolved: dict[str, str],
     problems: list[str],
 ) -> dict[str, addresses.Content]:
-    if not isinstance(told, Mapping):
-        problems.append(f"{KEY}:sets is no mapping of names to lists")
+    if not isinstance(value, Mapping):
+        problems.append(f"{PILLAR_KEY}:sets is not a mapping of names to lists")
         return {}
-    found: dict[str, addresses.Content] = {}
-    for name, items in told.items():
-        where = f"{KEY}:sets:{name}"
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name == KEEP:
-            problems.append(
-                f"{where} cannot be the name of a set: a letter, then letters, digits, _ and -, "
-                f"28 at most, and not {KEEP}"
-            )
-            continue
-        if _PART.search(name) or name.startswith(rules.PREFIX):
-            problems.append(f"{where} is a name like those that the kernel's sets are given")
-            continue
-        if name.startswith(ipset.SCRATCH):
-            problems.append(
-                f"{where} begins with {ipset.SCRATCH}, as the ipsets do that each run clears away: "
-                f"name the set differently"
-            )
-            continue
-        if not isinstance(items, (list, tuple)):
-            problems.append(f"{where} is not a list (write [] to let nobody in)")
-            continue
-        found[name] = _content(name, items, in_force, held, problems)
-    return found
+    sets: dict[str, addresses.Content] = {}
+    for name, items in value.items():
+        where = f"{PILLAR_KEY}:sets:{name}"
+        if problem := _name_problem(name):
+            problems.append(f"{where} {problem}")
+        elif not isinstance(items, (list, tuple)):
+            problems.append(f"{where} is not a list (write [] for an empty set)")
+        else:
+            sets[name] = _content(name, items, applied_sets, unresolved, problems)
+    return sets
+
+
+def _name_problem(name: object) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == KEEP:
+        return (
+            f"is not a valid name of a set: a letter, then letters, digits, _ and -, at most "
+            f"28 characters, and not {KEEP}"
+        )
+    if _PART.search(name) or name.startswith(rules.PREFIX):
+        return "looks like a name that this module gives to kernel sets: choose another name"
+    if name.startswith(ipset.SCRATCH):
+        return (
+            f"begins with {ipset.SCRATCH}, like the temporary ipsets that each run deletes: "
+            f"choose another name"
+        )
+    return ""
 
 
 def _content(
     name: str,
     items: Sequence[object],
-    in_force: Mapping[str, addresses.Content],
-    held: dict[str, str],
+    applied_sets: Mapping[str, addresses.Content],
+    unresolved: dict[str, str],
     problems: list[str],
 ) -> addresses.Content:
-    where = f"{KEY}:sets:{name}"
+    where = f"{PILLAR_KEY}:sets:{name}"
     if name.startswith(rules.PREFIX):
-        where = f"{KEY}:rules: {name[len(rules.PREFIX) :]}: sources"
-    if unresolved := addresses.references(items):
-        if name in in_force:
-            held[name] = f"{unresolved[0]} is not resolved"
-            return in_force[name]
-        problems.append(f"{where} has {unresolved[0]}, which is not resolved")
+        where = f"{PILLAR_KEY}:rules: {name[len(rules.PREFIX) :]}: sources"
+    if references := addresses.find_references(items):
+        if name in applied_sets:
+            unresolved[name] = f"{references[0]} is not resolved"
+            return applied_sets[name]
+        problems.append(f"{where}: {references[0]} is not resolved")
         return addresses.Content()
     try:
-        return addresses.content(items)
-    except addresses.NoAddress as exc:
+        return addresses.parse(items)
+    except addresses.InvalidAddress as exc:
         problems.append(f"{where}: {exc}")
         return addresses.Content()
 
 
-def _keep(told: object, masters: Sequence[str], problems: list[str]) -> addresses.Content:
-    if told is None:
-        told = list(masters)
-    if not isinstance(told, (list, tuple)):
-        problems.append(f"{KEY}:keep is not a list")
+def _keep(value: object, masters: Sequence[str], problems: list[str]) -> addresses.Content:
+    if value is None:
+        value = list(masters)
+    if not isinstance(value, (list, tuple)):
+        problems.append(f"{PILLAR_KEY}:keep is not a list")
         return addresses.Content()
     try:
-        return addresses.content(told)
-    except addresses.NoAddress as exc:
-        problems.append(f"{KEY}:keep: {exc}")
+        return addresses.parse(value)
+    except addresses.InvalidAddress as exc:
+        problems.append(f"{PILLAR_KEY}:keep: {exc}")
         return addresses.Content()

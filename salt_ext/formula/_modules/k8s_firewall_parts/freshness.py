@@ -1,77 +1,79 @@
-"""How new a pillar is, by the revisions of the clusters that it was served from."""
+"""Compare how new two views are, by the revisions of the clusters that they were made from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-NAME = "served_by"
-"""The revisions that are in force, under this name in the record."""
+FILE = "revisions"
+"""The revisions of the applied pillar, under this name in the state folder."""
 
 Revisions = Mapping[str, Mapping[str, Any]]
 
 
-def of(pillar: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what the master's pillar tells of how new it is, for each cluster."""
-    told = pillar.get("k8s_nodes")
-    clusters = told.get("clusters") if isinstance(told, Mapping) else None
+def revisions_of(pillar: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the master's part of a pillar says of how new it is, for each cluster."""
+    block = pillar.get("k8s_nodes")
+    clusters = block.get("clusters") if isinstance(block, Mapping) else None
     if not isinstance(clusters, Mapping):
         return {}
     return {
         str(name): {
-            "revision": one["revision"],
-            "observed_at": one["observed_at"],
-            "store": one.get("store", ""),
-            "stale": one.get("stale") is True,
+            "revision": view["revision"],
+            "observed_at": view["observed_at"],
+            "store": view.get("store", ""),
+            "stale": view.get("stale") is True,
         }
-        for name, one in clusters.items()
-        if isinstance(one, Mapping) and {"revision", "observed_at"} <= one.keys()
+        for name, view in clusters.items()
+        if isinstance(view, Mapping) and {"revision", "observed_at"} <= view.keys()
     }
 
 
-def older(now: Revisions, before: Revisions) -> list[str]:
+def stale_reasons(new: Revisions, applied: Revisions) -> list[str]:
     """
-    Return the clusters that are served from an older state than the one that is in force.
+    Return why a pillar is older than the applied one, a reason for each cluster; empty if not.
 
     A store that was made anew counts from 1 again, with a later time; a clock that was set back
     has a higher revision. An old pillar is behind in both. Several masters have a store each, whose
-    revisions say nothing of each other: there, only who knows that its own view is stale does not
-    undo what a later one has brought.
+    revisions cannot be compared: there, only a master that knows its own view to be stale may not
+    undo a later view.
     """
-    told = ((name, one, before[name]) for name, one in sorted(now.items()) if name in before)
-    return [why for name, one, known in told if (why := _older(name, one, known))]
+    common = ((name, new[name], applied[name]) for name in sorted(new) if name in applied)
+    return [reason for name, view, known in common if (reason := _stale(name, view, known))]
 
 
-def _older(name: str, one: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    if one["observed_at"] >= known["observed_at"]:
+def _stale(name: str, view: Mapping[str, Any], applied: Mapping[str, Any]) -> str:
+    if view["observed_at"] >= applied["observed_at"]:
         return ""
-    if one["store"] != known.get("store"):
-        return f"{name} is served by another master, whose view is stale" if one["stale"] else ""
-    if one["revision"] < known["revision"]:
+    if view["store"] != applied.get("store"):
         return (
-            f"{name} is served at revision {one['revision']}, and {known['revision']} is in force"
+            f"cluster {name}: served by another master with a stale view" if view["stale"] else ""
         )
+    if view["revision"] < applied["revision"]:
+        return f"cluster {name}: served revision {view['revision']}, applied {applied['revision']}"
     return ""
 
 
-def not_newer(now: Revisions, before: Revisions) -> str:
-    """Say why what is delivered is not newer than what is in force; empty when it is."""
-    for name, one in sorted(now.items()):
-        known = before.get(name)
+def why_not_newer(new: Revisions, applied: Revisions) -> str:
+    """Return why a delivery is not newer than the applied state; empty when it is."""
+    for name, view in sorted(new.items()):
+        known = applied.get(name)
         if known is None:
-            return f"{name} is not in force by any pillar"
-        if one["store"] != known.get("store"):
-            return f"{name} is in force by another store of a master"
-        if one["revision"] < known["revision"] or one["observed_at"] < known["observed_at"]:
+            return f"cluster {name}: no applied pillar has it"
+        if view["store"] != known.get("store"):
+            return f"cluster {name}: applied from the store of another master"
+        if view["revision"] < known["revision"]:
             return (
-                f"{name} is delivered at revision {one['revision']}, "
-                f"and {known['revision']} is in force"
+                f"cluster {name}: delivered revision {view['revision']}, "
+                f"applied {known['revision']}"
             )
-    if all(one["revision"] == before[name]["revision"] for name, one in now.items()):
-        return "it is what is in force"
+        if view["observed_at"] < known["observed_at"]:
+            return f"cluster {name}: delivered view was observed before the applied one"
+    if all(view["revision"] == applied[name]["revision"] for name, view in new.items()):
+        return "already applied"
     return ""
 
 
-def numbers(these: Revisions) -> dict[str, Any]:
-    """Return the revisions alone."""
-    return {name: one["revision"] for name, one in sorted(these.items())}
+def numbers(revisions: Revisions) -> dict[str, Any]:
+    """Return the revision numbers alone."""
+    return {name: view["revision"] for name, view in sorted(revisions.items())}

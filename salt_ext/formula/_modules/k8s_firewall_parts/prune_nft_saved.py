@@ -1,7 +1,9 @@
 """
-Saved files as ``nft list`` prints them, such as Salt's own ``nftables.save`` writes.
+Delete rules that accept a removed address from saved files of nft.
 
-Only whole lines go: one rule each, that accepts, and whose source is exactly such an address.
+The files have the form that ``nft list`` prints, such as Salt's own ``nftables.save`` writes. Only
+whole lines are deleted: a line with one rule that accepts, and whose source is exactly a removed
+address or network.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .prune_iptables import Chains, Stale, source
+from .prune_iptables import Chains, StaleRule, canonical_source
 
-# A text, a line that goes on, a comment, as nft reads them: a text may have all of these in it.
+# A quoted text, a continued line, a comment, as nft reads them: a quoted text may hold all of them.
 _PIECE = re.compile(r'("[^"]*")|(\\\n)|#[^\n]*')
 _LINE = re.compile(r'(?:"[^"]*"|\\\n|#[^\n]*|[^"#\\\n]+|["\\])+\n?|\n')
 _TABLE = re.compile(r"table (?:(ip6?|inet) )?(\S+) \{")
@@ -19,22 +21,24 @@ _CHAIN = re.compile(r"chain (\S+) \{.*")
 _BRACES = re.compile(r"\{[^{}]*\}")
 
 
-def of_nft(saved: str) -> bool:
-    """Whether a file is nft's, and not iptables-save's."""
+def is_nft(saved: str) -> bool:
+    """Whether a file has the form of nft, and not that of iptables-save."""
     return any(_TABLE.fullmatch(_plain(line)) for line in _LINE.findall(saved))
 
 
-def rules(saved: str, chains: Chains, gone: frozenset[str]) -> list[Stale]:
-    """Return the rules that are to go; the chains are those of tables such as "inet filter"."""
-    return [found for _, found in _read(saved, chains, gone) if found]
+def stale_rules(saved: str, chains: Chains, removed: frozenset[str]) -> list[StaleRule]:
+    """Return the rules to delete; the tables have names such as "inet filter"."""
+    return [rule for _, rule in _read(saved, chains, removed) if rule]
 
 
-def without(saved: str, chains: Chains, gone: frozenset[str]) -> str:
-    """Return the file without them, and otherwise as it is."""
-    return "".join(line for line, found in _read(saved, chains, gone) if not found)
+def without_stale(saved: str, chains: Chains, removed: frozenset[str]) -> str:
+    """Return the file without the stale rules, and otherwise byte for byte as it is."""
+    return "".join(line for line, rule in _read(saved, chains, removed) if not rule)
 
 
-def _read(saved: str, chains: Chains, gone: frozenset[str]) -> Iterator[tuple[str, Stale | None]]:
+def _read(
+    saved: str, chains: Chains, removed: frozenset[str]
+) -> Iterator[tuple[str, StaleRule | None]]:
     table, chain, depth = "", "", 0
     for line in _LINE.findall(saved):
         plain = _plain(line)
@@ -44,32 +48,34 @@ def _read(saved: str, chains: Chains, gone: frozenset[str]) -> Iterator[tuple[st
         elif depth == 1:
             opens = _CHAIN.fullmatch(plain)
             chain = opens[1] if opens else ""
-        found = None
-        # Deeper, a statement has begun on a line before.
-        if depth == 2 and chain in chains.get(table, ()) and (who := _lets_in(plain)) in gone:
-            found = Stale(table, chain, who, " ".join(line.split()))
+        rule = None
+        # Deeper, the line continues a statement of an earlier line.
+        if depth == 2 and chain in chains.get(table, ()):
+            source = _accepted_source(plain)
+            if source in removed:
+                rule = StaleRule(table, chain, source, " ".join(line.split()))
         depth += plain.count("{") - plain.count("}")
-        yield line, found
+        yield line, rule
 
 
 def _plain(line: str) -> str:
-    """Return a line as one that has no comment, and no text that could be taken for anything."""
+    """Return a line without its comment, and with empty texts in place of the quoted ones."""
     return " ".join(_PIECE.sub(lambda it: '""' if it[1] else " " if it[2] else "", line).split())
 
 
-def _lets_in(plain: str) -> str:
-    """Return the one address, or network, that a rule lets in; empty where that is not all."""
+def _accepted_source(plain: str) -> str:
+    """Return the one address or network that a rule accepts; empty where there is not just one."""
     words = _BRACES.sub("{}", plain).removesuffix(";").removesuffix('comment ""').split()
-    # Its verdict is the last word; two rules may stand on a line, or one on several.
+    # The verdict is the last word; a line may hold two rules, and a rule may take several lines.
     if words[-1:] != ["accept"] or words[-2:-1] in (["jump"], ["goto"]):
         return ""
     if any(char in word for word in words for char in ";{}" if word != "{}"):
         return ""
-    found = [
+    sources = [
         words[at + 1]
-        for at in range(1, len(words))
+        for at in range(1, len(words) - 1)
         if words[at] == "saddr" and words[at - 1] in ("ip", "ip6")
-        # Of a connection, not of the packet.
+        # The source of a connection, not of the packet.
         if words[at - 2 : at - 1] not in (["original"], ["reply"])
     ]
-    return source(found[0]) if len(found) == 1 else ""
+    return canonical_source(sources[0]) if len(sources) == 1 else ""

@@ -1,31 +1,78 @@
-"""One run: from a pillar to what is in force, or the reason why it stays as it is."""
+"""
+One run, from a pillar to the applied firewall, and the map of this package.
+
+``_modules/k8s_firewall.py`` is what Salt calls; it makes a ``Run`` and returns its outcome. The
+other parts each do one thing, with values between them::
+
+    pillar or delivery ─> desired ──> plan ──> kernel ──> applied ──> status, access
+                          │           │        │          │
+                          ├ addresses ├ nft    ├ programs └ state_dir: files, lock
+                          ├ gates     ├ ipset  └ generation: did nftables change?
+                          ├ rules     └ foreign_firewalls: who drops afterwards?
+                          ├ prune (its configuration)
+                          └ freshness: is this pillar older?
+
+    removed addresses ──> ownership: served once, and no more
+                          ├ prune ─> prune_iptables, prune_nft, prune_nft_saved: their rules
+                          └ departures ─> connections: their open connections
+
+What reads or writes texts (addresses, desired, gates, rules, nft, ipset, foreign_firewalls, the
+three prune parts, delivery, freshness, the parsers of connections) needs neither root nor a
+kernel; programs runs other programs, state_dir writes to the disk. There is no ``__init__.py``:
+with one, Salt would load this folder as an execution module. The parts import only the standard
+library and each other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import connections, delivery, desired, errors, freshness, kernel, ownership, prune
+from . import (
+    applied,
+    connections,
+    delivery,
+    departures,
+    desired,
+    errors,
+    foreign_firewalls,
+    freshness,
+    kernel,
+    ownership,
+    plan,
+    prune,
+)
+from .desired import Desired, ParsedPillar, Pillar
+from .plan import Plan
 from .state_dir import StateDir
 
-LEAVING = "leaving"
-"""Who has left with connections that are not judged or not ended yet, under this name."""
+_FILES = (
+    applied.FILE,
+    applied.PREVIOUS_FILE,
+    freshness.FILE,
+    departures.FILE,
+    ownership.FILE,
+    delivery.FILE,
+    connections.ABILITY_FILE,
+)
 
-_WRITTEN = (kernel.APPLIED, kernel.PREVIOUS)
-_OTHERS = (ownership.NAME, delivery.NAME, connections.ABILITY)
-
-Pillar = desired.Pillar
 Outcome = dict[str, Any]
 
 
 class Run:
-    """What one run knows; each of its functions returns ``result``, ``comment`` and ``changes``."""
+    """The values of one run; each public method returns ``result``, ``comment``, ``changes``."""
 
     def __init__(
-        self, pillar: Pillar, record: StateDir, masters: Sequence[str], version: str, *, test: bool
+        self,
+        pillar: Pillar,
+        state_dir: StateDir,
+        masters: Sequence[str],
+        version: str,
+        *,
+        test: bool,
     ) -> None:
         self.pillar = pillar
-        self.record = record
+        self.state_dir = state_dir
         self.masters = masters
         self.version = version
         self.test = test
@@ -36,299 +83,280 @@ class Run:
             "version": version,
         }
         self._problems: list[str] = []
-        self._so_far = "what is in force stays as it is"
+        self._progress = "firewall unchanged"
 
     def sync(self) -> Outcome:
-        """Bring sets and gates into force, prune where that is asked for, end connections."""
+        """Apply sets, gates and rules, prune where the pillar says so, end connections."""
         return self._guarded(self._sync)
 
-    def deliver(self, told: Any, minion: str) -> Outcome:
-        """Bring delivered addresses into force; raise NotTaken where the pillar is to be asked."""
+    def deliver(self, delivered: Any, minion: str) -> Outcome:
+        """Apply delivered addresses; raise Rejected where the pillar is needed."""
 
-        def take() -> None:
-            self.pillar = delivery.pillar(self.record, told, minion, desired.KEY)
+        def accept() -> None:
+            granted = self.state_dir.read(delivery.FILE)
+            known = self.state_dir.read(freshness.FILE)
+            self.pillar = delivery.accept(granted, known, delivered, minion, desired.PILLAR_KEY)
             self._deliver()
 
-        return self._guarded(take)
+        return self._guarded(accept)
 
     def prune(self) -> Outcome:
-        """Only close who has left, where a formula only appends."""
-        return self._guarded(self._prune, "not everything of who has left is closed")
+        """Only delete the rules of removed addresses, where a formula only appends rules."""
+        return self._guarded(self._prune, "not everything was pruned")
 
-    def remember(self) -> Outcome:
-        """Only write down who is served, before a formula lets them in."""
-        return self._guarded(self._remember, "who is served is not written down")
+    def record(self) -> Outcome:
+        """Only record the served addresses, before a formula lets them in."""
+        return self._guarded(self._record, "the served addresses were not recorded")
 
     def rollback(self) -> Outcome:
-        """Bring back what was in force before the last change."""
+        """Apply the state from before the last change."""
         return self._guarded(self._rollback)
 
     def repair(self) -> Outcome:
-        """Bring back into the kernel what is in force by the record; no pillar is asked."""
-        return self._guarded(self._repair, "the kernel is not as it should be")
+        """Apply the recorded state to the kernel again; no pillar is needed."""
+        return self._guarded(self._repair, "not repaired")
 
     def remove(self) -> Outcome:
-        """Take everything of ours out of the kernel and off the disk."""
-        return self._guarded(self._remove, "not everything is removed")
+        """Remove everything that this module has made from the kernel and from the disk."""
+        return self._guarded(self._remove, "not everything was removed")
 
-    def _guarded(self, what: Callable[[], None], failed: str = "") -> Outcome:
+    def _guarded(self, step: Callable[[], None], failed: str = "") -> Outcome:
         outcome = self.outcome
         try:
-            with self.record.locked():
-                what()
-        except delivery.NotTaken:
+            with self.state_dir.locked():
+                step()
+        except delivery.Rejected:
             raise
         except (errors.FirewallError, OSError) as exc:
             outcome["result"] = False
-            outcome["comment"] = f"{failed or self._so_far}: {exc}"
-        outcome["digest"] = self.record.read(kernel.APPLIED).get("digest", "")
-        outcome["revision"] = freshness.numbers(self.record.read(freshness.NAME))
+            outcome["comment"] = f"{failed or self._progress}: {exc}"
+        outcome["digest"] = self.state_dir.read(applied.FILE).get("digest", "")
+        outcome["revision"] = freshness.numbers(self.state_dir.read(freshness.FILE))
         return outcome
 
-    def _read(self) -> desired.Reading:
-        before = kernel.in_force(self.record)
-        reading = desired.read(self.pillar, before.contents() if before else {}, self.masters)
-        now, known = freshness.of(self.pillar), self.record.read(freshness.NAME)
-        if behind := freshness.older(now, known):
-            raise errors.Refused(f"the pillar is older than what is in force: {'; '.join(behind)}")
-        return reading
+    def _parse(self) -> ParsedPillar:
+        before = applied.last(self.state_dir)
+        sets = before.all_sets() if before else {}
+        parsed = desired.parse(self.pillar, sets, self.masters)
+        new, known = freshness.revisions_of(self.pillar), self.state_dir.read(freshness.FILE)
+        if reasons := freshness.stale_reasons(new, known):
+            raise errors.Refused(f"the pillar is older than the applied one: {'; '.join(reasons)}")
+        return parsed
 
     def _sync(self) -> None:
-        before = kernel.in_force(self.record) or desired.Wanted()
-        reading = self._read()
-        this = reading.wanted
+        before = applied.last(self.state_dir) or Desired()
+        parsed = self._parse()
         if self.test:
-            made = self._plan(this)
+            made = self._plan(parsed.desired)
             kernel.check(made)
-            self._close(reading)
-            self._find_problems(made, reading)
+            self._prune_removed(parsed)
+            self._find_problems(made, parsed)
             self._conclude()
             return
-        made, gone = self._enforce(before, reading)
-        self._leave(gone, this)
-        self._close(reading)
-        delivery.remember(self.record, self.pillar, desired.KEY)
-        self._find_problems(made, reading)
+        made, removed = self._apply(before, parsed)
+        self._end_connections(removed, parsed.desired)
+        self._prune_removed(parsed)
+        delivery.record_grant(self.state_dir, self.pillar, desired.PILLAR_KEY)
+        self._find_problems(made, parsed)
         self._conclude()
-        self._tell_hindrance()
+        self._report_blocker()
 
-    def _find_problems(self, made: kernel.Plan, reading: desired.Reading) -> None:
-        # Somebody's chain may have come since; what is to be closed is closed all the same.
-        if not made.structure and (foreign := kernel.refusing(reading.wanted)):
-            self._problems.append(foreign)
-        for name, why in sorted(reading.held.items()):
-            self._problems.append(f"the set {name} is left as it is: {why}")
+    def _find_problems(self, made: Plan, parsed: ParsedPillar) -> None:
+        # A foreign chain may be new; the removed addresses were closed all the same.
+        if not made.replaces_table and (conflict := foreign_firewalls.conflict(parsed.desired)):
+            self._problems.append(conflict)
+        for name, reason in sorted(parsed.unresolved.items()):
+            self._problems.append(f"the set {name} is unchanged: {reason}")
 
-    def _plan(self, this: desired.Wanted) -> kernel.Plan:
-        made = kernel.plan(this, self.record.read(kernel.APPLIED))
-        self.outcome["changes"] = made.told()
+    def _plan(self, wish: Desired) -> Plan:
+        made = plan.make(wish, self.state_dir.read(applied.FILE))
+        self.outcome["changes"] = made.changes()
         return made
 
-    def _enforce(
-        self, before: desired.Wanted, reading: desired.Reading
-    ) -> tuple[kernel.Plan, frozenset[str]]:
+    def _apply(self, before: Desired, parsed: ParsedPillar) -> tuple[Plan, frozenset[str]]:
         """
-        Let the kernel have it, and write that down; return who is in no set any more.
+        Apply the desired state and record it; return the entries that are in no set any more.
 
-        Before anything else can fail: what the kernel has is what the record and the next boot
-        have, and who is still to be shut out is found again.
+        Nothing else may fail in between: what the kernel has is what the record and the next boot
+        have, and the next run finds the addresses that are still to be closed.
         """
-        made = self._bring_to_kernel(reading.wanted)
-        self.outcome["changes"] = made.told()
-        gone = self._gone(before, made, reading.wanted)
-        self._note_leaving(gone)
-        self._write_down(reading, made)
-        return made, gone
+        made = self._apply_to_kernel(parsed.desired)
+        self.outcome["changes"] = made.changes()
+        removed = self._removed(before, made, parsed.desired)
+        departures.record(self.state_dir, removed)
+        self._record_applied(parsed, made)
+        return made, removed
 
-    def _bring_to_kernel(self, this: desired.Wanted) -> kernel.Plan:
+    def _apply_to_kernel(self, wish: Desired) -> Plan:
         try:
-            made = kernel.bring(this, self.record)
+            made = kernel.apply(wish, self.state_dir)
         except (errors.FirewallError, OSError):
-            if self.record.doubtful():
-                self._so_far = "what is in force may have changed in part"
+            if self.state_dir.is_dirty():
+                self._progress = "firewall may be changed in part"
             raise
-        self._so_far = "in force, but not everything that comes after it is done"
+        self._progress = "firewall updated, but a later step failed"
         return made
 
-    def _gone(
-        self, before: desired.Wanted, made: kernel.Plan, this: desired.Wanted
-    ) -> frozenset[str]:
-        left = self._leaving().union(*(gone for _, gone in made.sets.values()))
-        # By the record too: a run may have ended between the kernel and this.
-        return this.lacks(before).union(one for one in left if not this.has(one))
+    def _removed(self, before: Desired, made: Plan, now: Desired) -> frozenset[str]:
+        found = departures.pending(self.state_dir).union(*(gone for _, gone in made.sets.values()))
+        # By the record too: a run may have ended between the kernel and its record.
+        return now.removed_since(before).union(one for one in found if not now.has_entry(one))
 
     def _deliver(self) -> None:
-        before = kernel.in_force(self.record)
+        before = applied.last(self.state_dir)
         try:
-            reading = self._read()
+            parsed = self._parse()
         except errors.Refused as exc:
-            raise delivery.NotTaken(str(exc)) from exc
-        if before is None or reading.held or reading.prune is not None:
-            raise delivery.NotTaken("the pillar tells more than addresses")
+            raise delivery.Rejected(str(exc)) from exc
+        if before is None or parsed.unresolved or parsed.prune is not None:
+            raise delivery.Rejected("the firewall depends on more than the delivered addresses")
         if self.test:
-            self._plan(reading.wanted)
+            self._plan(parsed.desired)
             self._conclude()
             return
-        _, gone = self._enforce(before, reading)
+        _, removed = self._apply(before, parsed)
         self._conclude()
         try:
-            open_ones = connections.open_of(gone)
+            any_open = connections.any_open(removed)
         except errors.FirewallError as exc:
-            raise delivery.NotTaken(f"connections of who has left are not known: {exc}") from exc
-        if open_ones:
-            # Whether they are let in for another reason stands in the pillar.
-            raise delivery.NotTaken("connections of who has left are open")
-        self._note_leaving(frozenset())
+            raise delivery.Rejected(
+                f"the connections of removed addresses are unknown: {exc}"
+            ) from exc
+        if any_open:
+            # Only the pillar says whether they are allowed for another reason.
+            raise delivery.Rejected("removed addresses have open connections")
+        departures.record(self.state_dir, frozenset())
 
     def _prune(self) -> None:
-        reading = self._read()
-        if reading.prune is None:
-            raise errors.Refused(f"the pillar has no {desired.KEY}:prune")
-        self._close(reading)
+        parsed = self._parse()
+        if parsed.prune is None:
+            raise errors.Refused(f"the pillar has no {desired.PILLAR_KEY}:prune")
+        self._prune_removed(parsed)
         if not self.test and not self._problems:
-            self._note_revisions()
+            self._record_revisions()
         self._conclude()
 
-    def _remember(self) -> None:
+    def _record(self) -> None:
         desired.block(self.pillar)
         if not self.test:
-            self._note()
+            self._record_served()
         self.outcome["result"] = True
-        self.outcome["comment"] = "who is served is written down"
+        self.outcome["comment"] = "served addresses recorded"
 
     def _rollback(self) -> None:
-        before = kernel.recorded(self.record.read(kernel.PREVIOUS).get("wanted"))
+        before = applied.previous(self.state_dir)
         if before is None:
-            raise errors.Refused("nothing was in force before the last change")
-        self._bring(before)
-        self.outcome["comment"] += "; the next sync brings the pillar into force again"
+            raise errors.Refused("no earlier state is recorded")
+        self._apply_recorded(before)
+        self.outcome["comment"] += "; the next sync applies the pillar again"
 
     def _repair(self) -> None:
-        this = kernel.in_force(self.record)
-        if this is None:
-            raise errors.Refused("nothing was brought into force yet: k8s_firewall.sync")
-        if self.record.doubtful():
+        wish = applied.last(self.state_dir)
+        if wish is None:
+            raise errors.Refused("nothing is applied yet; run k8s_firewall.sync")
+        if self.state_dir.is_dirty():
             raise errors.Refused(
-                "a run was cut off, so that the kernel may have newer than the record: "
-                "k8s_firewall.sync asks for the pillar"
+                "a run was interrupted, and the kernel may be newer than the record; "
+                "run k8s_firewall.sync"
             )
-        self._bring(this)
+        self._apply_recorded(wish)
 
     def _remove(self) -> None:
-        self._bring(desired.Wanted())
+        self._apply_recorded(Desired())
         if self.test:
             return
-        if left := kernel.left(self.record):
+        if names := kernel.remaining_ipsets(self.state_dir):
             self._problems.append(
-                f"the ipset {', '.join(left)} stays, and is empty: a rule of somebody's names it; "
-                f"delete that rule, then call this again"
+                f"the ipset {', '.join(names)} is empty but not removed: a rule of another program "
+                f"uses it; delete that rule, then run k8s_firewall.remove again"
             )
             self._conclude()
         else:
-            for name in (*_WRITTEN, freshness.NAME, LEAVING, *_OTHERS):
-                self.record.forget(f"{name}.json")
+            for name in _FILES:
+                self.state_dir.remove(f"{name}.json")
 
-    def _bring(self, this: desired.Wanted) -> None:
-        before = kernel.in_force(self.record) or desired.Wanted()
+    def _apply_recorded(self, wish: Desired) -> None:
+        before = applied.last(self.state_dir) or Desired()
         if self.test:
-            made = kernel.plan(this, self.record.read(kernel.APPLIED))
+            made = plan.make(wish, self.state_dir.read(applied.FILE))
         else:
-            made = self._bring_to_kernel(this)
-            gone = this.lacks(before)
-            self._note_leaving(self._leaving() | gone)
-            kernel.remember(this, made, self.record, self.version)
-            self._leave(gone, this)
-        self.outcome["changes"] = made.told()
+            made = self._apply_to_kernel(wish)
+            removed = wish.removed_since(before)
+            departures.record(self.state_dir, departures.pending(self.state_dir) | removed)
+            applied.record(wish, made, self.state_dir, self.version)
+            self._end_connections(removed, wish)
+        self.outcome["changes"] = made.changes()
         self._conclude()
 
-    def _tell_hindrance(self) -> None:
-        """Tell before anybody leaves that their connections would stay; all else is in force."""
-        if not (why := connections.hindrance(self.record)):
+    def _report_blocker(self) -> None:
+        """Report, before any address is removed, that open connections would not be ended."""
+        if not (reason := connections.blocker(self.state_dir)):
             return
         self.outcome["ends_connections"] = False
-        if why not in self.outcome["comment"]:
-            self.outcome["comment"] += f"; connections of who leaves stay open: {why}"
+        if reason not in self.outcome["comment"]:
+            self.outcome["comment"] += (
+                f"; open connections of removed addresses will not be ended: {reason}"
+            )
 
     def _conclude(self) -> None:
         changed = bool(self.outcome["changes"])
-        said = "this would be changed" if self.test else "in force"
+        summary = "firewall would be updated" if self.test else "firewall updated"
         self.outcome["result"] = None if self.test and changed else True
         if self._problems:
             # With test too: the run itself would fail.
             self.outcome["result"] = False
         self.outcome["comment"] = "; ".join(
-            [said if changed else "in force already", *self._problems]
+            [summary if changed else "firewall up to date", *self._problems]
         )
 
-    def _note(self) -> frozenset[str]:
-        """Add who is served now to who was served before; return who was."""
-        known = ownership.recorded(self.record)
-        ownership.remember(self.record, known | ownership.now(self.pillar))
+    def _record_served(self) -> frozenset[str]:
+        """Add the addresses that are served now to the record; return those that were in it."""
+        known = ownership.recorded(self.state_dir)
+        ownership.record(self.state_dir, known | ownership.served(self.pillar))
         return known
 
-    def _close(self, reading: desired.Reading) -> None:
-        """Prune, where the pillar asks for it."""
-        if reading.prune is None:
+    def _prune_removed(self, parsed: ParsedPillar) -> None:
+        """Delete the rules of removed addresses, where the pillar says so."""
+        if parsed.prune is None:
             return
-        before = ownership.recorded(self.record) if self.test else self._note()
+        before = ownership.recorded(self.state_dir) if self.test else self._record_served()
         if unresolved := ownership.unresolved(self.pillar):
             self._problems.append(
-                f"nothing is pruned while {unresolved[0]} is not resolved: who it means may be in"
+                f"nothing was pruned: {unresolved[0]} is not resolved, so its addresses are unknown"
             )
             return
-        leaving = ownership.leaving(self.pillar, before, reading.wanted.keep)
-        deleted = prune.prune(reading.prune, leaving.gone, test=self.test)
-        if deleted:
-            self.outcome["changes"]["pruned"] = deleted
-        if leaving.spared:
-            self.outcome["spared"] = dict(sorted(leaving.spared.items()))
+        found = ownership.departures(self.pillar, before, parsed.desired.keep)
+        if pruned := prune.prune(parsed.prune, found.removed, test=self.test):
+            self.outcome["changes"]["pruned"] = pruned
+        if found.spared:
+            self.outcome["spared"] = dict(sorted(found.spared.items()))
         if not self.test:
-            # And whom a run before could not end.
-            self._leave(leaving.gone | self._leaving(), reading.wanted)
-            # Who is spared is still to be closed, once there is no reason to spare them.
-            still = ownership.now(self.pillar) | leaving.spared.keys()
-            ownership.remember(self.record, still)
+            # Also those that an earlier run could not end.
+            removed = found.removed | departures.pending(self.state_dir)
+            self._end_connections(removed, parsed.desired)
+            # A spared address is closed later, once the reason for it has gone.
+            still_recorded = ownership.served(self.pillar) | found.spared.keys()
+            ownership.record(self.state_dir, still_recorded)
 
-    def _leave(self, gone: frozenset[str], this: desired.Wanted) -> None:
-        """End their connections, the next time where it is not possible now."""
-        ended = self._end(gone, this)
-        self._note_leaving(self._leaving() - gone if ended else self._leaving() | gone)
+    def _end_connections(self, removed: frozenset[str], now: Desired) -> None:
+        ended = departures.end(
+            self.state_dir,
+            removed,
+            lambda: ownership.StillAllowed(self.pillar, now.all_sets().values()),
+        )
+        if ended.counts:
+            self.outcome.setdefault("connections", {}).update(ended.counts)
+        if ended.problem and ended.problem not in self._problems:
+            self._problems.append(ended.problem)
 
-    def _leaving(self) -> frozenset[str]:
-        return frozenset(self.record.read(LEAVING).get("addresses", []))
+    def _record_revisions(self) -> None:
+        now = freshness.revisions_of(self.pillar)
+        if now != self.state_dir.read(freshness.FILE):
+            self.state_dir.write(freshness.FILE, now)
 
-    def _note_leaving(self, these: frozenset[str]) -> None:
-        if not these:
-            self.record.forget(f"{LEAVING}.json")
-        elif these != self._leaving():
-            self.record.write(LEAVING, {"addresses": sorted(these)})
-
-    def _end(self, gone: frozenset[str], this: desired.Wanted) -> bool:
-        """End the connections of who is let in by nothing any more; False to try it again."""
-        if not gone:
-            return True
+    def _record_applied(self, parsed: ParsedPillar, made: Plan) -> None:
         try:
-            told = connections.end(gone, ownership.Staying(self.pillar, this.contents().values()))
-        except errors.FirewallError as exc:
-            problem = f"connections of who has left are not ended: {exc}"
-            if problem not in self._problems:
-                self._problems.append(problem)
-            # Said once; status goes on saying it.
-            return isinstance(exc, errors.Missing)
-        if told:
-            self.outcome.setdefault("connections", {}).update(told)
-        if problem := connections.problem(told):
-            self._problems.append(problem)
-        return True
-
-    def _note_revisions(self) -> None:
-        now = freshness.of(self.pillar)
-        if now != self.record.read(freshness.NAME):
-            self.record.write(freshness.NAME, now)
-
-    def _write_down(self, reading: desired.Reading, made: kernel.Plan) -> None:
-        try:
-            kernel.remember(reading.wanted, made, self.record, self.version)
-            self._note_revisions()
+            applied.record(parsed.desired, made, self.state_dir, self.version)
+            self._record_revisions()
         except OSError as exc:
-            self._problems.append(f"not written down, so the next boot will not have it: {exc}")
+            self._problems.append(f"not recorded, so the next boot will not load it: {exc}")

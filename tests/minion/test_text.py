@@ -32,7 +32,7 @@ CHAINS = {"filter": ["INPUT", "formula"]}
     ],
 )
 def test_an_address_has_one_form(text, canonical):
-    assert addresses.content([text]).everything() == {canonical}
+    assert addresses.parse([text]).entries() == {canonical}
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,13 @@ def test_an_address_has_one_form(text, canonical):
      "k8s://prod", "::ffff:192.0.2.1", "example.org", "192.0.2.1/", "1", 1, None, ["192.0.2.1"]],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(junk):
-    with pytest.raises(addresses.NoAddress):
-        addresses.content([junk])
+    with pytest.raises(addresses.InvalidAddress):
+        addresses.parse([junk])
 
 
 def test_references_are_found_wherever_they_are():
     value = {"a": [1, {"k8s://x": None}], "b": ("k8s://y?family=ipv4",), "c": "no k8s:/ here"}
-    assert addresses.references(value) == ["k8s://x", "k8s://y?family=ipv4"]
+    assert addresses.find_references(value) == ["k8s://x", "k8s://y?family=ipv4"]
 
 
 # nft
@@ -148,7 +148,7 @@ COMMIT
 
 
 def test_only_rules_that_let_in_exactly_who_has_gone_are_stale():
-    assert [one.rule for one in prune_iptables.rules(SAVED, CHAINS, GONE)] == [
+    assert [one.rule for one in prune_iptables.stale_rules(SAVED, CHAINS, GONE)] == [
         "-A INPUT -s 192.0.2.1/32 -p tcp -m tcp --dport 5432 -j ACCEPT",
         '-A formula -s 192.0.2.1 -m comment --comment "it\'s node \\"1\\"" -j ACCEPT',
         "-A INPUT -s 198.51.100.0/24 -j ACCEPT",
@@ -156,7 +156,7 @@ def test_only_rules_that_let_in_exactly_who_has_gone_are_stale():
 
 
 def test_their_deletion_is_one_transaction():
-    told = prune_iptables.deletion(prune_iptables.rules(SAVED, CHAINS, GONE)).splitlines()
+    told = prune_iptables.deletion(prune_iptables.stale_rules(SAVED, CHAINS, GONE)).splitlines()
     assert told[0] == "*filter"
     assert told[1] == "-D INPUT -s 192.0.2.1/32 -p tcp -m tcp --dport 5432 -j ACCEPT"
     assert told[-1] == "COMMIT"
@@ -164,7 +164,7 @@ def test_their_deletion_is_one_transaction():
 
 
 def test_a_saved_file_keeps_every_other_byte():
-    stays = prune_iptables.without(SAVED, CHAINS, GONE).splitlines(keepends=True)
+    stays = prune_iptables.without_stale(SAVED, CHAINS, GONE).splitlines(keepends=True)
     gone = [line for line in SAVED.splitlines(keepends=True) if line not in stays]
     assert len(gone) == 3
     assert [line for line in SAVED.splitlines(keepends=True) if line not in gone] == stays
@@ -178,7 +178,7 @@ def test_ufw_loses_the_line_above_the_rule_too():
         "-A ufw-user-input -p tcp --dport 5432 -s 192.0.2.10 -j ACCEPT\n"
         "-A ufw-user-input -p udp --dport 5432 -s 192.0.2.10 -j ACCEPT\n\nCOMMIT\n"
     )
-    stays = prune_iptables.without(text, {"filter": ["ufw-user-input"]}, GONE)
+    stays = prune_iptables.without_stale(text, {"filter": ["ufw-user-input"]}, GONE)
     assert "192.0.2.1 " not in stays
     assert stays.count("192.0.2.10") == 3
 
@@ -218,7 +218,7 @@ def listing(*statements, chain="input", **more):
     ],
 )
 def test_a_rule_of_nft_is_stale_wherever_its_source_stands(statements):
-    found = prune_nft.rules(listing(*statements), "inet filter", ["input"], GONE)
+    found = prune_nft.stale_rules(listing(*statements), "inet filter", ["input"], GONE)
     assert prune_nft.deletion(found) == "delete rule inet filter input handle 5\n"
 
 
@@ -241,12 +241,12 @@ def test_a_rule_of_nft_is_stale_wherever_its_source_stands(statements):
 )
 def test_another_rule_of_nft_is_not(statements):
     told = listing(*statements, comment="ip saddr 192.0.2.1 accept # handle 6")
-    assert not prune_nft.rules(told, "inet filter", ["input"], GONE)
+    assert not prune_nft.stale_rules(told, "inet filter", ["input"], GONE)
 
 
 def test_a_rule_of_nft_in_a_chain_that_is_not_named_is_not_looked_at():
     told = listing(saddr("192.0.2.1"), ACCEPT, chain="other")
-    assert not prune_nft.rules(told, "inet filter", ["input"], GONE)
+    assert not prune_nft.stale_rules(told, "inet filter", ["input"], GONE)
 
 
 SAVED_NFT = r"""#! nft -f
@@ -311,19 +311,19 @@ an odd " at the end
 
 def test_a_saved_file_of_nft_loses_the_lines_of_who_has_left_and_no_other_byte():
     chains = {"inet filter": ["input"]}
-    found = prune_nft_saved.rules(SAVED_NFT, chains, GONE)
+    found = prune_nft_saved.stale_rules(SAVED_NFT, chains, GONE)
     assert len(found) == SAVED_NFT.count("goes") == 6
-    stays = prune_nft_saved.without(SAVED_NFT, chains, GONE)
+    stays = prune_nft_saved.without_stale(SAVED_NFT, chains, GONE)
     assert "goes" not in stays
     kept, lines = stays.splitlines(), SAVED_NFT.splitlines()
     assert [line for line in lines if line in kept] == kept
     assert len(lines) - len(kept) == 9
-    assert prune_nft_saved.without(SAVED_NFT, {}, GONE) == SAVED_NFT
+    assert prune_nft_saved.without_stale(SAVED_NFT, {}, GONE) == SAVED_NFT
 
 
 def test_a_saved_file_tells_whose_it_is():
-    assert prune_nft_saved.of_nft(SAVED_NFT)
-    assert not prune_nft_saved.of_nft(SAVED)
+    assert prune_nft_saved.is_nft(SAVED_NFT)
+    assert not prune_nft_saved.is_nft(SAVED)
 
 
 # Who has left
@@ -337,11 +337,11 @@ def test_who_is_written_anywhere_in_the_pillar_is_spared():
         "pg_hba": "host all all 192.0.2.4/24 md5, 192.0.2.5:5432 and 192.0.2.6.",
         "v6": "listen [2001:db8::1]:80",
     }
-    found = ownership.leaving(pillar, before, addresses.content(["192.0.2.7"]))
-    assert found.gone == {"192.0.2.8"}
+    found = ownership.departures(pillar, before, addresses.parse(["192.0.2.7"]))
+    assert found.removed == {"192.0.2.8"}
     assert found.spared == {
         **{f"192.0.2.{number}": "is written in the pillar" for number in (2, 3, 4, 5, 6)},
-        "192.0.2.7": "is to be kept",
+        "192.0.2.7": "is in k8s_firewall:keep",
         "2001:db8::1": "is written in the pillar",
     }
 
@@ -359,10 +359,10 @@ ESTAB 0      0      10.0.0.5%eth0:22         192.0.2.10:40005
 
 
 def test_connections_of_who_has_left_are_those_to_a_port_of_ours():
-    found = connections.theirs(
+    found = connections.owned_by(
         connections.parse(SS), frozenset({5432, 22}), GONE, lambda one: one == "2001:db8::1"
     )
-    assert [(one.port, one.written) for one in found] == [
+    assert [(one.local_port, one.peer_in_ss) for one in found] == [
         (5432, "192.0.2.1"),
         (5432, "::ffff:192.0.2.1"),
         (5432, "198.51.100.9"),
@@ -371,14 +371,14 @@ def test_connections_of_who_has_left_are_those_to_a_port_of_ours():
 
 def test_ports_that_are_listened_on():
     printed = "LISTEN 0 128 0.0.0.0:5432 0.0.0.0:*\nLISTEN 0 128 [::]:22 [::]:*\n"
-    assert connections.listening(printed + "LISTEN 0 5 *:80 *:*\n") == {5432, 22, 80}
+    assert connections.parse_listening(printed + "LISTEN 0 5 *:80 *:*\n") == {5432, 22, 80}
 
 
 def test_our_table_is_taken_out_of_everybodys():
     text = "table ip a {\n\tchain x {\n\t}\n}\ntable inet k8s_firewall {\n\tset a_v4 {\n\t}\n}\n"
-    assert nft.ours(text) == "table inet k8s_firewall {\n\tset a_v4 {\n\t}\n}"
-    assert nft.ours(text + "table ip b {\n}\n") == nft.ours(text)
-    assert nft.ours("table ip a {\n}\n") == ""
+    assert nft.own_structure(text) == "table inet k8s_firewall {\n\tset a_v4 {\n\t}\n}"
+    assert nft.own_structure(text + "table ip b {\n}\n") == nft.own_structure(text)
+    assert nft.own_structure("table ip a {\n}\n") == ""
 
 
 @pytest.mark.parametrize(
