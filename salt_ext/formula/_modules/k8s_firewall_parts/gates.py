@@ -86,10 +86,10 @@ def parse(value: object, sets: Collection[str], problems: list[str]) -> tuple[Ga
     for port, allowed in value.items():
         where = f"k8s_firewall:gates:{port}"
         ports = parse_ports(port)
-        names = [allowed] if isinstance(allowed, str) else allowed
+        names: Any = [allowed] if isinstance(allowed, str) else allowed
         if ports is None:
             problems.append(f"{where} is not a port; examples: 5432, 53/udp, 6000-6010/tcp")
-        elif not isinstance(names, (list, tuple)) or not names:
+        elif not _are_names(names):
             problems.append(f"{where} is not the name of a set, or a list of names")
         elif unknown := [name for name in names if name not in sets]:
             known = ", ".join(sorted(sets)) or "none"
@@ -103,3 +103,9 @@ def parse(value: object, sets: Collection[str], problems: list[str]) -> tuple[Ga
             )
             gates.append(gate)
     return tuple(sorted(gates, key=lambda gate: (gate.protocol, gate.first_port)))
+
+
+def _are_names(value: object) -> bool:
+    if not isinstance(value, (list, tuple)) or not value:
+        return False
+    return all(isinstance(name, str) for name in value)
