@@ -26,9 +26,9 @@ from lab.network.switch import Switch
 from salt_ext import formula
 
 sys.path.insert(0, str(formula.path() / "_modules"))
-from k8s_firewall_parts import force, ipset, nft, wanted
-from k8s_firewall_parts.record import Record
-from k8s_firewall_parts.sync import Run
+from k8s_firewall_parts import desired, ipset, nft, programs
+from k8s_firewall_parts.run import Run
+from k8s_firewall_parts.state_dir import StateDir
 
 PART = "firewall"
 TURNS = 15
@@ -99,22 +99,22 @@ def _swap_element(turn: int) -> None:
     """Delete one address and add another by nft alone."""
     swap = "{} element inet k8s_firewall prod_v4 {{ 192.0.3.{} }}\n"
     deletion = swap.format("delete", turn) if turn else ""
-    force.commands.run(nft.APPLY, deletion + swap.format("add", turn + 1))
+    programs.run(nft.APPLY, deletion + swap.format("add", turn + 1))
 
 
 def _large_set(server: Namespace, backend: str, progress: Progress) -> Comparison:
     progress(f"{LARGE:,} addresses from nothing, {backend}")
     block = {"backend": backend, "sets": {"prod": _addresses(LARGE)}}
-    this = wanted.read({wanted.KEY: block}, {}).wanted
+    state = desired.parse({desired.PILLAR_KEY: block}, {}).desired
     if backend == "nft":
-        argv, text = nft.APPLY, nft.full(this)
+        argv, text = nft.APPLY, nft.full(state)
     else:
-        argv, text = ipset.APPLY, ipset.full(ipset.members(this.sets))
+        argv, text = ipset.APPLY, ipset.full(ipset.members(state.sets))
     ours, bare = [], []
     for _ in range(5):
         _clear(server)
         with server.entered():
-            bare.append(_seconds(lambda: force.commands.run(argv, text)))
+            bare.append(_seconds(lambda: programs.run(argv, text)))
         _clear(server)
         with _sync(server) as sync:
             ours.append(_seconds(lambda: sync(block)))
@@ -188,7 +188,7 @@ def _sync(server: Namespace) -> Iterator[Callable[[dict[str, Any]], None]]:
     folder = tempfile.mkdtemp()
 
     def sync(block: dict[str, Any]) -> None:
-        done = Run({wanted.KEY: block}, Record(folder), [], "bench", test=False).sync()
+        done = Run({desired.PILLAR_KEY: block}, StateDir(folder), [], "bench", test=False).sync()
         assert done["result"] is True, done
 
     try:

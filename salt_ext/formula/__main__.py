@@ -5,8 +5,8 @@ import sys
 from salt_ext import formula
 
 _SNIPPET = """\
-# A mapping in a file of master.d replaces the one of the main file: put what you have beside this,
-# the folders of your own states first.
+# A mapping in a file of master.d replaces the one of the main file: copy your own folders here too,
+# before this one.
 file_roots:
   base:
     - /srv/salt

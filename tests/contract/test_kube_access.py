@@ -5,11 +5,11 @@ Who may ask what, and how a refusal looks.
 from __future__ import annotations
 
 import pytest
-from reading import KUBE_SYSTEM, NODES, failure
 
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import KUBE_SYSTEM, NODES, failure
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import kubernetes
 import pytest
 import urllib3.exceptions
-from reading import NODES, names, now, told
 
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.certificates import provide
 from lab.kubernetes.client import Client
 from lab.kubernetes.endpoint import kubeconfig
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import NODES, names, now, told
 
 
 def official(file: Path) -> kubernetes.client.CoreV1Api:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import http.client
 
 import pytest
-from reading import KUBE_SYSTEM, NODES, failure, names, now, take, version
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import KUBE_SYSTEM, NODES, failure, names, now, take, version
 
 
 def test_old_versions_outlive_a_compaction_and_not_the_restart_after_it(

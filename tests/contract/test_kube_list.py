@@ -7,10 +7,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from reading import NODES, failure, names, now, version
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import NODES, failure, names, now, version
 
 
 def test_an_empty_cluster_is_a_list_with_a_version_and_no_items(admin: Client):

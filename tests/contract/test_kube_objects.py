@@ -5,10 +5,10 @@ Nodes as objects: create, change, status, delete.
 from __future__ import annotations
 
 import pytest
-from reading import NODES, failure, now, take, version
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import MERGE, Nodes
+from tests.contract.reading import NODES, failure, now, take, version
 
 NODE = {"apiVersion": "v1", "kind": "Node"}
 

@@ -5,10 +5,10 @@ Selectors, as labels are written and as clients spell them.
 from __future__ import annotations
 
 import pytest
-from reading import NODES, failure, names
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import NODES, failure, names
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from reading import NODES, failure, now, take, told, version
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import NODES, failure, now, take, told, version
 
 
 def test_events_after_a_version_come_in_order_and_the_watch_stays_open(

@@ -30,7 +30,7 @@ def found(block: object, **published) -> list:
         (SETS, {"function": "state.apply", "arg": ("absent,k8s_firewall.prune",)}),
         (SETS, {"function": "state.sls", "arg": (["absent", "k8s_firewall"],)}),
         (SETS, {"function": "state.apply", "kwarg": {"mods": "k8s_firewall"}}),
-        (SETS, {"function": "state.single", "arg": ("k8s_firewall.in_force", "x")}),
+        (SETS, {"function": "state.single", "arg": ("k8s_firewall.applied", "x")}),
         ({"sets": {"office": ["192.0.2.1"]}}, {"function": "test.ping"}),
         ({"prune": None}, {"function": "test.ping"}),
         (None, {"function": "test.ping"}),

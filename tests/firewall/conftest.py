@@ -6,12 +6,12 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 
-import place
 import pytest
-from place import MEMBER, PORT, Host, Minion, Place
 
 from lab.network.namespace import Namespace
 from lab.world import prerequisites
+from tests.firewall import place
+from tests.firewall.place import MEMBER, PORT, Host, Minion, Place
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
-from k8s_firewall_parts.record import Record
-from k8s_firewall_parts.sync import Run
+from k8s_firewall_parts.run import Run
+from k8s_firewall_parts.state_dir import StateDir
 
 if __name__ == "__main__":
     pillar = json.load(sys.stdin)
     print("begun", flush=True)
-    print(json.dumps(Run(pillar, Record(sys.argv[1]), [], "test", test=False).sync()))
+    print(json.dumps(Run(pillar, StateDir(sys.argv[1]), [], "test", test=False).sync()))

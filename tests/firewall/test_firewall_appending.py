@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from place import FORMULA, MEMBER, OTHER, PORT, Host, Minion, Place
+
+from tests.firewall.place import FORMULA, MEMBER, OTHER, PORT, Host, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -123,8 +124,8 @@ def test_who_has_left_is_closed_where_the_states_only_append(
         # By themselves they only append.
         applies("appends", *OTHERS, revision=2)
         assert all(here.member.gets_in(to) for to in addresses)
-        changes = applies("closes", *OTHERS, revision=2)["who has left"]
-        assert changes["connections"] == {one: {"ended": 1, "left": 0} for one in MEMBERS}
+        changes = applies("closes", *OTHERS, revision=2)["prune removed addresses"]
+        assert changes["connections"] == {one: {"ended": 1, "still_open": 0} for one in MEMBERS}
         assert all(one.reset() for one in leaving)
         assert all(one.answered() for one in staying)
         assert not any(here.member.gets_in(to) for to in addresses)
@@ -133,4 +134,4 @@ def test_who_has_left_is_closed_where_the_states_only_append(
             for file, gone, stays in zip(saved, MEMBERS, OTHERS, strict=True):
                 assert (gone in file.read_text(), stays in file.read_text()) == (False, True)
         again = applies("closes", *OTHERS, revision=2)
-        assert again["who has left"] == {}
+        assert again["prune removed addresses"] == {}

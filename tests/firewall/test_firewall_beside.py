@@ -7,12 +7,12 @@ import random
 import time
 from typing import Any
 
-import full_table
-import place
 import pytest
-from place import MEMBER, OTHER, PORT, Host, Minion, Place
-from test_firewall_rules import DOCKER, FAIL2BAN, FIREWALLD, KUBE_PROXY, load
 from test_firewall_sets import many, run_once
+
+from tests.firewall import full_table, place
+from tests.firewall.place import MEMBER, OTHER, PORT, Host, Minion, Place
+from tests.firewall.test_firewall_rules import DOCKER, FAIL2BAN, FIREWALLD, KUBE_PROXY, load
 
 pytestmark = pytest.mark.root
 

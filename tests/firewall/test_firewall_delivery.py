@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from place import MEMBER, OTHER, PORT, Minion, Place
 
 from salt_ext.master.settings import settings
-from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
+from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
 from tests.functional.pillars import Pillars
 from tests.functional.test_apply import Published
 
@@ -65,7 +65,7 @@ class Office:
     def publish(self) -> dict[str, Any]:
         """Publish to whoever is behind; the keywords of the call."""
         self.published.what.clear()
-        done = Applying(settings(self.pillars.opts), self.store, self.published).run(
+        done = ApplyRun(settings(self.pillars.opts), self.store, self.published).run(
             frozenset(["prod"])
         )
         for jid, minions in done["jobs"].items():
@@ -110,7 +110,7 @@ def test_a_join_and_a_leave_are_in_force_without_a_pillar(office: Office, here: 
     assert office.minion.call("status")["problems"] == []
     # And what a pull brings is the same.
     office.compile()
-    assert office.minion.call("sync")["comment"] == "in force already"
+    assert office.minion.call("sync")["comment"] == "firewall up to date"
 
 
 def test_who_leaves_with_a_connection_open_is_judged_by_the_pillar(
@@ -122,13 +122,13 @@ def test_who_leaves_with_a_connection_open_is_judged_by_the_pillar(
         # The master does not answer: it is closed all the same, and remembered.
         done = office.minion.call("sync", **office.publish())
         assert (done["result"], done["delivered"]) == (
-            False, "connections of who has left are open",
+            False, "removed addresses have open connections",
         )  # fmt: skip
         assert done["changes"]["sets"]["prod"]["removed"] == [str(MEMBER.v4), str(MEMBER.v6)]
         assert not one.answered()
         office.compile()
         done = office.minion.call("sync")
-        assert done["connections"] == {str(MEMBER.v4): {"ended": 1, "left": 0}}
+        assert done["connections"] == {str(MEMBER.v4): {"ended": 1, "still_open": 0}}
         assert one.reset()
     assert "connections" not in office.minion.call("sync")
 
@@ -158,7 +158,7 @@ def test_what_its_master_has_not_sealed_for_it_is_not_taken(
     harm(told)
     done = office.minion.call("sync", delivered=told)
     assert done["result"] is False
-    assert "seal" in done["delivered"] or "none for this minion" in done["delivered"]
+    assert "not signed" in done["delivered"] or "not made for this minion" in done["delivered"]
     # The pillar was asked for instead.
     assert "pillar is empty" in done["comment"]
     assert not here.other.gets_in(here.server.v4)
@@ -172,11 +172,11 @@ def test_an_older_one_or_the_same_is_not_taken(office: Office, here: Place) -> N
     office.nodes("member", "other")
     first = office.publish()
     assert office.minion.call("sync", **first)["delivered"] is True
-    assert office.minion.call("sync", **first)["delivered"] == "it is what is in force"
+    assert office.minion.call("sync", **first)["delivered"] == "already applied"
     office.nodes("other")
     assert office.minion.call("sync", **office.publish())["delivered"] is True
     told = office.minion.call("sync", **first)
-    assert told["delivered"] == "prod is delivered at revision 2, and 3 is in force"
+    assert told["delivered"] == "cluster prod: delivered revision 2, applied 3"
     assert not here.member.gets_in(here.server.v4)
 
 
@@ -196,8 +196,8 @@ def test_one_about_other_references_than_the_pillars_is_not_taken(
 def test_a_minion_that_knows_nothing_takes_nothing(office: Office, here: Place) -> None:
     office.nodes("member", "other")
     told = office.publish()
-    (office.minion.state_dir / "basis.json").unlink()
-    assert "no pillar has told" in office.minion.call("sync", **told)["delivered"]
+    (office.minion.state_dir / "grant.json").unlink()
+    assert "grants no deliveries" in office.minion.call("sync", **told)["delivered"]
     assert not here.other.gets_in(here.server.v4)
 
 
@@ -241,7 +241,7 @@ def test_a_block_that_another_ext_pillar_has_changed_takes_no_delivery(
     assert office.minion.call("sync")["result"] is True
     office.nodes("other")
     told = office.minion.call("sync", **office.publish())["delivered"]
-    assert told is True if taken else "no pillar has told" in told
+    assert told is True if taken else "grants no deliveries" in told
 
 
 def test_pruning_always_asks_for_the_pillar(office: Office) -> None:
@@ -249,4 +249,4 @@ def test_pruning_always_asks_for_the_pillar(office: Office) -> None:
     office.compile()
     office.minion.call("sync")
     office.nodes("other")
-    assert "no pillar has told" in office.minion.call("sync", **office.publish())["delivered"]
+    assert "grants no deliveries" in office.minion.call("sync", **office.publish())["delivered"]

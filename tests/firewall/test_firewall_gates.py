@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 
-import place
 import pytest
-from place import MEMBER, OTHER, PORT, Host, Minion, Place
+
+from tests.firewall import place
+from tests.firewall.place import MEMBER, OTHER, PORT, Host, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -207,7 +208,7 @@ def test_a_flush_of_everything_is_a_problem_until_the_next_sync(gated: Minion, h
     told = gated.call("status")
     assert told["result"] is False
     assert f"{PORT}/tcp" in told["comment"]
-    assert "is gone" in told["comment"]
+    assert "is missing" in told["comment"]
     assert here.stranger.gets_in(here.server.v4)
     assert gated.call("sync")["changes"]["table"] == "replaced"
     assert gated.call("status")["result"] is True
@@ -218,6 +219,6 @@ def test_a_rule_that_somebody_puts_into_a_gate_is_taken_out(gated: Minion, here:
     chain = f"inet k8s_firewall gate_tcp_{PORT}"
     here.server.run("nft", "insert", "rule", *chain.split(), "accept")
     assert here.stranger.gets_in(here.server.v4)
-    assert "not as it was loaded" in gated.call("status")["comment"]
+    assert "was changed by another program" in gated.call("status")["comment"]
     gated.call("sync")
     assert not here.stranger.gets_in(here.server.v4)

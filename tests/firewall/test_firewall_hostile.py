@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from place import MEMBER, OTHER, PORT, Minion, Place
+
+from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -78,7 +79,7 @@ def test_a_folder_of_another_user_is_refused(minion: Minion, here: Place) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"wanted": {"sets": 1}}', '{"wanted": {"backend": "nft"}}']
+    "text", ["", "{", "[]", '{"desired": {"sets": 1}}', '{"desired": {"backend": "nft"}}']
 )
 def test_a_record_that_cannot_be_read_is_made_anew(minion: Minion, here: Place, text: str) -> None:
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
@@ -94,15 +95,15 @@ def test_a_record_that_cannot_be_read_is_made_anew(minion: Minion, here: Place, 
 @pytest.mark.parametrize(
     ("block", "says"),
     [
-        ({"rules": [{"name": "a", "ports": ["\uff12\uff12"], "sources": "any"}]}, "is no port"),
-        ({"sets": {"a": []}, "gates": {"\uff18\uff10": "a"}}, "is no port"),
-        ({"rules": [{"name": "a", "ports": ["0022"], "sources": "any"}]}, "is no port"),
+        ({"rules": [{"name": "a", "ports": ["\uff12\uff12"], "sources": "any"}]}, "is not a port"),
+        ({"sets": {"a": []}, "gates": {"\uff18\uff10": "a"}}, "is not a port"),
+        ({"rules": [{"name": "a", "ports": ["0022"], "sources": "any"}]}, "is not a port"),
         ({"sets": {"a\n": []}}, "cannot be the name of a set"),
-        ({"sets": {"a": ["192.0.2.1\n"]}}, "is no address"),
-        ({"sets": {"a": ["192.0.2.1\0"]}}, "is no address"),
-        ({"sets": {"a": ["192.0.2.0/24 ; flush ruleset"]}}, "is no network"),
-        ({"prune": {"nft": {"inet -f": ["x"]}}}, "is no table"),
-        ({"prune": {"nft": {"inet a; flush ruleset": ["x"]}}}, "is no table"),
+        ({"sets": {"a": ["192.0.2.1\n"]}}, "is not an IP address"),
+        ({"sets": {"a": ["192.0.2.1\0"]}}, "is not an IP address"),
+        ({"sets": {"a": ["192.0.2.0/24 ; flush ruleset"]}}, "is not a network"),
+        ({"prune": {"nft": {"inet -f": ["x"]}}}, "is not a table"),
+        ({"prune": {"nft": {"inet a; flush ruleset": ["x"]}}}, "is not a table"),
         ({"prune": {"commands": ["/tmp/iptables"]}}, "is not one of"),
         ({"rules": [{"name": "a", "sources": "any", "comment": "x\n"}]}, "has characters"),
         ({"policy": {"input": "drop; }"}}, "not accept or drop"),

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import place
 import pytest
-from place import MEMBER, OTHER, PORT, Host, Minion, Place
+
+from tests.firewall import place
+from tests.firewall.place import MEMBER, OTHER, PORT, Host, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -100,7 +101,7 @@ def test_who_has_left_is_closed_with_open_connections(
         assert all(one.answered() for one in (*leaving, *staying))
         done = prunes(minion, *OTHERS, revision=2)
         assert done["result"] is True, done
-        assert done["connections"] == {one: {"ended": 1, "left": 0} for one in MEMBERS}
+        assert done["connections"] == {one: {"ended": 1, "still_open": 0} for one in MEMBERS}
         assert all(one.reset() for one in leaving)
         assert all(one.answered() for one in staying)
     for to in (here.server.v4, here.server.v6):
@@ -192,7 +193,7 @@ def test_who_is_static_or_to_be_kept_stays_with_its_connections(
         done = minion.call("prune")
         assert done["changes"] == {}
         assert done["spared"][MEMBERS[0]] == "is written in the pillar"
-        assert done["spared"][OTHERS[0]] == "is to be kept"
+        assert done["spared"][OTHERS[0]] == "is in k8s_firewall:keep"
         assert one.answered()
     assert all(one in formula.rules() for one in (*MEMBERS, *OTHERS))
 
@@ -223,10 +224,10 @@ def test_an_old_pillar_prunes_nobody(minion: Minion, formula: Formula) -> None:
     prunes(minion, *MEMBERS, revision=7)
     assert minion.call("status") | {"version": "", "applied_at": None} == {
         "version": "", "digest": "", "revision": {"prod": 7}, "applied_at": None, "served": 2,
-        "problems": [], "result": True, "comment": "in force", "ends_connections": True,
+        "problems": [], "result": True, "comment": "up to date", "ends_connections": True,
     }  # fmt: skip
     done = prunes(minion, revision=6)
-    assert "older than what is in force" in done["comment"]
+    assert "older than the applied one" in done["comment"]
     assert all(one in formula.rules() for one in MEMBERS)
 
 
@@ -234,7 +235,7 @@ def test_who_came_and_left_between_two_runs_that_failed_is_found(
     minion: Minion, formula: Formula
 ) -> None:
     minion.pillar({"k8s_firewall": {"prune": PRUNE}, "k8s_nodes": told(*MEMBERS)})
-    assert minion.call("remember")["result"] is True
+    assert minion.call("record")["result"] is True
     # The formula lets them in and fails after it; prune never runs.
     prunes(minion, revision=2)
     assert not any(one in formula.rules() for one in MEMBERS)
@@ -244,15 +245,15 @@ def test_what_cannot_be_deleted_is_tried_again(
     minion: Minion, formula: Formula, monkeypatch: pytest.MonkeyPatch, here: Place
 ) -> None:
     prunes(minion, *MEMBERS)
-    parts = minion.functions["k8s_firewall.prune"].__globals__["Run"]._close.__globals__["prune"]
-    run = parts.commands.run
+    parts = minion.functions["k8s_firewall.prune"].__globals__["Run"].prune.__globals__["prune"]
+    run = parts.programs.run
 
     def fails(argv: list[str], text: str = "") -> str:
         if argv[0] == "ip6tables-restore":
             raise parts.errors.CommandFailed(argv, 4, "no")
         return str(run(argv, text))
 
-    monkeypatch.setattr(parts.commands, "run", fails)
+    monkeypatch.setattr(parts.programs, "run", fails)
     done = prunes(minion, revision=2)
     assert done["result"] is False
     assert "ip6tables-restore" in done["comment"]
@@ -282,7 +283,9 @@ def test_with_test_a_run_that_would_fail_says_so(
     nodes = told(revision=2, unresolved={"k8s://x": "not known"})
     minion.wants(nodes=nodes, prune=PRUNE, keep=[])
     would, does = minion.call(function, test=True), minion.call(function)
-    assert would["comment"].startswith("in force already; nothing is pruned while k8s://x is not")
+    assert would["comment"].startswith(
+        "firewall up to date; nothing was pruned: k8s://x is not resolved"
+    )
     assert (would["result"], would["comment"]) == (does["result"], does["comment"])
     assert does["result"] is False
 
@@ -432,12 +435,12 @@ def test_what_salt_appends_and_saves_for_nft_does_not_come_back_at_boot(
 @pytest.mark.parametrize(
     ("prune", "says"),
     [
-        ([], "prune is no mapping"),
-        ({"chains": []}, "prune:chains is no key"),
-        ({"iptables": ["INPUT"]}, "prune:iptables is no mapping"),
+        ([], "prune is not a mapping"),
+        ({"chains": []}, "prune:chains is not a known key"),
+        ({"iptables": ["INPUT"]}, "prune:iptables is not a mapping"),
         ({"iptables": {"filter": "INPUT"}}, "prune:iptables:filter is not a list"),
-        ({"commands": ["iptables; reboot"]}, "prune:commands has 'iptables; reboot'"),
-        ({"nft": {"filter": ["input"]}}, "prune:nft:filter is no table"),
+        ({"commands": ["iptables; reboot"]}, "prune:commands: 'iptables; reboot' is not one of"),
+        ({"nft": {"filter": ["input"]}}, "prune:nft:filter is not a table"),
     ],
 )
 def test_a_mistake_is_refused_by_name(minion: Minion, prune: Any, says: str) -> None:
@@ -466,7 +469,7 @@ def test_who_leaves_a_set_is_reset_at_once(minion: Minion, here: Place) -> None:
         )
         assert leaving.answered()
         done = minion.sync(sets={"prod": OTHERS}, gates={PORT: "prod"})
-        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}
         assert staying.answered()
 
 
@@ -506,7 +509,7 @@ def test_a_listener_for_both_families_loses_its_ipv4_clients(minion: Minion, her
         minion.sync(backend="ipset", sets={"prod": MEMBERS})
         with contextlib.closing(here.member.connect(here.server.v4, 7001)) as one:
             done = minion.sync(backend="ipset", sets={"prod": []})
-            assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+            assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}
             assert one.reset()
 
 
@@ -515,7 +518,7 @@ def test_a_network_that_leaves_takes_its_connections_along(minion: Minion, here:
     with contextlib.closing(here.member.connect(here.server.v4)) as one:
         assert one.answered()
         done = minion.sync(backend="ipset", sets={"prod": ["10.77.2.2"]})
-        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}
         assert one.reset()
 
 
@@ -527,13 +530,13 @@ def test_a_run_that_ended_before_the_connections_is_made_up_for(
         assert one.answered()
         here.server.run("ipset", "flush", "prod_v4")
         done = minion.sync(backend="ipset", sets={"prod": []})
-        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}
 
 
 @pytest.fixture
 def without_ends(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """No connection can be ended until this is undone."""
-    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["connections"]
     monkeypatch.setattr(parts, "KILL", ["false"])
     return monkeypatch
 
@@ -549,13 +552,15 @@ def test_who_was_pruned_with_connections_that_could_not_be_ended_is_found_again(
         for _ in range(2):
             done = minion.call(way)
             assert done["result"] is False
-            assert done["comment"].count("connections of who has left are not ended: false") == 1
+            assert (
+                done["comment"].count("connections of removed addresses were not ended: false") == 1
+            )
             assert not any(gone in formula.rules() for gone in MEMBERS)
             assert one.answered()
         without_ends.undo()
         done = minion.call(way)
         assert done["result"] is True, done
-        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}
         assert one.reset()
     assert "connections" not in minion.call(way)
 
@@ -581,10 +586,10 @@ def test_what_a_rollback_could_not_end_the_next_sync_ends(
     with contextlib.closing(here.member.connect(here.server.v4)) as one:
         assert one.answered()
         done = minion.call("rollback")
-        assert "connections of who has left are not ended" in done["comment"]
+        assert "connections of removed addresses were not ended" in done["comment"]
         without_ends.undo()
         done = minion.sync(backend="ipset", sets=sets)
-        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+        assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}
         assert one.reset()
 
 
@@ -592,24 +597,24 @@ def test_status_tells_whether_the_kernel_ends_connections(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert minion.call("status")["ends_connections"] is True
-    sockets = minion.functions["k8s_firewall.status"].__globals__["sockets"]
-    monkeypatch.setattr(sockets, "KILL", ["true"])
+    parts = minion.functions["k8s_firewall.status"].__globals__["connections"]
+    monkeypatch.setattr(parts, "KILL", ["true"])
     assert minion.call("status")["ends_connections"] is False
-    monkeypatch.setattr(sockets, "KILL", ["nothing-of-this-name"])
+    monkeypatch.setattr(parts, "KILL", ["nothing-of-this-name"])
     assert minion.call("status")["ends_connections"] is None
 
 
 def test_a_kernel_that_ends_no_connections_is_said(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["connections"]
     tries = []
     able = parts.can_end
     monkeypatch.setattr(parts, "can_end", lambda: tries.append(able()) or tries[-1])
     for _ in range(2):
         assert "ends_connections" not in minion.sync(backend="ipset", sets={"prod": MEMBERS})
     assert tries == [True]
-    monkeypatch.setattr(parts, "KILL", parts.CONNECTED)
+    monkeypatch.setattr(parts, "KILL", parts.LIST_CONNECTED)
     early = minion.sync(backend="ipset", sets={"prod": MEMBERS})
     assert early["ends_connections"] is False
     assert early["comment"].count("INET_DIAG_DESTROY") == 1
@@ -618,7 +623,7 @@ def test_a_kernel_that_ends_no_connections_is_said(
         minion.wants(backend="ipset", sets={"prod": []})
         done = minion.call("sync")
     assert done["result"] is False
-    assert done["connections"] == {MEMBERS[0]: {"ended": 0, "left": 1}}
+    assert done["connections"] == {MEMBERS[0]: {"ended": 0, "still_open": 1}}
     assert done["ends_connections"] is False
     assert done["comment"].count("INET_DIAG_DESTROY") == 1
 
@@ -626,12 +631,12 @@ def test_a_kernel_that_ends_no_connections_is_said(
 def test_that_ss_is_missing_is_said_before_anybody_leaves(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"]._end.__globals__["sockets"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["connections"]
     monkeypatch.setattr(parts, "KILL", ["nothing-of-this-name"])
     done = minion.sync(backend="ipset", sets={"prod": MEMBERS})
     assert done["ends_connections"] is False
     assert done["comment"].endswith(
-        "stay open: the program nothing-of-this-name is not installed on this minion"
+        "will not be ended: the program nothing-of-this-name is not installed on this minion"
     )
 
 
@@ -644,4 +649,4 @@ def test_nobody_waits_long(minion: Minion, here: Place) -> None:
         begin = time.monotonic()
         done = minion.sync(backend="ipset", sets={"prod": []})
         assert time.monotonic() - begin < 30
-    assert done["connections"] == {MEMBERS[0]: {"ended": 1, "left": 0}}
+    assert done["connections"] == {MEMBERS[0]: {"ended": 1, "still_open": 0}}

@@ -6,9 +6,10 @@ import contextlib
 import time
 from typing import Any
 
-import place
 import pytest
-from place import MEMBER, OTHER, PORT, Host, Minion, Place
+
+from tests.firewall import place
+from tests.firewall.place import MEMBER, OTHER, PORT, Host, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -87,7 +88,7 @@ def test_an_address_that_changes_is_one_element(minion: Minion, here: Place) -> 
 def test_rules_that_left_the_pillar_are_gone(minion: Minion, here: Place) -> None:
     minion.sync(sets={"prod": MEMBERS}, rules=[rule(), rule("web", ports=[80, "8000-8010"])])
     done = minion.sync(sets={"prod": MEMBERS}, rules=[rule()])
-    assert [one for one in done["changes"]["difference"] if "web" in one] == [
+    assert [one for one in done["changes"]["table_diff"] if "web" in one] == [
         "-chain rule_web {",
         "-tcp dport { 80, 8000-8010 } jump rule_web",
     ]
@@ -193,20 +194,23 @@ def test_a_forward_rule_lets_in_and_the_policy_drops_the_rest(
     ("rules", "says"),
     [
         ({"a": 1}, "k8s_firewall:rules is not a list"),
-        ([{"ports": [1]}], "rule 1 has no name"),
-        ([rule("a b")], "rule 1 has no name"),
-        ([rule(), rule()], "db: there is another one of this name"),
-        ([rule(port=1)], "db: port is no key of a rule"),
+        ([{"ports": [1]}], "rule 1 has no valid name"),
+        ([rule("a b")], "rule 1 has no valid name"),
+        ([rule(), rule()], "db: another rule has the same name"),
+        ([rule(port=1)], "db: unknown key port; known keys: name"),
         ([rule(chain="output")], "db: chain is 'output'"),
         ([rule(protocol="icmp")], "db: protocol is 'icmp'"),
         ([rule(action="ACCEPT")], "db: action is 'ACCEPT'"),
         ([rule(ports=5432)], "db: ports is not a list"),
-        ([rule(ports=["5432/tcp"])], "db: ports has '5432/tcp'"),
-        ([rule(ports=["ssh"])], "db: ports has 'ssh'"),
-        ([rule(sources=None)], "db: sources is not a list, and not any"),
-        ([rule(sources="prod")], "db: sources is not a list, and not any"),
-        ([rule(sources=["prdo"])], "db: sources: 'prdo' is no address, and no set"),
-        ([rule(sources=["k8s://prod"])], "db: sources has k8s://prod, which is not resolved"),
+        ([rule(ports=["5432/tcp"])], "db: ports: '5432/tcp' is not a port"),
+        ([rule(ports=["ssh"])], "db: ports: 'ssh' is not a port"),
+        ([rule(sources=None)], "db: sources is neither a list nor any"),
+        ([rule(sources="prod")], "db: sources is neither a list nor any"),
+        (
+            [rule(sources=["prdo"])],
+            "db: sources: 'prdo' is not an IP address, nor the name of a set",
+        ),
+        ([rule(sources=["k8s://prod"])], "db: sources: k8s://prod is not resolved"),
         ([rule(comment='x" drop; accept "')], "db: comment has characters"),
         ([rule(log="a\nb")], "db: log has characters"),
     ],
@@ -227,7 +231,7 @@ def test_a_rule_whose_reference_is_lost_stays_as_it_is(minion: Minion, here: Pla
     minion.sync(rules=[rule(sources=MEMBERS), rule("udp", protocol="udp", sources=MEMBERS)])
     rules = [rule(sources=["k8s://prod"]), rule("udp", protocol="udp", sources=OTHERS)]
     minion.wants(rules=rules)
-    assert "rule_db is left as it is" in minion.call("sync")["comment"]
+    assert "rule_db is unchanged" in minion.call("sync")["comment"]
     assert here.member.gets_in(here.server.v4)
     assert not here.member.gets_in(here.server.v4, udp=True)
 

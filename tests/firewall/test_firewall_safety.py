@@ -6,11 +6,11 @@ import contextlib
 from typing import Any
 
 import pytest
-from place import MEMBER, OTHER, PORT, Minion, Place
 
-from k8s_firewall_parts import errors, force
-from k8s_firewall_parts.record import Record
-from k8s_firewall_parts.sync import Run, prune
+from k8s_firewall_parts import applied, errors, kernel, plan, prune
+from k8s_firewall_parts.run import Run
+from k8s_firewall_parts.state_dir import StateDir
+from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -20,7 +20,7 @@ OTHERS = [str(OTHER.v4), str(OTHER.v6)]
 
 def test_rollback_brings_back_what_was_in_force_before(minion: Minion, here: Place) -> None:
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
-    assert "nothing was in force before" in minion.call("rollback")["comment"]
+    assert "no earlier state is recorded" in minion.call("rollback")["comment"]
     minion.sync(sets={"prod": OTHERS, "web": []}, gates={PORT: "prod", 80: "web"})
     with contextlib.closing(here.other.connect(here.server.v4)) as one:
         assert one.answered()
@@ -28,7 +28,7 @@ def test_rollback_brings_back_what_was_in_force_before(minion: Minion, here: Pla
         assert one.answered()
         done = minion.call("rollback")
         assert done["result"] is True
-        assert done["connections"] == {OTHERS[0]: {"ended": 1, "left": 0}}
+        assert done["connections"] == {OTHERS[0]: {"ended": 1, "still_open": 0}}
     assert here.member.gets_in(here.server.v4)
     assert not here.other.gets_in(here.server.v4)
     assert minion.call("status")["gates"] == {f"{PORT}/tcp": ["prod"]}
@@ -53,7 +53,7 @@ def test_drift_is_told_and_repaired_without_a_master(
     assert not fired
     minion.pillar({})
     harm = f"add element inet k8s_firewall prod_v4 {{ {here.stranger.v4} }}"
-    for line, says in ((harm, "prod has 1 too many"), ("flush ruleset", "is gone")):
+    for line, says in ((harm, "prod has 1 unexpected"), ("flush ruleset", "is missing")):
         here.server.run("nft", line)
         assert here.stranger.gets_in(here.server.v4)
         told = minion.call("drift")
@@ -102,14 +102,14 @@ def test_with_test_what_would_be_left_as_it_is_is_told(minion: Minion, here: Pla
     minion.wants(rules=[rule], sets={"prod": ["k8s://x"]})
     would, does = minion.call("sync", test=True), minion.call("sync")
     here.server.run("nft", "delete table inet foreign")
-    for says in ("inet foreign", "the set prod is left as it is"):
+    for says in ("inet foreign", "the set prod is unchanged"):
         assert says in would["comment"]
     assert (would["result"], would["comment"]) == (does["result"], does["comment"])
     # Also where something else would be changed.
     minion.wants(rules=[{**rule, "sources": OTHERS}], sets={"prod": ["k8s://x"]})
     would = minion.call("sync", test=True)
     assert would["result"] is False
-    assert would["comment"].startswith("this would be changed; the set prod is left as it is")
+    assert would["comment"].startswith("firewall would be updated; the set prod is unchanged")
 
 
 def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
@@ -119,7 +119,7 @@ def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
     block = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
     minion.sync(**block)
     where = {"iptables": {"filter": ["INPUT"]}, "saved": []}
-    record = Record(str(minion.state_dir))
+    state_dir = StateDir(str(minion.state_dir))
 
     def fails(*_: Any, **__: Any) -> None:
         raise errors.Refused("no")
@@ -127,8 +127,8 @@ def test_what_fails_after_the_kernel_has_it_is_not_forgotten(
     with monkeypatch.context() as patch, here.server.namespace.entered():
         patch.setattr(prune, "prune", fails)
         pillar = {"k8s_firewall": {**block, "sets": {"prod": OTHERS}, "prune": where}}
-        done = Run(pillar, record, [], "test", test=False).sync()
-    said = "in force, but not everything that comes after it is done: no"
+        done = Run(pillar, state_dir, [], "test", test=False).sync()
+    said = "firewall updated, but a later step failed: no"
     assert (done["result"], done["comment"]) == (False, said)
     assert minion.call("sets", "prod")["prod"] == sorted(OTHERS)
     here.server.run("nft", "flush", "ruleset")
@@ -149,15 +149,15 @@ def test_a_change_that_fails_in_the_middle_is_not_called_none(
         raise errors.CommandFailed(["nft"], 1, "no")
 
     def changes() -> dict[str, Any]:
-        return Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+        return Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
 
     with monkeypatch.context() as patch, here.server.namespace.entered():
-        patch.setattr(force, "_load", fails)
+        patch.setattr(kernel, "_load", fails)
         done = changes()
         assert OTHERS[0] in here.server.run("ipset", "list", "prod_v4")
-        assert done["comment"] == "what is in force may have changed in part: nft: no"
+        assert done["comment"] == "firewall may be changed in part: nft: no"
         pillar["k8s_firewall"]["sets"] = {}
-        assert changes()["comment"].startswith("what is in force stays as it is: ")
+        assert changes()["comment"].startswith("firewall unchanged: ")
 
 
 def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
@@ -171,13 +171,13 @@ def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, here.server.namespace.entered():
-        patch.setattr(force, "remember", killed)
+        patch.setattr(applied, "record", killed)
         with pytest.raises(KeyboardInterrupt):
-            Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+            Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
     dunders = minion.functions["k8s_firewall.drift"].__globals__
     monkeypatch.setitem(dunders, "__salt__", {"event.send": lambda *_: None})
     told = minion.call("drift", repair=True)
-    assert (told["repaired"], "a run was cut off" in told["comment"]) == (False, True)
+    assert (told["repaired"], "a run was interrupted" in told["comment"]) == (False, True)
     assert not here.member.gets_in(here.server.v4)
     minion.sync(**{**block, "sets": {"prod": OTHERS}})
     here.server.run("nft", "flush", "ruleset")
@@ -188,7 +188,7 @@ def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
 def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing, times = force._structure, []
+    listing, times = plan.read_structure, []
 
     def meanwhile() -> str:
         if len(times) < count:
@@ -200,13 +200,13 @@ def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
         times.clear()
         pillar = {"k8s_firewall": {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}}
         with monkeypatch.context() as patch, here.server.namespace.entered():
-            patch.setattr(force, "_structure", meanwhile)
-            Run(pillar, Record(str(minion.state_dir)), [], "test", test=False).sync()
+            patch.setattr(plan, "read_structure", meanwhile)
+            Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
         if count == 1:
             assert not here.stranger.gets_in(here.server.v4)
             assert minion.call("status")["problems"] == []
         else:
-            assert "not as it was loaded" in minion.call("status")["comment"]
+            assert "was changed by another program" in minion.call("status")["comment"]
             minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
             assert not here.stranger.gets_in(here.server.v4)
             assert minion.call("status")["problems"] == []
@@ -219,7 +219,7 @@ def test_remove_tells_of_a_set_that_stays(minion: Minion, here: Place) -> None:
     here.server.run("iptables", "-A", *rule)
     done = minion.call("remove")
     assert done["result"] is False
-    assert "the ipset prod_v4 stays" in done["comment"]
+    assert "the ipset prod_v4 is empty but not removed" in done["comment"]
     here.server.run("iptables", "-D", *rule)
     assert minion.call("remove")["result"] is True
     assert here.server.run("ipset", "list", "-n") == ""
@@ -269,25 +269,25 @@ def test_what_is_said_of_an_access_is_what_a_packet_meets(
             for protocol in ("tcp", "udp"):
                 told = minion.call("check_access", own, PORT, protocol)
                 got = host.gets_in(to, udp=protocol == "udp")
-                assert got is (told["let_in"] is not False), (own, protocol, told)
+                assert got is (told["allowed"] is not False), (own, protocol, told)
 
 
 def test_an_access_is_explained(minion: Minion, here: Place) -> None:
-    with pytest.raises(Exception, match="nothing was brought into force yet"):
+    with pytest.raises(Exception, match="nothing is applied yet"):
         minion.call("check_access", "192.0.2.1", PORT)
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
     told = minion.call("check_access", here.stranger.v4, PORT)
     assert told == {
-        "let_in": False,
-        "by": f"the gate {PORT}/tcp",
-        "why": f"{here.stranger.v4} is in none of: prod",
+        "allowed": False,
+        "decided_by": f"the gate {PORT}/tcp",
+        "reason": f"{here.stranger.v4} is in none of: prod",
         "problems": [],
     }
-    assert minion.call("check_access", MEMBERS[0], 80)["let_in"] is None
+    assert minion.call("check_access", MEMBERS[0], 80)["allowed"] is None
     here.server.run("nft", "flush", "ruleset")
-    assert "is gone" in minion.call("check_access", MEMBERS[0], PORT)["problems"][0]
+    assert "is missing" in minion.call("check_access", MEMBERS[0], PORT)["problems"][0]
     for address, port, protocol, says in (
-        ("k8s://prod", PORT, "tcp", "is no address"),
+        ("k8s://prod", PORT, "tcp", "is not an IP address"),
         (MEMBERS[0], "ssh", "tcp", "ssh"),
         (MEMBERS[0], PORT, "icmp", "not tcp or udp"),
     ):

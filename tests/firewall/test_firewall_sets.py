@@ -13,13 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import once
-import place
 import pytest
-from place import MEMBER, OTHER, PORT, Minion, Place
 
-from k8s_firewall_parts.record import Record
+from k8s_firewall_parts.state_dir import StateDir
 from lab.network.namespace import Namespace
+from tests.firewall import once, place
+from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -117,7 +116,7 @@ def test_networks_that_overlap_or_touch_are_one(minion: Minion, backend: str) ->
 
 def test_everyone_can_be_a_member_because_somebody_wrote_it(minion: Minion, backend: str) -> None:
     minion.sync(backend=backend, sets={"prod": ["0.0.0.0/0", "::/0"]})
-    assert minion.call("sync")["comment"] == "in force already"
+    assert minion.call("sync")["comment"] == "firewall up to date"
     assert minion.call("sets", "prod")["prod"] == ["0.0.0.0/0", "::/0"]
 
 
@@ -147,7 +146,7 @@ def test_nothing_is_touched_when_nothing_differs(minion: Minion, here: Place) ->
         assert monitor.stdout is not None
         # The monitor is there as soon as it has seen somebody else's change.
         _marked(here, monitor, "before")
-        assert minion.sync(sets=sets, gates={PORT: "prod"})["comment"] == "in force already"
+        assert minion.sync(sets=sets, gates={PORT: "prod"})["comment"] == "firewall up to date"
         assert not [line for line in _marked(here, monitor, "after") if "k8s_firewall" in line]
     finally:
         monitor.kill()
@@ -256,17 +255,17 @@ def test_an_ipset_of_somebody_else_is_left_alone(minion: Minion, here: Place) ->
     minion.wants(backend="ipset", sets={"prod": MEMBERS})
     done = minion.call("sync")
     assert done["result"] is False
-    assert "an ipset prod_v4 of another type" in done["comment"]
+    assert "another program has an ipset prod_v4 of type" in done["comment"]
     assert held(minion, "ipset") == {"192.0.2.99"}
 
 
 def test_what_nobody_has_changed_is_not_read_again(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    plan = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["plan"]
     read: list[str] = []
-    listed = force.listed
-    monkeypatch.setattr(force, "listed", lambda: read.append("all") or listed())
+    read_table = plan.read_table
+    monkeypatch.setattr(plan, "read_table", lambda: read.append("all") or read_table())
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
     assert read == ["all"]
     for items in (["192.0.2.1"], ["192.0.2.2", "198.51.100.0/24"], MEMBERS):
@@ -293,18 +292,18 @@ def test_what_nobody_has_changed_is_not_read_again(
 def test_what_changes_between_the_look_and_the_change_is_read_again(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    force = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    plan = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["plan"]
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
-    plan = force.plan
+    make = plan.make
     harm = [f"delete element inet k8s_firewall prod_v4 {{ {MEMBERS[0]} }}"]
 
     def late(*args: Any) -> Any:
-        made = plan(*args)
+        made = make(*args)
         if harm:
             here.server.run("nft", harm.pop())
         return made
 
-    monkeypatch.setattr(force, "plan", late)
+    monkeypatch.setattr(plan, "make", late)
     some = many(9)
     minion.sync(sets={"prod": [*MEMBERS[1:], *some]}, gates={PORT: "prod"})
     assert held(minion, "nft") == {*MEMBERS[1:], *some}
@@ -329,27 +328,33 @@ GOOD: dict[str, Any] = {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}
         ({"k8s_firewall": {"sets": {"prod": None}}}, "k8s_firewall:sets:prod is not a list"),
         ({"k8s_firewall": {"sets": {"prod": ["1.2.3.4; reboot"]}}}, "'1.2.3.4; reboot'"),
         ({"k8s_firewall": {"sets": {"prod": ["010.0.0.1"]}}}, "k8s_firewall:sets:prod: '010"),
-        ({"k8s_firewall": {"sets": {"prod": ["10.0.0.1/8"]}}}, "'10.0.0.1/8' is no network"),
-        ({"k8s_firewall": {"sets": {"prod": ["fe80::1%eth0"]}}}, "'fe80::1%eth0' is no address"),
-        ({"k8s_firewall": {"sets": {"prod": ["::ffff:192.0.2.1"]}}}, "which no packet has"),
-        ({"k8s_firewall": {"sets": {"1prod": []}}}, "k8s_firewall:sets:1prod cannot be the name"),
-        ({"k8s_firewall": {"sets": {"x" * 29: []}}}, "cannot be the name"),
-        ({"k8s_firewall": {"sets": {"keep": []}}}, "cannot be the name"),
-        ({"k8s_firewall": {"sets": {"a_v4": []}}}, "is a name like those"),
+        ({"k8s_firewall": {"sets": {"prod": ["10.0.0.1/8"]}}}, "'10.0.0.1/8' is not a network"),
+        (
+            {"k8s_firewall": {"sets": {"prod": ["fe80::1%eth0"]}}},
+            "'fe80::1%eth0' is not an IP address",
+        ),
+        ({"k8s_firewall": {"sets": {"prod": ["::ffff:192.0.2.1"]}}}, "is an IPv4-mapped address"),
+        ({"k8s_firewall": {"sets": {"1prod": []}}}, "k8s_firewall:sets:1prod is not a valid name"),
+        ({"k8s_firewall": {"sets": {"x" * 29: []}}}, "is not a valid name"),
+        ({"k8s_firewall": {"sets": {"keep": []}}}, "is not a valid name"),
+        ({"k8s_firewall": {"sets": {"a_v4": []}}}, "looks like a name"),
         ({"k8s_firewall": {"sets": {"k8sfw-x": []}}}, "sets:k8sfw-x begins with k8sfw-"),
         ({"k8s_firewall": {"backend": "pf"}}, "k8s_firewall:backend is 'pf'"),
-        ({"k8s_firewall": {"set": {}}}, "k8s_firewall:set is no key"),
-        ({"k8s_firewall": {"sets": {}, "gates": {PORT: "prod"}}}, "names the set 'prod'"),
-        ({"k8s_firewall": {"sets": {"a": []}, "gates": {"http": "a"}}}, "gates:http is no port"),
-        ({"k8s_firewall": {"sets": {"a": []}, "gates": {0: "a"}}}, "gates:0 is no port"),
+        ({"k8s_firewall": {"set": {}}}, "k8s_firewall:set is not a known key"),
+        ({"k8s_firewall": {"sets": {}, "gates": {PORT: "prod"}}}, "names the unknown set 'prod'"),
+        ({"k8s_firewall": {"sets": {"a": []}, "gates": {"http": "a"}}}, "gates:http is not a port"),
+        ({"k8s_firewall": {"sets": {"a": []}, "gates": {0: "a"}}}, "gates:0 is not a port"),
         # To nft an octal number.
-        ({"k8s_firewall": {"sets": {"a": []}, "gates": {"0022": "a"}}}, "gates:0022 is no port"),
+        ({"k8s_firewall": {"sets": {"a": []}, "gates": {"0022": "a"}}}, "gates:0022 is not a port"),
         ({"k8s_firewall": {"sets": {"a": []}, "gates": {80: []}}}, "not the name of a set"),
         (
             {"k8s_firewall": {"sets": {"a": []}, "gates": {80: "a", "70-90": "a"}}},
-            "has ports of the gate",
+            "overlaps the gate",
         ),
-        ({"k8s_firewall": {"sets": {"new": ["k8s://prod"]}}}, "k8s://prod, which is not resolved"),
+        (
+            {"k8s_firewall": {"sets": {"new": ["k8s://prod"]}}},
+            "sets:new: k8s://prod is not resolved",
+        ),
         ({"_errors": ["Rendering SLS 'x' failed"], "k8s_firewall": GOOD}, "did not compile"),
     ],
 )
@@ -363,7 +368,7 @@ def test_a_pillar_that_is_not_whole_changes_nothing(
     done = minion.call("sync")
     assert done["result"] is False
     assert says in done["comment"]
-    assert "stays as it is" in done["comment"]
+    assert "firewall unchanged" in done["comment"]
     assert here.server.run("nft", "-a", "list", "ruleset") == before
     assert {path: path.read_bytes() for path in minion.state_dir.iterdir()} == files
 
@@ -375,7 +380,7 @@ def test_a_set_with_an_unresolved_reference_stays_and_others_go_on(
     minion.wants(backend=backend, sets={"prod": ["k8s://prdo"], "web": ["192.0.2.2"]})
     done = minion.call("sync")
     assert done["result"] is False
-    assert "the set prod is left as it is: k8s://prdo is not resolved" in done["comment"]
+    assert "the set prod is unchanged: k8s://prdo is not resolved" in done["comment"]
     assert held(minion, backend) == set(MEMBERS)
     assert held(minion, backend, "web") == {"192.0.2.2"}
     assert minion.call("sync")["result"] is False
@@ -404,7 +409,7 @@ def test_an_older_pillar_is_refused(
     assert held(minion, "nft") == (set() if accepted else set(MEMBERS))
     assert done["revision"] == {"prod": revision if accepted else 7}
     if not accepted:
-        assert "prod is served at revision 6, and 7 is in force" in done["comment"]
+        assert "cluster prod: served revision 6, applied 7" in done["comment"]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +426,7 @@ def test_revisions_of_two_masters_say_nothing_of_each_other(
     done = minion.call("sync")
     assert done["result"] is accepted
     assert held(minion, "nft") == (set() if accepted else set(MEMBERS))
-    assert accepted or "another master, whose view is stale" in done["comment"]
+    assert accepted or "another master with a stale view" in done["comment"]
 
 
 def test_with_test_the_difference_is_told_and_nothing_done(minion: Minion, here: Place) -> None:
@@ -437,9 +442,9 @@ def test_with_test_the_difference_is_told_and_nothing_done(minion: Minion, here:
 
 
 def test_a_missing_program_is_named(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = minion.functions["k8s_firewall.sync"].__globals__["force"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["kernel"]
     minion.wants(backend="ipset", sets={"prod": MEMBERS})
-    monkeypatch.setattr(parts.commands, "_PATH", "/nowhere")
+    monkeypatch.setattr(parts.programs, "_PATH", "/nowhere")
     assert "program ipset is not installed" in minion.call("sync")["comment"]
 
 
@@ -450,7 +455,7 @@ def test_a_disk_that_takes_nothing_is_said_and_mended(minion: Minion, here: Plac
     minion.wants(sets={"prod": ["192.0.2.1"]}, gates={PORT: "prod"})
     done = minion.call("sync")
     assert done["result"] is False
-    assert "the next boot will not have it" in done["comment"]
+    assert "the next boot will not load it" in done["comment"]
     assert "applied.json" in done["comment"]
     assert held(minion, "nft") == {"192.0.2.1"}
     (minion.state_dir / "applied.json").rmdir()
@@ -486,7 +491,7 @@ def test_killed_at_any_moment_the_old_or_the_new_is_in_force(minion: Minion, bac
         child.kill()
         child.communicate()
         # Until what it may have left at work has ended: a listing meanwhile is of two states.
-        with Record(str(minion.state_dir)).locked():
+        with StateDir(str(minion.state_dir)).locked():
             assert held(minion, backend) in [set(one) for one in either]
     done = minion.sync(backend=backend, sets={"prod": either[0]})
     assert held(minion, backend) == set(either[0]), done

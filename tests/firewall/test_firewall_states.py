@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import place
 import pytest
-from place import MEMBER, PORT, Minion, Place
+
+from tests.firewall import place
+from tests.firewall.place import MEMBER, PORT, Minion, Place
 
 pytestmark = pytest.mark.root
 
@@ -66,18 +67,18 @@ def rendered(minion: Minion, unit: str, *, selinux: bool = False) -> str:
 
 def test_the_state_brings_the_pillar_of_its_run_into_force(minion: Minion, here: Place) -> None:
     minion.wants(sets={"prod": MEMBERS}, gates={PORT: "prod"})
-    told = state(minion, "in_force", test=True)
+    told = state(minion, "applied", test=True)
     assert (told["result"], told["changes"]["table"]) == (None, "replaced")
     assert here.stranger.gets_in(here.server.v4)
-    done = state(minion, "in_force")
+    done = state(minion, "applied")
     assert done["result"] is True
     assert done["changes"]["sets"]["prod"] == {"added": MEMBERS, "removed": []}
     assert here.member.gets_in(here.server.v4)
     assert not here.stranger.gets_in(here.server.v4)
-    again = state(minion, "in_force")
+    again = state(minion, "applied")
     assert (again["result"], again["changes"]) == (True, {})
     minion.wants(sets={"prod": ["k8s://prod"]}, gates={PORT: "prod"})
-    failed = state(minion, "in_force")
+    failed = state(minion, "applied")
     assert failed["result"] is False
     assert "k8s://prod is not resolved" in failed["comment"]
     assert here.member.gets_in(here.server.v4)
@@ -87,7 +88,7 @@ def test_the_states_close_who_has_left(minion: Minion, here: Place) -> None:
     prune = {"iptables": {"filter": ["INPUT"]}, "saved": []}
     rule = ["INPUT", "-s", MEMBERS[0], "-j", "ACCEPT"]
     minion.wants(nodes={"served": MEMBERS}, prune=prune, keep=[])
-    assert state(minion, "remembered")["result"] is True
+    assert state(minion, "recorded")["result"] is True
     here.server.run("iptables", "-w", "-A", *rule)
     minion.wants(prune=prune, keep=[])
     told = state(minion, "pruned", test=True)
@@ -113,7 +114,7 @@ def test_the_formula_renders(minion: Minion, sls: str, init: str) -> None:
 def test_the_unit_that_follows_nftables_is_started_after_what_it_loads_is_written(
     minion: Minion, here: Place, tmp_path: Path
 ) -> None:
-    ours = "the unit that follows nftables"
+    ours = "start k8s_firewall with nftables"
     minion.wants(sets={"prod": MEMBERS}, gates={PORT: "prod"})
     with with_grains(minion, init="systemd") as functions:
         done = functions["state.sls"]("k8s_firewall", test=True)

@@ -79,11 +79,11 @@ def refer(store: Store, minion: str, *clusters: str) -> None:
     store.subscriptions.record(minion, "base", seen, time.time())
 
 
-def prove(store: Store, published: Published, *, pace: float = 0.0) -> None:
+def prove(store: Store, published: Published, *, min_interval: float = 0.0) -> None:
     """Let every job that was published return as a success."""
     for jid, minions in published.jobs.items():
         for minion in minions:
-            store.ledger.proven(jid, minion, time.time(), min_interval=pace)
+            store.ledger.proven(jid, minion, time.time(), min_interval=min_interval)
 
 
 def test_whoever_is_behind_is_published_to_in_batches(settings, store):
@@ -579,7 +579,7 @@ class TestClasses:
             refer(store, minion, "prod")
         begun = time.time()
         clock = SimpleNamespace(now=begun)
-        monkeypatch.setattr("salt_ext.commands.apply.time", SimpleNamespace(time=lambda: clock.now))
+        monkeypatch.setattr("salt_ext.rollout.apply.time", SimpleNamespace(time=lambda: clock.now))
 
         def takes_50_seconds(_: str) -> None:
             clock.now += 50

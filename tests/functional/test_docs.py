@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from k8s_firewall_parts import prune, rules, wanted
+from k8s_firewall_parts import desired, prune, rules
 from salt_ext.admin.check.report import GROUPS
 from salt_ext.core.config import config
 from salt_ext.core.errors import BadReference
@@ -140,9 +140,9 @@ def test_each_firewall_of_the_documentation_can_be_read():
     assert found
     for _, pillar in found:
         done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
-        read = wanted.read({**pillar, **done.changed}, {}, ["192.0.2.1"])
-        assert read.wanted.sets or read.prune
-        assert not read.held
+        read = desired.parse({**pillar, **done.changed}, {}, ["192.0.2.1"])
+        assert read.desired.sets or read.prune
+        assert not read.unresolved
 
 
 def test_the_formulas_example_has_every_key_and_can_be_read():
@@ -152,13 +152,13 @@ def test_the_formulas_example_has_every_key_and_can_be_read():
         r"^  # (?=keep:|rules:|policy:|prune:|  )", "  ", path.read_text(), flags=re.MULTILINE
     )
     pillar = yaml.safe_load(text)
-    assert set(pillar["k8s_firewall"]) == wanted.KEYS
+    assert set(pillar["k8s_firewall"]) == desired.KEYS
     assert set(pillar["k8s_firewall"]["prune"]) == prune.KEYS
     done = expand(pillar, lambda _: ["192.0.2.10", "2001:db8::10"])
-    assert wanted.read({**pillar, **done.changed}, {}).wanted.gates
+    assert desired.parse({**pillar, **done.changed}, {}).desired.gates
 
 
 def test_the_firewall_page_names_every_key():
     text = (ROOT / "docs/firewall.md").read_text()
-    for key in wanted.KEYS | prune.KEYS | set(rules.KEYS):
+    for key in desired.KEYS | prune.KEYS | set(rules.KEYS):
         assert re.search(rf"^\| `{key}", text, re.MULTILINE), key

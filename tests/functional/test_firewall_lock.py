@@ -8,16 +8,16 @@ import sys
 import threading
 from pathlib import Path
 
-from k8s_firewall_parts import record
+from k8s_firewall_parts import state_dir
 
-MODULES = str(Path(record.__file__).parents[1])
+MODULES = str(Path(state_dir.__file__).parents[1])
 
 RUN = """
 import sys
-from k8s_firewall_parts import commands
-from k8s_firewall_parts.record import Record
-with Record(sys.argv[1]).locked():
-    commands.run(["sh", "-c", 'echo at work >"$0"; read word <"$1"', *sys.argv[2:]])
+from k8s_firewall_parts import programs
+from k8s_firewall_parts.state_dir import StateDir
+with StateDir(sys.argv[1]).locked():
+    programs.run(["sh", "-c", 'echo at work >"$0"; read word <"$1"', *sys.argv[2:]])
 """
 
 
@@ -35,7 +35,7 @@ def test_what_a_killed_run_left_at_work_keeps_the_next_one_waiting(tmp_path: Pat
     inside = threading.Event()
 
     def next_run() -> None:
-        with record.Record(str(tmp_path)).locked():
+        with state_dir.StateDir(str(tmp_path)).locked():
             inside.set()
 
     waiting = threading.Thread(target=next_run)

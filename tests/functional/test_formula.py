@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import salt.config
+import salt.exceptions
 import salt.loader
 import salt.utils.args
 import yaml
@@ -68,7 +69,7 @@ def test_after_a_sync_the_new_parts_are_in_use_without_a_restart(opts, tmp_path)
     minion(opts)["saltutil.sync_all"](refresh=False)
     old = "this minion's pillar is empty"
     assert old in minion(opts)["k8s_firewall.sync"](fresh=False)["comment"]
-    part = tmp_path / "extmods" / "modules" / "k8s_firewall_parts" / "wanted.py"
+    part = tmp_path / "extmods" / "modules" / "k8s_firewall_parts" / "desired.py"
     part.write_text(part.read_text().replace(old, "NEW"))
     assert "NEW" in minion(opts)["k8s_firewall.sync"](fresh=False)["comment"]
 
@@ -102,3 +103,25 @@ def test_each_public_function_has_an_example_and_can_be_described(opts):
         for argument in node.args.args:
             assert f"\n{argument.arg}" in text, f"{node.name}: {argument.arg}"
         pickle.dumps(salt.utils.args.argspec_report(functions, f"k8s_firewall.{node.name}"))
+
+
+def test_an_old_name_fails_and_says_the_new_one(opts):
+    minion(opts)["saltutil.sync_all"](refresh=False)
+    functions = minion(opts)
+    with pytest.raises(salt.exceptions.CommandExecutionError, match=r"call k8s_firewall\.record"):
+        functions["k8s_firewall.remember"]()
+    for old, new in (("in_force", "applied"), ("remembered", "recorded")):
+        (done,) = functions["state.single"](f"k8s_firewall.{old}", "x").values()
+        said = f"k8s_firewall.{old} was renamed; write k8s_firewall.{new}"
+        assert (done["result"], done["comment"]) == (False, said)
+
+
+def test_only_functions_of_the_module_can_be_called(opts):
+    minion(opts)["saltutil.sync_all"](refresh=False)
+    names = {name for name in minion(opts) if name.startswith("k8s_firewall")}
+    public = {
+        f"k8s_firewall.{node.name}"
+        for node in ast.parse((formula.path() / "_modules" / "k8s_firewall.py").read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
+    assert names == public

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from looking import Looking
-from surroundings import RULED_PILLAR, STATIC_PILLAR, a_world, of_the_machine
 
 from lab.world import prerequisites
 from lab.world.world import World
+from tests.integration.looking import Looking
+from tests.integration.surroundings import RULED_PILLAR, STATIC_PILLAR, a_world, of_the_machine
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from looking import WITHIN, Looking
 
 from lab.polling import wait_until
 from lab.world.world import World
 from salt_ext.master import minion_module
+from tests.integration.looking import WITHIN, Looking
 
 pytestmark = pytest.mark.root
 
@@ -82,7 +82,7 @@ def test_a_node_that_joins_and_leaves_is_delivered_in_the_publish(sets: Sets) ->
     ]
     # Its lasting connection was open, and only the pillar tells whether that stays.
     ended = [one for one in others if one.get("connections")]
-    assert [one["delivered"] for one in ended] == ["connections of who has left are open"]
+    assert [one["delivered"] for one in ended] == ["removed addresses have open connections"]
     assert {function for class_, function, _ in sets.published() if class_ == "sets"} <= {
         "k8s_firewall.sync",
         "saltutil.sync_all",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from surroundings import STATIC_PILLAR, of_the_machine
 
 import lab.world.prerequisites
 from lab.cli.main import main
@@ -25,6 +24,7 @@ from lab.traffic.service import PORT
 from lab.world.provisioning import provision
 from lab.world.state_file import StateFile, worlds
 from lab.world.world import World
+from tests.integration.surroundings import STATIC_PILLAR, of_the_machine
 
 pytestmark = pytest.mark.root
 

@@ -7,11 +7,11 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from looking import WITHIN, Looking
 
 from lab.polling import wait_until
 from lab.world.world import World
 from salt_ext.master import minion_module
+from tests.integration.looking import WITHIN, Looking
 
 pytestmark = pytest.mark.root
 
@@ -53,7 +53,7 @@ def test_and_go_out_again_after_an_upgrade(looking: Looking) -> None:
         raw.execute("UPDATE module SET version = 'the one before'")
         raw.commit()
     # The minion of an older version of us has not all of the files.
-    (parts / "k8s_firewall_parts" / "revision.py").unlink()
+    (parts / "k8s_firewall_parts" / "freshness.py").unlink()
     shutil.rmtree(parts / "k8s_firewall_parts" / "__pycache__", ignore_errors=True)
     before = len(told(looking))
     looking.world.nodes.create("x2", internal=["10.77.2.202"])

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from looking import BOTH, FORGE, WITHIN, Looking, freeze, minion, node, rules
 
 from lab.polling import wait_until
 from lab.world.world import World
+from tests.integration.looking import BOTH, FORGE, WITHIN, Looking, freeze, minion, node, rules
 
 pytestmark = pytest.mark.root
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from looking import BOTH, WITHIN, Looking, node, rules
 
 from lab.polling import wait_until
 from lab.world.world import World
+from tests.integration.looking import BOTH, WITHIN, Looking, node, rules
 
 pytestmark = pytest.mark.root
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from surroundings import a_world
 
 from lab.kubernetes.real_backend import unavailable
 from lab.world.world import World
+from tests.integration.surroundings import a_world
 
 pytestmark = [pytest.mark.root, pytest.mark.kube_real]
 

@@ -7,10 +7,10 @@ import signal
 import time
 
 import pytest
-from looking import BOTH, WITHIN, Looking, freeze, minion, node, rules
 
 from lab.polling import wait_until
 from lab.world.world import World
+from tests.integration.looking import BOTH, WITHIN, Looking, freeze, minion, node, rules
 
 pytestmark = pytest.mark.root
 

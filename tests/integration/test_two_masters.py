@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from looking import BOTH, WITHIN, Looking
-from surroundings import a_world
 
 from lab.network.address import KUBE
 from lab.polling import wait_until
 from lab.world.world import World
+from tests.integration.looking import BOTH, WITHIN, Looking
+from tests.integration.surroundings import a_world
 
 pytestmark = pytest.mark.root
 

@@ -1,5 +1,5 @@
 """
-Kernel sets, gates and rules that hold what references such as ``k8s://prod`` stand for.
+Kernel sets, gates and rules, filled with the addresses behind references such as ``k8s://prod``.
 
 .. versionadded:: 0.1.0
 
@@ -12,8 +12,8 @@ Kernel sets, gates and rules that hold what references such as ``k8s://prod`` st
       gates:
         5432: prod
 
-The state folder is ``/var/lib/k8s_firewall``, or ``k8s_firewall:state_dir`` of the minion's
-configuration.
+The record of what was applied, and the files for the next boot, are in ``/var/lib/k8s_firewall``,
+or in the folder that ``k8s_firewall:state_dir`` of the minion's configuration names.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from typing import TYPE_CHECKING, Any
 import salt.exceptions
 import salt.pillar
 
-# Salt loads this file under a name of its own making, and again after each sync: its parts are
-# imported from the folder beside it, and what was imported before is old then.
+# Salt loads this file under a name that it makes up, and again after each sync: the parts are
+# imported from the folder beside this file, and those imported before are outdated then.
 for _name in [name for name in sys.modules if name.split(".")[0] == "k8s_firewall_parts"]:
     del sys.modules[_name]
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
-    from k8s_firewall_parts import access, addresses, delivery, errors, force, sockets, state
-    from k8s_firewall_parts.record import Record
-    from k8s_firewall_parts.sync import Run
+    # Modules and classes only: Salt would take an imported function for one of this module.
+    from k8s_firewall_parts import access, addresses, applied, connections, delivery, errors
+    from k8s_firewall_parts import status as firewall_status
+    from k8s_firewall_parts.run import Run
+    from k8s_firewall_parts.state_dir import StateDir
 finally:
     sys.path.remove(str(_HERE))
 
@@ -56,7 +58,7 @@ RELEASE = "0.1.0"
 
 def __virtual__() -> str | tuple[bool, str]:
     if not sys.platform.startswith("linux"):
-        return False, "k8s_firewall: sets and gates are those of the Linux kernel"
+        return False, "k8s_firewall: needs Linux, for its sets and gates are in the Linux kernel"
     return __virtualname__
 
 
@@ -64,7 +66,7 @@ def version() -> str:
     """
     Return the version of this module: the release, and a digest of its files.
 
-    ``python3 -m salt_ext.formula --version`` on the master prints the one that it would send.
+    On the master, ``python3 -m salt_ext.formula --version`` prints the version that it would send.
 
     CLI Example:
 
@@ -82,13 +84,16 @@ def sync(
     fresh: bool = True, test: bool | None = None, delivered: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """
-    Bring what the pillar asks for into force; one call, no state run.
+    Apply the sets, gates and rules of the pillar; one call, without a state run.
 
-    Returns ``result`` (``False`` when something is left as it is, ``None`` with ``test``),
-    ``comment``, ``changes``, ``version``, and the ``digest`` and ``revision`` that are in force;
-    ``delivered``, where a delivery came, is ``True`` or why it was not taken.
-    ``ends_connections`` is there, and ``False``, where connections of who leaves stay open:
-    ``ss`` is missing, or the kernel ends none on demand.
+    Returns ``result`` (``False`` where something was not applied, ``None`` where ``test`` found
+    changes), ``comment``, ``changes``, ``version``, and the ``digest`` and ``revision`` that are
+    applied. ``connections`` has, for each removed address, how many of its connections were
+    ``ended`` and are ``still_open``. ``delivered`` is ``True`` where a delivery was accepted, else
+    the reason why it was rejected. ``ends_connections`` is ``False`` where open connections of
+    removed addresses cannot be ended: ``ss`` is not installed, or the kernel does not support it.
+
+    A failure does not raise: ``result`` is ``False``, and the return code of the job is 1.
 
     CLI Example:
 
@@ -98,37 +103,39 @@ def sync(
         salt 'db*' k8s_firewall.sync test=True
 
     fresh : True
-        Ask the master for the pillar. ``False`` takes the one that this minion has, which a
-        state run has asked for already.
+        Ask the master for the pillar. ``False`` uses the pillar that this minion has in memory,
+        which is the fresh one within a state run.
 
     test : None
-        Change nothing and tell the difference; the minion's own ``test`` where it is not given.
+        ``True`` changes nothing and returns what would change. Where it is not given, the
+        minion's own ``test`` option counts.
 
     delivered : None
-        What the master's publisher hands over, so that it need not compile the pillar. What is
-        not sealed for this minion, or not newer than what is in force, or about other references
-        than its own, is not taken: then the pillar is asked for.
+        Addresses that the master publishes with the job, so that it need not compile the pillar.
+        They are rejected, and the pillar is asked for, where they are not signed for this minion,
+        not newer than what is applied, or for other references than those of its pillar.
     """
     if delivered is None:
         return _run("sync", fresh, test)
-    run = Run({}, _folder(), _masters(), version(), test=_testing(test))
+    run = Run({}, _state_dir(), _masters(), version(), test=_testing(test))
     try:
         outcome = run.deliver(delivered, __opts__["id"])
-    except delivery.NotTaken as exc:
-        log.info("what was delivered is not all that is needed: %s", exc)
+    except delivery.Rejected as exc:
+        log.info("delivery rejected, asking for the pillar: %s", exc)
         outcome = _run("sync", True, test)
         outcome["changes"] = {**run.outcome["changes"], **outcome["changes"]}
         return {**outcome, "delivered": str(exc)}
-    return {**_told("sync", outcome), "delivered": True}
+    return {**_logged("sync", outcome), "delivered": True}
 
 
 def prune(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
     """
-    Close who was served by a reference and is not any more, where a formula only appends rules.
+    Delete the rules of removed addresses, where another formula only appends rules.
 
-    Deletes the rules of ``k8s_firewall:prune`` that accept exactly such an address, in force and
-    saved, and ends its connections. An address that is written in the pillar, or is to be kept,
-    or was not served by a reference, is spared. :py:func:`sync` does it too.
+    Deletes the rules that the pillar's ``k8s_firewall:prune`` covers and that accept exactly an
+    address which references served before and no longer serve, in the kernel and in saved files,
+    and ends the connections of such an address. An address that is written in the pillar or in
+    ``k8s_firewall:keep`` is spared. :py:func:`sync` does the same at its end.
 
     CLI Example:
 
@@ -140,36 +147,38 @@ def prune(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
         Ask the master for the pillar; see :py:func:`sync`.
 
     test : None
-        Delete nothing and tell what would be; see :py:func:`sync`.
+        Delete nothing and return what would be deleted; see :py:func:`sync`.
     """
     return _run("prune", fresh, test)
 
 
-def remember(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
+def record(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
     """
-    Write down who is served by references, before a formula lets them in.
+    Record the addresses that references serve, before a formula lets them in.
+
+    :py:func:`prune` then knows an address whose rule was added by a state run that failed later.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'db*' k8s_firewall.remember
+        salt 'db*' k8s_firewall.record
 
     fresh : True
         Ask the master for the pillar; see :py:func:`sync`.
 
     test : None
-        Write nothing; see :py:func:`sync`.
+        Record nothing; see :py:func:`sync`.
     """
-    return _run("remember", fresh, test)
+    return _run("record", fresh, test)
 
 
 def rollback(test: bool | None = None) -> dict[str, Any]:
     """
-    Bring back what was in force before the last change; calling it again undoes that.
+    Apply the state from before the last change; a second call undoes the first.
 
-    The next :py:func:`sync` brings the pillar into force again: mend the pillar, or pause the
-    master's publishing, first.
+    The next :py:func:`sync` applies the pillar again: correct the pillar, or pause the master's
+    publishing, before you call this.
 
     CLI Example:
 
@@ -178,18 +187,19 @@ def rollback(test: bool | None = None) -> dict[str, Any]:
         salt 'db1' k8s_firewall.rollback
 
     test : None
-        Change nothing and tell the difference; see :py:func:`sync`.
+        Change nothing and return what would change; see :py:func:`sync`.
     """
     return _run("rollback", False, test)
 
 
 def drift(repair: bool = False) -> dict[str, Any]:
     """
-    Return in what the kernel differs from what is in force; no master is asked.
+    Return how the kernel differs from what was applied; the master is not asked.
 
-    A difference is fired on the minion's and the master's bus, with ``problems``, as
-    ``salt/k8s_firewall/<minion>/drift``, which the engine answers with another apply, or as
-    ``salt/k8s_firewall/<minion>/repaired``. The SLS ``k8s_firewall.drift`` has a schedule for it.
+    A difference fires an event with ``problems`` on the minion's and the master's bus:
+    ``salt/k8s_firewall/<minion>/repaired`` where it was repaired, else
+    ``salt/k8s_firewall/<minion>/drift``, after which the engine applies the minion again. The SLS
+    ``k8s_firewall.drift`` schedules this function.
 
     CLI Example:
 
@@ -199,34 +209,37 @@ def drift(repair: bool = False) -> dict[str, Any]:
         salt 'db*' k8s_firewall.drift repair=True
 
     repair : False
-        Bring back what is in force, by this minion's own record.
+        Apply again what this minion's own record says.
     """
     try:
-        told = _looked()
+        found = _locked_status()
     except (errors.FirewallError, OSError) as exc:
         return {"result": False, "comment": str(exc), "changes": {}}
-    if not told["problems"]:
+    if not found["problems"]:
         return {"result": True, "comment": "no drift", "changes": {}}
-    found = {"problems": told["problems"], "repaired": False}
+    event = {"problems": found["problems"], "repaired": False}
     tag = f"salt/k8s_firewall/{__opts__['id']}"
-    outcome = {"result": False, "comment": told["comment"], "changes": {}}
+    outcome = {"result": False, "comment": found["comment"], "changes": {}}
     if repair:
         outcome = _run("repair", False, None)
-        # What is in force by the record may not be all that is wrong.
-        if outcome["result"] and (left := _left()):
-            outcome.update(result=False, comment="; ".join(left))
-        found["repaired"] = outcome["result"] is True
-    __salt__["event.send"](f"{tag}/{'repaired' if found['repaired'] else 'drift'}", found)
-    log.error("drift: %s", "; ".join(told["problems"]))
-    return {**outcome, **found}
+        # Some problems cannot be repaired from the record.
+        if outcome["result"] and (remaining := _remaining_problems()):
+            outcome.update(result=False, comment="; ".join(remaining))
+        event["repaired"] = outcome["result"] is True
+    __salt__["event.send"](f"{tag}/{'repaired' if event['repaired'] else 'drift'}", event)
+    log.error("drift: %s", "; ".join(found["problems"]))
+    return {**outcome, **event}
 
 
 def check_access(address: str, port: int, protocol: str = "tcp") -> dict[str, Any]:
     """
-    Return whether an address gets in at a port of this host, and what decides it.
+    Return whether an address can reach a port of this host, and which gate or rule decides.
 
-    ``let_in`` is ``None`` where nothing of ours decides. What passes a gate may still meet another
-    firewall. ``problems`` are those of :py:func:`status`: with any, the kernel may differ.
+    Returns ``allowed`` (``None`` where neither a gate nor a rule of this module decides),
+    ``decided_by``, ``reason``, and the ``problems`` of :py:func:`status`: with any of them, the
+    kernel may decide otherwise. Another firewall may still drop what a gate lets through.
+
+    Raises ``CommandExecutionError`` for a wrong argument, and where nothing is applied yet.
 
     CLI Example:
 
@@ -238,30 +251,30 @@ def check_access(address: str, port: int, protocol: str = "tcp") -> dict[str, An
         An IPv4 or IPv6 address.
 
     port
-        A number.
+        A port number, 1 to 65535.
 
     protocol : tcp
-        Or ``udp``.
+        ``tcp`` or ``udp``.
     """
     try:
-        _, plain = addresses.canonical(address)
+        _, canonical = addresses.canonical(address)
         number = int(port)
     except ValueError as exc:
         raise salt.exceptions.CommandExecutionError(str(exc)) from exc
     if protocol not in ("tcp", "udp"):
         raise salt.exceptions.CommandExecutionError(f"{protocol!r} is not tcp or udp")
-    this = force.in_force(_folder())
-    if this is None:
-        raise salt.exceptions.CommandExecutionError("nothing was brought into force yet")
-    told = access.decide(this, plain, protocol, number)
-    return {**told, "problems": state.status(_folder(), version())["problems"]}
+    desired = applied.last(_state_dir())
+    if desired is None:
+        raise salt.exceptions.CommandExecutionError("nothing is applied yet; run k8s_firewall.sync")
+    answer = access.decide(desired, canonical, protocol, number)
+    return {**answer, "problems": firewall_status.status(_state_dir(), version())["problems"]}
 
 
 def remove(test: bool | None = None) -> dict[str, Any]:
     """
-    Take everything of ours out of the kernel and off the disk: sets, gates, rules, records.
+    Remove all sets, gates, rules and records of this module from the kernel and the disk.
 
-    The systemd units of the formula stay, and load nothing.
+    The formula's systemd units stay installed, and load nothing.
 
     CLI Example:
 
@@ -270,18 +283,22 @@ def remove(test: bool | None = None) -> dict[str, Any]:
         salt 'db1' k8s_firewall.remove
 
     test : None
-        Change nothing and tell the difference; see :py:func:`sync`.
+        Change nothing and return what would change; see :py:func:`sync`.
     """
     return _run("remove", False, test)
 
 
 def status() -> dict[str, Any]:
     """
-    Return what is in force and what is wrong with it: ``result``, ``comment``, ``problems``.
+    Return what is applied, and every way in which the kernel or the boot files differ from it.
 
-    A gate that somebody's ``nft flush ruleset`` has taken away is such a problem. The next
-    :py:func:`sync` mends each of them. ``ends_connections`` is ``False`` where the kernel ends
-    none on demand (CONFIG_INET_DIAG_DESTROY), ``None`` where that could not be tried.
+    Returns ``result`` (``False`` with any problem), ``comment``, ``problems``, ``digest``,
+    ``revision``, ``applied_at`` (seconds since 1970), ``sets`` with the number of their entries,
+    ``gates`` and ``rules``. ``ends_connections`` is ``False`` where the kernel cannot end
+    connections (it lacks CONFIG_INET_DIAG_DESTROY), ``None`` where that could not be tried.
+
+    A gate that ``nft flush ruleset`` has deleted is such a problem; the next :py:func:`sync`
+    repairs it.
 
     CLI Example:
 
@@ -289,15 +306,17 @@ def status() -> dict[str, Any]:
 
         salt 'db*' k8s_firewall.status
     """
-    told = {**state.status(_folder(), version()), "ends_connections": sockets.can_end()}
-    if not told["result"]:
+    found = firewall_status.status(_state_dir(), version())
+    if not found["result"]:
         __context__["retcode"] = 1
-    return told
+    return {**found, "ends_connections": connections.can_end()}
 
 
 def sets(name: str | None = None) -> dict[str, Any]:
     """
-    Return what the sets hold that are in force, by this module's own record.
+    Return the entries of the applied sets, from this module's own record.
+
+    Raises ``CommandExecutionError`` where no set of that name is applied.
 
     CLI Example:
 
@@ -307,65 +326,81 @@ def sets(name: str | None = None) -> dict[str, Any]:
         salt 'db*' k8s_firewall.sets prod
 
     name : None
-        The name of one set; every one where it is not given.
+        The name of one set; every set where it is not given.
     """
-    known = force.in_force(_folder())
-    found = known.contents() if known else {}
+    desired = applied.last(_state_dir())
+    found = desired.all_sets() if desired else {}
     if name is not None and name not in found:
+        known = ", ".join(sorted(found)) or "none"
         raise salt.exceptions.CommandExecutionError(
-            f"no set {name!r} is in force; in force: {', '.join(sorted(found)) or 'none'}"
+            f"the set {name!r} is not applied; applied sets: {known}"
         )
     return {
-        one: sorted(content.everything())
-        for one, content in sorted(found.items())
-        if name in (None, one)
+        key: sorted(content.entries())
+        for key, content in sorted(found.items())
+        if name in (None, key)
     }
 
 
-def _looked() -> dict[str, Any]:
+def remember(*_: Any, **__: Any) -> dict[str, Any]:
+    """
+    Renamed: call :py:func:`record`. Raises ``CommandExecutionError`` with the new name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.record
+    """
+    raise salt.exceptions.CommandExecutionError(
+        "k8s_firewall.remember was renamed; call k8s_firewall.record"
+    )
+
+
+def _locked_status() -> dict[str, Any]:
     """Return the status, but not while a run is between the kernel and its record."""
-    record = _folder()
-    with record.locked():
-        return state.status(record, version())
+    state_dir = _state_dir()
+    with state_dir.locked():
+        return firewall_status.status(state_dir, version())
 
 
-def _left() -> list[str]:
-    """Return what is still wrong after a repair."""
+def _remaining_problems() -> list[str]:
+    """Return the problems that are still there after a repair."""
     try:
-        return list(_looked()["problems"])
+        return list(_locked_status()["problems"])
     except (errors.FirewallError, OSError) as exc:
         return [str(exc)]
 
 
-def _run(what: str, fresh: bool, test: bool | None) -> dict[str, Any]:
+def _run(step: str, fresh: bool, test: bool | None) -> dict[str, Any]:
     try:
         pillar = _fresh_pillar() if fresh else dict(__pillar__)
     except errors.Refused as exc:
-        comment = f"what is in force stays as it is: {exc}"
+        comment = f"firewall unchanged: {exc}"
         outcome = {"result": False, "comment": comment, "version": version(), "changes": {}}
     else:
-        run = Run(pillar, _folder(), _masters(), version(), test=_testing(test))
-        outcome = getattr(run, what)()
-    return _told(what, outcome)
+        run = Run(pillar, _state_dir(), _masters(), version(), test=_testing(test))
+        outcome = getattr(run, step)()
+    return _logged(step, outcome)
 
 
 def _testing(test: bool | None) -> bool:
     return bool(__opts__.get("test")) if test is None else bool(test)
 
 
-def _told(what: str, outcome: dict[str, Any]) -> dict[str, Any]:
+def _logged(step: str, outcome: dict[str, Any]) -> dict[str, Any]:
     if outcome["result"] is False:
-        log.error("%s: %s", what, outcome["comment"])
+        log.error("%s failed: %s", step, outcome["comment"])
         __context__["retcode"] = 1
     elif outcome["result"] and outcome["changes"]:
-        log.info("in force: digest %s, revisions %s", outcome["digest"], outcome["revision"])
+        log.info("%s: applied digest %s, %s", step, outcome["digest"], outcome["revision"])
     return outcome
 
 
-def _folder() -> Record:
-    told = __opts__.get("k8s_firewall")
-    folder = told.get("state_dir") if isinstance(told, dict) else None
-    return Record(folder or "/var/lib/k8s_firewall")
+def _state_dir() -> StateDir:
+    options = __opts__.get("k8s_firewall")
+    folder = options.get("state_dir") if isinstance(options, dict) else None
+    return StateDir(folder or "/var/lib/k8s_firewall")
 
 
 def _masters() -> list[str]:
@@ -385,5 +420,5 @@ def _fresh_pillar() -> dict[str, Any]:
             pillarenv=__opts__.get("pillarenv"),
         ).compile_pillar()
     except salt.exceptions.SaltException as exc:
-        raise errors.Refused(f"the master gave no pillar: {exc}") from exc
+        raise errors.Refused(f"the master returned no pillar: {exc}") from exc
     return dict(found or {})

@@ -1,29 +1,30 @@
 """
-Keep sets and gates true to the pillar in a state run, and close who has left.
+Apply sets, gates and rules in a state run, and close removed addresses.
 
 .. versionadded:: 0.1.0
 
 .. code-block:: yaml
 
     sets and gates:
-      k8s_firewall.in_force: []
+      k8s_firewall.applied: []
 
-Where a formula only appends rules, the first state of the run writes down who is served, and the
-last one closes who is served no more, also when the formula itself has failed:
+Where another formula only appends rules, the first state of the run records the served addresses,
+and the last one deletes the rules of removed addresses, also where the other formula has failed:
 
 .. code-block:: yaml
 
-    who is served:
-      k8s_firewall.remembered:
+    record served addresses:
+      k8s_firewall.recorded:
         - order: 1
 
-    who has left:
+    prune removed addresses:
       k8s_firewall.pruned:
         - order: last
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,52 +33,85 @@ if TYPE_CHECKING:
 
 __virtualname__ = "k8s_firewall"
 
+_RENAMED = {"in_force": "applied", "remembered": "recorded"}
+
 
 def __virtual__() -> str | tuple[bool, str]:
     if "k8s_firewall.sync" not in __salt__:
-        return False, "k8s_firewall: the execution module is not there: saltutil.sync_all"
+        return False, "k8s_firewall: the execution module is missing; run saltutil.sync_all"
     return __virtualname__
 
 
-def in_force(name: str) -> dict[str, Any]:
+def applied(name: str) -> dict[str, Any]:
     """
-    Bring sets and gates of the pillar into force, prune where the pillar asks for it.
+    Apply the sets, gates and rules of the pillar, and prune where the pillar says so.
+
+    .. code-block:: yaml
+
+        sets and gates:
+          k8s_firewall.applied: []
 
     name
-        Anything.
+        Any text; it is not used.
     """
     return _state(name, "sync")
 
 
-def remembered(name: str) -> dict[str, Any]:
+def recorded(name: str) -> dict[str, Any]:
     """
-    Write down who is served by references, before a formula lets them in.
+    Record the addresses that references serve, before another formula lets them in.
+
+    .. code-block:: yaml
+
+        record served addresses:
+          k8s_firewall.recorded:
+            - order: 1
 
     name
-        Anything.
+        Any text; it is not used.
     """
-    return _state(name, "remember")
+    return _state(name, "record")
 
 
 def pruned(name: str) -> dict[str, Any]:
     """
-    Close who was served by a reference and is not any more.
+    Delete the rules of addresses that references served before and no longer serve.
+
+    .. code-block:: yaml
+
+        prune removed addresses:
+          k8s_firewall.pruned:
+            - order: last
 
     name
-        Anything.
+        Any text; it is not used.
     """
     return _state(name, "prune")
 
 
-def _state(name: str, what: str) -> dict[str, Any]:
-    # The state run has asked for a fresh pillar.
-    done = __salt__[f"k8s_firewall.{what}"](fresh=False, test=__opts__["test"])
-    changes = dict(done["changes"])
-    if ended := done.get("connections"):
+def _state(name: str, function: str) -> dict[str, Any]:
+    # The state run has asked for a fresh pillar already.
+    outcome = __salt__[f"k8s_firewall.{function}"](fresh=False, test=__opts__["test"])
+    changes = dict(outcome["changes"])
+    if ended := outcome.get("connections"):
         changes["connections"] = ended
     return {
         "name": name,
-        "result": done["result"],
-        "comment": done["comment"],
+        "result": outcome["result"],
+        "comment": outcome["comment"],
         "changes": changes,
     }
+
+
+def _renamed(old: str, new: str) -> Callable[..., dict[str, Any]]:
+    """Return a state of an old name: it fails and says the new one."""
+
+    def state(name: str) -> dict[str, Any]:
+        comment = f"k8s_firewall.{old} was renamed; write k8s_firewall.{new}"
+        return {"name": name, "result": False, "comment": comment, "changes": {}}
+
+    state.__doc__ = f"Renamed: write ``k8s_firewall.{new}``."
+    return state
+
+
+globals().update({old: _renamed(old, new) for old, new in _RENAMED.items()})

@@ -1,4 +1,4 @@
-{#- Looks every so many seconds whether the kernel still has it all, repairs it and tells the master. #}
+{#- Checks the kernel at an interval in seconds, repairs what differs, and fires an event to the master. #}
 k8s_firewall:
   schedule.present:
     - function: k8s_firewall.drift

@@ -1,10 +1,10 @@
 {#-
-  Sets and gates of the pillar k8s_firewall, now and at the next boot: see pillar.example.
+  Sets, gates and rules of the pillar k8s_firewall, now and at the next boot: see pillar.example.
 
-  k8s_firewall:boot: False leaves systemd alone.
+  With k8s_firewall:boot: False nothing is installed for the boot.
 #}
 sets and gates:
-  k8s_firewall.in_force: []
+  k8s_firewall.applied: []
 
 {%- if salt['pillar.get']('k8s_firewall:boot', True) and grains.get('init') == 'systemd' %}
 {%-   set folder = opts.get('k8s_firewall', {}).get('state_dir', '/var/lib/k8s_firewall') %}
@@ -28,16 +28,16 @@ sets and gates:
 {%-   endfor %}
 
 {#-
-  Nothing is propagated to a unit that is not active: without this, a reload of nftables before the
-  next boot takes the gates away. The one of the ipsets has nothing to follow.
+  systemd propagates a reload only to an active unit: if this one were not started, a reload of
+  nftables before the next boot would delete the gates. The unit of the ipsets follows no other.
 #}
-the unit that follows nftables:
+start k8s_firewall with nftables:
   service.running:
     - name: k8s_firewall
-    # There is no file where nothing of ours is in nftables: then systemd starts nothing.
+    # Without this module's nft table there is no file, and systemd would start nothing.
     - onlyif:
       - test -e '{{ folder }}/ruleset.nft'
-    # What it loads is what has just been brought into force.
+    # The unit loads the file that this state has just written.
     - require:
       - k8s_firewall: sets and gates
       - file: /etc/systemd/system/k8s_firewall.service

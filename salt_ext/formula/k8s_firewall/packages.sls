@@ -1,4 +1,4 @@
-{#- The programs that the module calls; include it where nothing else installs them. #}
+{#- Installs the programs that the module calls; include it where nothing else installs them. #}
 programs of k8s_firewall:
   pkg.installed:
     - pkgs:

@@ -1,11 +1,11 @@
 {#-
-  For minions whose own formula only appends rules: include it beside that formula. The states run
-  first and last of all, whatever becomes of the formula's.
+  For minions whose own formula only appends rules: include it beside that formula. One state runs
+  first and one last in the whole run, also where the other formula fails.
 #}
-who is served by references:
-  k8s_firewall.remembered:
+record served addresses:
+  k8s_firewall.recorded:
     - order: 1
 
-who has left:
+prune removed addresses:
   k8s_firewall.pruned:
     - order: last

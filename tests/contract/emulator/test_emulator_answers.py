@@ -9,13 +9,13 @@ import json
 import time
 
 import pytest
-from reading import KUBE_SYSTEM, NODES, names, version
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.control import Control
 from lab.kubernetes.emulator_backend import EmulatorBackend
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import KUBE_SYSTEM, NODES, names, version
 
 
 def test_any_answer_can_be_given_to_the_requests_that_are_meant(control: Control, client: Client):

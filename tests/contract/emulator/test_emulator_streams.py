@@ -7,12 +7,12 @@ from __future__ import annotations
 import http.client
 
 import pytest
-from reading import NODES, now, take, version
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.emulator.control import Control
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import NODES, now, take, version
 
 
 def test_a_stream_can_freeze_and_thaw(control: Control, client: Client, nodes: Nodes):

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
-from reading import KUBE_SYSTEM, NODES, failure, names, now, take, version
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.emulator.control import Control, ControlError
 from lab.kubernetes.emulator_backend import EmulatorBackend
 from lab.kubernetes.nodes import Nodes
+from tests.contract.reading import KUBE_SYSTEM, NODES, failure, names, now, take, version
 
 
 def test_versions_can_go_back_under_an_open_watch(control: Control, client: Client, nodes: Nodes):

@@ -1,55 +1,54 @@
-"""Who gets in where, and what decides it, by what is in force; nothing is asked of the kernel."""
+"""Decide from the applied state, without asking the kernel, whether an address can reach a port."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import wanted
+from .desired import KEEP, Desired
 
 
-def decide(this: wanted.Wanted, address: str, protocol: str, port: int) -> dict[str, Any]:
+def decide(applied: Desired, address: str, protocol: str, port: int) -> dict[str, Any]:
     """
-    Return ``let_in`` and what decides: ``True``, ``False``, or ``None`` where nothing of ours does.
+    Return ``allowed``, ``decided_by`` and ``reason`` for a packet from another host to a port here.
 
-    It is about a packet from another host to a port of this one.
+    ``allowed`` is ``None`` where neither a gate nor a rule of this module decides.
     """
-    for gate in this.gates:
+    gated = None
+    for gate in applied.gates:
         if gate.covers(protocol, port):
-            through = _member(this, address, gate.sets)
-            if through is None:
+            name = _set_with(applied, address, gate.sets)
+            if name is None:
                 sets = ", ".join(gate.sets)
-                return _told(False, f"the gate {gate}", f"{address} is in none of: {sets}")
-            gated = (f"the gate {gate}", f"{address} is in {through}")
+                return _answer(False, f"the gate {gate}", f"{address} is in none of: {sets}")
+            gated = (f"the gate {gate}", f"{address} is in {name}")
             break
-    else:
-        gated = None
-    if any(rule.chain == "input" for rule in this.rules):
-        return _by_rule(this, address, protocol, port)
+    if any(rule.chain == "input" for rule in applied.rules):
+        return _decide_by_rules(applied, address, protocol, port)
     if gated:
-        return _told(True, *gated)
-    return _told(None, "nothing of ours", "another firewall may have rules about it")
+        return _answer(True, *gated)
+    return _answer(None, "no gate or rule", "another firewall may have rules for it")
 
 
-def _by_rule(this: wanted.Wanted, address: str, protocol: str, port: int) -> dict[str, Any]:
-    if this.keep.has(address):
-        return _told(True, "k8s_firewall:keep", f"{address} is in it")
-    for rule in this.rules:
+def _decide_by_rules(applied: Desired, address: str, protocol: str, port: int) -> dict[str, Any]:
+    if applied.keep.matches(address):
+        return _answer(True, "k8s_firewall:keep", f"{address} is in it")
+    for rule in applied.rules:
         if rule.chain != "input" or not rule.covers(protocol, port):
             continue
-        if rule.anyone:
-            return _told(rule.action == "accept", f"the rule {rule.name}", "it is for anyone")
+        accepts = rule.action == "accept"
+        if rule.any_source:
+            return _answer(accepts, f"the rule {rule.name}", "it matches every source")
         for name in rule.sets:
-            if this.contents()[name].has(address):
-                why = f"{address} is in {name}"
-                return _told(rule.action == "accept", f"the rule {rule.name}", why)
-    why = "no rule is about it"
-    return _told(this.policy["input"] == "accept", "k8s_firewall:policy:input", why)
+            if applied.all_sets()[name].matches(address):
+                return _answer(accepts, f"the rule {rule.name}", f"{address} is in {name}")
+    accepts = applied.policy["input"] == "accept"
+    return _answer(accepts, "k8s_firewall:policy:input", "no rule matches")
 
 
-def _member(this: wanted.Wanted, address: str, names: tuple[str, ...]) -> str | None:
-    contents = this.contents()
-    return next((name for name in (*names, wanted.KEEP) if contents[name].has(address)), None)
+def _set_with(applied: Desired, address: str, names: tuple[str, ...]) -> str | None:
+    sets = applied.all_sets()
+    return next((name for name in (*names, KEEP) if sets[name].matches(address)), None)
 
 
-def _told(let_in: bool | None, by: str, why: str) -> dict[str, Any]:
-    return {"let_in": let_in, "by": by, "why": why}
+def _answer(allowed: bool | None, decided_by: str, reason: str) -> dict[str, Any]:
+    return {"allowed": allowed, "decided_by": decided_by, "reason": reason}

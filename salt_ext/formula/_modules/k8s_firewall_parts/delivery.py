@@ -1,10 +1,9 @@
 """
-Addresses that a publish carries along, so that the master need not compile this minion's pillar.
+Accept addresses that come with a published job, so that the master need not compile a pillar.
 
-With each pillar comes what is needed to take one: the block as it was written, with its
-references, and a key. A delivery has the addresses of exactly these references, is newer than
-what is in force, and has a seal that this key makes. Anything else is not taken, and the pillar
-is asked for instead.
+Each pillar grants what a delivery needs: the block as the user wrote it, with its references, and
+a key. A delivery has the addresses of exactly these references, is newer than the applied state,
+and is signed with this key. Any other delivery is rejected, and the minion asks for its pillar.
 """
 
 from __future__ import annotations
@@ -15,112 +14,135 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import addresses, errors, revision
-from .record import Record
+from . import addresses, errors, freshness
+from .state_dir import StateDir
 
-NAME = "basis"
-
-
-class NotTaken(errors.FirewallError):
-    """The pillar is to be asked for instead; the sentence says why."""
+FILE = "grant"
 
 
-def remember(record: Record, pillar: Mapping[str, Any], key: str) -> None:
-    """Keep what a pillar that is in force has told for the next delivery, if anything."""
+class Rejected(errors.FirewallError):
+    """The delivery cannot be used, and the pillar is needed; the message says why."""
+
+
+def record_grant(state_dir: StateDir, pillar: Mapping[str, Any], key: str) -> None:
+    """
+    Record what an applied pillar grants to the next delivery, if anything.
+
+    key
+        The pillar key of the block: ``k8s_firewall``.
+    """
     try:
-        # As it is read again: keys are texts then.
-        found = json.loads(json.dumps(_basis(pillar, key)))
+        # As it is read back: JSON turns keys into texts.
+        found = json.loads(json.dumps(grant(pillar, key)))
     except (TypeError, ValueError):
         found = {}
     if not found:
-        record.forget(f"{NAME}.json")
-    elif found != record.read(NAME):
-        record.write(NAME, found)
+        state_dir.remove(f"{FILE}.json")
+    elif found != state_dir.read(FILE):
+        state_dir.write(FILE, found)
 
 
-def pillar(record: Record, told: Any, minion: str, key: str) -> dict[str, Any]:
-    """Return the pillar that a delivery makes of what is known, or refuse it."""
-    basis = record.read(NAME)
-    if not basis:
-        raise NotTaken("no pillar has told what a delivery needs")
+def accept(
+    granted: Mapping[str, Any],
+    applied: freshness.Revisions,
+    delivery: Any,
+    minion: str,
+    key: str,
+) -> dict[str, Any]:
+    """
+    Return the pillar that a delivery makes of the grant; raise Rejected where it does not.
+
+    granted
+        The recorded grant.
+    applied
+        The revisions of the applied state.
+    """
+    if not granted:
+        raise Rejected("the applied pillar grants no deliveries")
     try:
-        clusters, references, seal = told["clusters"], told["references"], told["seals"][minion]
-        genuine = hmac.compare_digest(seal, _seal(basis["key"], minion, clusters, references))
+        clusters, references = delivery["clusters"], delivery["references"]
+        signature = sign(granted["key"], signed_text(minion, clusters, references))
+        genuine = hmac.compare_digest(delivery["seals"][minion], signature)
     except (KeyError, TypeError, ValueError) as exc:
-        raise NotTaken("it is none for this minion") from exc
+        raise Rejected("the delivery is not made for this minion") from exc
     if not genuine:
-        raise NotTaken("its seal is not that of this minion's master")
-    # From here on it is what the master has made.
-    if sorted(references) != basis["references"] or sorted(clusters) != basis["clusters"]:
-        raise NotTaken("it is about other references than those of the pillar that is in force")
-    known = record.read(revision.NAME)
-    if behind := revision.not_newer(clusters, known):
-        raise NotTaken(behind)
-    served = {one for found in references.values() for one in found}
+        raise Rejected("the delivery is not signed by this minion's master")
+    # From here on the delivery is known to come from the master.
+    if sorted(references) != granted["references"] or sorted(clusters) != granted["clusters"]:
+        raise Rejected("the delivery has other references than the applied pillar")
+    if reason := freshness.why_not_newer(clusters, applied):
+        raise Rejected(reason)
+    served = {address for found in references.values() for address in found}
     return {
-        key: _filled(basis["block"], references),
+        key: _filled(granted["block"], references),
         "k8s_nodes": {"clusters": clusters, "served": sorted(served)},
     }
 
 
-def _basis(pillar: Mapping[str, Any], key: str) -> dict[str, Any]:
-    ours = pillar.get("k8s_nodes")
-    told = ours.get("delivery") if isinstance(ours, Mapping) else None
-    if not isinstance(ours, Mapping) or not isinstance(told, Mapping):
+def grant(pillar: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return what a pillar grants to the next delivery; empty where it grants nothing."""
+    masters_part = pillar.get("k8s_nodes")
+    granted = masters_part.get("delivery") if isinstance(masters_part, Mapping) else None
+    if not isinstance(masters_part, Mapping) or not isinstance(granted, Mapping):
         return {}
-    block = told.get("block")
-    # Who has left is told from the whole pillar there, so it is always asked for.
+    block = granted.get("block")
+    # Pruning needs the whole pillar to know which addresses are written in it.
     if not isinstance(block, Mapping) or block.get("prune") not in (None, False):
         return {}
-    served = frozenset(map(str, ours.get("served", ())))
+    served = frozenset(map(str, masters_part.get("served", ())))
     # Another ext_pillar may have changed the block after its references were replaced.
-    if not _is_made_of(pillar.get(key), block, served):
+    if not is_filled(pillar.get(key), block, served):
         return {}
     return {
         "block": block,
-        "references": sorted(map(str, told.get("references", ()))),
-        "clusters": sorted(revision.of(pillar)),
-        "key": str(told.get("key", "")),
+        "references": sorted(map(str, granted.get("references", ()))),
+        "clusters": sorted(freshness.revisions_of(pillar)),
+        "key": str(granted.get("key", "")),
     }
 
 
-def _seal(key: str, minion: str, clusters: Any, references: Any) -> str:
-    text = json.dumps([minion, clusters, references], sort_keys=True, separators=(",", ":"))
+def signed_text(minion: str, clusters: Any, references: Any) -> str:
+    """Return the exact text that the master signs for a minion."""
+    return json.dumps([minion, clusters, references], sort_keys=True, separators=(",", ":"))
+
+
+def sign(key: str, text: str) -> str:
+    """Return the signature of a text with a minion's key: HMAC-SHA256, in hex digits."""
     return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()
 
 
-def _filled(value: Any, references: Mapping[str, Sequence[str]]) -> Any:
-    """Return a value with addresses in the place of the references in its lists."""
-    if isinstance(value, Mapping):
-        return {name: _filled(one, references) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        found: list[Any] = []
-        for one in value:
-            if isinstance(one, str) and one in references:
-                found.extend(references[one])
-            else:
-                found.append(_filled(one, references))
-        return found
-    return value
-
-
-def _is_made_of(value: Any, written: Any, served: frozenset[str]) -> bool:
-    """Whether a value is what was written, but for addresses in the place of references."""
+def is_filled(value: Any, written: Any, served: frozenset[str]) -> bool:
+    """Whether a value is what was written, but for served addresses in place of references."""
     if isinstance(written, Mapping):
         return (
             isinstance(value, Mapping)
             and value.keys() == written.keys()
-            and all(_is_made_of(value[name], one, served) for name, one in written.items())
+            and all(is_filled(value[name], item, served) for name, item in written.items())
         )
     if isinstance(written, (list, tuple)) and isinstance(value, (list, tuple)):
-        plain = [one for one in written if not addresses.references(one)]
+        plain = [item for item in written if not addresses.find_references(item)]
         if len(plain) == len(written):
             return list(value) == list(written)
-        if any(isinstance(one, (Mapping, list, tuple)) for one in written):
+        if any(isinstance(item, (Mapping, list, tuple)) for item in written):
             return len(value) == len(written) and all(
-                _is_made_of(one, other, served) for one, other in zip(value, written, strict=True)
+                is_filled(item, other, served) for item, other in zip(value, written, strict=True)
             )
-        return all(one in value for one in plain) and all(
-            one in plain or one in served for one in value
+        return all(item in value for item in plain) and all(
+            item in plain or item in served for item in value
         )
     return bool(value == written)
+
+
+def _filled(value: Any, references: Mapping[str, Sequence[str]]) -> Any:
+    """Return a value with addresses in place of the references in its lists."""
+    if isinstance(value, Mapping):
+        return {name: _filled(item, references) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        found: list[Any] = []
+        for item in value:
+            if isinstance(item, str) and item in references:
+                found.extend(references[item])
+            else:
+                found.append(_filled(item, references))
+        return found
+    return value

@@ -1,31 +1,31 @@
-"""What can go wrong, by what the caller can do about it."""
+"""What can go wrong, one class for each thing that the caller can do about it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_LONGEST = 400
+_MAX_OUTPUT = 400
 
 
-def readable(text: str) -> str:
-    """Return text that was read byte by byte in a form that anybody can write."""
+def printable(text: str) -> str:
+    """Return text that was decoded with ``surrogateescape`` in a form that can be encoded again."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 class FirewallError(Exception):
-    """Nothing of what was asked for is done; the sentence says why."""
+    """The step was not done; the message says why."""
 
 
 class Refused(FirewallError):
-    """What is asked for is not whole, or is older than what is in force, which stays."""
+    """The input is incomplete, wrong or outdated; the firewall stays as it is."""
 
 
 class Busy(FirewallError):
     """Another run holds the lock."""
 
 
-class Missing(FirewallError):
-    """A program that is needed is not installed."""
+class MissingProgram(FirewallError):
+    """A required program is not installed."""
 
     def __init__(self, program: str) -> None:
         super().__init__(program)
@@ -36,7 +36,7 @@ class Missing(FirewallError):
 
 
 class CommandFailed(FirewallError):
-    """A program of the kernel's firewall refused; it says what."""
+    """A program exited with an error; the message has its output."""
 
     def __init__(self, argv: Sequence[str], code: int, output: str) -> None:
         super().__init__(argv, code, output)
@@ -45,7 +45,7 @@ class CommandFailed(FirewallError):
         self.output = output
 
     def __str__(self) -> str:
-        said = readable(" ".join(self.output.split()))
-        if len(said) > _LONGEST:
-            said = f"{said[:_LONGEST]} ..."
-        return f"{' '.join(self.argv)}: {said or f'exit code {self.code}'}"
+        output = printable(" ".join(self.output.split()))
+        if len(output) > _MAX_OUTPUT:
+            output = f"{output[:_MAX_OUTPUT]} ..."
+        return f"{' '.join(self.argv)}: {output or f'exit code {self.code}'}"

@@ -1,8 +1,8 @@
 """
-Which state of its nftables the kernel has, without reading any of it.
+Tell whether nftables has changed, without reading any of it.
 
-The kernel counts the transactions of everybody. While boot, network namespace, count and the
-handle of our table are those after our own last one, all is as we left it.
+The kernel counts every nftables transaction, whoever makes it. While boot, network namespace,
+count and the handle of our table are those after our own last transaction, nothing has changed.
 """
 
 from __future__ import annotations
@@ -20,51 +20,55 @@ _TABLE_NAME, _TABLE_HANDLE = 1, 4
 _GENERATION_ID = 1
 _ERROR = 2
 _INET = 1
-_SECONDS = 1.0
+_TIMEOUT_SECONDS = 1.0
 
 
-def now(table: str) -> str:
-    """Return a text that is the same only while nothing has changed; empty when not known."""
-    with contextlib.suppress(OSError, KeyError, struct.error, _NoSuch):
+def current(table: str) -> str:
+    """Return a text that stays the same only while nothing changes; empty when unknown."""
+    with contextlib.suppress(OSError, KeyError, struct.error, _NotFound):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        # Threads may be in different ones.
-        space = os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
+        # Threads may be in different namespaces.
+        namespace = os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as sock:
-            sock.settimeout(_SECONDS)
+            sock.settimeout(_TIMEOUT_SECONDS)
             sock.bind((0, 0))
             name = table.encode() + b"\0"
             attribute = struct.pack("=HH", 4 + len(name), _TABLE_NAME) + _padded(name)
             try:
-                found = _asked(sock, _GET_TABLE, attribute)
-                (handle,) = struct.unpack("!Q", found[_TABLE_HANDLE])
-            except _NoSuch:
+                attributes = _query(sock, _GET_TABLE, attribute)
+                (handle,) = struct.unpack("!Q", attributes[_TABLE_HANDLE])
+            except _NotFound:
                 handle = 0
-            (count,) = struct.unpack("!I", _asked(sock, _GET_GENERATION)[_GENERATION_ID])
-        return f"{boot} {space} {count} {handle}"
+            (count,) = struct.unpack("!I", _query(sock, _GET_GENERATION)[_GENERATION_ID])
+        return f"{boot} {namespace} {count} {handle}"
     return ""
 
 
 def follows(after: str, before: str) -> bool:
-    """Whether there was exactly one transaction in between."""
+    """Whether exactly one transaction lies between two states."""
     try:
-        (boot, space, count, _), (*place, old, _) = after.split(), before.split()
+        (boot, namespace, count, _), (*place, old, _) = after.split(), before.split()
     except ValueError:
         return False
-    return [boot, space] == place and int(count) == int(old) + 1
+    return [boot, namespace] == place and int(count) == int(old) + 1
 
 
-class _NoSuch(Exception):
-    """The kernel does not have what it was asked for."""
+class _NotFound(Exception):
+    """The kernel does not have the object."""
 
 
-def _asked(sock: socket.socket, what: int, attributes: bytes = b"") -> dict[int, bytes]:
+def _query(sock: socket.socket, message: int, attributes: bytes = b"") -> dict[int, bytes]:
     size = 16 + 4 + len(attributes)
-    head = struct.pack("=IHHII", size, _NFTABLES | what, 1, what, 0)
-    sock.send(head + struct.pack("=BBH", _INET, 0, 0) + attributes)
-    answer = sock.recv(65536)
+    header = struct.pack("=IHHII", size, _NFTABLES | message, 1, message, 0)
+    sock.send(header + struct.pack("=BBH", _INET, 0, 0) + attributes)
+    return parse_answer(sock.recv(65536))
+
+
+def parse_answer(answer: bytes) -> dict[int, bytes]:
+    """Return the attributes of a netlink message by their numbers."""
     size, kind = struct.unpack_from("=IH", answer)
     if kind == _ERROR:
-        raise _NoSuch
+        raise _NotFound
     found: dict[int, bytes] = {}
     at = 20
     while at + 4 <= size:

@@ -1,213 +1,219 @@
 """
-Our own nft table: rendered, read back, and the difference between the two; text in, text out.
+The nft table ``inet k8s_firewall``: render it, read it back, and write the difference as text.
 
-The table has the sets and, where they are asked for, gates and rules. It is one transaction
-whatever is changed: the kernel takes all of it or nothing, and no packet sees half of it.
+The table holds the sets and, where the pillar has them, gates and rules. Each change is one
+transaction: the kernel takes all of it or nothing, and no packet meets half a change.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import gates, rules, wanted
+from . import gates, rules
+from .desired import KEEP, Desired
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
 LIST_ALL = ["nft", "--stateless", "--terse", "list", "ruleset"]
-"""Everybody's tables without the elements of sets; of one table the elements are read always."""
+"""All tables without the elements of sets; nft always lists the elements of a single table."""
 APPLY = ["nft", "-f", "-"]
 CHECK = ["nft", "-c", "-f", "-"]
 DELETE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
-"""Deletes the table, also where there is none."""
+"""Deletes the table, and does not fail where there is none."""
 
 _TYPES = {"v4": "ipv4_addr", "v6": "ipv6_addr"}
 _MATCH = {"v4": "ip saddr", "v6": "ip6 saddr"}
-_IN_A_LINE = 8
+_ELEMENTS_PER_LINE = 8
+
+_SET = re.compile(r"^\tset (\S+) \{", re.MULTILINE)
+_ELEMENTS = re.compile(r"^\t\telements = \{", re.MULTILINE)
 
 Elements = Mapping[str, frozenset[str]]
 """The elements of the kernel's sets, by their names."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The table as the kernel has it: without the elements of its sets, and these."""
+class Table:
+    """The table as the kernel has it: its listing without elements, and the elements."""
 
     structure: str
     elements: Elements
 
 
-def needed(this: wanted.Wanted) -> bool:
-    """Whether there has to be a table."""
-    return bool(this.gates or this.rules) or (this.backend == "nft" and bool(this.sets))
+def needed(desired: Desired) -> bool:
+    """Whether the desired state needs the table at all."""
+    return bool(desired.gates or desired.rules) or (desired.backend == "nft" and bool(desired.sets))
 
 
-def elements(this: wanted.Wanted) -> dict[str, frozenset[str]]:
-    """Return what the table's sets are to hold."""
-    used = {name for gate in this.gates for name in gate.sets}
-    used.update(name for rule in this.rules for name in rule.sets)
-    if this.backend == "nft":
-        used.update(this.sets)
+def elements(desired: Desired) -> dict[str, frozenset[str]]:
+    """Return the desired elements of the table's sets."""
+    used = {name for gate in desired.gates for name in gate.sets}
+    used.update(name for rule in desired.rules for name in rule.sets)
+    if desired.backend == "nft":
+        used.update(desired.sets)
     return {
-        f"{name}_{part}": held
-        for name, content in sorted(this.contents().items())
-        if name in used or name == wanted.KEEP
-        for part, held in content.parts().items()
+        f"{name}_{suffix}": part
+        for name, content in sorted(desired.all_sets().items())
+        if name in used or name == KEEP
+        for suffix, part in content.parts().items()
     }
 
 
-def structure(this: wanted.Wanted) -> str:
-    """Return the table without the elements of its sets: it changes with the pillar's shape."""
-    return _table(this, {})
+def structure(desired: Desired) -> str:
+    """Return the table without elements: it changes only with the shape of the pillar."""
+    return _table(desired, {})
 
 
-def full(this: wanted.Wanted) -> str:
-    """Return what puts the whole table in the place of the one that is there, if one is."""
-    return DELETE + (_table(this, elements(this)) if needed(this) else "")
+def full(desired: Desired) -> str:
+    """Return the text that replaces the whole table."""
+    return DELETE + (_table(desired, elements(desired)) if needed(desired) else "")
 
 
-def delta(found: Elements, meant: Elements) -> str:
-    """Return what brings the elements of the sets from one state to another; empty if nothing."""
+def delta(current: Elements, desired: Elements) -> str:
+    """Return the text that changes the elements of the sets; empty where none differ."""
     lines: list[str] = []
-    for name, new in meant.items():
-        old = found.get(name, frozenset())
-        added, gone = new - old, old - new
-        if not added and not gone:
+    for name, new in desired.items():
+        old = current.get(name, frozenset())
+        added, removed = new - old, old - new
+        if not added and not removed:
             continue
-        # The kernel joins neighbouring networks, and then there is none of them to delete.
-        if name.endswith("_net") or len(added) + len(gone) > len(new):
+        # The kernel joins neighbouring networks, so that one of them cannot be deleted.
+        if name.endswith("_net") or len(added) + len(removed) > len(new):
             lines.append(f"flush set inet {TABLE} {name}")
-            added, gone = new, frozenset()
-        lines += _change("delete", name, gone)
+            added, removed = new, frozenset()
+        lines += _change("delete", name, removed)
         lines += _change("add", name, added)
     return "".join(f"{line}\n" for line in lines)
 
 
-def parse(listing: str) -> Found:
-    """Read what nft lists of the table."""
+def parse(listing: str) -> Table:
+    """Read what ``nft list table`` prints."""
     kept: list[str] = []
-    held: dict[str, frozenset[str]] = {}
-    name = ""
+    found: dict[str, frozenset[str]] = {}
     rest = listing
-    while (at := rest.find("elements = {")) >= 0:
-        before, rest = rest[:at], rest[at + len("elements = {") :]
-        inside, _, rest = rest.partition("}")
-        name = before[before.rindex("set ") :].split(None, 2)[1]
-        held[name] = frozenset("".join(inside.split()).split(","))
+    while match := _ELEMENTS.search(rest):
+        before, after = rest[: match.start()], rest[match.end() :]
+        inside, _, rest = after.partition("}")
         kept.append(before)
-    lines = "".join([*kept, rest]).splitlines()
-    text = "\n".join(line for line in lines if line.strip())
-    for line in lines:
-        if line.startswith("\tset "):
-            held.setdefault(line.split()[1], frozenset())
-    return Found(text, held)
+        if names := _SET.findall(before):
+            found[names[-1]] = frozenset(filter(None, "".join(inside.split()).split(",")))
+    text = "".join([*kept, rest])
+    for name in _SET.findall(text):
+        found.setdefault(name, frozenset())
+    return Table("\n".join(line for line in text.splitlines() if line.strip()), found)
 
 
-def ours(listing: str) -> str:
-    """Return our table's structure of what nft lists of everybody's without elements."""
+def own_structure(listing: str) -> str:
+    """Return the structure of this module's table, out of a terse listing of all tables."""
     begin = listing.find(f"table inet {TABLE} {{\n")
     if begin < 0 or (begin and listing[begin - 1] != "\n"):
         return ""
-    return parse(listing[begin : listing.index("\n}\n", begin) + 3]).structure
+    end = listing.find("\n}\n", begin)
+    return parse(listing[begin : end + 3]).structure if end >= 0 else ""
 
 
-def _change(what: str, name: str, these: frozenset[str]) -> Iterator[str]:
-    if these:
-        yield f"{what} element inet {TABLE} {name} {{ {_joined(these)} }}"
+def _change(verb: str, name: str, entries: frozenset[str]) -> Iterator[str]:
+    if entries:
+        yield f"{verb} element inet {TABLE} {name} {{ {_joined(entries)} }}"
 
 
-def _joined(these: frozenset[str]) -> str:
-    # Short lines: nft repeats the line that it does not like.
-    one = sorted(these)
-    lines = (", ".join(one[at : at + _IN_A_LINE]) for at in range(0, len(one), _IN_A_LINE))
+def _joined(entries: frozenset[str]) -> str:
+    # Short lines: nft repeats a line that it refuses.
+    ordered = sorted(entries)
+    step = _ELEMENTS_PER_LINE
+    lines = (", ".join(ordered[at : at + step]) for at in range(0, len(ordered), step))
     return ",\n".join(lines)
 
 
-def _table(this: wanted.Wanted, held: Elements) -> str:
+def _table(desired: Desired, contents: Elements) -> str:
     lines = [f"table inet {TABLE} {{"]
-    for name in elements(this):
+    for name in elements(desired):
         family = name.removesuffix("_net")[-2:]
         lines += [f"set {name} {{", f"type {_TYPES[family]}"]
         if name.endswith("_net"):
             lines.append("flags interval")
-        if held.get(name):
-            lines.append(f"elements = {{ {_joined(held[name])} }}")
+        if contents.get(name):
+            lines.append(f"elements = {{ {_joined(contents[name])} }}")
         lines.append("}")
-    if this.gates:
-        lines += _gates(this.gates)
-    for rule in this.rules:
-        lines += _rule(rule)
+    if desired.gates:
+        lines += _gate_chains(desired.gates)
+    for rule in desired.rules:
+        lines += _rule_chain(rule)
     for chain in rules.POLICIES:
-        asked = [rule for rule in this.rules if rule.chain == chain]
-        if asked:
-            lines += _rules(chain, asked, this.policy[chain])
+        chain_rules = [rule for rule in desired.rules if rule.chain == chain]
+        if chain_rules:
+            lines += _base_chain(chain, chain_rules, desired.policy[chain])
     lines.append("}")
     return "\n".join(lines) + "\n"
 
 
-def _gates(these: tuple[gates.Gate, ...]) -> Iterator[str]:
-    """Yield the chains; each of the gate's conditions was found to be needed with packets."""
+def _gate_chains(these: tuple[gates.Gate, ...]) -> Iterator[str]:
+    """Yield the chains; packets were sent to prove that each condition of a gate is needed."""
     for gate in these:
         yield f"chain {gate.chain} {{"
-        for name in (*gate.sets, wanted.KEEP):
+        for name in (*gate.sets, KEEP):
             yield from _accept(name)
         yield "counter drop"
         yield "}"
-    # Before the chains of others: their accept cannot open what is dropped here, and a drop here
-    # ends established connections too.
+    # Before the chains of other firewalls: their accept cannot open what is dropped here, and a
+    # drop here cuts established connections too.
     yield "chain gate_input {"
     yield "type filter hook input priority -10; policy accept;"
     yield 'iifname "lo" accept'
     for gate in these:
-        yield _asked(gate, "")
+        yield _tracked(gate, "")
         # Without an entry in connection tracking there is no direction and no original port.
         yield (
             f"ct state {{ invalid, untracked }} {gate.protocol} dport {gate.ports} "
             f"goto {gate.chain}"
         )
     yield "}"
-    # Ports that are handed on to a container; what this host routes for others is not its own.
+    # Ports that are forwarded to a container; other routed traffic does not belong to this host.
     yield "chain gate_forward {"
     yield "type filter hook forward priority -10; policy accept;"
     for gate in these:
-        yield _asked(gate, "ct status dnat ")
+        yield _tracked(gate, "ct status dnat ")
     yield "}"
 
 
-def _asked(gate: gates.Gate, further: str) -> str:
-    # Not the replies to what this host began from that port; and the port as the client sent it,
-    # before a redirect or a published container port changed it.
+def _tracked(gate: gates.Gate, condition: str) -> str:
+    # Not the replies to connections that this host opened from that port; and the port as the
+    # client sent it, before a redirect or a published container port changed it.
     return (
-        f"{further}ct direction original meta l4proto {gate.protocol} "
+        f"{condition}ct direction original meta l4proto {gate.protocol} "
         f"ct original proto-dst {gate.ports} goto {gate.chain}"
     )
 
 
-def _rule(this: rules.Rule) -> Iterator[str]:
-    """Yield the chain of one rule: what becomes of packets to its ports."""
-    comment = f' comment "{this.comment}"' if this.comment else ""
-    matches = [""] if this.anyone else [f"{one} " for name in this.sets for one in _members(name)]
-    yield f"chain {rules.PREFIX}{this.name} {{"
+def _rule_chain(rule: rules.Rule) -> Iterator[str]:
+    """Yield the chain of one rule: the verdict on packets to its ports."""
+    comment = f' comment "{rule.comment}"' if rule.comment else ""
+    matches = [f"{match} " for name in rule.sets for match in _members(name)]
+    if rule.any_source:
+        matches = [""]
+    yield f"chain {rules.PREFIX}{rule.name} {{"
     for match in matches:
-        if this.log:
-            yield f'{match}limit rate 5/second log prefix "{this.log}"'
-        yield f"{match}counter {this.action}{comment}"
+        if rule.log:
+            yield f'{match}limit rate 5/second log prefix "{rule.log}"'
+        yield f"{match}counter {rule.action}{comment}"
     yield "}"
 
 
-def _rules(chain: str, these: Sequence[rules.Rule], policy: str) -> Iterator[str]:
+def _base_chain(chain: str, chain_rules: Sequence[rules.Rule], policy: str) -> Iterator[str]:
     yield f"chain rules_{chain} {{"
     yield f"type filter hook {chain} priority 0; policy {policy};"
     if chain == "input":
         yield 'iifname "lo" accept'
-    # Only answers: who has left is shut out of established connections too.
+    # Only replies: a removed address is cut off in established connections too.
     yield "ct state established,related ct direction reply accept"
     yield "meta l4proto { icmp, ipv6-icmp } accept"
     if chain == "input":
-        # A DHCPv6 server answers what was sent to all of them, which is no connection.
+        # DHCPv6: the client asks a multicast group, so that no connection matches the answer.
         yield "ip6 saddr fe80::/10 udp dport 546 accept"
-    yield from _accept(wanted.KEEP)
-    for rule in these:
+    yield from _accept(KEEP)
+    for rule in chain_rules:
         match = f"meta l4proto {rule.protocol} " if rule.protocol else ""
         if rule.ports:
             match = f"{rule.protocol} dport {{ {', '.join(rule.ports)} }} "

@@ -1,4 +1,8 @@
-"""Close who has left where a formula only appends: rules in force, saved rules, connections."""
+"""
+Delete rules of other formulas that accept removed addresses: in the kernel and in saved files.
+
+This is for formulas that only append rules, and never delete one.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import commands, errors, record, saved_nft, stale, stale_nft
+from . import errors, programs, prune_iptables, prune_nft, prune_nft_saved, state_dir
+from .prune_iptables import Chains, StaleRule
 
 _SAVED = (
     "/etc/iptables/rules.v4",
     "/etc/iptables/rules.v6",
     "/etc/sysconfig/iptables",
     "/etc/sysconfig/ip6tables",
-    # Salt's own nftables.save; the other one where that is a folder.
+    # Salt's own nftables.save; the second one where the first is a folder.
     "/etc/nftables",
     "/etc/nftables/salt-all-in-one.nft",
     "/etc/nftables.conf",
     "/etc/sysconfig/nftables.conf",
 )
-_VARIANTS = ("iptables", "iptables-nft", "iptables-legacy")
+_COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
 KEYS = frozenset({"iptables", "nft", "saved", "commands"})
 
 
 @dataclass(frozen=True)
-class Where:
-    """The pillar k8s_firewall:prune."""
+class PruneConfig:
+    """The pillar ``k8s_firewall:prune``: where to look for stale rules."""
 
     iptables: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"filter": ["INPUT"]})
     nft: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -37,122 +42,141 @@ class Where:
     commands: Sequence[str] = ("iptables",)
 
 
-def read(told: object, problems: list[str]) -> Where | None:
-    """Read the pillar; None where nothing is to be pruned."""
+def parse(value: object, problems: list[str]) -> PruneConfig | None:
+    """Read the pillar; None where nothing is to be pruned. Mistakes are added to the problems."""
     where = "k8s_firewall:prune"
-    if told is None or told is False:
+    if value is None or value is False:
         return None
-    if not isinstance(told, Mapping):
-        problems.append(f"{where} is no mapping; write {{}} for the defaults")
+    if not isinstance(value, Mapping):
+        problems.append(f"{where} is not a mapping; write {{}} for the defaults")
         return None
-    if unknown := sorted(set(map(str, told)) - KEYS):
-        problems.append(f"{where}:{unknown[0]} is no key of it: {', '.join(sorted(KEYS))}")
+    if unknown := sorted(set(map(str, value)) - KEYS):
+        known = ", ".join(sorted(KEYS))
+        problems.append(f"{where}:{unknown[0]} is not a known key; known keys: {known}")
     given: dict[str, Any] = {}
     for key in ("iptables", "nft"):
-        if key in told:
-            given[key] = _chains(told[key], f"{where}:{key}", problems)
+        if key in value:
+            given[key] = _chains(value[key], f"{where}:{key}", problems)
     for key in ("saved", "commands"):
-        if key in told:
-            given[key] = _names(told[key], f"{where}:{key}", problems)
+        if key in value:
+            given[key] = _names(value[key], f"{where}:{key}", problems)
     problems.extend(
-        f"{where}:nft:{name} is no table such as 'inet filter'"
+        f"{where}:nft:{name} is not a table; example: inet filter"
         for name in given.get("nft", {})
         if not _TABLE.fullmatch(name)
     )
     problems.extend(
-        f"{where}:commands has {name!r}, which is not one of {', '.join(_VARIANTS)}"
+        f"{where}:commands: {name!r} is not one of {', '.join(_COMMANDS)}"
         for name in given.get("commands", ())
-        if name not in _VARIANTS
+        if name not in _COMMANDS
     )
-    return Where(**given)
+    return PruneConfig(**given)
 
 
-def _chains(told: object, where: str, problems: list[str]) -> dict[str, Sequence[str]]:
-    if not isinstance(told, Mapping):
-        problems.append(f"{where} is no mapping of tables to lists of chains")
+def _chains(value: object, where: str, problems: list[str]) -> dict[str, Sequence[str]]:
+    if not isinstance(value, Mapping):
+        problems.append(f"{where} is not a mapping of tables to lists of chains")
         return {}
     return {
-        str(table): _names(names, f"{where}:{table}", problems) for table, names in told.items()
+        str(table): _names(names, f"{where}:{table}", problems) for table, names in value.items()
     }
 
 
-def _names(told: object, where: str, problems: list[str]) -> Sequence[str]:
-    if isinstance(told, (list, tuple)) and all(isinstance(one, str) for one in told):
-        return list(told)
+def _names(value: object, where: str, problems: list[str]) -> Sequence[str]:
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value):
+        return list(value)
     problems.append(f"{where} is not a list of names")
     return []
 
 
-def prune(where: Where, gone: frozenset[str], *, test: bool) -> dict[str, list[str]]:
-    """Delete the rules that let them in, in force and saved; what was deleted, by where it was."""
-    told: dict[str, list[str]] = {}
-    if not gone:
-        return told
-    for command in where.commands if where.iptables else ():
+def prune(config: PruneConfig, removed: frozenset[str], *, test: bool) -> dict[str, list[str]]:
+    """
+    Delete the rules that accept a removed address; return the deleted rules by where they were.
+
+    test
+        Only return what would be deleted.
+    """
+    deleted: dict[str, list[str]] = {}
+    if not removed:
+        return deleted
+    for command in config.commands if config.iptables else ():
         for family in ("iptables", "ip6tables"):
             program = command.replace("iptables", family, 1)
-            if commands.installed(program):
-                found = _iptables(program, where.iptables, gone, test=test)
-                if found:
-                    told[program] = [str(one) for one in found]
-    for table, chains in where.nft.items():
-        found = _nft(table, chains, gone, test=test)
-        if found:
-            told[f"nft {table}"] = [f"{one.chain}: saddr {one.source}" for one in found]
-    for name in where.saved:
-        found = _file(Path(name), where, gone, test=test)
-        if found:
-            told[name] = [str(one) for one in found]
-    return told
+            if programs.installed(program):
+                stale = _prune_iptables(program, config.iptables, removed, test=test)
+                if stale:
+                    deleted[program] = [str(rule) for rule in stale]
+    for table, chains in config.nft.items():
+        stale = _prune_nft(table, chains, removed, test=test)
+        if stale:
+            deleted[f"nft {table}"] = [f"{rule.chain}: saddr {rule.source}" for rule in stale]
+    for name in config.saved:
+        stale = _prune_file(Path(name), config, removed, test=test)
+        if stale:
+            deleted[name] = [str(rule) for rule in stale]
+    return deleted
 
 
-def _iptables(
-    program: str, chains: stale.Chains, gone: frozenset[str], *, test: bool
-) -> list[stale.Stale]:
-    def look() -> list[stale.Stale]:
-        return stale.rules(commands.run([f"{program}-save"]), chains, gone)
+def prune_text(
+    saved: str, config: PruneConfig, removed: frozenset[str]
+) -> tuple[list[StaleRule], str]:
+    """Return the stale rules of a saved file, and the file without them."""
+    if prune_nft_saved.is_nft(saved):
+        return (
+            prune_nft_saved.stale_rules(saved, config.nft, removed),
+            prune_nft_saved.without_stale(saved, config.nft, removed),
+        )
+    return (
+        prune_iptables.stale_rules(saved, config.iptables, removed),
+        prune_iptables.without_stale(saved, config.iptables, removed),
+    )
 
-    found = look()
-    if found and not test:
+
+def _prune_iptables(
+    program: str, chains: Chains, removed: frozenset[str], *, test: bool
+) -> list[StaleRule]:
+    def read() -> list[StaleRule]:
+        saved = programs.run([f"{program}-save"])
+        return prune_iptables.stale_rules(saved, chains, removed)
+
+    stale = read()
+    if stale and not test:
         restore = [f"{program}-restore", "-w", "--noflush"]
         try:
-            commands.run(restore, stale.deletion(found))
+            programs.run(restore, prune_iptables.deletion(stale))
         except errors.CommandFailed:
-            # Somebody else has taken one of them out meanwhile, and so none is deleted.
-            if (again := look()) == found:
+            # Another program has deleted one of them meanwhile, and so none was deleted here.
+            if (again := read()) == stale:
                 raise
-            commands.run(restore, stale.deletion(again))
-    return found
+            programs.run(restore, prune_iptables.deletion(again))
+    return stale
 
 
-def _nft(
-    table: str, chains: Sequence[str], gone: frozenset[str], *, test: bool
-) -> list[stale.Stale]:
+def _prune_nft(
+    table: str, chains: Sequence[str], removed: frozenset[str], *, test: bool
+) -> list[StaleRule]:
     try:
-        listing = commands.run(["nft", "-j", "list", "table", *table.split()])
+        listing = programs.run(["nft", "-j", "list", "table", *table.split()])
     except errors.CommandFailed as exc:
         if "No such file or directory" in exc.output:
             return []
         raise
-    found = stale_nft.rules(json.loads(listing), table, chains, gone)
-    if found and not test:
-        commands.run(["nft", "-f", "-"], stale_nft.deletion(found))
-    return found
+    stale = prune_nft.stale_rules(json.loads(listing), table, chains, removed)
+    if stale and not test:
+        programs.run(["nft", "-f", "-"], prune_nft.deletion(stale))
+    return stale
 
 
-def _file(path: Path, where: Where, gone: frozenset[str], *, test: bool) -> list[stale.Stale]:
+def _prune_file(
+    path: Path, config: PruneConfig, removed: frozenset[str], *, test: bool
+) -> list[StaleRule]:
     try:
-        # A link stays one.
+        # Write to the target: a link stays a link.
         path = path.resolve(strict=True)
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return []
-    rules, without, chains = (
-        (saved_nft.rules, saved_nft.without, where.nft)
-        if saved_nft.of_nft(text)
-        else (stale.rules, stale.without, where.iptables)
-    )
-    found = rules(text, chains, gone)
-    if found and not test:
-        record.replace(path, without(text, chains, gone), like=path)
-    return found
+    stale, rest = prune_text(text, config, removed)
+    if stale and not test:
+        state_dir.replace_file(path, rest, like=path)
+    return stale

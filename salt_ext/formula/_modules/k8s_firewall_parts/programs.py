@@ -1,4 +1,4 @@
-"""One call of a program, its input and its output."""
+"""Run one program: its arguments, its input, its output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from . import errors
 
-_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
 _inherited: list[int] = []
@@ -18,7 +18,7 @@ _inherited: list[int] = []
 
 @contextlib.contextmanager
 def inheriting(handle: int) -> Iterator[None]:
-    """Leave an open file open in the programs that are called meanwhile."""
+    """Let every program that starts meanwhile inherit an open file."""
     _inherited.append(handle)
     try:
         yield
@@ -26,36 +26,37 @@ def inheriting(handle: int) -> Iterator[None]:
         _inherited.remove(handle)
 
 
-def found(program: str) -> str | None:
-    """Return the path of a program, None where there is none to be called."""
+def path_of(program: str) -> str | None:
+    """Return the path of a program; None where it is not installed."""
     return shutil.which(program, path=_PATH)
 
 
 def installed(program: str) -> bool:
-    """Whether a program is there to be called."""
-    return found(program) is not None
+    """Whether a program is installed."""
+    return path_of(program) is not None
 
 
 def run(argv: Sequence[str], text: str = "") -> str:
-    """Return what a program printed; raise what it said when it refused."""
-    program = found(argv[0])
+    """Return what a program printed; raise CommandFailed with its output where it failed."""
+    program = path_of(argv[0])
     if program is None:
-        raise errors.Missing(argv[0])
+        raise errors.MissingProgram(argv[0])
     try:
         done = subprocess.run(
             [program, *argv[1:]],
             input=text.encode("utf-8", "surrogateescape"),
             capture_output=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
             pass_fds=tuple(_inherited),
             # Not the caller's: messages are compared, and no library may be preloaded.
             env={"PATH": _PATH, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/root")},
         )
     except subprocess.TimeoutExpired as exc:
-        raise errors.CommandFailed(argv, -1, f"no end within {_SECONDS} s") from exc
+        output = f"timed out after {_TIMEOUT_SECONDS} s and was killed"
+        raise errors.CommandFailed(argv, -1, output) from exc
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace")
-        raise errors.CommandFailed(argv, done.returncode, said)
-    # Comments in others' rules may be of any encoding, and are given back as they are.
+        output = (done.stderr or done.stdout).decode(errors="replace")
+        raise errors.CommandFailed(argv, done.returncode, output)
+    # Comments in foreign rules may have any encoding; they are written back byte for byte.
     return done.stdout.decode("utf-8", "surrogateescape")

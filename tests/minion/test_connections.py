@@ -1,0 +1,146 @@
+"""What ss prints, and which connections are ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from k8s_firewall_parts import connections, departures, errors, programs
+from k8s_firewall_parts.state_dir import StateDir
+
+GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})
+
+SS = """\
+ESTAB 0      0           10.0.0.5:5432        192.0.2.1:40000
+ESTAB 0      0   [::ffff:10.0.0.5]:5432 [::ffff:192.0.2.1]:40001
+ESTAB 0      0      [2001:db8::5]:5432  [2001:db8::1]:40002
+ESTAB 0      0           10.0.0.5:40003       192.0.2.1:5432
+ESTAB 0      0           10.0.0.5:5432     198.51.100.9:40004
+ESTAB 0      0      10.0.0.5%eth0:22         192.0.2.10:40005
+"""
+
+
+def test_connections_of_who_has_left_are_those_to_a_port_of_ours():
+    found = connections.owned_by(
+        connections.parse(SS), frozenset({5432, 22}), GONE, lambda one: one == "2001:db8::1"
+    )
+    assert [(one.local_port, one.peer_in_ss) for one in found] == [
+        (5432, "192.0.2.1"),
+        (5432, "::ffff:192.0.2.1"),
+        (5432, "198.51.100.9"),
+    ]
+
+
+def test_ports_that_are_listened_on():
+    printed = "LISTEN 0 128 0.0.0.0:5432 0.0.0.0:*\nLISTEN 0 128 [::]:22 [::]:*\n"
+    assert connections.parse_listening(printed + "LISTEN 0 5 *:80 *:*\n") == {5432, 22, 80}
+
+
+class Ss:
+    """Stands for ss: two listings of connections, the listeners, and what it was to kill."""
+
+    def __init__(self, before: str, after: str = "") -> None:
+        self.listings = [before, after]
+        self.killed: list[str] = []
+
+    def run(self, argv: list[str]) -> str:
+        if argv[:-1] == connections.KILL:
+            self.killed.append(argv[-1])
+            return ""
+        if argv == connections.LIST_LISTENING:
+            return "LISTEN 0 128 0.0.0.0:5432 0.0.0.0:*\n"
+        return self.listings.pop(0)
+
+
+@pytest.fixture
+def ss(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ss]:
+    def made(*listings: str) -> Ss:
+        one = Ss(*listings)
+        monkeypatch.setattr(programs, "run", one.run)
+        return one
+
+    return made
+
+
+def test_connections_are_ended_and_counted(ss: Callable[..., Ss]) -> None:
+    left = SS.splitlines()[1]
+    one = ss(SS, left)
+    counts = connections.end(GONE, lambda address: address == "198.51.100.9")
+    assert counts == {
+        "192.0.2.1": {"ended": 1, "still_open": 1},
+        "2001:db8::1": {"ended": 1, "still_open": 0},
+    }
+    assert one.killed == [
+        "( dst 192.0.2.1 or dst [2001:db8::1] or dst [::ffff:192.0.2.1] ) and ( sport = :5432 )"
+    ]
+    assert connections.still_open(counts) == (
+        "connections of 192.0.2.1 are still open: the kernel lacks CONFIG_INET_DIAG_DESTROY"
+    )
+    assert connections.still_open({"192.0.2.1": {"ended": 1, "still_open": 0}}) == ""
+
+
+def test_without_a_connection_nothing_is_killed(ss: Callable[..., Ss]) -> None:
+    assert connections.end(frozenset(), lambda _: False) == {}
+    one = ss(SS)
+    assert connections.end(frozenset({"203.0.113.1"}), lambda _: False) == {}
+    one.listings = [SS]
+    assert connections.end(GONE, lambda _: True) == {}
+    assert not one.killed
+
+
+def test_whether_any_is_open(ss: Callable[..., Ss]) -> None:
+    one = ss(SS, SS)
+    assert connections.any_open(GONE)
+    assert not connections.any_open(frozenset({"203.0.113.1"}))
+    assert not connections.any_open(frozenset())
+    assert not one.listings
+
+
+def test_many_addresses_are_killed_in_several_calls() -> None:
+    many = [connections.Connection(5432, f"192.0.2.{one}", f"192.0.2.{one}") for one in range(120)]
+    filters = list(connections.kill_filters(many))
+    assert [text.count("dst") for text in filters] == [50, 50, 20]
+    assert all(text.endswith("( sport = :5432 )") for text in filters)
+
+
+def test_a_blocker_is_tried_once_for_a_kernel_and_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, program = StateDir(str(tmp_path / "state")), tmp_path / "ss"
+    folder.folder.mkdir()
+    program.touch()
+    answers: list[bool | None] = [None, False, True]
+    monkeypatch.setattr(programs, "path_of", lambda _: str(program))
+    monkeypatch.setattr(connections, "can_end", lambda: answers.pop(0))
+    assert connections.blocker(folder) == ""
+    for _ in range(2):
+        assert connections.blocker(folder) == "the kernel lacks CONFIG_INET_DIAG_DESTROY"
+    monkeypatch.setattr(connections, "_BOOT_ID", tmp_path / "boot_id")
+    (tmp_path / "boot_id").write_text("another\n")
+    assert connections.blocker(folder) == ""
+    assert not answers
+    monkeypatch.setattr(programs, "path_of", lambda _: None)
+    assert connections.blocker(folder) == "the program ss is not installed on this minion"
+
+
+def test_what_could_not_be_ended_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ss: Callable[..., Ss]
+) -> None:
+    folder = StateDir(str(tmp_path))
+
+    def fails(argv: list[str]) -> str:
+        raise errors.CommandFailed(argv, 1, "no")
+
+    monkeypatch.setattr(programs, "run", fails)
+    ended = departures.end(folder, GONE, lambda: lambda _: False)
+    assert (ended.retry, ended.problem) == (
+        True, "connections of removed addresses were not ended: ss -H -n -t: no",
+    )  # fmt: skip
+    assert departures.pending(folder) == GONE
+    ss(SS, "")
+    ended = departures.end(folder, GONE, lambda: lambda _: False)
+    assert sum(count["ended"] for count in ended.counts.values()) == 4
+    assert departures.pending(folder) == frozenset()
+    assert departures.end(folder, frozenset(), lambda: lambda _: False) == departures.Ended()

@@ -1,0 +1,252 @@
+"""The difference between a kernel and the desired state, with what its tools would print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from k8s_firewall_parts import (
+    applied,
+    errors,
+    foreign_firewalls,
+    generation,
+    ipset,
+    nft,
+    plan,
+    programs,
+    status,
+)
+from k8s_firewall_parts.desired import Desired
+from k8s_firewall_parts.state_dir import StateDir
+from tests.minion.build import state
+
+ABSENT = errors.CommandFailed(["nft"], 1, "Error: No such file or directory")
+
+Prints = Callable[..., None]
+
+
+@pytest.fixture
+def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
+    """Set what the programs print, by their first two words; an error is raised."""
+    outputs: dict[str, str | Exception] = {}
+
+    def run(argv: list[str], text: str = "") -> str:
+        key = (
+            "all"
+            if argv == nft.LIST_ALL
+            else "rules"
+            if argv == foreign_firewalls.LIST
+            else argv[0]
+        )
+        output = outputs[key]
+        if isinstance(output, Exception):
+            raise output
+        return output
+
+    def prints(**more: str | Exception) -> None:
+        outputs.update(more)
+
+    monkeypatch.setattr(programs, "run", run)
+    monkeypatch.setattr(programs, "installed", lambda _: True)
+    monkeypatch.setattr(generation, "current", lambda _: "")
+    prints(nft=ABSENT, rules='{"nftables": []}', ipset="", all="")
+    return prints
+
+
+def listing(desired: Desired) -> str:
+    """Return about what nft lists of a table."""
+    text = nft.full(desired).removeprefix(nft.DELETE)
+    lines = text.splitlines()
+    return "\n".join(
+        [
+            lines[0],
+            *(("\t" if one.startswith("set ") else "\t\t") + one for one in lines[1:-1]),
+            "}",
+            "",
+        ]
+    )
+
+
+def recorded(desired: Desired, ipsets: list[str] | None = None) -> dict[str, Any]:
+    return {
+        "structure": nft.structure(desired),
+        "listing": nft.parse(listing(desired)).structure,
+        "generation": "g",
+        "ipsets": ipsets or [],
+    }
+
+
+PROD = state(sets={"prod": ["192.0.2.1"]}, gates={5432: "prod"})
+
+
+def test_without_a_table_the_whole_one_is_loaded(prints: Prints) -> None:
+    made = plan.make(PROD, {})
+    assert (made.nft, made.replaces_table, made.empty) == (nft.full(PROD), True, False)
+    assert made.changes()["table"] == "replaced"
+    assert made.changes()["sets"] == {"prod": {"added": ["192.0.2.1"], "removed": []}}
+    assert "+chain gate_tcp_5432 {" in made.changes()["table_diff"]
+
+
+def test_a_table_as_it_was_applied_is_left_alone(prints: Prints) -> None:
+    prints(nft=listing(PROD))
+    made = plan.make(PROD, recorded(PROD))
+    assert made.empty
+    assert made.changes() == {}
+    assert status.drift(PROD, made, table_exists=True) == []
+
+
+def test_another_element_is_one_line(prints: Prints) -> None:
+    prints(nft=listing(PROD))
+    after = state(sets={"prod": ["192.0.2.2"]}, gates={5432: "prod"})
+    made = plan.make(after, recorded(PROD))
+    assert made.nft.splitlines()[-1] == "add element inet k8s_firewall prod_v4 { 192.0.2.2 }"
+    assert not made.replaces_table
+    assert made.changes()["sets"] == {"prod": {"added": ["192.0.2.2"], "removed": ["192.0.2.1"]}}
+
+
+def test_a_table_that_another_program_changed_is_replaced(prints: Prints) -> None:
+    prints(nft=listing(PROD).replace("counter drop", "counter accept"))
+    made = plan.make(PROD, recorded(PROD))
+    assert made.replaces_table
+    assert [line.strip() for line in made.table_diff if line[0] in "+-"] == [
+        "-counter accept", "+counter drop",
+    ]  # fmt: skip
+    assert status.drift(PROD, made, table_exists=True) == [
+        "the nft table k8s_firewall was changed by another program"
+    ]
+
+
+def test_a_missing_table_is_drift_with_its_gates(prints: Prints) -> None:
+    made = plan.make(PROD, recorded(PROD))
+    assert status.drift(PROD, made, table_exists=False) == [
+        "the nft table k8s_firewall is missing, with the gates 5432/tcp",
+        "the set prod has 0 unexpected entries and lacks 1",
+    ]
+
+
+def test_a_table_that_is_not_needed_is_deleted(prints: Prints) -> None:
+    assert plan.make(Desired(), {}).empty
+    prints(nft=listing(PROD))
+    made = plan.make(Desired(), recorded(PROD))
+    assert made.nft == nft.DELETE
+    assert made.changes() == {"table": "deleted"}
+
+
+def test_without_the_program_a_table_that_is_not_needed_is_not_looked_for(
+    prints: Prints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "installed", lambda _: False)
+    prints(nft=AssertionError("read"))
+    assert plan.make(Desired(), {}).empty
+
+
+def test_another_error_of_nft_is_raised(prints: Prints) -> None:
+    prints(nft=errors.CommandFailed(["nft"], 1, "Operation not permitted"))
+    with pytest.raises(errors.CommandFailed, match="nft: Operation not permitted"):
+        plan.make(PROD, {})
+
+
+def test_a_known_table_is_not_read(prints: Prints) -> None:
+    prints(nft=AssertionError("read"))
+    known = nft.Table(nft.parse(listing(PROD)).structure, nft.elements(PROD))
+    made = plan.make(PROD, recorded(PROD), known)
+    assert made.empty
+    assert made.generation_before == "g"
+
+
+def test_rules_that_a_foreign_chain_makes_useless_are_refused(prints: Prints) -> None:
+    prints(rules='{"nftables": [{"chain": {"family": "ip", "table": "filter", "name": "INPUT",'
+           ' "hook": "input", "type": "filter", "policy": "drop"}}]}')  # fmt: skip
+    rules = state(rules=[{"name": "a", "sources": "any"}])
+    with pytest.raises(errors.Refused, match="no effect: ip filter INPUT drops"):
+        plan.make(rules, {})
+
+
+def test_ipsets_are_filled_and_unused_ones_are_named(prints: Prints) -> None:
+    after = state(backend="ipset", sets={"prod": ["192.0.2.1", "192.0.2.2"]})
+    old = ipset.full(ipset.members(state(sets={"prod": ["192.0.2.1"], "old": []}).sets))
+    prints(ipset=old + "create foreign hash:ip family inet maxelem 8\n")
+    made = plan.make(after, {"ipsets": ["old_v4", "old_v6", "prod_v4", "prod_v6", "gone_v4"]})
+    assert made.ipset == "add prod_v4 192.0.2.2\n"
+    assert made.unused_ipsets == ["old_v4", "old_v6"]
+    assert made.changes() == {
+        "sets": {"prod": {"added": ["192.0.2.2"], "removed": []}},
+        "unused_ipsets": ["old_v4", "old_v6"],
+    }
+
+
+def test_long_lists_are_cut(prints: Prints) -> None:
+    many = state(sets={"a": [f"10.0.{high}.{low}" for high in range(2) for low in range(1, 61)]})
+    added = plan.make(many, {}).changes()["sets"]["a"]["added"]
+    assert (len(added), added[-1]) == (101, "... and 20 more")
+
+
+def test_the_structure_is_read_from_all_tables_or_from_the_own_one(prints: Prints) -> None:
+    own = listing(state(sets={"a": []}))
+    prints(all=f"table ip x {{\n}}\n{own}")
+    assert plan.read_structure() == nft.parse(own).structure
+    prints(all=errors.CommandFailed(["nft"], 1, "no"), nft=own)
+    assert plan.read_structure() == nft.parse(own).structure
+    prints(all="", nft=ABSENT)
+    assert plan.read_structure() == ""
+
+
+# The record
+
+
+def test_what_was_applied_is_recorded_with_the_one_before(prints: Prints, tmp_path: Any) -> None:
+    folder = StateDir(str(tmp_path))
+    assert applied.last(folder) is None
+    assert applied.previous(folder) is None
+    first = plan.make(PROD, {})
+    first.listing, first.generation_after = "listed", "g"
+    folder.mark_dirty()
+    applied.record(PROD, first, folder, "v1")
+    assert applied.last(folder) == PROD
+    assert applied.last(folder) is applied.last(folder)
+    assert not folder.is_dirty()
+    assert (tmp_path / applied.RULESET).read_text().endswith(nft.full(PROD))
+    assert applied.missing_boot_files(folder, PROD) == []
+    after = state(backend="ipset", sets={"prod": ["192.0.2.2"]})
+    applied.record(after, plan.make(after, folder.read(applied.FILE)), folder, "v2")
+    assert applied.last(folder) == after
+    assert applied.previous(folder) == PROD
+    assert not (tmp_path / applied.RULESET).exists()
+    assert "add prod_v4 192.0.2.2" in (tmp_path / applied.IPSETS).read_text()
+    assert folder.read(applied.FILE)["ipsets"] == ["prod_v4", "prod_v6"]
+    (tmp_path / applied.IPSETS).unlink()
+    assert applied.missing_boot_files(folder, after) == [str(tmp_path / applied.IPSETS)]
+
+
+def test_nothing_is_written_where_nothing_has_changed(prints: Prints, tmp_path: Any) -> None:
+    folder = StateDir(str(tmp_path))
+    made = plan.make(PROD, {})
+    made.listing = "listed"
+    applied.record(PROD, made, folder, "v1")
+    before = (tmp_path / "applied.json").stat().st_ino
+    applied.record(PROD, plan.Plan(), folder, "v2")
+    assert (tmp_path / "applied.json").stat().st_ino == before
+    # A file for the next boot that is missing is written again.
+    (tmp_path / applied.RULESET).unlink()
+    applied.record(PROD, plan.Plan(), folder, "v2")
+    assert (tmp_path / applied.RULESET).exists()
+
+
+def test_a_table_is_known_only_in_the_generation_that_was_recorded(
+    prints: Prints, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateDir(str(tmp_path))
+    assert applied.unchanged_table(folder) is None
+    made = plan.make(PROD, {})
+    made.listing, made.generation_after = "listed", "g 7"
+    applied.record(PROD, made, folder, "v1")
+    assert applied.unchanged_table(folder) is None
+    monkeypatch.setattr(generation, "current", lambda _: "g 7")
+    assert applied.unchanged_table(folder) == nft.Table("listed", nft.elements(PROD))
+
+
+@pytest.mark.parametrize("data", [None, 5, "x", [], {"sets": 1}, {"backend": "nft"}])
+def test_a_record_in_another_form_is_no_record(data: Any) -> None:
+    assert applied.parse(data) is None
