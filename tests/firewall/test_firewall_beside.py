@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 import pytest
-from test_firewall_sets import many, run_once
 
 from tests.firewall import full_table, place
 from tests.firewall.place import MEMBER, OTHER, PORT, Host, Minion, Place
 from tests.firewall.test_firewall_rules import DOCKER, FAIL2BAN, FIREWALLD, KUBE_PROXY, load
+from tests.firewall.test_firewall_sets import many, run_once
 
 pytestmark = pytest.mark.root
 
