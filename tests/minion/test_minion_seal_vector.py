@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from k8s_firewall_parts import delivery
-from salt_ext.core import delivery as masters_side
+from salt_ext.core.rollout import payload as masters_side
 from tests.golden import HERE
 
 VECTOR: dict[str, Any] = json.loads((HERE / "delivery_seal.json").read_text())
@@ -25,7 +25,7 @@ def test_the_master_makes_this_key_payload_and_signature() -> None:
     secret, minion = bytes.fromhex(VECTOR["secret"]), VECTOR["minion"]
     assert masters_side.key(secret, minion) == VECTOR["key"]
     clusters = VECTOR["payload"]["clusters"]
-    one = masters_side.Delivery(
+    one = masters_side.AddressPayload(
         store=clusters["prod"]["store"],
         clusters={name: (view["revision"], view["observed_at"]) for name, view in clusters.items()},
         references={text: tuple(found) for text, found in VECTOR["payload"]["references"].items()},
