@@ -63,7 +63,7 @@ class Probe:
 
     def stop(self) -> Count:
         """End it, once each attempt under way has its answer; the last count."""
-        end([self.process], grace=2 * script.PATIENCE + 2)
+        end([self.process], grace=2 * script.PATIENCE + 10)
         return self.count()
 
     def sights(self, *, since: float = 0.0) -> list[Sight]:
@@ -92,10 +92,9 @@ class Probe:
             if not self.process.alive:
                 raise LabError(f"the probe from {self.source} to {self.target} has ended")
             if time.monotonic() - begin > within:
-                seen = ", ".join(sight.what for sight in found) or "nothing"
                 raise TookTooLong(
                     f"{self.target}:{self.port} was not seen {what} from {self.source} within"
-                    f" {within:g} s; seen: {seen}"
+                    f" {within:g} s; {_seen(found, since=since or begin)}"
                 )
             time.sleep(0.02)
 
@@ -107,3 +106,16 @@ class Probe:
     def from_json(cls, written: dict[str, Any]) -> Probe:
         path, process = Path(written["path"]), Process(*written["process"])
         return cls(**(written | {"path": path, "process": process}))
+
+
+def _seen(found: list[Sight], *, since: float) -> str:
+    """What was seen since then; a record begins with the world, and most of it is of others."""
+    before = [sight for sight in found if sight.at < since]
+    after = [
+        f"{sight.what} after {sight.at - since:.2f} s" + (f" ({sight.why})" if sight.why else "")
+        for sight in found
+        if sight.at >= since
+    ]
+    return f"it was {before[-1].what if before else 'not seen'} before, then " + (
+        ", ".join(after) or "nothing changed"
+    )

@@ -214,7 +214,7 @@ class World:
                 raise TookTooLong(f"the firewall is not in force within {within:g} s: {failed}")
             time.sleep(0.1)
 
-    def settle(self, *, within: float = 30) -> float:
+    def settle(self, *, within: float = READY_SECONDS) -> float:
         """Wait until every minion has applied what it is to have; how many seconds it took."""
 
         def settled(master: Master) -> bool:

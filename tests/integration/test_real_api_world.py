@@ -14,7 +14,7 @@ from lab.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.kube_real]
 
-WITHIN = 60.0
+WITHIN = 180.0
 
 
 @pytest.fixture(scope="module")
