@@ -113,7 +113,7 @@ def end(processes: Iterable[Process], *, grace: float = 0.0) -> None:
             wait_until(over, within=grace, what="a clean end")
     for process in left:
         process.send(signal.SIGKILL)
-    wait_until(over, within=10, what="the end of a killed process")
+    wait_until(over, within=60, what="the end of a killed process")
 
 
 def _all_pids() -> list[int]:

@@ -144,7 +144,7 @@ class Host:
         self,
         argv: Sequence[str],
         *,
-        timeout: float = 60,
+        timeout: float = 120,
         check: bool = True,
         input: str | None = None,  # noqa: A002  (subprocess.run calls it so)
         env: Mapping[str, str] | None = None,

@@ -27,7 +27,7 @@ _CLONE_NEWNET = 0x40000000
 def run(argv: list[str], *, script: str | None = None) -> str:
     """Run a short command of the machine; its output, or CommandFailed."""
     done = subprocess.run(
-        argv, input=script, capture_output=True, text=True, timeout=30, check=False
+        argv, input=script, capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:
         raise CommandFailed(argv, done.returncode, done.stderr or done.stdout)

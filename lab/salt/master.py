@@ -71,7 +71,7 @@ class Master(Daemon):
         """How many minions are connected to the publisher."""
         return self.host.connections(_PUBLISH_PORT)
 
-    def wait(self, minions: int, *, within: float = 60) -> None:
+    def wait(self, minions: int, *, within: float = 180) -> None:
         """Wait until so many minions, and so the master, answer."""
         what = f"an answer of {minions} minions"
 
@@ -82,7 +82,8 @@ class Master(Daemon):
             return self.socket.exists() and self.listeners >= minions
 
         def answering() -> bool:
-            # A call that is given up is still carried out: a long timeout is less work.
+            # One that is given up and sent again is still carried out: patience is less work.
+            # `salt` gives up by itself; the minutes are for a master that cannot take it yet.
             try:
                 answers = self.salt("*", "test.ping", timeout=10)
             except TookTooLong:
@@ -92,15 +93,15 @@ class Master(Daemon):
         wait_until(connected, within=within, what=what)
         wait_until(answering, within=within, what=what, every=0.2)
 
-    def restart(self, *, within: float = 60) -> None:
+    def restart(self, *, within: float = 180) -> None:
         """Stop and start, and wait for every minion that was there before."""
         minions = self.listeners
         self.stop()
         self.start()
         self.wait(minions, within=within)
 
-    def call(self, tool: str, *argv: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run salt, salt-run or salt-key on the master, as if typed there."""
+    def call(self, tool: str, *argv: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+        """Run salt, salt-run or salt-key on the master; the same as typing it there."""
         line = [tool, *argv]
         with (
             socket.socket(socket.AF_UNIX) as sock,
@@ -135,11 +136,11 @@ class Master(Daemon):
             target,
             function,
             *_arguments(args, kwargs),
-            timeout=timeout + 10,
+            timeout=timeout + 120,
         )
         return dict(_parse(done)) if done.stdout.strip() else {}
 
-    def salt_run(self, function: str, *args: object, timeout: float = 60, **kwargs: object) -> Any:
+    def salt_run(self, function: str, *args: object, timeout: float = 180, **kwargs: object) -> Any:
         """Run a runner function; what it returned."""
         done = self.call(
             "salt-run", "--out=json", function, *_arguments(args, kwargs), timeout=timeout

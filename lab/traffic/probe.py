@@ -62,7 +62,7 @@ class Probe:
 
     def stop(self) -> Count:
         """End it, once each attempt under way has its answer; the last count."""
-        end([self.process], grace=2 * prober.PATIENCE + 2)
+        end([self.process], grace=2 * prober.PATIENCE + 10)
         return self.count()
 
     def transitions(self, *, since: float = 0.0) -> list[Transition]:
@@ -91,10 +91,9 @@ class Probe:
             if not self.process.alive:
                 raise LabError(f"the probe from {self.source} to {self.target} has ended")
             if time.monotonic() - begin > within:
-                seen = ", ".join(one.state for one in found) or "nothing"
                 raise TookTooLong(
                     f"{self.target}:{self.port} was not seen {state} from {self.source} within"
-                    f" {within:g} s; seen: {seen}"
+                    f" {within:g} s; {_seen(found, since=since or begin)}"
                 )
             time.sleep(0.02)
 
@@ -106,3 +105,16 @@ class Probe:
     def from_json(cls, written: dict[str, Any]) -> Probe:
         path, process = Path(written["path"]), Process(*written["process"])
         return cls(**(written | {"path": path, "process": process}))
+
+
+def _seen(found: list[Transition], *, since: float) -> str:
+    """What was seen since then; a record begins with the world, and most of it is of others."""
+    before = [one for one in found if one.at < since]
+    after = [
+        f"{one.state} after {one.at - since:.2f} s" + (f" ({one.reason})" if one.reason else "")
+        for one in found
+        if one.at >= since
+    ]
+    return f"it was {before[-1].state if before else 'not seen'} before, then " + (
+        ", ".join(after) or "nothing changed"
+    )

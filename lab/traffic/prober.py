@@ -40,7 +40,8 @@ EVERY = 0.010
 FLOW_EVERY = 0.020
 # Below one second, after which the kernel repeats a SYN: each attempt is one packet's fate.
 PATIENCE = 0.25
-SILENCE = 0.5
+# Longer than the echo may have to wait for a processor; when it began is known exactly.
+SILENCE = 2.0
 BEAT = 0.25
 
 # Close with a reset: 100 connections a second leave no TIME_WAIT behind.
@@ -78,10 +79,12 @@ class Attempt:
     """One fresh connection."""
 
     def __init__(self, address: str, port: int, now: float) -> None:
-        self.started = now
+        self.started = self.sent = now
         self.ended: float | None = None
         self.error = ""
         self.sock, code = begin(address, port)
+        # This process may have been held up until now: the silence begins with the packet.
+        self.sent = time.monotonic()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if code == errno.EINPROGRESS:
             # Between namespaces the answer is mostly there before the call returns: ask again.
@@ -119,16 +122,18 @@ def connect(record: Record, address: str, port: int, stopping: list[bool]) -> No
             record.counters["worst_gap"] = max(record.counters["worst_gap"], round(now - last, 4))
             last = now
             due = max(due + EVERY, now)  # A late attempt is not made up for by two at once.
+        asked = time.monotonic()
         with contextlib.suppress(InterruptedError):
             for handle, _ in poll.poll(max(0.0, due - time.monotonic()) if not stopping else 0.01):
                 attempt = pending.pop(handle)
                 poll.unregister(handle)
                 code = attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 attempt.finish(time.monotonic(), code)
-        # Only now, after every answer that came: a starved process takes nothing for a silence.
+        # Only what was silent for long when the answers were asked for: a starved process may be
+        # held up at any line, and between the answers and a look at the clock ones may have come.
         now = time.monotonic()
         for handle, attempt in list(pending.items()):
-            if now - attempt.started < PATIENCE:
+            if asked - attempt.sent < PATIENCE:
                 break
             del pending[handle]
             poll.unregister(handle)

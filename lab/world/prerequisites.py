@@ -49,7 +49,7 @@ def unmet() -> str | None:
         for what, argv in _TRIALS.items():
             done = subprocess.run(
                 ["ip", "netns", "exec", trial.name, *argv],
-                capture_output=True, text=True, timeout=30, check=False,
+                capture_output=True, text=True, timeout=120, check=False,
             )  # fmt: skip
             if done.returncode:
                 return (

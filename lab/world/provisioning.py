@@ -130,7 +130,9 @@ def _start_masters(world: World, spec: WorldSpec) -> None:
 
 def _share_key(first: Master, other: Master) -> None:
     """Give a master the first one's key, as Salt asks for where minions have several masters."""
-    wait_until(lambda: all(map(_complete, first.keys)), within=30, what="a key of the master")
+    wait_until(
+        lambda: all(map(_complete, first.keys)), within=READY_SECONDS, what="a key of the master"
+    )
     other.keys[0].parent.mkdir(parents=True, exist_ok=True)
     for path in first.keys:
         shutil.copy2(path, other.keys[0].parent)

@@ -195,7 +195,7 @@ class World:
         """Apply the firewall state until it is in force on the targets."""
         convergence.apply_state(self.master, target, within=within)
 
-    def settle(self, *, within: float = 30) -> float:
+    def settle(self, *, within: float = READY_SECONDS) -> float:
         """Wait until every minion is up to date; how many seconds it took."""
         return convergence.wait_until_up_to_date(self.masters, within=within)
 

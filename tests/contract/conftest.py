@@ -62,6 +62,6 @@ def nodes(backend: Backend) -> Iterator[Nodes]:
 
 
 def _client(backend: Backend, user: str) -> Iterator[Client]:
-    client = backend.client(user, seconds=10)
+    client = backend.client(user, seconds=60)
     yield client
     client.close()

@@ -135,7 +135,7 @@ def test_a_version_that_does_not_exist_yet_is_waited_for_and_then_a_timeout(admi
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     assert body["details"] == {"causes": [cause], "retryAfterSeconds": 1}
     assert answer.headers["Retry-After"] == "1"
-    assert 2.5 < time.monotonic() - begin < 6
+    assert time.monotonic() - begin > 2.5
 
 
 def test_a_large_list_is_compressed_for_a_client_that_wants_it(admin: Client, nodes: Nodes):

@@ -114,7 +114,7 @@ def test_a_cluster_that_does_not_answer_leaves_the_other_alone(emulator, watch, 
         emulator.control.wait_for_requests(1, verb="get")
         for i in range(3, 8):
             two.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
-            two.until(lambda i=i: f"10.0.0.{i}" in two.addresses(), "the other", seconds=2)
+            two.until(lambda i=i: f"10.0.0.{i}" in two.addresses(), "the other")
         emulator.control.clear()
 
 

@@ -68,7 +68,7 @@ def test_a_dead_connection_is_left_within_the_inactivity_limit(kube, watch, wire
     lists = watched.health().lists
     wire.strand()
     watched.nodes.create("n2", internal=["10.0.0.2"])
-    watched.until(lambda: "10.0.0.2" in watched.addresses(), "the new node", seconds=5)
+    watched.until(lambda: "10.0.0.2" in watched.addresses(), "the new node")
     assert watched.health().lists == lists
     assert watched.bus.named("sync/lost") == []
 
@@ -122,7 +122,7 @@ def test_the_silence_is_counted_from_each_line_and_not_from_the_first(prod, emul
 def test_a_quiet_cluster_is_asked_and_never_listed_again(prod, emulator):
     before = len(lists(emulator))
     known = len(emulator.control.requests(verb="watch"))
-    emulator.control.wait_for_requests(known + 2, verb="watch", seconds=10)
+    emulator.control.wait_for_requests(known + 2, verb="watch", seconds=60)
     assert len(lists(emulator)) == before
 
 
@@ -130,7 +130,7 @@ def test_a_server_that_closes_each_watch_at_once_is_asked_ever_less_often(prod, 
     emulator.control.on("watch", do=stream(then=actions.END), times=None)
     known = len(emulator.control.requests(verb="watch"))
     emulator.control.stop_streams(actions.END)
-    seen = emulator.control.wait_for_requests(known + 4, verb="watch", seconds=20)[known:]
+    seen = emulator.control.wait_for_requests(known + 4, verb="watch", seconds=60)[known:]
     gaps = [later.time - earlier.time for earlier, later in pairwise(seen)]
     assert gaps[0] >= 0.4
     assert gaps[1] >= 0.8
@@ -150,7 +150,7 @@ def test_a_watch_of_something_else_changes_nothing_and_is_asked_ever_less_often(
     known = len(emulator.control.requests(verb="watch"))
     emulator.control.on("watch", do=actions.respond(200, "<html>\nWelcome\n</html>"), times=None)
     emulator.control.stop_streams(actions.END)
-    seen = emulator.control.wait_for_requests(known + 3, verb="watch", seconds=20)[known:]
+    seen = emulator.control.wait_for_requests(known + 3, verb="watch", seconds=60)[known:]
     assert [seen[1].time - seen[0].time >= 0.4, seen[2].time - seen[1].time >= 0.8] == [True, True]
     assert prod.addresses() == {"10.0.0.1"}
 
@@ -289,7 +289,7 @@ def test_retry_after_is_honoured(prod, emulator):
     emulator.control.on("watch", do=refuse)
     known = len(emulator.control.requests(verb="watch"))
     emulator.control.stop_streams(actions.END)
-    seen = emulator.control.wait_for_requests(known + 2, verb="watch", seconds=10)[known:]
+    seen = emulator.control.wait_for_requests(known + 2, verb="watch", seconds=60)[known:]
     assert seen[1].time - seen[0].time >= 2.0
 
 

@@ -97,7 +97,7 @@ class Watched:
         self.follower.list_again()
         self.wake()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive(), f"{thread.name} does not stop"
 
     def list_again(self) -> None:
@@ -106,7 +106,7 @@ class Watched:
     def confirm(self) -> dict[str, Any]:
         return confirm(self.config, self.store, self.name, "tester")
 
-    def until(self, true: Callable[[], object], what: str = "", *, seconds: float = 15.0) -> None:
+    def until(self, true: Callable[[], object], what: str = "", *, seconds: float = 60.0) -> None:
         """Wait for a condition; the threads change the store and the bus at their own pace."""
         end = time.monotonic() + seconds
         while not true():

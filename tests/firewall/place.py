@@ -26,6 +26,8 @@ FORMULA = Path(__file__).parents[2] / "salt_ext" / "formula"
 PORT = 5432
 PATIENCE = 0.25
 """Below one second, after which the kernel repeats a SYN: one packet's fate."""
+ANSWER = 1.0
+"""The service is a process, and may wait for a processor; the kernel's handshake does not."""
 
 SERVER = address.minion(1)
 SECOND = address.minion(2)
@@ -71,6 +73,7 @@ class Host:
         except OSError:
             sock.close()
             raise
+        sock.settimeout(ANSWER)
         return Conversation(sock)
 
     def gets_in(self, to: str, port: int = PORT, *, udp: bool = False, source: int = 0) -> bool:
@@ -107,14 +110,14 @@ class Conversation:
     def reset(self) -> bool:
         """Whether the other side has ended it with a reset; waits for one."""
         try:
-            self.sock.settimeout(2)
+            self.sock.settimeout(10)
             return self.sock.recv(4096) == b""
         except ConnectionResetError:
             return True
         except OSError:
             return False
         finally:
-            self.sock.settimeout(PATIENCE)
+            self.sock.settimeout(ANSWER)
 
     def close(self) -> None:
         self.sock.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 import pytest
@@ -137,10 +136,9 @@ def test_a_forward_rule_keeps_some_from_what_the_host_routes(
     minion: Minion, here: Place, routed: list[Host], action: str
 ) -> None:
     minion.sync(sets={"prod": MEMBERS}, rules=[rule(chain="forward", action=action)])
-    begun = time.monotonic()
+    # Who is refused hears so at once, or it would be a silence.
     with pytest.raises(OSError, match="refused" if action == "reject" else "timed out"):
         here.member.connect(CONTAINER)
-    assert action == "drop" or time.monotonic() - begun < place.PATIENCE
     # The policy of the chain accepts, another protocol and another chain are not meant.
     assert here.stranger.gets_in(CONTAINER)
     assert here.member.gets_in(CONTAINER, udp=True)

@@ -175,7 +175,7 @@ def test_sessions_side_by_side_show_their_own_certificates(emulator, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     users = [request.user for request in emulator.control.requests()]
     assert sorted(set(users)) == ["admin", "reader"]
     assert users.count("admin") == users.count("reader") == 10

@@ -320,7 +320,7 @@ def behind(minion: str) -> OutOfSync:
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -83,7 +83,7 @@ def test_a_single_verb_that_is_missing_is_known(backend):
     }
     assert client.request("POST", f"{api}/clusterroles", role).status == 201
     assert client.request("POST", f"{api}/clusterrolebindings", binding).status == 201
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (found := preflight(access(backend, "nobody")).may)[LIST]:
         assert time.monotonic() < deadline
     assert found == {LIST: True, WATCH: False, IDENTITY: False, EVERYTHING: False}

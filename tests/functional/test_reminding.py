@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,41 +49,48 @@ def store(settings):
     return found
 
 
-def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings, store):
+@pytest.fixture
+def clock(monkeypatch):
+    """What the engine and the runner take for the time; it stands still until it is set."""
+    found = SimpleNamespace(now=time.time())
+    clocks = SimpleNamespace(time=lambda: found.now, monotonic=lambda: found.now)
+    monkeypatch.setattr("salt_ext.rollout.apply.time", clocks)
+    monkeypatch.setattr("salt_ext.rollout.controller.time", clocks)
+    return found
+
+
+def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings, store, clock):
     published, bus = Published(), Bus()
     applying = ApplyRun(settings, store, published)
     applying.run(ALL)
-    store.ledger.proven("1", "m1", time.time(), min_interval=settings.apply.min_interval)
+    store.ledger.proven("1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     assert applying.run(ALL)["jobs"] == {}
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     # Not long ago it spoke of something else, and it looks only now that the pace is over.
-    convergence._reminded["prod"] = time.monotonic()
-    sent = store.ledger.all()["m1", "prod"].dispatched_at
-    while time.time() < sent + settings.apply.min_interval:
-        time.sleep(0.01)
+    convergence._reminded["prod"] = clock.now
+    clock.now += settings.apply.min_interval
     convergence._remind(bus, frozenset())
     convergence._remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
 
 
-def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store):
+def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store, clock):
     ApplyRun(settings, store, Published()).run(ALL)
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     convergence, bus = (
         RolloutController(settings, store, opts, HintMailbox(), threading.Event()),
         Bus(),
     )
-    next_at = time.time() + 0.1
-    store.ledger.failed("1", "m1", "busy", counted=False, next_at=next_at, now=time.time())
+    next_at = clock.now + 0.125
+    store.ledger.failed("1", "m1", "busy", counted=False, next_at=next_at, now=clock.now)
     convergence._remind(bus, frozenset())
     assert bus.fired == []
-    assert convergence._patience() <= 0.1
-    convergence._reminded["prod"] = time.monotonic()
-    while time.time() < next_at:
-        time.sleep(0.01)
+    assert convergence._patience() <= 0.125
+    convergence._reminded["prod"] = clock.now
+    clock.now = next_at
     convergence._remind(bus, frozenset())
     convergence._remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
@@ -161,10 +169,10 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
     assert store.control.unheeded().at == now - 3600
 
 
-def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):
+def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store, clock):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
     ApplyRun(settings, store, Published()).run(ALL)
-    store.ledger.proven("1", "m1", time.time(), min_interval=settings.apply.min_interval)
+    store.ledger.proven("1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
@@ -190,11 +198,11 @@ class TestItsPulse:
     def test_it_says_after_a_round_that_it_sees_to_the_minions(self, convergence, store):
         before = time.time()
         thread = self.run(convergence)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while (at := store.control.seen_to_minions()) is None and time.monotonic() < until:
             time.sleep(0.02)
         self.stop.set()
-        thread.join(20)
+        thread.join(60)
         assert before <= at <= time.time()
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -203,5 +211,5 @@ class TestItsPulse:
             raise RuntimeError("an error of our own")
 
         monkeypatch.setattr(convergence, "_remind", fall)
-        self.run(convergence).join(20)
+        self.run(convergence).join(60)
         assert store.control.seen_to_minions() is None

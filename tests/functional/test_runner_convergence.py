@@ -217,12 +217,12 @@ class TestStatus:
 
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
         wave = RolloutState(
-            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1
+            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 600, tries=1
         )
         store.rollouts.keep("", wave)
         told = run["k8s_nodes.status"]()
         assert told["classes"]["(none)"]["stopped"] == "stopped: x"
-        assert 55 < told["classes"]["(none)"]["next_try_seconds"] <= 60
+        assert 300 < told["classes"]["(none)"]["next_try_seconds"] <= 600
         assert told["minions"]["m1"]["prod"]["next"] == "stopped: x"
 
     def test_a_mistake_that_stops_publishing_is_said(self, opts):
@@ -263,7 +263,7 @@ class TestHistory:
         assert [entry["what"] for entry in told] == ["paused", "changed", "changed"]
         assert told[0]["by"] == "a"
         assert (told[1]["revision"], told[1]["added"]) == (3, ["192.0.2.4"])
-        assert 2 <= told[1]["seconds"]["m1"] < 12
+        assert 2 <= told[1]["seconds"]["m1"] < 29
         # Both had been seen behind only after that: it did not concern them.
         assert told[2]["seconds"] == {}
         assert len(run["k8s_nodes.history"]("prod", count="1")["entries"]) == 1

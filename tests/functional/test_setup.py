@@ -279,7 +279,7 @@ def test_the_manifest_gives_the_engine_what_it_needs_and_nothing_else(real, tmp_
     access = ClusterAccess(
         server=real.endpoint.url, ca_file=str(real.endpoint.ca_file), token_file=str(token)
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not all((found := preflight(access)).may[right] for right in NEEDED):
         assert time.monotonic() < deadline, found.may
     assert not found.may[EVERYTHING]

@@ -612,7 +612,7 @@ def test_threads_that_begin_at_once_wait_for_each_other(folder, monkeypatch):
     together = threading.Barrier(50)
 
     def begin(_turn: int) -> int:
-        together.wait(10)
+        together.wait(60)
         return store.snapshots.revision("prod")
 
     with ThreadPoolExecutor(50) as threads:

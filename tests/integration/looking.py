@@ -19,7 +19,7 @@ from salt_ext.admin.status import status
 from salt_ext.core.config import config
 from salt_ext.store import Store
 
-WITHIN = 60.0
+WITHIN = 180.0
 BOTH = ("minion1", "minion2")
 
 FORGE = '''

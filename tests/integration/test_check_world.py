@@ -18,7 +18,7 @@ from salt_ext.master import processes
 
 pytestmark = pytest.mark.root
 
-WITHIN = 60.0
+WITHIN = 180.0
 
 
 def check(world: World) -> tuple[int, list[dict[str, str]], dict[str, Any]]:

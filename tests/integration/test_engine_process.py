@@ -17,7 +17,7 @@ from lab.world.world import World
 
 pytestmark = pytest.mark.root
 
-WITHIN = 60.0
+WITHIN = 180.0
 
 
 def engine(world: World) -> int | None:
@@ -61,8 +61,8 @@ def test_an_engine_that_is_told_to_end_does_so_at_once_and_loses_nothing(
     world.salt_run("k8s_nodes.refresh", "prod", "timeout=1")
     control.wait_for_requests(known + 1, verb="list", seconds=WITHIN)
     os.kill(pid, signal.SIGTERM)
-    # It takes a second at most; the other one is for a machine that has more to do.
-    wait_until(lambda: gone(pid), within=2, what="the end of the engine", every=0.01)
+    # It takes a second at most; the others are for a machine that has more to do.
+    wait_until(lambda: gone(pid), within=15, what="the end of the engine", every=0.01)
     control.clear()
     assert log(world).count("Traceback") == tracebacks
     assert world.salt_run("k8s_nodes.nodes", "prod") == before

@@ -19,8 +19,8 @@ from lab.world.world import World
 pytestmark = pytest.mark.root
 
 MINIONS = ("minion1", "minion2")
-WITHIN = 60.0
-STALE_WITHIN = 150.0
+WITHIN = 180.0
+STALE_WITHIN = 300.0
 """Most of it is there for an API whose packets vanish: silence is noticed late."""
 
 

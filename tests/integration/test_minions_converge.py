@@ -15,7 +15,8 @@ from tests.integration.looking import BOTH, FORGE, WITHIN, Looking, freeze, mini
 
 pytestmark = pytest.mark.root
 
-COMES_BACK_WITHIN = 15.0
+COMES_BACK_WITHIN = 60.0
+"""Most of it is the start of a minion on a machine that is busy."""
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def test_a_lag_that_no_event_told_of_is_found(looking: Looking) -> None:
     pillar.write_text(pillar.read_text().replace("k8s://prod", "k8s://prod?family=ipv4"))
     # Nothing but a compile, as anybody may ask for one; it subscribes.
     looking.world.salt("*", "pillar.items")
-    wait_until(lambda: not looking.up_to_date(*BOTH), within=5, what="a lag", every=0.02)
-    looking.wait(*BOTH, within=20)
+    wait_until(lambda: not looking.up_to_date(*BOTH), within=WITHIN, what="a lag", every=0.02)
+    looking.wait(*BOTH)
 
 
 def test_forged_and_doubled_events_publish_nothing(looking: Looking, forging: World) -> None:
@@ -100,7 +101,7 @@ def test_a_forged_start_costs_a_few_runs(looking: Looking, forging: World) -> No
     before = looking.runs()
     forge(forging, "salt/minion/minion2/start", {"id": "minion2"}, 30)
     forge(forging, "salt/minion/nobody/start", {"id": "nobody"}, 30)
-    wait_until(lambda: looking.runs() > before, within=20, what="a run", every=0.05)
+    wait_until(lambda: looking.runs() > before, within=WITHIN, what="a run", every=0.05)
     looking.wait(*BOTH)
     node(looking, "x2", "10.77.2.202")
     looking.wait(*BOTH)
@@ -168,7 +169,7 @@ def test_a_minion_that_is_off_is_told_when_it_is_back(looking: Looking) -> None:
     node(looking, "x1", "10.77.2.201")
     looking.wait("minion1")
     # By its deadline, which the lab has set to 20 s.
-    looking.wait_for("minion2", "did not return", within=40)
+    looking.wait_for("minion2", "did not return")
     node(looking, "x2", "10.77.2.202")
     looking.wait("minion1")
     begin = time.monotonic()
@@ -204,7 +205,7 @@ def test_a_minion_whose_key_is_deleted_is_forgotten_and_may_come_again(looking: 
     gone.kill()
     looking.world.master.call("salt-key", "-y", "-d", "minion2")
     wait_until(
-        lambda: looking.minion("minion2") == {}, within=30, what="a forgotten minion", every=0.1
+        lambda: looking.minion("minion2") == {}, within=WITHIN, what="a forgotten minion", every=0.1
     )
     node(looking, "x1", "10.77.2.201")
     looking.wait("minion1")
@@ -223,13 +224,13 @@ def test_a_node_that_flaps_costs_few_runs_and_delays_nobody(looking: Looking) ->
             world.nodes.create("x1", internal=["10.77.2.201"])
         if turn == 8:
             wait_until(
-                lambda: "10.77.2.201" in rules(world), within=10, what="a node that is let in"
+                lambda: "10.77.2.201" in rules(world), within=WITHIN, what="a node that is let in"
             )
         time.sleep(0.25)
         world.nodes.delete("flapping")
         time.sleep(0.25)
     # The last leave may not have been announced yet, so that all look up to date.
-    wait_until(lambda: "10.77.2.210" not in rules(world), within=20, what="a closed address")
+    wait_until(lambda: "10.77.2.210" not in rules(world), within=WITHIN, what="a closed address")
     looking.wait(*BOTH)
     took = time.monotonic() - begin
     # A burst of three, and then one in 2.5 s; on each of two minions.

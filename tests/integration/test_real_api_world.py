@@ -14,7 +14,7 @@ from tests.integration.surroundings import a_world
 
 pytestmark = [pytest.mark.root, pytest.mark.kube_real]
 
-WITHIN = 60.0
+WITHIN = 180.0
 
 
 @pytest.fixture(scope="module")
