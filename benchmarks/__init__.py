@@ -18,6 +18,6 @@ wheel. It may use the lab, a real kube-apiserver, root and network namespaces.
                   report: table and exit code;  baseline: baseline.json, change in percent
 
 A comparison is a ratio, ours to peer, so that a slow machine misses no aim that a quick one meets.
-Each aim is the largest good ratio. ``derivation`` says which absolute aim it comes from, and which
-peer on a quiet, quick machine divided it. Aims never follow what we happen to reach.
+Each aim is the largest good ratio: an absolute aim, divided by the peer on a quiet, quick machine
+(quick_machine); ``derivation`` says both. Aims never follow what we happen to reach.
 """

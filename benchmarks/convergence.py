@@ -16,6 +16,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from benchmarks import quick_machine
 from benchmarks.comparison import Comparison, Progress, quantile
 from benchmarks.host_cpu import HostCpu, idle_rate
 from benchmarks.join_leave import (
@@ -56,9 +57,7 @@ LONGEST_DELAY = 2
 AIM_MEDIAN, AIM_WORST = 2.0, 4.0
 """Seconds on a quick machine, of a join or leave with one minion."""
 AIM_RETURN = 15.0
-QUICK_EMPTY_RUN = 0.25
-QUICK_START = 5.0
-"""Seconds on a quick machine, of an empty state run and of a minion's start."""
+"""Seconds on a quick machine, of a minion's return after an hour."""
 
 STATIC = {"firewall": {"services": {"postgresql": {"port": 5432, "ips_allow": ["10.77.3.1"]}}}}
 """A pillar without references."""
@@ -106,6 +105,7 @@ def comparisons(progress: Progress) -> list[Comparison]:
 def _one_minion(
     what: str, ours: list[float], empty_run: float, cron: list[float]
 ) -> list[Comparison]:
+    quick = quick_machine.EMPTY_RUN_S[1]
     name = f"node {what}, {ADDRESSES} addresses, 1 minion"
     rows = [
         Comparison(
@@ -115,8 +115,8 @@ def _one_minion(
             ours=quantile(ours, fraction),
             peer=empty_run,
             peer_name=EMPTY_RUN,
-            aim=round(aim / QUICK_EMPTY_RUN, 1),
-            derivation=f"{aim:g} s, an empty state run of {QUICK_EMPTY_RUN:g} s",
+            aim=quick_machine.aim(aim, quick),
+            derivation=f"{aim:g} s, an empty state run of {quick:g} s",
         )
         for fraction, which, aim in ((0.5, "median", AIM_MEDIAN), (0.99, "worst", AIM_WORST))
     ]
@@ -149,8 +149,8 @@ def _many_minions(world: World, progress: Progress) -> list[Comparison]:
             ours=quantile(measured, fraction),
             peer=formula_cpu / CORES,
             peer_name="the formula's own CPU, shared by all cores",
-            aim=1.47,
-            derivation="the formula's own 2.12 s and 1 s more, divided by 2.12 s",
+            aim=quick_machine.aim(quick_machine.FORMULA_S + 1, quick_machine.FORMULA_S),
+            derivation=f"the formula's own {quick_machine.FORMULA_S:g} s and 1 s more",
         )
         for what, measured in (("joins", times.opened), ("leaves", times.closed))
         for fraction, which in ((0.5, "median"), (0.99, "worst"))
@@ -256,8 +256,8 @@ def _minion_returns(world: World, progress: Progress) -> Comparison:
         ours=time.monotonic() - begun,
         peer=start,
         peer_name="the start of the same minion until it answers",
-        aim=round(AIM_RETURN / QUICK_START, 2),
-        derivation=f"{AIM_RETURN:g} s, a start of {QUICK_START:g} s",
+        aim=quick_machine.aim(AIM_RETURN, quick_machine.MINION_START_S),
+        derivation=f"{AIM_RETURN:g} s, a start of {quick_machine.MINION_START_S:g} s",
     )
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import quick_machine
 from benchmarks.comparison import Comparison, Progress, quantile
 from benchmarks.convergence import STATIC
 from benchmarks.real_api import require_real_api
@@ -44,9 +45,6 @@ CLIENTS = (
     ("kopf_operator", "events", "kopf"),
 )
 """Worker, what it measures, and its name in the table; the first is ours."""
-
-QUICK_LOOP_MS = 8.0
-"""Milliseconds of the reference loop on a quick machine."""
 
 
 def comparisons(progress: Progress) -> list[Comparison]:
@@ -82,8 +80,8 @@ def _first_sync(endpoint: Endpoint, progress: Progress) -> list[Comparison]:
             ours=_median(ours, "cpu"),
             peer=_median(typed, "cpu"),
             peer_name="typed list_node in pages",
-            aim=0.125,
-            derivation="0.3 s, typed list_node in 2.4 s",
+            aim=quick_machine.aim(0.3, quick_machine.TYPED_LIST_CPU_S),
+            derivation=f"0.3 s, typed list_node in {quick_machine.TYPED_LIST_CPU_S:g} s",
         ),
         Comparison(
             part=PART,
@@ -92,8 +90,8 @@ def _first_sync(endpoint: Endpoint, progress: Progress) -> list[Comparison]:
             ours=_median(ours, "peak"),
             peer=_median(typed, "peak"),
             peer_name="typed list_node in pages",
-            aim=0.119,
-            derivation="30 MiB, typed list_node in 253 MiB",
+            aim=quick_machine.aim(30, quick_machine.TYPED_LIST_PEAK_MIB),
+            derivation=f"30 MiB, typed list_node in {quick_machine.TYPED_LIST_PEAK_MIB:g} MiB",
         ),
         Comparison(
             part=PART,
@@ -162,8 +160,8 @@ def _latency(endpoint: Endpoint, nodes: Nodes, progress: Progress) -> list[Compa
             ours=quantile(figures[what], fraction) * 1000,
             peer=loop,
             peer_name=PEER_NAME,
-            aim=round(aim / QUICK_LOOP_MS, 3),
-            derivation=f"{aim} ms, the reference loop in {QUICK_LOOP_MS:g} ms",
+            aim=quick_machine.aim(aim, quick_machine.LOOP_MS),
+            derivation=f"{aim} ms, the reference loop in {quick_machine.LOOP_MS:g} ms",
         )
         for what, name, aims in (
             ("stored", "from the watch line to the store", (5, 20)),
@@ -203,9 +201,9 @@ def _soak(endpoint: Endpoint, nodes: Nodes, progress: Progress) -> list[Comparis
             ours=figures["cpu"] / sent * 1000,
             peer=loop,
             peer_name=PEER_NAME,
-            aim=round(0.3 / QUICK_LOOP_MS, 4),
+            aim=quick_machine.aim(0.3, quick_machine.LOOP_MS),
             derivation="1.5 % of a core at 50 heartbeats/s = 0.3 ms, "
-            f"the reference loop in {QUICK_LOOP_MS:g} ms",
+            f"the reference loop in {quick_machine.LOOP_MS:g} ms",
         ),
         Comparison(
             part=PART,
@@ -214,8 +212,8 @@ def _soak(endpoint: Endpoint, nodes: Nodes, progress: Progress) -> list[Comparis
             ours=figures["kept"],
             peer=received,
             peer_name="the heartbeats received",
-            aim=0.025,
-            derivation="1 MiB, 40 MiB of heartbeats received",
+            aim=quick_machine.aim(1, quick_machine.HEARTBEATS_MIB),
+            derivation=f"1 MiB, {quick_machine.HEARTBEATS_MIB:g} MiB of heartbeats received",
         ),
     ]
 

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from benchmarks import published_sync
+from benchmarks import published_sync, quick_machine
 from benchmarks.comparison import Comparison, Progress
 from benchmarks.real_api import require_real_api
 from lab.network import address
@@ -36,8 +36,6 @@ LARGE = 65_000
 PORT = 5432
 AIMS = {100: 10, 1_000: 12, 5_000: 35}
 """Milliseconds on a quick machine, by addresses in the set."""
-QUICK_NFT = {100: 5, 1_000: 6, 5_000: 12}
-"""Milliseconds that the bare ``nft -f`` takes for the same change on a quick machine."""
 MOST_STATES = 100
 """1,000 states were measured to take 683 s."""
 CONNECTIONS = 4_000
@@ -81,8 +79,8 @@ def _one_change(server: Namespace, count: int, progress: Progress) -> list[Compa
             ours=ours * 1000,
             peer=nft_seconds * 1000,
             peer_name="the bare nft -f of the same change",
-            aim=round(AIMS[count] / QUICK_NFT[count], 2),
-            derivation=f"{AIMS[count]} ms, a bare nft -f of {QUICK_NFT[count]} ms",
+            aim=quick_machine.aim(AIMS[count], quick_machine.NFT_MS),
+            derivation=f"{AIMS[count]} ms, a bare nft -f of {quick_machine.NFT_MS:g} ms",
         ),
         Comparison(
             part=PART,

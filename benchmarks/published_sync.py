@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks import quick_machine
 from benchmarks.comparison import Comparison, Progress, quantile
 from benchmarks.join_leave import (
     EMPTY_RUN,
@@ -21,8 +22,6 @@ TURNS = {1: 12, 10: 8}
 FORMULA_TURNS = {1: 3, 10: 2}
 AIMS = {1: (0.5, 1.0), 10: (0.8, 1.5)}
 """Seconds on a quick machine, of the median and of the worst join, by minions."""
-QUICK_EMPTY_RUN = {1: 0.25, 10: 1.0}
-"""Seconds of an empty state run on a quick machine, by minions."""
 
 _SETS = {
     "k8s_firewall": {
@@ -55,6 +54,7 @@ def comparisons(part: str, progress: Progress) -> list[Comparison]:
 def _rows(
     part: str, minions: int, sync: JoinLeaveTimes, empty_run: float, formula: JoinLeaveTimes
 ) -> list[Comparison]:
+    quick = quick_machine.EMPTY_RUN_S[minions]
     name = f"node {{}} through sync, {minions} minions, {{}}"
     rows = [
         Comparison(
@@ -64,8 +64,8 @@ def _rows(
             ours=quantile(sync.opened, fraction),
             peer=empty_run,
             peer_name=EMPTY_RUN,
-            aim=round(aim / QUICK_EMPTY_RUN[minions], 2),
-            derivation=f"{aim:g} s, an empty state run of {QUICK_EMPTY_RUN[minions]:g} s",
+            aim=quick_machine.aim(aim, quick),
+            derivation=f"{aim:g} s, an empty state run of {quick:g} s",
         )
         for fraction, which, aim in zip(
             (0.5, 0.99), ("median", "worst"), AIMS[minions], strict=True
