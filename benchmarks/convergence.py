@@ -28,7 +28,7 @@ from benchmarks.workers import cron
 from lab.errors import LabError
 from lab.polling import wait_until
 from lab.world.world import World
-from salt_ext.core.rollout.drift import LONGEST_WAIT
+from salt_ext.core.rollout.drift import MAX_RETRY_DELAY
 
 PART = "convergence"
 POLL_EVERY = 60
@@ -202,7 +202,9 @@ def _comes_back(world: World, say: Say) -> float:
         every=0.2,
     )
     with closing(sqlite3.connect(_store(world))) as raw, raw:
-        raw.execute("UPDATE ledger SET attempts = 20, next_at = ?", (time.time() + LONGEST_WAIT,))
+        raw.execute(
+            "UPDATE ledger SET attempts = 20, next_at = ?", (time.time() + MAX_RETRY_DELAY,)
+        )
     begun = time.monotonic()
     world.minions[0].start()
     world.settle(within=2 * WITHIN)

@@ -11,7 +11,7 @@ from sqlite3 import Connection
 import msgspec
 
 from salt_ext.core.references.resolve import digest
-from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster, OutOfSync, Served
+from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster, OutOfSync, Resolved
 from salt_ext.store.database import Database
 
 _COLUMNS = (
@@ -105,7 +105,7 @@ class LedgerTable:
         """Write down, before it is published, what a job will apply where."""
         rows = list(sent)
         minions = len({one.minion for one in rows})
-        lists = {one.desired: one.served for one in rows}
+        lists = {one.desired: one.resolved for one in rows}
         with self._database.writing() as connection:
             connection.execute("DELETE FROM published WHERE at < ?", (job.at - _FINISHED * 24,))
             connection.execute(
@@ -332,7 +332,7 @@ class LedgerTable:
             )
             return found.rowcount > 0
 
-    def served(self, digest: str) -> Served | None:
+    def served(self, digest: str) -> Resolved | None:
         """Return the addresses that a digest stands for, None when they are not kept."""
         with self._database.reading() as connection:
             row = connection.execute(

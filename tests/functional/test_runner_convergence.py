@@ -239,7 +239,9 @@ class TestPause:
         assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {told['by']}")
         assert run["k8s_nodes.plan"]()["waiting"].startswith("paused by")
         assert run["k8s_nodes.pause"]()["since"] == told["since"]
-        store.rollouts.keep("", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, tries=9))
+        store.rollouts.keep(
+            "", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, consecutive_stops=9)
+        )
         assert run["k8s_nodes.resume"]() == {
             "paused": False,
             "was_paused": True,
