@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from salt_ext.core.metrics import Metric, MetricType, Sample
+from salt_ext.core.metrics import ALL, Metric, MetricType, Sample
 
 Read = Callable[[], Iterable[Sample]]
 
@@ -31,7 +31,7 @@ def export_metrics(opts: Mapping[str, Any], port: int | None, read: Read) -> boo
     meter = metrics.get_meter()
     if meter is None:
         return False
-    for figure in metrics.ALL:
+    for figure in ALL:
         create = {
             MetricType.GAUGE: meter.create_observable_gauge,
             MetricType.COUNTER: meter.create_observable_counter,

@@ -266,7 +266,7 @@ def test_without_a_configuration_it_names_setup(alive):
             {"reactor": [{"salt/k8s_nodes/*/lagging": [REACT]}]},
             "warning",
             "reactor",
-            "changed of prod: a change reaches minions when the engine's timer looks",
+            "changed of prod: changes reach minions with the engine's next timer",
         ),
         (
             {"reactor": [{"salt/k8s_nodes/*/*": ["/nowhere/apply.sls", REACT]}]},
@@ -649,24 +649,24 @@ def test_a_trap_that_has_come_true_is_an_error(alive):
     )
     level, where, what = next(one for one in alive.found() if one[1].startswith("pillar"))
     assert (level, where) == ("error", "pillar of m1: ufw:services:5432:from_addr")
-    assert "means no node now" in what
+    assert "matches no node now" in what
 
 
 def test_a_firewall_of_ours_that_no_class_brings_up_to_date_is_told(alive):
     alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
     level, where, what = alive.one()
     assert (level, where) == ("info", "pillar of m1: k8s_firewall")
-    assert "published as state.apply firewall, which may not" in what
+    assert "the published function state.apply firewall may not update" in what
     alive.values["file_roots"]["base"].append(str(alive.folder))
     (alive.folder / "firewall.sls").write_text("x:\n  test.nop: []\n")
     level, where, what = alive.one()
     assert (level, where) == ("warning", "pillar of m1: k8s_firewall")
-    assert "published as state.apply firewall, which does not" in what
+    assert "the published function state.apply firewall does not update" in what
     (alive.folder / "firewall.sls").write_text("include: [k8s_firewall]\n")
     assert alive.found() == []
     sets = {"target": "m*", "function": "k8s_firewall.prune"}
     alive.values["k8s_nodes"]["apply"]["classes"] = {"sets": sets}
-    assert "published as k8s_firewall.prune, which does not" in alive.found()[0][2]
+    assert "the published function k8s_firewall.prune does not update" in alive.found()[0][2]
     sets["function"] = "k8s_firewall.sync"
     assert "brought our modules" in alive.one()[2]
     alive.pillar({"k8s_firewall": {"sets": {"office": ["192.0.2.1"]}}, "a": "k8s://prod"})
