@@ -217,7 +217,7 @@ class TestStatus:
 
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
         wave = RolloutState(
-            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, tries=1
+            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 60, consecutive_stops=1
         )
         store.rollouts.keep("", wave)
         told = run["k8s_nodes.status"]()
