@@ -37,7 +37,7 @@ from lab.errors import LabError
 from lab.polling import wait_until
 from lab.world.provisioning import provision
 from lab.world.world import World
-from salt_ext.core.rollout.drift import LONGEST_WAIT
+from salt_ext.core.rollout.drift import MAX_RETRY_DELAY
 
 PART = "convergence"
 CRON_PERIOD = 60
@@ -245,7 +245,9 @@ def _minion_returns(world: World, progress: Progress) -> Comparison:
         every=0.2,
     )
     with closing(sqlite3.connect(_store(world))) as raw, raw:
-        raw.execute("UPDATE ledger SET attempts = 20, next_at = ?", (time.time() + LONGEST_WAIT,))
+        raw.execute(
+            "UPDATE ledger SET attempts = 20, next_at = ?", (time.time() + MAX_RETRY_DELAY,)
+        )
     begun = time.monotonic()
     world.minions[0].start()
     world.settle(within=2 * TIMEOUT)

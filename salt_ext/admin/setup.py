@@ -15,7 +15,7 @@ from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import KEY
 from salt_ext.core.diagnosis import rbac_manifest
 from salt_ext.core.diagnosis.config_files import ConfigFile
-from salt_ext.core.diagnosis.setup_plan import Ours, Plan, plan
+from salt_ext.core.diagnosis.setup_plan import Plan, RequiredOptions, plan
 from salt_ext.core.errors import ConfigError
 from salt_ext.master.config_files import config_files, reactor_map
 
@@ -36,7 +36,7 @@ def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> 
     there = opts.get(KEY)
     known = (there.get("clusters") if isinstance(there, Mapping) else None) or {}
     clusters = _clusters(frozenset(known), given)
-    ours = Ours(
+    ours = RequiredOptions(
         sls=str(resources.files("salt_ext.reactor") / "apply.sls"),
         formula=str(formula.path()),
         clusters=clusters,

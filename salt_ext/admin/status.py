@@ -9,12 +9,12 @@ from typing import Any
 from salt_ext.admin import engine_state
 from salt_ext.core.cluster.guard import Kind
 from salt_ext.core.config.config import Config
-from salt_ext.core.display import utc
+from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import publishing_stopped, when
-from salt_ext.rollout.selection import ApplyRequest, BatchSelector, TargetMatches, names, no_minions
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector, TargetMatches, no_minions
 from salt_ext.store import Health, Store
 
 _MOST_NAMES = 20
@@ -167,7 +167,7 @@ def _minions(config: Config, store: Store, meant: TargetMatches, now: float) -> 
     late = places.behind(config, ledger)
     choosing = BatchSelector(config, store, places, meant)
     choice = choosing.choose(ApplyRequest(clusters=frozenset(config.names)), now, late)
-    behind = {(one.minion, one.cluster): one for one in late if not one.renewal}
+    behind = {(one.minion, one.cluster): one for one in late if not one.proof_expired}
     modules = store.ledger.modules()
     told: dict[str, dict[str, Any]] = {}
     for place, want in sorted(wanted.items(), key=lambda item: item[0]):

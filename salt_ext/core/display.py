@@ -1,10 +1,63 @@
-"""How values are shown to people and programs."""
+"""How values are shown to operators and in logs: times, lists of names, untrusted values."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 
 
 def utc(seconds: float) -> str:
-    """Return a time, in seconds since 1970, as ISO 8601 writes it."""
+    """Return a time, in seconds since 1970, in ISO 8601 and UTC."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def names(items: Iterable[str], limit: int = 5) -> str:
+    """Return the first names in order, and the number of the others: ``m1, m2 and 3 more``."""
+    ordered = sorted(items)
+    more = f" and {len(ordered) - limit} more" if len(ordered) > limit else ""
+    return ", ".join(ordered[:limit]) + more
+
+
+def quote(value: object, limit: int = 80) -> str:
+    """
+    Return ``repr`` of an untrusted value, cut to ``limit`` characters, without possible secrets.
+
+    Omitted are the passwords in URLs, the values of mappings (only the keys are shown), and lists
+    within lists.
+    """
+    text = without_password(repr(_without_secrets(value)))
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def without_password(text: str) -> str:
+    """Return a text without the user and the password in its URLs."""
+
+    def strip_userinfo(match: re.Match[str]) -> str:
+        userinfo, at, host = match[0].rpartition("@")
+        return f"//...@{host}" if at else userinfo + host
+
+    return re.sub(r"//[^\s'\"]*", strip_userinfo, text)
+
+
+class _Omitted:
+    """Replaces a value that is not shown."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_OMITTED = _Omitted()
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict.fromkeys(value, _OMITTED)
+    if isinstance(value, (list, tuple)):
+        return [
+            _without_secrets(item)
+            if isinstance(item, Mapping)
+            else (_OMITTED if isinstance(item, (list, tuple)) else item)
+            for item in value
+        ]
+    return value

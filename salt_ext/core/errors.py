@@ -1,7 +1,8 @@
-"""What can go wrong, named after what the caller can do about it."""
+"""Errors that are raised on purpose, named after what the caller or the operator can do."""
 
-import re
-from collections.abc import Mapping
+from __future__ import annotations
+
+from salt_ext.core.display import quote
 
 
 class K8sNodesError(Exception):
@@ -9,7 +10,7 @@ class K8sNodesError(Exception):
 
 
 class ConfigError(K8sNodesError):
-    """A configuration mistake: someone must edit the named key."""
+    """A configuration mistake: the operator must edit the named key."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         super().__init__(key, value, allowed)
@@ -18,11 +19,11 @@ class ConfigError(K8sNodesError):
         self.allowed = allowed
 
     def __str__(self) -> str:
-        return f"{self.key}: {shown(self.value)} is not allowed; allowed: {self.allowed}"
+        return f"{self.key}: {quote(self.value)} is not allowed; allowed: {self.allowed}"
 
 
 class NotConfigured(K8sNodesError):
-    """There is no configuration at all: someone must write one."""
+    """The master has no ``k8s_nodes`` configuration: the operator must write one."""
 
     def __str__(self) -> str:
         return (
@@ -32,7 +33,7 @@ class NotConfigured(K8sNodesError):
 
 
 class BadArgument(K8sNodesError):
-    """An argument of a command that cannot be read."""
+    """An argument of a command has a value that is not allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         super().__init__(name, value, allowed)
@@ -41,11 +42,11 @@ class BadArgument(K8sNodesError):
         self.allowed = allowed
 
     def __str__(self) -> str:
-        return f"{self.name}: {shown(self.value)} is not allowed; allowed: {self.allowed}"
+        return f"{self.name}: {quote(self.value)} is not allowed; allowed: {self.allowed}"
 
 
 class BadReference(K8sNodesError):
-    """A ``k8s://`` reference that cannot be read: someone must edit the pillar."""
+    """A ``k8s://`` reference with a syntax error: the operator must edit the pillar."""
 
     def __init__(self, reference: str, part: str, why: str) -> None:
         super().__init__(reference, part, why)
@@ -54,11 +55,11 @@ class BadReference(K8sNodesError):
         self.why = why
 
     def __str__(self) -> str:
-        return f"{shown(self.reference)}: {shown(self.part)} {self.why}"
+        return f"{quote(self.reference)}: {quote(self.part)} {self.why}"
 
 
 class UnknownCluster(K8sNodesError):
-    """A cluster that the configuration does not have."""
+    """A cluster that is not configured."""
 
     def __init__(self, cluster: str, configured: tuple[str, ...]) -> None:
         super().__init__(cluster, configured)
@@ -67,11 +68,11 @@ class UnknownCluster(K8sNodesError):
 
     def __str__(self) -> str:
         known = ", ".join(self.configured) or "none"
-        return f"cluster {shown(self.cluster)} is not configured; configured: {known}"
+        return f"cluster {quote(self.cluster)} is not configured; configured: {known}"
 
 
 class NeverSeen(K8sNodesError):
-    """A configured cluster that was never listed completely: wait, or look at its health."""
+    """A configured cluster without any complete LIST yet: wait, or look at its health."""
 
     def __init__(self, cluster: str) -> None:
         super().__init__(cluster)
@@ -84,12 +85,8 @@ class NeverSeen(K8sNodesError):
         )
 
 
-class BadAnswer(K8sNodesError):
-    """The API answered something that is not what was asked for: keep what is known, ask again."""
-
-
 class NoSecret(K8sNodesError):
-    """A secret that cannot be had: someone must look at where it is kept."""
+    """A secret could not be fetched: the operator must check where it is kept."""
 
     def __init__(self, uri: str, why: str) -> None:
         super().__init__(uri, why)
@@ -101,52 +98,8 @@ class NoSecret(K8sNodesError):
 
 
 class StoreError(K8sNodesError):
-    """The store cannot be read or written: keep what is known, try again later."""
+    """The store cannot be read or written: keep the state in memory, try again later."""
 
 
 class Overtaken(StoreError):
-    """Somebody else wrote in the meantime: read the store again from the start."""
-
-
-def shown(value: object, limit: int = 80) -> str:
-    """
-    Return ``repr`` of a value that somebody else wrote: cut, and without what may be a secret.
-
-    That is the password in a URL, and whatever stands in a mapping, of which only keys are shown.
-    """
-    text = without_password(repr(_bare(value)))
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def without_password(text: str) -> str:
-    """Return a text without what stands before the hosts of URLs."""
-
-    def bare(found: re.Match[str]) -> str:
-        before, at, host = found[0].rpartition("@")
-        return f"//...@{host}" if at else before + host
-
-    return re.sub(r"//[^\s'\"]*", bare, text)
-
-
-class _Left:
-    """Stands for a value that is not shown."""
-
-    def __repr__(self) -> str:
-        return "..."
-
-
-_LEFT = _Left()
-
-
-def _bare(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict.fromkeys(value, _LEFT)
-    if isinstance(value, (list, tuple)):
-        inside = (list, tuple)
-        return [
-            _bare(item)
-            if isinstance(item, Mapping)
-            else (_LEFT if isinstance(item, inside) else item)
-            for item in value
-        ]
-    return value
+    """Another process wrote in the meantime: read the store again from the start."""

@@ -1,50 +1,52 @@
-"""What is fired on Salt's event bus: hints of bounded size, for our reactor and for users' own."""
+"""
+The events on Salt's bus, of bounded size, for this extension's reactor and for users' own.
+
+An event is a hint. The reactor reads from it only which cluster changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from salt_ext.core.cluster.address import Address, Network
 from salt_ext.core.cluster.diff import Difference
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.snapshot import Snapshot
 
-MOST_ADDRESSES = 100
-"""Addresses in one event; ``truncated`` tells that there were more."""
-MOST_NODES = 100
+MAX_ADDRESSES = 100
+"""Addresses in one event; with more, ``truncated`` is true."""
+MAX_NODES = 100
 """Node events for one change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A tag and its data, plain JSON types."""
+    """A tag and its data, in JSON types."""
 
     tag: str
-    data: dict[str, Any]
+    data: dict[str, object]
 
 
 def changed(snapshot: Snapshot, difference: Difference) -> Iterator[Event]:
-    """Yield the events of one new revision, the one that our reactor waits for first."""
-    most = MOST_ADDRESSES
+    """Yield the events of one new revision; the first is the one that the reactor acts on."""
     yield Event(
         _tag(snapshot.cluster, "changed"),
         {
             "cluster": snapshot.cluster,
             "revision": snapshot.revision,
-            "added": _texts(difference.added[:most]),
-            "removed": _texts(difference.removed[:most]),
-            "truncated": max(len(difference.added), len(difference.removed)) > most,
+            "added": _texts(difference.added[:MAX_ADDRESSES]),
+            "removed": _texts(difference.removed[:MAX_ADDRESSES]),
+            "truncated": max(len(difference.added), len(difference.removed)) > MAX_ADDRESSES,
             "nodes": len(snapshot.members),
         },
     )
-    named = [
+    changes = [
         *(("joined", member) for member in difference.joined),
         *(("left", member) for member in difference.left),
         *(("updated", member) for member in difference.updated),
     ]
-    for what, member in named[:MOST_NODES]:
+    for what, member in changes[:MAX_NODES]:
         yield Event(
             _tag(snapshot.cluster, f"node/{what}"),
             {
@@ -57,17 +59,17 @@ def changed(snapshot: Snapshot, difference: Difference) -> Iterator[Event]:
 
 
 def sync_lost(cluster: str, error: str) -> Event:
-    """Return the event that a cluster can no longer be followed."""
+    """Return the event that contact with a cluster was lost."""
     return Event(_tag(cluster, "sync/lost"), {"cluster": cluster, "error": error})
 
 
 def sync_restored(cluster: str) -> Event:
-    """Return the event that a cluster is followed again."""
+    """Return the event that a cluster is watched again."""
     return Event(_tag(cluster, "sync/restored"), {"cluster": cluster})
 
 
 def lagging(cluster: str, minions: int) -> Event:
-    """Return the event that minions are behind and due."""
+    """Return the event that a number of minions is out of date and due."""
     return Event(_tag(cluster, "lagging"), {"cluster": cluster, "minions": minions})
 
 

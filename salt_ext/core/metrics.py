@@ -1,4 +1,4 @@
-"""The engine's figures for monitoring; the configuration bounds their label sets."""
+"""The engine's metrics: names, types and help texts; the configuration bounds their labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class MetricType(str, Enum):
-    """How a figure moves."""
+    """The Prometheus type of a metric."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -16,18 +16,18 @@ class MetricType(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric; its name is that of Prometheus, with the unit at its end."""
+    """One metric; the name follows Prometheus, with the unit as suffix."""
 
     name: str
-    sort: MetricType
+    type: MetricType
     help: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of a figure."""
+    """One value of a metric."""
 
-    figure: Metric
+    metric: Metric
     value: float
     labels: tuple[tuple[str, str], ...] = ()
 
@@ -41,20 +41,22 @@ def _counter(name: str, text: str) -> Metric:
 
 
 IN_SYNC = _gauge("in_sync", "1 while the watch of the cluster works.")
-NODES = _gauge("nodes", "Nodes that the API server tells of.")
-REVISION = _gauge("revision", "Changes of the cluster that were stored.")
-LISTED = _gauge("last_list_timestamp_seconds", "When a LIST last succeeded.")
-HEARD = _gauge("last_heard_timestamp_seconds", "When the API server was last heard.")
-TOLD = _gauge("engine_timestamp_seconds", "When the engine last told how the cluster is doing.")
-FAILURES = _gauge("failures_in_a_row", "Requests that failed since the last one that worked.")
-HELD = _gauge("held_changes", "Changes that wait for more proof or a person, by reason.")
-REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are dropped, by reason.")
-BEHIND = _gauge("minions_behind", "Minions that have not proved to have the current addresses.")
+NODES = _gauge("nodes", "Nodes that the API server reports.")
+REVISION = _gauge("revision", "Number of stored changes of the cluster.")
+LISTED = _gauge("last_list_timestamp_seconds", "Time of the last successful LIST.")
+HEARD = _gauge("last_heard_timestamp_seconds", "Time of the last data from the API server.")
+REPORTED = _gauge(
+    "engine_timestamp_seconds", "Time of the engine's last report on the state of the cluster."
+)
+FAILURES = _gauge("consecutive_failures", "Failed requests since the last successful one.")
+HELD = _gauge("held_changes", "Held changes: they need more proof or a confirmation, by reason.")
+REFUSED = _gauge("refused_addresses", "Rejected addresses of present nodes, by reason.")
+BEHIND = _gauge("minions_behind", "Minions without proof that they have the current addresses.")
 MINIONS = _gauge("minions", "Minions that refer to the cluster.")
-LISTS = _counter("lists", "LISTs that succeeded since the engine started.")
+LISTS = _counter("lists", "Successful LISTs since the engine started.")
 EVENTS = _counter("watch_events", "Watch events since the engine started.")
-IGNORED = _counter("ignored_events", "Watch lines that nothing could be made of.")
-ERRORS = _counter("failed_requests", "Requests that failed since the engine started.")
+IGNORED = _counter("ignored_events", "Watch lines that could not be parsed.")
+ERRORS = _counter("failed_requests", "Failed requests since the engine started.")
 
 ALL = (
     IN_SYNC,
@@ -62,7 +64,7 @@ ALL = (
     REVISION,
     LISTED,
     HEARD,
-    TOLD,
+    REPORTED,
     FAILURES,
     HELD,
     REFUSED,
@@ -76,16 +78,16 @@ ALL = (
 
 
 def exposition(samples: Iterable[Sample]) -> Iterator[str]:
-    """Yield the lines of Prometheus' text format; each figure's samples together."""
-    by_figure: dict[Metric, list[Sample]] = {}
+    """Yield the lines of Prometheus' text format; the samples of a metric stay together."""
+    by_metric: dict[Metric, list[Sample]] = {}
     for sample in samples:
-        by_figure.setdefault(sample.figure, []).append(sample)
-    for figure, found in by_figure.items():
-        yield f"# HELP {figure.name} {figure.help}"
-        yield f"# TYPE {figure.name} {figure.sort.value}"
-        for sample in found:
+        by_metric.setdefault(sample.metric, []).append(sample)
+    for metric, grouped in by_metric.items():
+        yield f"# HELP {metric.name} {metric.help}"
+        yield f"# TYPE {metric.name} {metric.type.value}"
+        for sample in grouped:
             labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sample.labels)
-            yield f"{figure.name}{{{labels}}} {sample.value:.17g}"
+            yield f"{metric.name}{{{labels}}} {sample.value:.17g}"
 
 
 def _escaped(value: str) -> str:

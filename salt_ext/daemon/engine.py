@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from salt_ext.core.config.config import Cluster, Config
+from salt_ext.core.config.clusters import Cluster
+from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.pillar_options import findings
 from salt_ext.core.errors import StoreError
 from salt_ext.daemon import textfile

@@ -23,7 +23,9 @@ class MetricsCollector:
     def samples(self) -> Iterator[Sample]:
         """Yield what is known now."""
         wanted = Counter(cluster for _, cluster in self._places.desired(self._config))
-        late = Counter(one.cluster for one in self._places.behind(self._config) if not one.renewal)
+        late = Counter(
+            one.cluster for one in self._places.behind(self._config) if not one.proof_expired
+        )
         for name in self._config.names:
             label = (("cluster", name),)
             yield Sample(metrics.MINIONS, wanted[name], label)
@@ -42,7 +44,7 @@ class MetricsCollector:
         yield Sample(metrics.NODES, health.nodes, label)
         yield Sample(metrics.LISTED, health.listed_at, label)
         yield Sample(metrics.HEARD, health.heard_at, label)
-        yield Sample(metrics.TOLD, health.reported_at, label)
+        yield Sample(metrics.REPORTED, health.reported_at, label)
         yield Sample(metrics.FAILURES, health.failures, label)
         yield Sample(metrics.LISTS, health.lists, label)
         yield Sample(metrics.EVENTS, health.events, label)

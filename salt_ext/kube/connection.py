@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from salt_ext.core.config.config import ClusterAccess, https_url
+from salt_ext.core.config.access import ClusterAccess, https_url
 from salt_ext.kube import credential, kubeconfig, tls
 from salt_ext.kube.credential import Credential, CredentialSource, SecretLookup
 from salt_ext.kube.errors import BadCredentials

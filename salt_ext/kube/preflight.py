@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.kube import credential_lifetime, wire
 from salt_ext.kube.credential import SecretLookup, no_secrets
 from salt_ext.kube.credential_lifetime import CredentialLifetime

@@ -12,7 +12,7 @@ from kubernetes.client.configuration import Configuration
 from kubernetes.client.rest import RESTClientObject
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.kube import connection, tls
 from salt_ext.kube.connection import ClientConfig
 from salt_ext.kube.credential import Credential, SecretLookup, no_secrets

@@ -14,7 +14,6 @@ class _Meta(msgspec.Struct):
     uid: str
     resourceVersion: str = ""  # noqa: N815
     labels: dict[str, str] | None = None
-    deletionTimestamp: str | None = None  # noqa: N815
 
 
 class _Spec(msgspec.Struct):
@@ -139,6 +138,5 @@ def node(wire: Any) -> Node:
         ready=any(
             item.type == "Ready" and item.status == "True" for item in wire.status.conditions or ()
         ),
-        deleting=wire.metadata.deletionTimestamp is not None,
         version=wire.metadata.resourceVersion,
     )

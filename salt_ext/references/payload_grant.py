@@ -34,11 +34,11 @@ def grant(
     """
     if MODULE not in done.changed or done.unresolved or not config.apply.max_inline_addresses:
         return None
-    if not all(is_public(text, config) for text in done.served):
+    if not all(is_public(text, config) for text in done.resolved):
         return None
     try:
         secret = store.signing_key.read()
     except StoreError as exc:
         log.warning("%s: nothing can be delivered to it: %s", minion, exc)
         return None
-    return {"block": block, "references": sorted(done.served), "key": key(secret, minion)}
+    return {"block": block, "references": sorted(done.resolved), "key": key(secret, minion)}

@@ -95,7 +95,7 @@ class PillarRenderer:
             return found
 
         done = expand.expand(pillar, answer)
-        if done.served or done.unresolved:
+        if done.resolved or done.unresolved:
             for text in find_references(compiled().override):
                 done.unresolved.setdefault(text, _PUT_BACK)
         for text, why in done.unresolved.items():
@@ -107,7 +107,7 @@ class PillarRenderer:
                 done.unresolved[text] = handed.why
                 log.warning("%s: it is not handed %s: %s", minion, text, handed.why)
         changed = dict(done.changed)
-        if done.served or done.unresolved or lists:
+        if done.resolved or done.unresolved or lists:
             mine = _mapping(changed.get(KEY, pillar.get(KEY)))
             changed[KEY] = {**mine, **self._told(done, used, lists)}
             basis = payload_grant.grant(minion, pillar.get(MODULE), done, config, self._store)
@@ -176,7 +176,7 @@ class PillarRenderer:
             }
             for name, snapshot in sorted(used.items())
         }
-        served = {address for found in done.served.values() for address in found}
+        served = {address for found in done.resolved.values() for address in found}
         for name, nodes in nodes_by_cluster(lists).items():
             clusters[name]["nodes"] = nodes
             served |= node_lists.addresses_of(nodes)
@@ -211,7 +211,7 @@ def _seen(done: Expansion, refused: set[str]) -> dict[str, Seen]:
             answer=Answer.SERVED,
             digest=digest({text: addresses}),
         )
-        for text, addresses in done.served.items()
+        for text, addresses in done.resolved.items()
     }
     for text in done.unresolved:
         try:

@@ -11,7 +11,8 @@ from cachetools import LRUCache
 
 from salt_ext.core.cluster.member import Limits
 from salt_ext.core.cluster.snapshot import Snapshot
-from salt_ext.core.config.config import Cluster, Config
+from salt_ext.core.config.clusters import Cluster
+from salt_ext.core.config.config import Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.references import node_lists, reference
 from salt_ext.core.references.expand import Unresolved

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from salt_ext.core.config.apply import Action
 from salt_ext.core.config.config import Config
+from salt_ext.core.display import names
 from salt_ext.core.errors import StoreError
 from salt_ext.core.rollout.drift import OutOfSync
 from salt_ext.master.publisher import MasterSilent, NotPublished
@@ -20,7 +21,6 @@ from salt_ext.rollout.selection import (
     BatchSelector,
     Selection,
     TargetMatches,
-    names,
     no_minions,
 )
 from salt_ext.store import Store

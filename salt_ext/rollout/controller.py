@@ -182,7 +182,7 @@ class RolloutController:
 
     def _unserved(self, jid: str, job: Job | None, minion: str) -> list[str]:
         """Return the references that a run's pillar was not served, where that can be known."""
-        what = self._config.apply.named(job.class_) if job is not None else None
+        what = self._config.apply.find_class(job.class_) if job is not None else None
         if what is None or job is None or what.function != job.function or not what.compiles:
             return []
         # Another one in a cluster of masters may have compiled it, and recorded that by itself.
@@ -225,7 +225,7 @@ class RolloutController:
         silent: bool = False,
     ) -> None:
         attempts = max(entry.attempts for entry in mine)
-        wait = retry_after(attempts, refused=refused, dice=self._dice)
+        wait = retry_after(attempts, refused=refused, rng=self._dice)
         log.warning("%s: %s; next try in %.0f s", minion, error, wait)
         now = time.time()
         self._store.ledger.failed(
@@ -243,7 +243,7 @@ class RolloutController:
         unknown = [
             (one.minion, one.cluster)
             for one in late
-            if one.entry.behind_since is None and not one.renewal
+            if one.entry.behind_since is None and not one.proof_expired
         ]
         if unknown:
             self._store.ledger.fell_behind(unknown, now)

@@ -14,7 +14,7 @@ from salt_ext.core.rollout.drift import (
     MinionCluster,
     OutOfSync,
     SubscribedReference,
-    desired,
+    desired_state,
     out_of_sync,
     proof_expired,
 )
@@ -38,7 +38,7 @@ class DesiredState:
             found = self.resolving.lines(text, config)
             return None if isinstance(found, Unresolved) else found
 
-        return desired(
+        return desired_state(
             (
                 SubscribedReference(
                     minion=row.minion,

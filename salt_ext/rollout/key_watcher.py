@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from typing import Any
 
+from salt_ext.core.display import names
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.core.timing.rate_limiter import RateLimiter
 from salt_ext.master.keys import every_accepted
@@ -15,7 +16,6 @@ from salt_ext.master.pillar_compiler import NoGrains, PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.references.discovery import forget_gone, learn_again
 from salt_ext.rollout.apply import REFRESH
-from salt_ext.rollout.selection import names
 from salt_ext.store import Store
 from salt_ext.supervisor import Heartbeat
 
@@ -56,7 +56,7 @@ class KeyWatcher:
         self._least = least
         self._nudge = nudge or threading.Event()
         self._expect = expect
-        self._tries = RateLimiter(few=3, least=least)
+        self._tries = RateLimiter(burst=3, min_interval=least)
         self.pulse = Heartbeat(_HANGS)
 
     def run(self) -> None:

@@ -22,7 +22,7 @@ class MinionEvents:
         self._starts = RateLimiter()
         self._lives = RateLimiter()
         self._drifts = RateLimiter()
-        self._probes = RateLimiter(few=1, first=30.0, cap=30.0)
+        self._probes = RateLimiter(burst=1, first_delay=30.0, max_delay=30.0)
 
     def attend(self, hints: Hints, ledger: Mapping[MinionCluster, LedgerEntry], now: float) -> None:
         """Take hints, and do what is due; ``now`` is monotonic."""

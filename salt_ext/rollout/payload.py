@@ -11,7 +11,7 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
 from salt_ext.core.references import reference
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.core.rollout.drift import Desired, OutOfSync, Served
+from salt_ext.core.rollout.drift import Desired, OutOfSync, Resolved
 from salt_ext.core.rollout.payload import ARGUMENT, AddressPayload, SnapshotStamp
 from salt_ext.references.payload_grant import is_public
 from salt_ext.rollout.desired_state import DesiredState
@@ -36,7 +36,7 @@ class Publication:
         """Return what is published to some of its minions."""
         if self.delivery is None:
             return self.what
-        sealed = self.delivery.sealed(self.secret, minions)
+        sealed = self.delivery.signed(self.secret, minions)
         return replace(self.what, kwarg={**self.what.kwarg, ARGUMENT: sealed})
 
 
@@ -85,10 +85,12 @@ class PayloadBuilder:
         """Return every reference of a minion; none where it has to ask for its pillar."""
         for row in rows:
             # Whoever has failed, has just started or is asked once more may lack more than these.
-            if row.entry.applied is None or row.entry.attempts or row.renewal:
+            if row.entry.applied is None or row.entry.attempts or row.proof_expired:
                 return ()
         everything = self._of(minion)
-        served: Served = {text: found for one in everything for text, found in one.served.items()}
+        served: Resolved = {
+            text: found for one in everything for text, found in one.resolved.items()
+        }
         if any(one.unresolved for one in everything) or not all(map(self._public, served)):
             return ()
         return tuple(sorted(served))
@@ -116,6 +118,6 @@ class PayloadBuilder:
                 return None
             found[text] = addresses
         # Written down was what the rows have; the cluster may have changed since.
-        same = all(found.get(text) == one for row in rows for text, one in row.served.items())
+        same = all(found.get(text) == one for row in rows for text, one in row.resolved.items())
         store = self._store.snapshots.origin()
         return AddressPayload(store=store, clusters=ages, references=found) if same else None

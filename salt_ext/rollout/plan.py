@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from salt_ext.core.cluster.address import order
+from salt_ext.core.cluster.address import sort_key
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
-from salt_ext.core.rollout.drift import OutOfSync, Served
+from salt_ext.core.rollout.drift import OutOfSync, Resolved
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection, TargetMatches
 from salt_ext.store import Store
@@ -80,14 +80,14 @@ def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> dict[s
     applied = row.entry.applied
     had = store.ledger.served(applied) if applied is not None else None
     told: dict[str, Any] = {"why": row.why(now, config.apply.timeout)}
-    told["in"], told["out"] = (None, None) if had is None else address_changes(had, row.served)
-    told["wanted"] = len(_addresses(row.served))
+    told["in"], told["out"] = (None, None) if had is None else address_changes(had, row.resolved)
+    told["wanted"] = len(_addresses(row.resolved))
     if row.unresolved:
         told["unresolved"] = list(row.unresolved)
     return told
 
 
-def address_changes(had: Served, wants: Served) -> tuple[list[str], list[str]]:
+def address_changes(had: Resolved, wants: Resolved) -> tuple[list[str], list[str]]:
     """Return the addresses that come and those that go, each in order and not too many."""
     old, new = _addresses(had), _addresses(wants)
     return _ordered(new - old), _ordered(old - new)
@@ -105,7 +105,7 @@ def _ordered(addresses: frozenset[str]) -> list[str]:
 
 def _order(text: str) -> tuple[tuple[int, int, int], str]:
     try:
-        return order(ipaddress.ip_network(text)), text
+        return sort_key(ipaddress.ip_network(text)), text
     except ValueError:
         # A list that the configuration hands to a minion has a line for each node.
         return (9, 0, 0), text

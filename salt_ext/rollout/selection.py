@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -103,7 +103,7 @@ class BatchSelector:
         }
         known = self._known(members)
         choice.classes = {
-            name: self._config.apply.of(name, members) for name in choice.rows if known(name)
+            name: self._config.apply.class_of(name, members) for name in choice.rows if known(name)
         }
         outcomes = self._outcomes(ledger, members, known, now)
         asked = self._meant(wish.minions) if wish.minions is not None else None
@@ -124,8 +124,8 @@ class BatchSelector:
                     candidates.append(candidate)
             taken = self._step(what, candidates, outcomes.get(what.name, []), waves, wish, now)
             whole = asked is None and not wish.force
-            if whole and taken.wave != waves.get(what.name):
-                choice.waves[what.name] = taken.wave
+            if whole and taken.state != waves.get(what.name):
+                choice.waves[what.name] = taken.state
             told = list(taken.minions[: max(0, room)])
             room -= len(told)
             for one in candidates:
@@ -146,7 +146,7 @@ class BatchSelector:
         if not any(one.needs_grains for one in apply.classes):
             return lambda _: True
         told = self._meant(ANY_GRAINS)
-        return lambda minion: apply.knows(minion, members, told)
+        return lambda minion: apply.knows_class(minion, members, told)
 
     def _asked(self, choice: Selection, wish: ApplyRequest, now: float) -> list[str]:
         """Return who of those whose class is not known is to ask for its pillar now."""
@@ -201,9 +201,9 @@ class BatchSelector:
         return Candidate(
             minion=name,
             due=due,
-            flying_since=max((at for at in flying if at is not None), default=None),
+            in_flight_since=max((at for at in flying if at is not None), default=None),
             # One that has proved it begins no wave.
-            attempts=max(row.entry.attempts or int(row.renewal) for row in rows),
+            attempts=max(row.entry.attempts or int(row.proof_expired) for row in rows),
             applied_at=max(row.entry.applied_at or 0.0 for row in rows),
         )
 
@@ -217,14 +217,14 @@ class BatchSelector:
         now: float,
     ) -> NextBatch:
         if wish.force:
-            return NextBatch(wave=None, minions=tuple(one.minion for one in candidates if one.due))
+            return NextBatch(state=None, minions=tuple(one.minion for one in candidates if one.due))
         apply = self._config.apply
         care = RolloutPolicy(
             canary=apply.canary, abort_percent=apply.abort_percent, batch=apply.batch
         )
 
         def wait(tries: int) -> float:
-            return retry_after(tries, refused=False, dice=self._dice)
+            return retry_after(tries, refused=False, rng=self._dice)
 
         return next_batch(waves.get(what.name), candidates, outcomes, care, now, wait)
 
@@ -243,7 +243,7 @@ class BatchSelector:
         )
         for minion, entries in groupby(sorted(told, key=_minion), _minion):
             if known(minion):
-                what = self._config.apply.of(minion, members)
+                what = self._config.apply.class_of(minion, members)
                 found.setdefault(what.name, []).append(_outcome(list(entries), now))
         return found
 
@@ -273,10 +273,3 @@ def _has_asked(entry: LedgerEntry, now: float) -> bool:
 
 def _minion(one: OutOfSync | LedgerEntry) -> str:
     return one.minion
-
-
-def names(minions: Iterable[str], most: int = 5) -> str:
-    """Return some names, and how many more there are."""
-    ordered = sorted(minions)
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(ordered[:most]) + more

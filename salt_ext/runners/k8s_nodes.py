@@ -308,7 +308,7 @@ def check(within: float = 20) -> dict[str, Any]:
 
     Ends with the exit code 1 when there is an error. A terminal is shown the first of each kind;
     ``--out`` gives everything: ``findings``, each with ``level``, ``where``, ``what`` and
-    ``mend``, and what each cluster told.
+    ``fix``, and what each cluster told.
 
     CLI Example:
 

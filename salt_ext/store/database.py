@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from salt_ext.core.errors import StoreError, shown
+from salt_ext.core.display import quote
+from salt_ext.core.errors import StoreError
 from salt_ext.store import schema
 from salt_ext.store.locks import STORE, exclusive
 
@@ -145,7 +146,7 @@ class Database:
             "minion is applied once more after its pillar is compiled, which "
             "salt-run k8s_nodes.discover does for all of them",
             self.path,
-            why if why.isprintable() else shown(why),
+            why if why.isprintable() else quote(why),
             kept.name,
         )
         for suffix in ("", "-wal", "-shm"):

@@ -11,7 +11,7 @@ from sqlite3 import Connection
 import msgspec
 
 from salt_ext.core.references.resolve import digest
-from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster, OutOfSync, Served
+from salt_ext.core.rollout.drift import LedgerEntry, MinionCluster, OutOfSync, Resolved
 from salt_ext.store.database import Database
 
 _COLUMNS = (
@@ -116,7 +116,7 @@ class LedgerTable:
         """
         rows, chosen_at = list(sent), job.at if chosen_at is None else chosen_at
         minions = len({one.minion for one in rows})
-        lists = {one.desired: one.served for one in rows}
+        lists = {one.desired: one.resolved for one in rows}
         with self._database.writing() as connection:
             connection.execute("DELETE FROM published WHERE at < ?", (job.at - _FINISHED * 24,))
             connection.execute(
@@ -348,7 +348,7 @@ class LedgerTable:
             )
             return found.rowcount > 0
 
-    def served(self, digest: str) -> Served | None:
+    def served(self, digest: str) -> Resolved | None:
         """Return the addresses that a digest stands for, None when they are not kept."""
         with self._database.reading() as connection:
             row = connection.execute(

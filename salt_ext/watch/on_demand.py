@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from salt_ext.core.cluster.node import Node
-from salt_ext.core.config.config import Cluster, Config
+from salt_ext.core.config.clusters import Cluster
+from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
 from salt_ext.kube.api import NodesApi
 from salt_ext.kube.credential import SecretLookup, no_secrets

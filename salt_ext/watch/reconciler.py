@@ -16,7 +16,7 @@ from salt_ext.core.cluster.guard import Guard, Held, Kind, View
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
 from salt_ext.core.cluster.snapshot import Snapshot
-from salt_ext.core.config.config import Cluster
+from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Store
@@ -144,14 +144,16 @@ class ClusterReconciler:
         self._persisted = kept = self._store.snapshots.load(self._name)
         self._announced = Baseline(kept.members if kept else {})
         if kept is not None:
-            self._membership.told = dict(kept.members)
+            self._membership.current_claims = dict(kept.members)
             self._guard.accepted = View(
                 members=kept.members, identity=kept.identity, version=kept.resource_version
             )
         held = {change.kind: change.keys for change in self._store.holds.of(self._name)}
-        self._guard.doubtful = Kind.ROLLBACK.value in held
+        self._guard.rollback_before_restart = Kind.ROLLBACK.value in held
         self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
-        self._guard.suspicious = self._guard.doubtful or Kind.VANISHED.value in held
+        self._guard.rollback_seen = (
+            self._guard.rollback_before_restart or Kind.VANISHED.value in held
+        )
         self._condition.resume(self._store.health.of(self._name))
 
     def _wake_at(self) -> float:
@@ -252,7 +254,7 @@ class ClusterReconciler:
 
     def _announce(self, view: View, members: Mapping[str, Member]) -> None:
         old = self._persisted
-        difference = self._announced.until(members)
+        difference = self._announced.diff(members)
         if old is not None and not difference and old.identity == view.identity:
             return
         snapshot = Snapshot(
@@ -269,7 +271,7 @@ class ClusterReconciler:
             drop=[member.name for member in difference.left],
         )
         self._persisted = snapshot
-        self._announced.move(members, difference)
+        self._announced.advance(members, difference)
         for event in events.changed(snapshot, difference):
             self._fire(event)
         self._condition.turned = True
@@ -311,8 +313,8 @@ class ClusterReconciler:
         if heard.at != self._heard_at:
             # Not the later of the two: the clock may have been set back.
             self._heard_at = health.heard_at = heard.at
-        health.nodes = len(self._membership.told)
-        health.refused = {why.value: n for why, n in self._membership.refused().items()}
+        health.nodes = len(self._membership.current_claims)
+        health.refused = {why.value: n for why, n in self._membership.rejected().items()}
         self._store.health.tell(self._name, health)
         passed, version, regressed = heard.newest
         # With an update still on its way, the version is that of a view which is not here yet.

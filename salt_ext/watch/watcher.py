@@ -9,7 +9,7 @@ import threading
 import time
 
 from salt_ext.core.cluster.reflector import Change, ListPage, Probe, Reflector, Wait, Watch
-from salt_ext.core.config.config import Cluster
+from salt_ext.core.config.clusters import Cluster
 from salt_ext.kube.api import Changed, Event, Ignored, NodesApi, Opened
 from salt_ext.kube.credential import SecretLookup, no_secrets
 from salt_ext.kube.errors import Expired, RequestFailed, WatchIdle
@@ -69,12 +69,12 @@ class ClusterWatcher:
 
     def list_again(self) -> None:
         """Ask for a LIST now, from another thread."""
-        self._reflector.ask()
+        self._reflector.request_list()
         self._nodes.cut()
 
     def forgive(self) -> None:
         """Take an older state for the truth, by a person's word, from another thread."""
-        self._reflector.forgive()
+        self._reflector.accept_older_state()
 
     def _step(self) -> None:
         """Do what the reflector says now."""
@@ -95,7 +95,7 @@ class ClusterWatcher:
         except WatchIdle as exc:
             log.info("%s: %s; asking", self._cluster.name, exc)
             self._closes_at_once = False
-            self._reflector.silent()
+            self._reflector.watch_idle()
         except RequestFailed as exc:
             self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
             self._tell_failure(str(exc))
@@ -120,7 +120,7 @@ class ClusterWatcher:
             # Its versions may be beyond those that were seen: it would tell its own nodes from
             # there on, and neither that it is another cluster nor that ours are gone.
             log.warning("%s: another cluster answers; listing again", self._cluster.name)
-            reflector.ask()
+            reflector.request_list()
             return
         self._listed = False
         events = self._nodes.watch(
@@ -131,10 +131,10 @@ class ClusterWatcher:
                 self.pulse.beat()
                 self._take(event, time.monotonic())
                 # Whoever asked before the watch was open could not cut it.
-                if self._stop.is_set() or reflector.wants_list(time.monotonic()):
+                if self._stop.is_set() or reflector.list_due(time.monotonic()):
                     return
         except RequestFailed:
-            if not reflector.asked:
+            if not reflector.list_requested:
                 raise
         else:
             # Once is a server that ends; twice in a row is one that only accepts.

@@ -1,4 +1,4 @@
-"""The core is pure: its tests take milliseconds, and a warning in it is a mistake."""
+"""The core is pure: its tests take milliseconds, and a warning in them is an error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same examples in every run: a red build must be red again on the next machine.
+# The same examples in every run: a failure must be reproducible on another machine.
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.load_profile("same")
 
@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("error"))
-            # The core opens nothing: what is collected now, tests of other folders left behind.
+            # The core opens no file: these come from tests of other folders.
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
             # Salt's own import hooks, which pytest-salt-factories brings into every test run.
             item.add_marker(

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salt_ext.core.cluster.address import (
-    NOT_A_NODE,
-    Addresses,
+    RESERVED_NETWORKS,
+    AddressRanges,
     address,
-    in_order,
     network,
-    order,
     overlaps,
+    sort_addresses,
+    sort_key,
     within,
 )
 
@@ -51,7 +51,7 @@ JUNK = [
 
 
 @pytest.mark.parametrize("text", JUNK)
-def test_junk_is_no_address_and_no_network(text):
+def test_junk_is_refused_as_address_and_as_network(text):
     with pytest.raises(ValueError, match="an IP address such as"):
         address(text)
     with pytest.raises(ValueError, match="a network such as"):
@@ -59,7 +59,7 @@ def test_junk_is_no_address_and_no_network(text):
 
 
 @pytest.mark.parametrize("value", [None, 3221225985, b"\xc0\x00\x02\x01", True, 1.5, ["192.0.2.1"]])
-def test_what_is_no_text_is_no_address(value):
+def test_values_other_than_text_are_refused(value):
     with pytest.raises(ValueError, match="an IP address"):
         address(value)
     with pytest.raises(ValueError, match="a network"):
@@ -67,7 +67,7 @@ def test_what_is_no_text_is_no_address(value):
 
 
 @pytest.mark.parametrize("text", ["192.0.2.0/24", "192.0.2.1/32", "2001:db8::1/128"])
-def test_a_prefix_is_no_address(text):
+def test_a_prefix_is_refused_as_address(text):
     with pytest.raises(ValueError, match="an IP address"):
         address(text)
 
@@ -86,7 +86,7 @@ def test_spellings_of_one_address_become_one():
 
 
 @given(st.text(max_size=40))
-def test_whatever_is_read_is_canonical(text):
+def test_every_accepted_text_is_canonical(text):
     for read in (address, network):
         try:
             found = read(text)
@@ -113,18 +113,18 @@ def test_whatever_is_read_is_canonical(text):
         "ff02::1",
     ],
 )
-def test_addresses_that_no_node_can_have(text):
-    assert overlaps(address(text), NOT_A_NODE)
+def test_reserved_addresses(text):
+    assert overlaps(address(text), RESERVED_NETWORKS)
 
 
 @pytest.mark.parametrize("text", ["192.0.2.1", "10.0.0.1", "172.16.0.1", "100.64.0.1", "fd00::1"])
-def test_addresses_that_a_node_can_have(text):
-    assert not overlaps(address(text), NOT_A_NODE)
+def test_addresses_of_nodes(text):
+    assert not overlaps(address(text), RESERVED_NETWORKS)
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0/0", "::/0", "126.0.0.0/7", "169.254.169.254/32"])
-def test_a_network_that_holds_such_an_address_overlaps(text):
-    assert overlaps(network(text), NOT_A_NODE)
+def test_a_network_with_reserved_addresses_overlaps(text):
+    assert overlaps(network(text), RESERVED_NETWORKS)
 
 
 def test_a_network_lies_within_only_as_a_whole():
@@ -141,7 +141,7 @@ def test_a_network_lies_within_only_as_a_whole():
 
 
 def test_families_never_mix():
-    # As numbers, both stand inside.
+    # As numbers, both are inside.
     assert not within(ipaddress.ip_address("::c000:201"), (network("192.0.2.0/24"),))
     assert not within(ipaddress.ip_network("::/96"), (network("0.0.0.0/0"),))
     assert not overlaps(address("0.0.0.1"), (network("::/64"),))
@@ -151,7 +151,7 @@ def test_families_never_mix():
 def test_order_is_by_family_then_number_then_the_wider_first():
     texts = ["2001:db8::2", "10.0.0.10", "10.0.0.9", "2001:db8::/64", "10.0.0.0/8", "10.0.0.0/24"]
     items = [network(text) if "/" in text else address(text) for text in texts]
-    assert [str(item) for item in sorted(items, key=order)] == [
+    assert [str(item) for item in sorted(items, key=sort_key)] == [
         "10.0.0.0/8",
         "10.0.0.0/24",
         "10.0.0.9",
@@ -172,10 +172,10 @@ NETWORKS = st.tuples(ADDRESSES, st.integers(0, 6)).map(
 
 
 @given(st.lists(NETWORKS, max_size=6), ADDRESSES)
-def test_the_quick_question_has_the_answer_of_the_slow_one(networks, item):
-    assert (item in Addresses(networks)) == within(item, networks) == overlaps(item, networks)
+def test_the_fast_lookup_agrees_with_the_slow_one(networks, item):
+    assert (item in AddressRanges(networks)) == within(item, networks) == overlaps(item, networks)
 
 
 @given(st.lists(st.one_of(ADDRESSES, NETWORKS), max_size=8))
-def test_the_quick_order_is_the_order(items):
-    assert in_order(items) == sorted(items, key=order)
+def test_the_fast_sort_agrees_with_the_sort_key(items):
+    assert sort_addresses(items) == sorted(items, key=sort_key)

@@ -1,4 +1,4 @@
-"""A mistake in the configuration is one line that names the key, the value and what is allowed."""
+"""A mistake in the configuration is one line with the key, the value and the allowed values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from salt_ext.core.cluster.address import NOT_A_NODE
+from salt_ext.core.cluster.address import RESERVED_NETWORKS
 from salt_ext.core.cluster.guard import Rules
 from salt_ext.core.cluster.member import RejectReason
 from salt_ext.core.config import config
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.config.apply import ApplyConfig
-from salt_ext.core.config.config import ClusterAccess, Config, Timing
+from salt_ext.core.config.clusters import Timing
+from salt_ext.core.config.config import Config
 from salt_ext.core.errors import UnknownCluster
 from salt_ext.core.references.node_lists import NodeListRule
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
@@ -74,7 +76,7 @@ def lines(found: Config) -> list[str]:
     return [str(problem) for problem in found.problems]
 
 
-def test_the_least_that_is_enough():
+def test_a_minimal_block_is_enough():
     found = read()
     assert found.problems == ()
     assert not found.broken
@@ -82,7 +84,7 @@ def test_the_least_that_is_enough():
     prod = found.clusters["prod"]
     assert prod.access == ClusterAccess(kubeconfig="/etc/salt/k8s/prod.kubeconfig")
     assert prod.limits.allowed == (ipaddress.ip_network("192.0.2.0/24"),)
-    assert prod.limits.denied == NOT_A_NODE
+    assert prod.limits.denied == RESERVED_NETWORKS
     assert (prod.defaults.types, prod.defaults.ready_only) == ((INTERNAL,), False)
     assert (prod.timing, prod.rules, prod.serve_to) == (Timing(), Rules(), None)
     assert (found.apply, found.state_dir) == (ApplyConfig(), "/var/lib/salt-k8s-nodes")
@@ -98,7 +100,7 @@ def test_every_key_is_read():
     assert prod.access == ClusterAccess(
         server="https://192.0.2.1:6443", ca_file="/etc/ca.crt", token_file="/etc/token"
     )
-    assert [str(net) for net in prod.limits.denied[len(NOT_A_NODE) :]] == [
+    assert [str(net) for net in prod.limits.denied[len(RESERVED_NETWORKS) :]] == [
         "192.0.2.250/32",
         "192.0.2.128/25",
     ]
@@ -131,7 +133,7 @@ def test_every_key_is_read():
     assert (found.metrics.textfile, found.metrics.port) == ("/srv/k8s_nodes.prom", 9100)
 
 
-def test_reading_alters_nothing():
+def test_reading_modifies_nothing():
     block = copy.deepcopy(FULL)
     config.read(block)
     assert block == FULL
@@ -140,8 +142,8 @@ def test_reading_alters_nothing():
 def test_the_masters_own_addresses_are_never_opened():
     own = (ipaddress.ip_network("192.0.2.5/32"),)
     prod = config.read({"clusters": {"prod": PROD}}, own).clusters["prod"]
-    assert prod.limits.refuse(ipaddress.ip_address("192.0.2.5")) is not None
-    assert prod.limits.refuse(ipaddress.ip_address("192.0.2.6")) is None
+    assert prod.limits.reject_reason(ipaddress.ip_address("192.0.2.5")) is not None
+    assert prod.limits.reject_reason(ipaddress.ip_address("192.0.2.6")) is None
 
 
 def test_a_context_comes_with_a_kubeconfig_and_a_pod_needs_no_files():
@@ -154,7 +156,7 @@ def test_a_context_comes_with_a_kubeconfig_and_a_pod_needs_no_files():
 AT = "k8s_nodes:clusters:prod"
 
 MISTAKES: list[tuple[str, object, str, str, str]] = [
-    # where, what stands there, then the key, the value and what is allowed as the line says it
+    # where, the wrong value, then the key, the value and the allowed values in the line
     ("", None, "k8s_nodes", "None", "a mapping"),
     ("", ["prod"], "k8s_nodes", "['prod']", "a mapping"),
     ("", {}, "k8s_nodes:clusters", "None", "at least one cluster"),
@@ -255,13 +257,7 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ),
     ("clusters:prod:page_size", 0, f"{AT}:page_size", "0", "from 10 to 5000"),
     ("clusters:prod:timing:debounce", -1, f"{AT}:timing:debounce", "-1", "seconds from 0 to 60"),
-    (
-        "clusters:prod:timing:debonce",
-        1,
-        f"{AT}:timing:debonce",
-        "'(not shown)'",
-        "did you mean debounce?",
-    ),
+    ("clusters:prod:timing:debunce", 1, f"{AT}:timing:debunce", "'(not shown)'", "mean debounce?"),
     ("clusters:prod:timing", 5, f"{AT}:timing", "5", "a mapping"),
     ("clusters:prod:guards:min_nodes", "3", f"{AT}:guards:min_nodes", "'3'", "a whole number"),
     ("clusters:prod:guards:grace", -1, f"{AT}:guards:grace", "-1", "seconds from 0"),
@@ -300,7 +296,7 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
         "a b",
         f"{AT}:groups:w:labelSelector",
         "'a b'",
-        "'a b' is no label selector",
+        "'a b' is not a label selector",
     ),
     ("clusters:prod:groups:w:family", 4, f"{AT}:groups:w:family", "4", "one of ipv4, ipv6"),
     (
@@ -314,7 +310,7 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
 
 
 def with_mistake(where: str, value: object) -> object:
-    """Return a right block with something put where it does not belong."""
+    """Return a valid block with one wrong value."""
     block: Any = {"clusters": {"prod": copy.deepcopy(PROD), "good": copy.deepcopy(PROD)}}
     if not where:
         return value
@@ -333,14 +329,14 @@ def test_a_mistake_is_one_line(where, value, key, shown, allowed):
     assert line.startswith(f"{key}: {shown} is not allowed; allowed: ")
     assert allowed in line
     assert "\n" not in line
-    # One mistake is told once, unless a missing value is one more.
+    # One mistake is reported once, except that a missing value may be another one.
     assert len(found.problems) == 1 or value is None
 
 
 @pytest.mark.parametrize(
     "where", [where for where, *_ in MISTAKES if where.startswith("clusters:")]
 )
-def test_a_mistake_in_one_cluster_leaves_the_others(where):
+def test_a_mistake_in_one_cluster_does_not_affect_others(where):
     value = next(value for at, value, *_ in MISTAKES if at == where)
     found = config.read(with_mistake(where, value))
     wrong = where.split(":")[1]
@@ -374,7 +370,7 @@ SERVER = {
 }
 
 
-def test_a_token_can_come_from_where_secrets_are_kept():
+def test_a_token_can_be_fetched_from_sdb():
     access = read({**SERVER, "token": "sdb://vault/k8s/prod"}).clusters["prod"].access
     assert (access.token, access.token_file) == ("sdb://vault/k8s/prod", None)
 
@@ -387,18 +383,18 @@ def test_a_token_can_come_from_where_secrets_are_kept():
         ({"token": "sdb://hunter2/x", "token_file": "/t"}, "only without token_file"),
     ],
 )
-def test_a_token_is_never_told(more, allowed):
+def test_a_wrong_token_is_never_shown(more, allowed):
     (line,) = lines(read({**SERVER, **more}))
     assert line.startswith(f"{AT}:token: '(not shown)' is not allowed; allowed: {allowed}")
 
 
-def test_a_token_without_a_server_is_never_told():
+def test_a_token_without_a_server_is_never_shown():
     (line,) = lines(read({**PROD, "token": "sdb://hunter2/x"}))
     assert "only together with server" in line
     assert "hunter2" not in line
 
 
-def test_a_certificate_that_is_not_verified_is_allowed_and_warned_of():
+def test_an_unverified_certificate_is_allowed_with_a_warning():
     server = {key: value for key, value in SERVER.items() if key != "ca_file"}
     found = read({**server, "token_file": "/t", "insecure_skip_tls_verify": True})
     assert found.problems == ()
@@ -407,7 +403,7 @@ def test_a_certificate_that_is_not_verified_is_allowed_and_warned_of():
     assert read().clusters["prod"].access.warnings == ()
 
 
-def test_a_way_that_is_switched_off_is_none():
+def test_a_disabled_in_cluster_does_not_count():
     assert read({**PROD, "in_cluster": False}).problems == ()
     (line,) = lines(read({"in_cluster": False, "allowed_networks": ["192.0.2.0/24"]}))
     assert "exactly one of" in line
@@ -418,7 +414,7 @@ def test_a_context_needs_a_kubeconfig():
     assert line == f"{AT}:context: 'eu' is not allowed; allowed: only together with kubeconfig"
 
 
-def test_every_mistake_is_told_at_once():
+def test_all_mistakes_are_reported_at_once():
     block: Any = copy.deepcopy(FULL)
     block["state_dir"] = "here"
     block["apply"]["batch"] = "many"
@@ -435,7 +431,7 @@ def test_every_mistake_is_told_at_once():
     }
 
 
-def test_a_mistake_outside_of_the_clusters_leaves_them():
+def test_a_mistake_outside_of_the_clusters_does_not_affect_them():
     found = read(apply={"batch": 0}, stat_dir="/srv")
     assert len(found.problems) == 2
     assert not found.broken
@@ -456,7 +452,7 @@ SECRET = "hunter2hunter2"
         ("client-key-data", SECRET),
     ],
 )
-def test_what_stands_in_a_key_that_is_unknown_is_not_told(key, value):
+def test_the_value_of_an_unknown_key_is_not_shown(key, value):
     (line,) = lines(read({**PROD, key: value}))
     assert line.startswith(f"{AT}:{key}: '(not shown)' is not allowed; ")
     assert not re.search("hunter|2222|admin", line)
@@ -480,31 +476,31 @@ def test_what_stands_in_a_key_that_is_unknown_is_not_told(key, value):
         ("apply:arg", {"password": SECRET}),
     ],
 )
-def test_what_may_be_a_secret_in_a_wrong_place_is_not_told(where, value):
+def test_a_possible_secret_in_a_wrong_place_is_not_shown(where, value):
     found = lines(config.read(with_mistake(where, value)))
     assert found
     assert "hunter" not in str(found)
 
 
-def test_what_is_published_is_told_without_what_may_be_a_secret():
-    usual = read(
+def test_an_action_is_shown_without_possible_secrets():
+    default = read(
         apply={
             "function": "x.y",
             "arg": ["eu", {"password": SECRET}],
             "kwarg": {"pillar": {"password": SECRET}},
         }
     ).apply.default
-    assert str(usual) == "x.y eu ... pillar=..."
+    assert str(default) == "x.y eu ... pillar=..."
 
 
 @pytest.mark.parametrize("user", ["admin:hunter2", "admin:hun/ter2", "hunter2@admin:x"])
-def test_a_secret_in_a_url_is_not_told(user):
+def test_a_password_in_a_url_is_not_shown(user):
     files = {"ca_file": "/ca", "token_file": "/token", "allowed_networks": ["192.0.2.0/24"]}
     (line,) = lines(read({"server": f"https://{user}@192.0.2.1", **files}))
     assert line.startswith(f"{AT}:server: 'https://...@192.0.2.1' is not allowed; ")
 
 
-def test_a_name_that_is_no_text_is_a_mistake_of_that_cluster():
+def test_a_name_that_is_a_number_is_a_mistake_of_that_cluster():
     found = config.read({"clusters": {1: PROD, "prod": PROD}})
     assert found.broken == {"1": None}
     assert list(found.clusters) == ["prod"]
@@ -519,7 +515,7 @@ def test_a_key_or_value_of_many_lines_is_still_one_line():
         assert len(line) < 500
 
 
-def test_an_unknown_cluster_is_told_with_those_that_are_known():
+def test_an_unknown_cluster_is_reported_with_the_configured_ones():
     found = config.read({"clusters": {"prod": PROD, "eu": PROD}})
     with pytest.raises(UnknownCluster) as caught:
         found.known("pord")
@@ -534,11 +530,11 @@ def test_an_unknown_cluster_is_told_with_those_that_are_known():
         ("allowed_networks", []),
         ("denied_networks", [""]),
         ("page_size", 0),
-        ("timing", {"debounce": "x", "debonce": 1}),
+        ("timing", {"debounce": "x", "debunce": 1}),
         ("guards", []),
     ],
 )
-def test_a_mistake_elsewhere_leaves_what_references_mean(key, value):
+def test_a_mistake_in_an_unrelated_key_keeps_the_meaning_of_references(key, value):
     found = read({**PROD, "addresses": ["ExternalIP"], "serve_to": "db*", key: value})
     kept = found.broken["prod"]
     assert kept is not None
@@ -557,52 +553,33 @@ def test_a_mistake_elsewhere_leaves_what_references_mean(key, value):
         ("adresses", ["ExternalIP"]),
     ],
 )
-def test_a_mistake_in_what_references_mean_leaves_it_open(key, value):
+def test_a_mistake_in_a_key_for_references_makes_their_meaning_uncertain(key, value):
     assert read({**PROD, key: value}).broken == {"prod": None}
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("where", "value", "new"),
     [
-        ("never", "denied_networks"),
-        ("apply:renew", "reapply_after"),
-        ("apply:deliver", "max_inline_addresses"),
-        ("apply:pace", "min_interval"),
-        ("apply:per_minute", "max_per_minute"),
-        ("clusters:prod:never", "denied_networks"),
-        ("clusters:prod:serve", "node_lists"),
-        ("clusters:prod:timing:quiet", "debounce"),
-        ("clusters:prod:timing:longest", "max_delay"),
-        ("clusters:prod:guards:shrink_wait", "shrink_confirm_after"),
-        ("clusters:prod:guards:widest_ipv4", "min_prefix_ipv4"),
-        ("clusters:prod:guards:widest_ipv6", "min_prefix_ipv6"),
+        ("never", ["192.0.2.9"], "denied_networks"),
+        ("clusters:prod:never", ["192.0.2.9"], "denied_networks"),
+        ("clusters:prod:serve", [{"to": "lb*"}], "node_lists"),
+        ("clusters:prod:timing:quiet", 1, "debounce"),
+        ("clusters:prod:timing:longest", 1, "max_delay"),
+        ("clusters:prod:guards:shrink_wait", 90, "shrink_confirm_after"),
+        ("clusters:prod:guards:widest_ipv4", 24, "min_prefix_ipv4"),
+        ("clusters:prod:guards:widest_ipv6", 64, "min_prefix_ipv6"),
+        ("apply:deliver", 5, "max_inline_addresses"),
+        ("apply:pace", 5, "min_interval"),
+        ("apply:per_minute", 5, "max_per_minute"),
+        ("apply:renew", 5, "reapply_after"),
     ],
 )
-def test_an_old_key_is_refused_with_its_new_name(old, new):
-    *path, key = old.split(":")
-    block = {"clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}
-    at = block
-    for part in path:
-        at = at.setdefault(part, {})
-    at[key] = 1
-    told = [str(one) for one in config.read(block).problems if one.key == f"k8s_nodes:{old}"]
-    assert told == [
-        f"k8s_nodes:{old}: '(not shown)' is not allowed; allowed: the new name of this key: {new}"
+def test_an_old_name_of_a_key_is_refused_with_the_new_one(where, value, new):
+    assert lines(config.read(with_mistake(where, value))) == [
+        f"k8s_nodes:{where}: '(not shown)' is not allowed; allowed: the new name of this key: {new}"
     ]
 
 
-def test_networks_under_the_old_name_stay_out():
-    block = {
-        "never": ["192.0.2.7"],
-        "clusters": {
-            "prod": {
-                "in_cluster": True,
-                "allowed_networks": ["192.0.2.0/24"],
-                "never": ["192.0.2.8"],
-            }
-        },
-    }
-    found = config.read(block)
-    limits = (found.clusters.get("prod") or found.broken["prod"]).limits
-    for text in ("192.0.2.7", "192.0.2.8"):
-        assert limits.refuse(ipaddress.ip_address(text)) is RejectReason.DENIED
+def test_a_network_that_is_denied_under_an_old_name_stays_denied():
+    limits = config.read(with_mistake("never", ["192.0.2.9"])).clusters["prod"].limits
+    assert limits.reject_reason(ipaddress.ip_address("192.0.2.9")) is RejectReason.DENIED

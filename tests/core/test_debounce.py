@@ -10,8 +10,8 @@ from salt_ext.core.timing.debounce import Debounce
 
 
 def announcements(changes: list[float], *, until: float) -> list[float]:
-    """Run a loop over changes at these times; return when something was announced."""
-    debounce = Debounce(quiet=0.1, longest=2.0)
+    """Run a loop over changes at these times; return the times of the announcements."""
+    debounce = Debounce(interval=0.1, max_delay=2.0)
     found = []
     for now in (tick / 1000 for tick in range(int(until * 1000))):
         while changes and changes[0] <= now:
@@ -23,13 +23,13 @@ def announcements(changes: list[float], *, until: float) -> list[float]:
 
 
 def test_nothing_is_announced_without_a_change():
-    debounce = Debounce(quiet=0.1, longest=2.0)
+    debounce = Debounce(interval=0.1, max_delay=2.0)
     assert debounce.wake_at() is None
     assert not debounce.due(1e9)
 
 
 def test_a_lone_change_is_announced_at_once():
-    debounce = Debounce(quiet=0.1, longest=2.0)
+    debounce = Debounce(interval=0.1, max_delay=2.0)
     debounce.changed(50.0)
     assert debounce.wake_at() == 50.0
     assert debounce.due(50.0)
@@ -37,20 +37,20 @@ def test_a_lone_change_is_announced_at_once():
     assert not debounce.due(1e9)
 
 
-def test_what_follows_at_once_waits_for_quiet():
+def test_changes_after_the_first_wait_for_a_quiet_time():
     assert announcements([1.0, 1.02, 1.05], until=2) == pytest.approx([1.0, 1.15], abs=0.002)
 
 
-def test_what_follows_an_announcement_at_once_waits_for_quiet_too():
+def test_a_change_right_after_an_announcement_waits_for_a_quiet_time():
     found = announcements([1.0, 1.05, 1.2], until=2)
     assert found == pytest.approx([1.0, 1.15, 1.3], abs=0.002)
 
 
-def test_two_changes_with_quiet_between_them_are_two():
+def test_two_changes_with_a_quiet_time_between_them_are_two():
     assert announcements([1.0, 1.2], until=2) == pytest.approx([1.0, 1.2], abs=0.002)
 
 
-def test_a_change_that_never_stops_is_announced_all_the_same():
+def test_endless_changes_are_announced_all_the_same():
     changes = [1 + n / 20 for n in range(200)]
     found = announcements(changes, until=12)
     assert found[0] == 1.0
@@ -59,12 +59,12 @@ def test_a_change_that_never_stops_is_announced_all_the_same():
     assert len(found) <= 7
 
 
-def test_two_hundred_joins_in_a_minute_are_few_runs():
+def test_two_hundred_joins_cause_few_runs():
     assert len(announcements([n * 0.05 for n in range(200)], until=15)) <= 8
 
 
-def test_when_to_wake_is_never_later_than_the_longest_wait():
-    debounce = Debounce(quiet=5.0, longest=2.0)
+def test_a_change_never_waits_longer_than_max_delay():
+    debounce = Debounce(interval=5.0, max_delay=2.0)
     debounce.changed(10.0)
     debounce.announced(10.0)
     debounce.changed(10.5)

@@ -1,4 +1,4 @@
-"""Events are plain, bounded hints."""
+"""Events are JSON, of bounded size."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 from salt_ext.core import events
 from salt_ext.core.cluster.diff import Baseline
-from salt_ext.core.events import MOST_ADDRESSES, MOST_NODES, Event
+from salt_ext.core.events import MAX_ADDRESSES, MAX_NODES, Event
 from tests.core.build import member, members, snapshot
 
 
 def fired(old, new, **more) -> list[Event]:
-    difference = Baseline(members(*old)).until(members(*new))
+    difference = Baseline(members(*old)).diff(members(*new))
     found = list(events.changed(snapshot(*new, **more), difference))
     for event in found:
         # JSON gives back what went in: no tuple, no address, no enum.
@@ -19,7 +19,7 @@ def fired(old, new, **more) -> list[Event]:
     return found
 
 
-def test_a_change_is_told_first_then_each_node():
+def test_the_change_is_first_then_each_node():
     old = [member("gone", "192.0.2.1"), member("moved", "192.0.2.2")]
     new = [
         member("moved", "192.0.2.3"),
@@ -49,7 +49,7 @@ def test_a_change_is_told_first_then_each_node():
     assert all((event.data["cluster"], event.data["revision"]) == ("eu", 7) for event in rest)
 
 
-def test_a_change_of_labels_is_told_without_addresses():
+def test_a_change_of_labels_has_no_addresses():
     first, one = fired([member("n1", labels={"a": "b"})], [member("n1")])
     assert (first.data["added"], first.data["removed"]) == ([], [])
     assert one.tag.endswith("/node/updated")
@@ -59,16 +59,16 @@ def test_a_mass_join_and_leave_is_cut():
     many = [member(f"n{n:03}", f"10.0.{n // 250}.{n % 250}") for n in range(500)]
     for old, new, key in ((), many, "added"), (many, (), "removed"):
         first, *rest = fired(old, new)
-        assert len(first.data[key]) == MOST_ADDRESSES
+        assert len(first.data[key]) == MAX_ADDRESSES
         assert first.data["truncated"] is True
         assert first.data["nodes"] == len(new)
-        assert len(rest) == MOST_NODES
+        assert len(rest) == MAX_NODES
     assert len(json.dumps(first.data)) < 10_000
 
 
 def test_exactly_as_many_as_fit_are_not_truncated():
-    first, *_ = fired([], [member(f"n{n}", f"10.0.0.{n}") for n in range(MOST_ADDRESSES)])
-    assert len(first.data["added"]) == MOST_ADDRESSES
+    first, *_ = fired([], [member(f"n{n}", f"10.0.0.{n}") for n in range(MAX_ADDRESSES)])
+    assert len(first.data["added"]) == MAX_ADDRESSES
     assert first.data["truncated"] is False
 
 
@@ -77,7 +77,7 @@ def test_a_node_of_many_addresses_is_cut():
     assert len(one.data["addresses"]["InternalIP"]) == 10
 
 
-def test_what_else_is_told():
+def test_the_other_events():
     assert events.sync_lost("eu", "refused") == Event(
         "salt/k8s_nodes/eu/sync/lost", {"cluster": "eu", "error": "refused"}
     )

@@ -1,4 +1,4 @@
-"""What a new view may change by itself, and what waits for more proof or a person."""
+"""Which changes are stored at once, and which are held for more proof or a confirmation."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def kinds(found: Judgement) -> list[Kind]:
     return [held.kind for held in found.held]
 
 
-def test_the_first_view_is_taken_whatever_its_size():
+def test_the_first_view_is_accepted_at_any_size():
     assert judge(guard(), view(5000)).members == view(5000).members
     assert judge(guard(), view(0)).members == {}
 
 
-def test_the_first_view_is_held_below_min_nodes_until_a_person_says_so():
+def test_the_first_view_is_held_below_min_nodes_until_confirmed():
     one = guard(min_nodes=3)
     found = judge(one, view(2))
     assert found.members is None
@@ -58,7 +58,7 @@ def test_the_first_view_is_held_below_min_nodes_until_a_person_says_so():
     assert judge(one, view(2)).members == view(2).members
 
 
-def test_another_cluster_changes_nothing_until_a_person_says_so():
+def test_another_cluster_changes_nothing_until_confirmed():
     one = guard(view(10))
     other = view(0, identity="b", version="7")
     found = judge(one, other)
@@ -71,7 +71,7 @@ def test_another_cluster_changes_nothing_until_a_person_says_so():
     assert one.accepted == other
 
 
-def test_a_release_of_one_identity_does_not_let_a_third_cluster_in():
+def test_a_confirmed_identity_does_not_admit_a_third_cluster():
     one = guard(view(10))
     one.release(Kind.IDENTITY, frozenset(["b"]))
     assert judge(one, view(10, identity="c")).members is None
@@ -86,7 +86,7 @@ def test_an_older_state_changes_nothing_until_its_versions_catch_up():
 
 
 class TestAfterAnOlderState:
-    """Versions catch up within minutes, also those of a restored etcd that never had some nodes."""
+    """Versions catch up within minutes, even those of a restored etcd without some nodes."""
 
     @pytest.fixture
     def one(self):
@@ -94,7 +94,7 @@ class TestAfterAnOlderState:
         assert judge(one, view(9, version="99")).members is None
         return one
 
-    def test_who_is_missing_stays_until_a_person_says_so(self, one):
+    def test_a_missing_node_stays_until_confirmed(self, one):
         found = judge(one, view(9, version="100"))
         assert found.members == view(10).members
         assert kinds(found) == [Kind.VANISHED]
@@ -103,13 +103,13 @@ class TestAfterAnOlderState:
         one.release(Kind.VANISHED, found.held[0].keys)
         assert judge(one, view(9, version="102")).members == view(9).members
 
-    def test_who_is_new_is_let_in_meanwhile(self, one):
+    def test_a_new_node_is_admitted_meanwhile(self, one):
         seen = View(
             members={**view(9).members, **view(1, start=20).members}, identity="a", version="101"
         )
         assert judge(one, seen).members == {**view(10).members, **view(1, start=20).members}
 
-    def test_who_came_with_the_older_state_waits_for_a_person(self, one):
+    def test_a_node_from_the_older_state_waits_for_a_confirmation(self, one):
         ghosts = {**view(9).members, **view(1, start=20).members}
         assert judge(one, View(members=ghosts, identity="a", version="99")).members is None
         later = {**view(10).members, **view(2, start=20).members}
@@ -121,15 +121,15 @@ class TestAfterAnOlderState:
         one.release(Kind.RETURNED, found.held[0].keys)
         assert judge(one, View(members=later, identity="a", version="102")).members == later
 
-    def test_who_came_with_the_older_state_and_is_gone_again_is_forgotten(self, one):
+    def test_a_node_from_the_older_state_that_is_gone_again_is_forgotten(self, one):
         ghosts = {**view(10).members, **view(1, start=20).members}
         assert judge(one, View(members=ghosts, identity="a", version="99")).members is None
         assert judge(one, view(10, version="100")).held == ()
         assert judge(one, View(members=ghosts, identity="a", version="101")).members == ghosts
 
-    def test_after_a_restart_whoever_is_new_may_have_come_with_it(self):
+    def test_after_a_restart_a_new_node_may_be_from_the_older_state(self):
         one = guard(view(10, version="100"))
-        one.suspicious = one.doubtful = True
+        one.rollback_seen = one.rollback_before_restart = True
         later = {**view(10).members, **view(1, start=20).members}
         found = judge(one, View(members=later, identity="a", version="101"))
         assert (found.members, kinds(found)) == (view(10).members, [Kind.RETURNED])
@@ -141,27 +141,27 @@ class TestAfterAnOlderState:
         found = judge(one, view(9, version="100"), deleted=["n9"])
         assert (found.members, found.held) == (view(9).members, ())
 
-    def test_it_is_over_once_nobody_is_missing(self, one):
+    def test_it_is_over_when_no_node_is_missing(self, one):
         assert judge(one, view(10, version="100")).held == ()
         assert judge(one, view(9, version="101")).members == view(9).members
 
-    def test_a_person_who_lets_the_older_state_in_means_its_nodes(self, one):
+    def test_confirming_the_older_state_accepts_its_nodes(self, one):
         old = view(9, version="99")
         one.release(Kind.ROLLBACK, judge(one, old).held[0].keys)
         assert judge(one, old).members == old.members
         one.accepted_view(old, old.members, 0.0)
         assert judge(one, view(8, version="100")).members == view(8).members
 
-    def test_another_cluster_that_was_let_in_has_other_nodes(self, one):
+    def test_a_confirmed_other_cluster_starts_without_doubts(self, one):
         other = view(1, identity="b", version="7")
         one.release(Kind.IDENTITY, frozenset("b"))
         assert judge(one, other).members == other.members
         one.accepted_view(other, other.members, 0.0)
         assert judge(one, view(0, identity="b", version="8"), deleted=["n0"]).held == ()
-        assert not one.suspicious
+        assert not one.rollback_seen
 
 
-def test_a_person_lets_an_older_state_in_and_its_later_versions_with_it():
+def test_confirming_an_older_state_accepts_its_later_versions_too():
     one = guard(view(10, version="100"))
     old = view(10, version="50")
     one.release(Kind.ROLLBACK, judge(one, old).held[0].keys)
@@ -171,12 +171,12 @@ def test_a_person_lets_an_older_state_in_and_its_later_versions_with_it():
     assert judge(one, view(10, version="49")).members is None
 
 
-def test_versions_that_are_no_numbers_are_not_compared():
+def test_versions_that_are_not_numbers_are_not_compared():
     one = guard(view(10, version="abc"))
     assert judge(one, view(10, version="abb")).members is not None
 
 
-def test_a_heartbeats_version_counts_for_what_is_older():
+def test_a_heartbeats_version_counts_when_comparing():
     one = guard(view(10, version="100"))
     one.observed_version("150")
     assert kinds(judge(one, view(10, version="149"))) == [Kind.ROLLBACK]
@@ -184,12 +184,12 @@ def test_a_heartbeats_version_counts_for_what_is_older():
     assert kinds(judge(one, view(10, version="149"))) == [Kind.ROLLBACK]
 
 
-def test_a_few_nodes_that_leave_are_let_go():
+def test_a_few_leaving_nodes_are_removed():
     assert judge(guard(view(10)), view(8)).members == view(8).members
     assert judge(guard(view(4)), view(2)).members == view(2).members
 
 
-def test_many_nodes_that_leave_stay_and_others_still_join():
+def test_many_leaving_nodes_are_held_and_others_still_join():
     one = guard(view(10))
     seen = View(
         members={**view(1).members, **view(1, start=50).members}, identity="a", version="1000"
@@ -200,12 +200,12 @@ def test_many_nodes_that_leave_stay_and_others_still_join():
     assert found.members == {**view(10).members, **view(1, start=50).members}
 
 
-def test_a_second_list_a_minute_later_proves_that_they_are_gone():
+def test_a_second_list_a_minute_later_proves_the_leave():
     one = guard(view(10))
     found = judge(one, view(1), 0.0)
     assert found.list_again_at == 60.0
     assert kinds(judge(one, view(1), 59.0)) == [Kind.SHRINK]
-    # Time alone is no proof: nothing was listed since.
+    # Time alone proves nothing: there was no LIST since.
     assert kinds(judge(one, view(1), 61.0, listed_at=59.0)) == [Kind.SHRINK]
     assert judge(one, view(1), 61.0).members == view(1).members
 
@@ -223,7 +223,7 @@ def test_an_empty_list_is_held_however_few_nodes_there_were():
     assert found.members == view(1).members
 
 
-def test_the_last_node_is_let_go_when_its_deletion_was_seen():
+def test_the_last_node_is_removed_when_its_deletion_was_seen():
     assert judge(guard(view(1)), view(0), deleted=["n0"]).members == {}
     assert kinds(judge(guard(view(2)), view(0), deleted=["n0"])) == [Kind.SHRINK]
 
@@ -235,11 +235,11 @@ def test_deletions_one_by_one_add_up():
         assert judge(one, seen, now, deleted=[f"n{left}"]).members == seen.members
         one.accepted_view(seen, seen.members, now)
     assert kinds(judge(one, view(6), 3.0, deleted=["n6"])) == [Kind.SHRINK]
-    # A minute later the earlier ones count no more.
+    # A minute later the earlier ones do not count.
     assert judge(one, view(6), 100.0, deleted=["n6"]).members == view(6).members
 
 
-def test_a_person_releases_only_the_nodes_that_were_named():
+def test_a_confirmation_releases_only_the_named_nodes():
     one = guard(view(10))
     one.release(Kind.SHRINK, judge(one, view(5)).held[0].keys)
     assert judge(one, view(5)).members == view(5).members
@@ -286,7 +286,7 @@ def test_nodes_that_are_replaced_one_by_one_are_neither_growth_nor_shrinking():
         one.accepted_view(seen, seen.members, float(turn))
 
 
-def test_a_small_cluster_may_come_and_go_as_often_as_it_likes():
+def test_a_small_cluster_may_come_and_go_often():
     one = guard(view(1))
     for turn in range(20):
         seen = view(turn % 2)
@@ -295,7 +295,7 @@ def test_a_small_cluster_may_come_and_go_as_often_as_it_likes():
         one.accepted_view(seen, seen.members, float(turn))
 
 
-def test_growth_is_released_by_a_person_and_never_by_time_alone():
+def test_growth_is_released_by_confirmation_and_never_by_time_alone():
     one = guard(view(1))
     held = judge(one, view(20)).held[0]
     assert kinds(judge(one, view(20), 10_000.0)) == [Kind.GROWTH]
@@ -316,7 +316,7 @@ def test_leaves_go_on_while_growth_is_held():
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
-def test_fewer_than_min_nodes_is_never_taken_without_a_person(left):
+def test_fewer_than_min_nodes_needs_a_confirmation(left):
     one = guard(view(4), min_nodes=3, shrink_percent=100)
     gone = [f"n{i}" for i in range(left, 4)]
     found = judge(one, view(left), 0.0, deleted=gone)

@@ -1,4 +1,4 @@
-"""Of what a node claims, only what may be opened is kept; the rest is counted."""
+"""Only allowed addresses of a node are accepted; the others are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from salt_ext.core.cluster.member import RejectReason, addresses_of, admit
+from salt_ext.core.cluster.member import RejectReason, admit
 from salt_ext.core.cluster.node import Node
-from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR, limits, member, node
+from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR, addresses_of, limits, member, node
 
 
-def kept(claim: Node, *allowed: str, **more: object) -> dict[str, list[str]]:
+def accepted(claim: Node, *allowed: str, **more: object) -> dict[str, list[str]]:
     found, _ = admit(claim, limits(*allowed, **more))  # type: ignore[arg-type]
     return {kind.value: [str(item) for item in items] for kind, items in found.addresses.items()}
 
 
-def test_a_node_is_admitted_with_what_it_is():
+def test_a_node_is_admitted_with_all_its_fields():
     claim = node(
         "n1",
         "192.0.2.1",
@@ -28,7 +28,7 @@ def test_a_node_is_admitted_with_what_it_is():
         labels={"pool": "app"},
         ready=True,
     )
-    found, refused = admit(claim, limits())
+    found, rejected = admit(claim, limits())
     assert found == member(
         "n1",
         "192.0.2.1",
@@ -38,7 +38,7 @@ def test_a_node_is_admitted_with_what_it_is():
         pod_cidrs=("10.244.1.0/24", "fd00:1::/64"),
         labels={"pool": "app"},
     )
-    assert refused == []
+    assert rejected == []
     assert found.all_addresses() == addresses_of([found])
     assert len(found.all_addresses()) == 5
 
@@ -64,11 +64,11 @@ def test_a_node_is_admitted_with_what_it_is():
         ("2001:db9::1", RejectReason.OUTSIDE),
     ],
 )
-def test_a_lie_is_dropped_and_counted_and_nothing_else(text, why):
+def test_a_false_claim_is_rejected_and_others_are_kept(text, why):
     bounds = limits("127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32", denied=("192.0.2.99/32",))
-    found, refused = admit(node("n1", "192.0.2.1", text), bounds)
+    found, rejected = admit(node("n1", "192.0.2.1", text), bounds)
     assert found.addresses == {INTERNAL: (ipaddress.ip_address("192.0.2.1"),)}
-    assert refused == [why]
+    assert rejected == [why]
 
 
 @pytest.mark.parametrize(
@@ -86,50 +86,47 @@ def test_a_lie_is_dropped_and_counted_and_nothing_else(text, why):
         ("10.9.0.0/21", RejectReason.DENIED),
     ],
 )
-def test_a_pod_network_must_fit(cidr, why):
+def test_a_podcidr_must_fit_the_limits(cidr, why):
     bounds = limits("10.0.0.0/8", "fd00::/8", denied=("10.9.0.7/32",))
-    found, refused = admit(node("n1", pod_cidrs=(cidr, "10.244.0.0/20", "fd00::/56")), bounds)
+    found, rejected = admit(node("n1", pod_cidrs=(cidr, "10.244.0.0/20", "fd00::/56")), bounds)
     assert [str(item) for item in found.addresses[POD_CIDR]] == ["10.244.0.0/20", "fd00::/56"]
-    assert refused == [why]
+    assert rejected == [why]
 
 
-def test_a_podcidr_may_be_a_single_address_but_an_address_is_no_network():
-    assert kept(node("n1", "10.0.0.0/24", pod_cidrs=("10.0.0.1",))) == {"podCIDR": ["10.0.0.1/32"]}
+def test_a_podcidr_may_be_one_address_but_an_address_cannot_be_a_network():
+    assert accepted(node("n1", "10.0.0.0/24", pod_cidrs=("10.0.0.1",))) == {
+        "podCIDR": ["10.0.0.1/32"]
+    }
 
 
-def test_how_wide_is_configured():
-    assert kept(node("n1", pod_cidrs=("10.244.0.0/16",)), min_prefix_ipv4=16) == {
+def test_the_shortest_prefix_is_configured():
+    assert accepted(node("n1", pod_cidrs=("10.244.0.0/16",)), min_prefix_ipv4=16) == {
         "podCIDR": ["10.244.0.0/16"]
     }
-    assert kept(node("n1", pod_cidrs=("10.244.0.0/24",)), min_prefix_ipv4=25) == {}
+    assert accepted(node("n1", pod_cidrs=("10.244.0.0/24",)), min_prefix_ipv4=25) == {}
 
 
-def test_addresses_are_sorted_and_said_once():
-    assert kept(node("n1", "2001:db8::1", "192.0.2.10", "192.0.2.9", "2001:DB8:0::1")) == {
+def test_addresses_are_sorted_without_duplicates():
+    assert accepted(node("n1", "2001:db8::1", "192.0.2.10", "192.0.2.9", "2001:DB8:0::1")) == {
         "InternalIP": ["192.0.2.9", "192.0.2.10", "2001:db8::1"]
     }
 
 
 def test_a_node_without_an_address_is_a_member_all_the_same():
-    found, refused = admit(node("n1"), limits())
-    assert (found.name, found.addresses, refused) == ("n1", {}, [])
+    found, rejected = admit(node("n1"), limits())
+    assert (found.name, found.addresses, rejected) == ("n1", {}, [])
 
 
-def test_a_node_on_its_way_out_is_a_member_like_any_other():
-    leaving = node("n1", "192.0.2.1", deleting=True)
-    assert admit(leaving, limits()) == admit(replace(leaving, deleting=False), limits())
-
-
-def test_without_allowed_networks_nothing_is_let_in():
-    found, refused = admit(node("n1", "192.0.2.1"), replace(limits(), allowed=()))
+def test_without_allowed_networks_every_address_is_rejected():
+    found, rejected = admit(node("n1", "192.0.2.1"), replace(limits(), allowed=()))
     assert found.addresses == {}
-    assert refused == [RejectReason.OUTSIDE]
+    assert rejected == [RejectReason.OUTSIDE]
 
 
-def test_claims_tell_where_each_address_stands():
+def test_claims_have_the_field_of_each_address():
     claim = node("n1", "a", external=("b",), pod_cidrs=("c", "d"))
     assert list(claim.claims()) == [(INTERNAL, ("a",)), (EXTERNAL, ("b",)), (POD_CIDR, ("c", "d"))]
-    assert claim.claimed() == 4
+    assert claim.claim_count() == 4
     assert list(node("n1", external=("b",)).claims()) == [(EXTERNAL, ("b",))]
 
 
@@ -144,7 +141,7 @@ def test_claims_tell_where_each_address_stands():
         ("ff00::1", RejectReason.DENIED),
     ],
 )
-def test_an_address_is_refused_for_what_its_own_network_is(text, why):
+def test_an_address_is_rejected_for_the_same_reason_as_its_network(text, why):
     found = limits("192.0.2.0/24", "127.0.0.0/8", denied=("192.0.2.8/29",))
-    assert found.refuse(ipaddress.ip_address(text)) == why
-    assert found.refuse(ipaddress.ip_network(text)) == why
+    assert found.reject_reason(ipaddress.ip_address(text)) == why
+    assert found.reject_reason(ipaddress.ip_network(text)) == why

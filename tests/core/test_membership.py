@@ -1,4 +1,4 @@
-"""Nodes come, change and go."""
+"""Nodes join, change and leave."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reachable(membership: Membership, now: float = 0.0) -> dict[str, list[str]]:
     }
 
 
-class TestWhoIsThere:
+class TestNodes:
     def test_a_complete_view_replaces_all(self, membership):
         membership.replace_all([node("n1", "192.0.2.1"), node("n2", "192.0.2.2")], 0.0)
         membership.replace_all([node("n2", "192.0.2.2"), node("n3", "192.0.2.3")], 1.0)
@@ -40,44 +40,46 @@ class TestWhoIsThere:
         membership.replace_all([], 1.0)
         assert reachable(membership, 1.0) == {}
 
-    def test_what_was_stored_is_what_it_begins_with(self):
-        begun = Membership(limits=limits(), grace=GRACE, told=members(member("n1", "192.0.2.1")))
+    def test_it_begins_with_the_stored_members(self):
+        begun = Membership(
+            limits=limits(), grace=GRACE, current_claims=members(member("n1", "192.0.2.1"))
+        )
         begun.put(node("n2", "192.0.2.2"), 0.0)
         assert reachable(begun) == {"n1": ["192.0.2.1"], "n2": ["192.0.2.2"]}
 
-    def test_a_dropped_node_is_gone_with_all_that_was_known_of_it(self, membership):
+    def test_a_dropped_node_leaves_nothing_behind(self, membership):
         membership.put(node("n1", "192.0.2.1", "junk"), 0.0)
         membership.put(node("n2", *["192.0.2.2"] * 5), 0.0)
         for name in ("n1", "n2", "n3"):
             membership.drop(name)
         assert reachable(membership) == {}
-        assert (membership.refused(), membership.held()) == (Counter(), ())
+        assert (membership.rejected(), membership.held()) == (Counter(), ())
 
-    def test_one_that_comes_again_as_it_was_stays_the_same_object(self, membership):
+    def test_an_unchanged_member_stays_the_same_object(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
-        before = membership.told["n1"]
+        before = membership.current_claims["n1"]
         membership.replace_all([node("n1", "192.0.2.1")], 1.0)
-        assert membership.told["n1"] is before
+        assert membership.current_claims["n1"] is before
         membership.put(node("n1", "192.0.2.1", labels={"pool": "b"}), 2.0)
-        assert membership.told["n1"].labels == {"pool": "b"}
+        assert membership.current_claims["n1"].labels == {"pool": "b"}
 
-    def test_whether_it_matters_is_told(self, membership):
+    def test_put_returns_whether_the_node_has_or_had_addresses(self, membership):
         assert membership.put(node("n1"), 0.0) is False
         assert membership.put(node("n1", "192.0.2.1"), 0.0) is True
         assert membership.put(node("n1"), 0.0) is True
         assert membership.put(node("n2", "junk"), 0.0) is False
 
-    def test_what_is_refused_is_counted_for_present_nodes_only(self, membership):
+    def test_rejected_addresses_are_counted_for_present_nodes_only(self, membership):
         membership.put(node("n1", "junk", "10.0.0.1"), 0.0)
         membership.put(node("n2", "junk", "127.0.0.1"), 0.0)
-        assert membership.refused() == {
+        assert membership.rejected() == {
             RejectReason.UNREADABLE: 2,
             RejectReason.OUTSIDE: 1,
             RejectReason.DENIED: 1,
         }
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.replace_all([node("n1", "192.0.2.1")], 0.0)
-        assert membership.refused() == Counter()
+        assert membership.rejected() == Counter()
 
 
 class TestGrace:
@@ -89,21 +91,21 @@ class TestGrace:
         assert reachable(membership, 10.0 + GRACE) == {"n1": []}
         assert membership.next_expiry() is None
 
-    def test_and_gets_them_back_without_a_trace(self, membership):
+    def test_a_node_that_regains_its_addresses_has_no_grace(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1"), 10.0)
         membership.put(node("n1", "192.0.2.1"), 20.0)
         assert membership.next_expiry() is None
         assert reachable(membership, 10_000.0) == {"n1": ["192.0.2.1"]}
 
-    def test_losing_them_again_and_again_does_not_make_it_longer(self, membership):
+    def test_further_changes_do_not_extend_the_grace(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         for now in (10.0, 100.0, 200.0):
             membership.put(node("n1", labels={"heartbeat": str(now)}), now)
         assert membership.next_expiry() == 10.0 + GRACE
         assert reachable(membership, 10.0 + GRACE) == {"n1": []}
 
-    def test_an_address_that_is_exchanged_goes_at_once(self, membership):
+    def test_a_replaced_address_goes_at_once(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1", "192.0.2.2"), 1.0)
         assert reachable(membership, 1.0) == {"n1": ["192.0.2.2"]}
@@ -120,9 +122,7 @@ class TestGrace:
         membership.put(node("n1", uid="new"), 1.0)
         assert reachable(membership, 1.0) == {"n1": []}
 
-    def test_an_address_that_another_node_has_no_longer_lingers_nor_when_that_one_is_gone(
-        self, membership
-    ):
+    def test_an_address_claimed_by_another_node_loses_its_grace_for_good(self, membership):
         membership.put(node("n1", "192.0.2.1", "192.0.2.9"), 0.0)
         membership.put(node("n1"), 1.0)
         membership.put(node("n2", "192.0.2.1"), 2.0)
@@ -130,12 +130,12 @@ class TestGrace:
         membership.drop("n2")
         assert reachable(membership, 3.0) == {"n1": ["192.0.2.9"]}
 
-    def test_an_address_that_the_node_tells_as_another_type_lingers_on(self, membership):
+    def test_an_address_that_the_node_claims_with_another_type_keeps_its_grace(self, membership):
         membership.put(node("n1", "192.0.2.1", external=("192.0.2.1",)), 0.0)
         membership.put(node("n1", external=("192.0.2.1",)), 1.0)
         assert membership.current(1.0)["n1"].addresses.keys() == {INTERNAL, EXTERNAL}
 
-    def test_a_node_all_of_whose_addresses_another_has_is_one_without_addresses(self, membership):
+    def test_a_node_whose_addresses_are_all_claimed_elsewhere_has_none(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1"), 1.0)
         membership.put(node("n2", "192.0.2.1"), 2.0)
@@ -149,19 +149,19 @@ class TestGrace:
         assert reachable(membership, 2.0) == {}
         assert membership.next_expiry() is None
 
-    def test_a_view_without_the_addresses_is_no_leave(self, membership):
+    def test_a_list_without_the_addresses_starts_the_grace(self, membership):
         membership.replace_all([node("n1", "192.0.2.1")], 0.0)
         membership.replace_all([node("n1")], 1.0)
         assert reachable(membership, 1.0) == {"n1": ["192.0.2.1"]}
 
-    def test_addresses_that_are_lies_now_are_lost_like_absent_ones(self, membership):
+    def test_addresses_replaced_by_rejected_ones_get_grace(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n1", "127.0.0.1"), 1.0)
         assert reachable(membership, 1.0) == {"n1": ["192.0.2.1"]}
 
 
 class TestTooMany:
-    def test_a_node_that_claims_too_many_stays_what_it_was(self, membership):
+    def test_a_node_that_claims_too_many_keeps_its_last_state(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         assert membership.put(node("n1", *(f"192.0.2.{n}" for n in range(40_000))), 1.0) is False
         membership.put(node("n2", "192.0.2.2"), 2.0)
@@ -170,7 +170,7 @@ class TestTooMany:
         assert (held.kind, held.keys) == (Kind.NODE, frozenset(["n1"]))
         assert "n1 claims 40000" in held.why
 
-    def test_and_one_that_was_never_seen_is_not_let_in(self, membership):
+    def test_a_new_node_that_claims_too_many_is_not_admitted(self, membership):
         membership.replace_all([node("n1", *["192.0.2.1"] * 5)], 0.0)
         assert reachable(membership) == {}
         assert membership.held()[0].keys == {"n1"}
@@ -180,13 +180,13 @@ class TestTooMany:
         assert len(reachable(membership)["n1"]) == 4
         assert membership.held() == ()
 
-    def test_it_is_let_in_again_when_it_claims_fewer(self, membership):
+    def test_it_is_admitted_again_when_it_claims_fewer(self, membership):
         membership.put(node("n1", *["192.0.2.1"] * 5), 0.0)
         membership.put(node("n1", "192.0.2.1"), 1.0)
         assert membership.held() == ()
         assert reachable(membership) == {"n1": ["192.0.2.1"]}
 
-    def test_with_a_new_uid_it_does_not_stay_what_another_was(self, membership):
+    def test_with_a_new_uid_it_does_not_keep_the_old_state(self, membership):
         membership.put(node("n1", "192.0.2.1", uid="old"), 0.0)
         membership.put(node("n1", *["192.0.2.1"] * 5, uid="new"), 1.0)
         assert reachable(membership, 1.0) == {}

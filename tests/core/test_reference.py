@@ -1,4 +1,4 @@
-"""A reference is read exactly, or refused with the part that is wrong."""
+"""A reference is read exactly, or refused with its invalid part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from salt_ext.core.references.reference import dns_label, is_reference, parse
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
 
 
-def test_a_bare_reference_leaves_everything_to_the_cluster():
+def test_a_bare_reference_uses_the_clusters_defaults():
     found = parse("k8s://prod")
     assert (found.text, found.cluster, found.group) == ("k8s://prod", "prod", None)
     assert (found.types, found.family, found.ready_only) == (None, None, None)
@@ -31,7 +31,7 @@ def test_every_parameter_is_read():
     assert not found.labels.matches({"pool": "app", "tier": "c"})
 
 
-def test_the_values_that_are_the_usual_ones_can_be_written():
+def test_default_values_can_be_written():
     found = parse("k8s://prod?family=ipv4&ready=any&format=address&empty=list&addresses=InternalIP")
     assert (found.family, found.ready_only, found.types) == (4, False, (INTERNAL,))
     assert (found.as_network, found.placeholder) == (False, False)
@@ -41,7 +41,7 @@ def test_a_type_that_is_named_twice_counts_once():
     assert parse("k8s://prod?addresses=ExternalIP, ExternalIP").types == (EXTERNAL,)
 
 
-def test_percent_signs_are_undone_in_values():
+def test_percent_encoding_is_decoded_in_values():
     labels = parse("k8s://prod?labelSelector=tier%20in%20%28a%2Cb%29").labels
     assert labels.matches({"tier": "b"})
     assert not labels.matches({"tier": "c"})
@@ -76,7 +76,7 @@ def test_percent_signs_are_undone_in_values():
         ("k8s://prod?&", "''"),
     ],
 )
-def test_the_bad_part_is_named(text, part):
+def test_the_invalid_part_is_named(text, part):
     with pytest.raises(BadReference) as caught:
         parse(text)
     line = str(caught.value)
@@ -86,27 +86,27 @@ def test_the_bad_part_is_named(text, part):
 
 
 @pytest.mark.parametrize("text", ["k8s://prod?labelSelector=", "k8s://prod?labelSelector"])
-def test_an_empty_selector_is_no_wish_for_every_node(text):
-    # It is what a template leaves when its variable is empty.
+def test_an_empty_selector_does_not_select_every_node(text):
+    # It results from a template whose variable is empty.
     with pytest.raises(BadReference, match="labelSelector"):
         parse(text)
 
 
-def test_a_long_text_of_somebody_else_makes_no_long_line():
+def test_an_error_about_a_long_reference_is_short():
     with pytest.raises(BadReference) as caught:
         parse("k8s://prod?labelSelector=" + "x" * 100_000)
     assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("value", ["k8s://", "k8s://prod", "k8s://nonsense here"])
-def test_whatever_begins_like_one_wants_to_be_one(value):
+def test_every_text_with_the_scheme_is_a_reference(value):
     assert is_reference(value)
 
 
 @pytest.mark.parametrize(
     "value", [" k8s://prod", "K8S://prod", "k8s:/prod", b"k8s://prod", 1, None]
 )
-def test_anything_else_does_not(value):
+def test_anything_else_is_not_a_reference(value):
     assert not is_reference(value)
 
 
@@ -118,6 +118,6 @@ def test_dns_labels(name):
 @pytest.mark.parametrize(
     "name", ["", "a" * 64, "-a", "a-", "A", "a_b", "a.b", "a/b", "a\n", "ä", 1, None, True]
 )
-def test_what_is_no_dns_label(name):
+def test_invalid_dns_labels(name):
     with pytest.raises(ValueError, match="a DNS label"):
         dns_label(name)

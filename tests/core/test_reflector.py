@@ -1,4 +1,4 @@
-"""What is asked of an API server, and in which order, by the rules of client-go."""
+"""The requests to an API server and their order, by the rules of client-go."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ N1, N2, N3 = (node(f"n{n}", f"192.0.2.{n}") for n in (1, 2, 3))
 
 @pytest.fixture
 def reflector():
-    return Reflector(relist_every=3600.0, dice=random.Random(7))
+    return Reflector(relist_every=3600.0, rng=random.Random(7))
 
 
 def watching(reflector: Reflector, *nodes: Node, now: float = 0.0) -> Watch:
-    """Bring a reflector to its first watch."""
+    """Take a reflector to its first watch."""
     assert reflector.next(now) == ListPage()
     assert reflector.listed(nodes, "100", "", now)
     step = reflector.next(now)
@@ -49,7 +49,7 @@ class TestList:
         seen = {reflector.next(float(n)) for n in range(10, 30)}
         assert len(seen) > 10
 
-    def test_a_list_comes_in_pages_and_counts_when_it_is_complete(self, reflector):
+    def test_a_list_in_pages_counts_when_it_is_complete(self, reflector):
         assert reflector.listed([N1], "100", "page2", 0.0) is False
         assert reflector.nodes is None
         assert reflector.next(0.0) == ListPage("page2")
@@ -63,7 +63,7 @@ class TestList:
         assert reflector.nodes == {}
 
     @pytest.mark.parametrize("what", ["failed", "expired"])
-    def test_what_ends_a_list_in_the_middle_throws_its_pages_away(self, reflector, what):
+    def test_an_aborted_list_drops_its_pages(self, reflector, what):
         reflector.listed([N1, N2], "100", "page2", 0.0)
         getattr(reflector, what)(0.0)
         step = reflector.next(0.0)
@@ -79,7 +79,7 @@ class TestList:
         reflector.failed(3600.0)
         assert names(reflector) == ["n1"]
 
-    def test_it_lists_anew_now_and_then(self, reflector):
+    def test_it_lists_again_after_the_interval(self, reflector):
         watching(reflector, N1, now=50.0)
         assert isinstance(reflector.next(3649.0), Watch)
         assert reflector.next(3650.0) == ListPage("")
@@ -90,20 +90,20 @@ class TestList:
         assert isinstance(step, Watch)
         assert step.resource_version == "300"
 
-    def test_somebody_can_ask_for_a_list(self, reflector):
+    def test_a_list_can_be_requested(self, reflector):
         watching(reflector, N1)
-        assert not reflector.asked
-        reflector.ask()
-        assert reflector.asked
+        assert not reflector.list_requested
+        reflector.request_list()
+        assert reflector.list_requested
         assert reflector.next(1.0) == ListPage("")
-        assert not reflector.asked
+        assert not reflector.list_requested
 
-    def test_who_asks_during_a_list_gets_another_one(self, reflector):
+    def test_a_request_during_a_list_causes_another_one(self, reflector):
         watching(reflector, N1)
-        reflector.ask()
+        reflector.request_list()
         reflector.next(1.0)
         reflector.listed([N1], "100", "page2", 1.0)
-        reflector.ask()
+        reflector.request_list()
         assert reflector.next(1.0) == ListPage("page2")
         reflector.listed([N2], "100", "", 1.0)
         assert reflector.next(1.0) == ListPage("")
@@ -119,14 +119,14 @@ class TestWatch:
         assert reflector.changed(DELETED, moved, "103", 1.0) is True
         assert reflector.nodes == {"n2": N2}
 
-    def test_a_heartbeat_is_no_change(self, reflector):
+    def test_a_heartbeat_changes_nothing(self, reflector):
         watching(reflector, N1)
         again = node("n1", "192.0.2.1")
         assert again is not N1
         assert reflector.changed(MODIFIED, again, "101", 1.0) is False
         assert reflector.resource_version == "101"
 
-    def test_a_heartbeat_leaves_its_version_and_nothing_else(self, reflector):
+    def test_only_the_version_of_a_heartbeat_is_kept(self, reflector):
         watching(reflector, N1)
         again = node("n1", "192.0.2.1", labels={"a": "b"}, version="102")
         reflector.changed(MODIFIED, again, "102", 1.0)
@@ -141,19 +141,14 @@ class TestWatch:
         assert reflector.changed(DELETED, N1, "101", 1.0) is True
         assert reflector.changed(DELETED, N1, "102", 1.0) is False
 
-    def test_a_node_on_its_way_out_is_still_there(self, reflector):
-        watching(reflector, N1)
-        reflector.changed(MODIFIED, node("n1", "192.0.2.1", deleting=True), "101", 1.0)
-        assert names(reflector) == ["n1"]
-
-    def test_a_leave_that_was_missed_is_found_by_the_next_list(self, reflector):
+    def test_a_missed_leave_is_found_by_the_next_list(self, reflector):
         watching(reflector, N1, N2)
         reflector.failed(1.0)
         reflector.expired(5.0)
         reflector.listed([N2], "200", "", 9.0)
         assert names(reflector) == ["n2"]
 
-    def test_it_goes_on_where_it_was(self, reflector):
+    def test_it_resumes_from_the_last_version(self, reflector):
         watching(reflector, N1)
         reflector.changed(ADDED, N2, "150", 1.0)
         reflector.bookmarked("190", 60.0)
@@ -165,12 +160,12 @@ class TestWatch:
     def test_an_event_before_a_complete_view_changes_nothing(self, reflector):
         assert reflector.changed(ADDED, N1, "100", 0.0) is False
         assert reflector.nodes is None
-        assert not reflector.asked
+        assert not reflector.list_requested
         assert not reflector.regressed
 
 
 def steps(reflector: Reflector, seconds: float, answer) -> list[tuple[float, Step]]:
-    """Do what the reflector says for a while; ``answer`` tells it what comes of each request."""
+    """Follow the reflector for a while; ``answer`` reports the result of each request to it."""
     now, done = 0.0, []
     while now < seconds:
         step = reflector.next(now)
@@ -186,7 +181,7 @@ def steps(reflector: Reflector, seconds: float, answer) -> list[tuple[float, Ste
 
 
 class TestErrors:
-    def test_a_watch_that_fails_goes_on_later_and_lists_nothing(self, reflector):
+    def test_a_failed_watch_is_opened_again_later_without_a_list(self, reflector):
         watching(reflector, N1)
         reflector.failed(10.0)
         step = reflector.next(10.0)
@@ -196,14 +191,14 @@ class TestErrors:
         assert names(reflector) == ["n1"]
         assert reflector.failures == 1
 
-    def test_what_is_heard_ends_the_row_of_failures(self, reflector):
+    def test_an_event_resets_the_failures(self, reflector):
         watching(reflector, N1)
         reflector.failed(10.0)
         reflector.bookmarked("101", 12.0)
         assert reflector.failures == 0
 
     @pytest.mark.parametrize("what", ["listed", "probed"])
-    def test_an_answer_ends_the_row_of_failures(self, reflector, what):
+    def test_an_answer_resets_the_failures(self, reflector, what):
         watching(reflector, N1)
         reflector.failed(10.0)
         if what == "listed":
@@ -212,17 +207,17 @@ class TestErrors:
             reflector.probed("100", 12.0)
         assert reflector.failures == 0
 
-    def test_a_watch_that_ends_after_a_second_is_no_error(self, reflector):
+    def test_a_watch_that_ends_after_a_second_is_not_an_error(self, reflector):
         watching(reflector, N1, now=5.0)
         reflector.ended(6.0)
         assert reflector.failures == 0
 
-    def test_a_version_that_was_good_for_a_while_is_listed_anew_at_once(self, reflector):
+    def test_a_version_that_expires_after_a_while_is_listed_at_once(self, reflector):
         watching(reflector, N1, now=5.0)
         reflector.expired(10.0)
         assert reflector.next(10.0) == ListPage("")
 
-    def test_a_server_that_asks_for_time_gets_it(self, reflector):
+    def test_a_server_that_asks_for_a_delay_gets_it(self, reflector):
         watching(reflector, N1)
         reflector.failed(10.0, retry_after=25.0)
         assert reflector.next(34.9) == Wait(35.0)
@@ -244,13 +239,13 @@ class TestErrors:
 
         assert len(steps(reflector, 120.0, answer)) < 16
 
-    def test_a_watch_that_was_quiet_for_its_whole_time_is_no_error(self, reflector):
+    def test_a_watch_without_events_that_ends_regularly_is_not_an_error(self, reflector):
         watching(reflector, N1)
         reflector.ended(300.0)
         assert isinstance(reflector.next(300.0), Watch)
         assert reflector.failures == 0
 
-    def test_a_watch_that_told_something_and_ended_is_no_error(self, reflector):
+    def test_a_watch_that_ends_after_an_event_is_not_an_error(self, reflector):
         watching(reflector, N1)
         reflector.changed(ADDED, N2, "101", 0.1)
         reflector.ended(0.2)
@@ -279,30 +274,30 @@ class TestErrors:
         assert len(steps(reflector, 120.0, answer)) < 32
 
 
-class TestSilence:
-    def test_after_silence_the_server_is_asked_for_its_version(self, reflector):
+class TestIdle:
+    def test_an_idle_watch_is_followed_by_a_probe(self, reflector):
         watching(reflector, N1)
-        reflector.silent()
+        reflector.watch_idle()
         assert reflector.next(90.0) == Probe()
 
     @pytest.mark.parametrize("version", ["100", "101", "9999", "opaque"])
-    def test_a_version_as_new_as_ours_means_to_go_on_watching(self, reflector, version):
+    def test_a_probe_with_a_version_not_older_resumes_the_watch(self, reflector, version):
         watching(reflector, N1)
-        reflector.silent()
+        reflector.watch_idle()
         reflector.probed(version, 91.0)
         step = reflector.next(91.0)
         assert isinstance(step, Watch)
         assert step.resource_version == "100"
 
-    def test_an_older_version_means_that_everything_is_listed_anew(self, reflector):
+    def test_a_probe_with_an_older_version_means_a_list(self, reflector):
         watching(reflector, N1)
-        reflector.silent()
+        reflector.watch_idle()
         reflector.probed("99", 91.0)
         assert reflector.next(91.0) == ListPage("")
 
-    def test_a_probe_that_fails_is_made_again(self, reflector):
+    def test_a_failed_probe_is_repeated(self, reflector):
         watching(reflector, N1)
-        reflector.silent()
+        reflector.watch_idle()
         reflector.failed(100.0)
         step = reflector.next(100.0)
         assert isinstance(step, Wait)
@@ -310,91 +305,91 @@ class TestSilence:
 
     def test_a_list_makes_a_probe_unnecessary(self, reflector):
         watching(reflector, N1)
-        reflector.silent()
-        reflector.ask()
+        reflector.watch_idle()
+        reflector.request_list()
         reflector.next(90.0)
         reflector.listed([N1], "101", "", 90.0)
         assert isinstance(reflector.next(90.0), Watch)
 
 
-def told(name: str, version: str, uid: str = "") -> Node:
+def reported(name: str, version: str, uid: str = "") -> Node:
     return node(name, "192.0.2.1", uid=uid, version=version)
 
 
-class TestOldState:
-    """A server that was restored from an old state tells old nodes at any version of the list."""
+class TestOlderState:
+    """A server restored from an older state has old nodes, whatever the version of the list."""
 
-    def test_nodes_that_go_forward_or_stay_are_no_sign(self, reflector):
-        watching(reflector, told("n1", "10"), told("n2", "10"))
-        reflector.changed(MODIFIED, told("n1", "11"), "11", 1.0)
-        reflector.listed([told("n1", "11"), told("n2", "10")], "12", "", 2.0)
+    def test_nodes_with_newer_or_equal_versions_are_fine(self, reflector):
+        watching(reflector, reported("n1", "10"), reported("n2", "10"))
+        reflector.changed(MODIFIED, reported("n1", "11"), "11", 1.0)
+        reflector.listed([reported("n1", "11"), reported("n2", "10")], "12", "", 2.0)
         assert not reflector.regressed
 
-    def test_a_node_as_it_was_before_is_one_in_a_list(self, reflector):
-        watching(reflector, told("n1", "10"), told("n2", "20"))
-        reflector.listed([told("n1", "10"), told("n2", "19")], "500", "", 1.0)
+    def test_an_older_node_in_a_list_is_detected(self, reflector):
+        watching(reflector, reported("n1", "10"), reported("n2", "20"))
+        reflector.listed([reported("n1", "10"), reported("n2", "19")], "500", "", 1.0)
         assert reflector.regressed
 
-    def test_and_on_a_watch(self, reflector):
-        watching(reflector, told("n1", "10"))
-        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
+    def test_an_older_node_on_a_watch_is_detected(self, reflector):
+        watching(reflector, reported("n1", "10"))
+        reflector.changed(MODIFIED, reported("n1", "9"), "500", 1.0)
         assert reflector.regressed
 
-    def test_a_heartbeat_counts_though_it_changes_nothing(self, reflector):
-        watching(reflector, told("n1", "10"))
-        assert reflector.changed(MODIFIED, told("n1", "15"), "15", 1.0) is False
-        reflector.listed([told("n1", "12")], "500", "", 2.0)
+    def test_the_version_of_a_heartbeat_counts(self, reflector):
+        watching(reflector, reported("n1", "10"))
+        assert reflector.changed(MODIFIED, reported("n1", "15"), "15", 1.0) is False
+        reflector.listed([reported("n1", "12")], "500", "", 2.0)
         assert reflector.regressed
 
     def test_another_uid_is_another_node(self, reflector):
-        watching(reflector, told("n1", "10", "a"))
-        reflector.changed(MODIFIED, told("n1", "9", "b"), "11", 1.0)
+        watching(reflector, reported("n1", "10", "a"))
+        reflector.changed(MODIFIED, reported("n1", "9", "b"), "11", 1.0)
         assert not reflector.regressed
 
-    def test_a_version_that_is_no_number_is_no_sign(self, reflector):
-        watching(reflector, told("n1", "10"))
-        reflector.changed(MODIFIED, told("n1", "opaque"), "11", 1.0)
+    def test_a_version_that_is_not_a_number_is_ignored(self, reflector):
+        watching(reflector, reported("n1", "10"))
+        reflector.changed(MODIFIED, reported("n1", "opaque"), "11", 1.0)
         assert not reflector.regressed
 
-    def test_it_is_over_when_the_node_is_told_as_new_as_it_was(self, reflector):
-        watching(reflector, told("n1", "10"))
-        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
-        reflector.changed(MODIFIED, told("n1", "9"), "501", 1.0)
+    def test_it_is_over_when_the_node_is_as_new_as_before(self, reflector):
+        watching(reflector, reported("n1", "10"))
+        reflector.changed(MODIFIED, reported("n1", "9"), "500", 1.0)
+        reflector.changed(MODIFIED, reported("n1", "9"), "501", 1.0)
         assert reflector.regressed
-        reflector.changed(MODIFIED, told("n1", "10"), "502", 2.0)
+        reflector.changed(MODIFIED, reported("n1", "10"), "502", 2.0)
         assert not reflector.regressed
 
     def test_it_is_over_when_the_node_leaves(self, reflector):
-        watching(reflector, told("n1", "10"))
-        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
-        reflector.changed(DELETED, told("n1", "9"), "501", 2.0)
+        watching(reflector, reported("n1", "10"))
+        reflector.changed(MODIFIED, reported("n1", "9"), "500", 1.0)
+        reflector.changed(DELETED, reported("n1", "9"), "501", 2.0)
         assert not reflector.regressed
-        reflector.changed(ADDED, told("n1", "3"), "502", 3.0)
+        reflector.changed(ADDED, reported("n1", "3"), "502", 3.0)
         assert not reflector.regressed
 
     def test_it_is_over_when_a_list_does_not_have_the_node(self, reflector):
-        watching(reflector, told("n1", "10"), told("n2", "10"))
-        reflector.changed(MODIFIED, told("n1", "9"), "500", 1.0)
-        reflector.listed([told("n2", "10")], "501", "", 2.0)
+        watching(reflector, reported("n1", "10"), reported("n2", "10"))
+        reflector.changed(MODIFIED, reported("n1", "9"), "500", 1.0)
+        reflector.listed([reported("n2", "10")], "501", "", 2.0)
         assert not reflector.regressed
-        reflector.listed([told("n1", "3"), told("n2", "10")], "502", "", 3.0)
+        reflector.listed([reported("n1", "3"), reported("n2", "10")], "502", "", 3.0)
         assert not reflector.regressed
 
-    def test_a_person_can_say_that_the_old_state_is_the_true_one(self, reflector):
-        watching(reflector, told("n1", "10"), told("n2", "10"))
-        reflector.listed([told("n1", "9"), told("n2", "9")], "500", "", 1.0)
-        reflector.forgive()
+    def test_the_older_state_can_be_accepted(self, reflector):
+        watching(reflector, reported("n1", "10"), reported("n2", "10"))
+        reflector.listed([reported("n1", "9"), reported("n2", "9")], "500", "", 1.0)
+        reflector.accept_older_state()
         assert not reflector.regressed
-        reflector.changed(MODIFIED, told("n1", "9"), "501", 2.0)
-        reflector.changed(MODIFIED, told("n2", "9"), "502", 2.0)
+        reflector.changed(MODIFIED, reported("n1", "9"), "501", 2.0)
+        reflector.changed(MODIFIED, reported("n2", "9"), "502", 2.0)
         assert not reflector.regressed
-        # From there on it is watched for again.
-        reflector.changed(MODIFIED, told("n1", "8"), "503", 3.0)
+        # From then on it counts again.
+        reflector.changed(MODIFIED, reported("n1", "8"), "503", 3.0)
         assert reflector.regressed
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("first", "second", "expected"),
     [
         ("9", "10", True),
         ("10", "9", False),
@@ -407,5 +402,5 @@ class TestOldState:
         ("1.5", "10", False),
     ],
 )
-def test_versions_are_compared_as_numbers_and_only_as_numbers(one, other, expected):
-    assert is_older(one, other) is expected
+def test_versions_are_compared_as_numbers_and_only_as_numbers(first, second, expected):
+    assert is_older(first, second) is expected

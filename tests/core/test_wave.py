@@ -1,4 +1,4 @@
-"""A change reaches a few first, stops when it breaks them, and always reaches everybody at last."""
+"""A rollout reaches canaries first, stops on failures, and reaches every minion in the end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from salt_ext.core.rollout.wave import (
 )
 
 NOW = 1000.0
-CARE = RolloutPolicy(canary=0, abort_percent=50, batch=50)
+POLICY = RolloutPolicy(canary=0, abort_percent=50, batch=50)
 CANARY = RolloutPolicy(canary=1, abort_percent=50, batch=50)
 
 
-def one(minion: str, *, due: bool = True, **more) -> Candidate:
+def candidate(minion: str, *, due: bool = True, **more) -> Candidate:
     return Candidate(minion=minion, due=due, **more)
 
 
@@ -29,188 +29,212 @@ def proof(at: float = NOW) -> MinionOutcome:
 
 
 def failure(at: float = NOW, *, before: float | None = None, silent: bool = False) -> MinionOutcome:
-    """A minion that failed when it was told at ``at``, and perhaps ever since ``before``."""
+    """A minion that failed after a publish at ``at``, failing since ``before`` if given."""
     since = at if before is None else before
     return MinionOutcome(
         dispatched_at=at, applied_at=None, failing_since=since, failed_at=at, silent=silent
     )
 
 
-def go(wave, behind, outcomes=(), care=CARE, now=NOW):
-    return next_batch(wave, behind, outcomes, care, now, lambda tries: 10.0 * 2**tries)
+def run(state, candidates, outcomes=(), policy=POLICY, now=NOW):
+    return next_batch(state, candidates, outcomes, policy, now, lambda stops: 10.0 * 2**stops)
 
 
 class TestWithoutCanaries:
-    def test_everybody_is_told_at_once(self):
-        done = go(None, [one("m2"), one("m1")])
-        assert done.minions == ("m1", "m2")
-        assert done.wave == RolloutState(started_at=NOW, open=True)
+    def test_all_minions_are_published_to_at_once(self):
+        batch = run(None, [candidate("m2"), candidate("m1")])
+        assert batch.minions == ("m1", "m2")
+        assert batch.state == RolloutState(started_at=NOW, open=True)
 
-    def test_but_not_more_than_are_waited_for_at_a_time(self):
-        care = RolloutPolicy(canary=0, abort_percent=50, batch=2)
-        done = go(None, [one(f"m{n}") for n in range(4)], care=care)
-        assert (done.minions, done.why) == (("m0", "m1"), "waits for the 2 before it")
-        flying = [one("m0", due=False, flying_since=NOW), one("m1"), one("m2")]
-        assert go(done.wave, flying, care=care).minions == ("m1",)
+    def test_but_no_more_than_one_batch(self):
+        policy = RolloutPolicy(canary=0, abort_percent=50, batch=2)
+        batch = run(None, [candidate(f"m{n}") for n in range(4)], policy=policy)
+        assert (batch.minions, batch.why) == (("m0", "m1"), "waiting for the previous batch of 2")
+        flying = [candidate("m0", due=False, in_flight_since=NOW), candidate("m1"), candidate("m2")]
+        assert run(batch.state, flying, policy=policy).minions == ("m1",)
 
-    def test_one_that_does_not_return_is_not_waited_for_long(self):
-        care = RolloutPolicy(canary=0, abort_percent=50, batch=1)
-        behind = [one("m0", due=False, flying_since=NOW - SLOW), one("m1")]
-        assert go(RolloutState(started_at=NOW - SLOW, open=True), behind, care=care).minions == (
-            "m1",
+    def test_a_slow_minion_delays_the_others_only_briefly(self):
+        policy = RolloutPolicy(canary=0, abort_percent=50, batch=1)
+        behind = [candidate("m0", due=False, in_flight_since=NOW - SLOW), candidate("m1")]
+        assert run(
+            RolloutState(started_at=NOW - SLOW, open=True), behind, policy=policy
+        ).minions == ("m1",)
+
+    def test_without_candidates_there_is_no_rollout(self):
+        assert run(RolloutState(started_at=1.0, open=True), []).state is None
+
+    def test_a_minion_that_is_not_due_is_left_out(self):
+        assert run(None, [candidate("m1", due=False)]).minions == ()
+
+
+class TestClockSetBack:
+    """Times later than now are unusable."""
+
+    def test_a_stopped_class_is_tried_at_once(self):
+        state = RolloutState(
+            started_at=NOW + 3600, stopped="stopped", retry_at=NOW + 3700, consecutive_stops=2
+        )
+        batch = run(state, [candidate("m1"), candidate("m2")])
+        assert (batch.minions, batch.state) == (
+            ("m1",),
+            RolloutState(started_at=NOW, consecutive_stops=2),
         )
 
-    def test_nobody_behind_is_no_wave(self):
-        assert go(RolloutState(started_at=1.0, open=True), []).wave is None
-
-    def test_who_is_not_due_is_not_told(self):
-        assert go(None, [one("m1", due=False)]).minions == ()
-
-
-class TestAClockThatWasSetBack:
-    """What was begun later than now can be told nothing by."""
-
-    def test_a_class_is_not_stopped_until_the_clock_is_there_again(self):
-        wave = RolloutState(started_at=NOW + 3600, stopped="stopped", retry_at=NOW + 3700, tries=2)
-        done = go(wave, [one("m1"), one("m2")])
-        assert (done.minions, done.wave) == (("m1",), RolloutState(started_at=NOW, tries=2))
-
     def test_failures_count_again(self):
-        wave = RolloutState(started_at=NOW + 3600, open=True)
-        done = go(wave, [one("m1")], [failure(), failure()])
-        assert (done.minions, done.why) == ((), "stopped: 2 of 2 minions failed")
+        state = RolloutState(started_at=NOW + 3600, open=True)
+        batch = run(state, [candidate("m1")], [failure(), failure()])
+        assert (batch.minions, batch.why) == ((), "stopped: 2 of 2 minions failed")
 
 
 class TestCanaries:
-    def test_one_is_told_first_the_one_that_was_proven_last(self):
-        behind = [one("m1"), one("m2", applied_at=5.0), one("m3", applied_at=4.0)]
-        done = go(None, behind, care=CANARY)
-        assert done.minions == ("m2",)
-        assert done.why == "waits for m2"
-        flying = [one("m1"), one("m2", due=False, flying_since=NOW), one("m3")]
-        assert go(done.wave, flying, care=CANARY).minions == ()
+    def test_the_minion_that_was_proven_last_is_the_canary(self):
+        behind = [candidate("m1"), candidate("m2", applied_at=5.0), candidate("m3", applied_at=4.0)]
+        batch = run(None, behind, policy=CANARY)
+        assert batch.minions == ("m2",)
+        assert batch.why == "waiting for canary m2"
+        flying = [candidate("m1"), candidate("m2", due=False, in_flight_since=NOW), candidate("m3")]
+        assert run(batch.state, flying, policy=CANARY).minions == ()
 
-    def test_its_proof_opens_the_way(self):
-        wave = RolloutState(started_at=NOW - 2)
-        done = go(wave, [one("m1"), one("m3")], [proof(NOW - 1)], CANARY)
-        assert done.minions == ("m1", "m3")
-        assert done.wave == RolloutState(started_at=NOW, open=True)
+    def test_its_proof_opens_the_rollout(self):
+        state = RolloutState(started_at=NOW - 2)
+        batch = run(state, [candidate("m1"), candidate("m3")], [proof(NOW - 1)], CANARY)
+        assert batch.minions == ("m1", "m3")
+        assert batch.state == RolloutState(started_at=NOW, open=True)
 
-    def test_a_proof_from_before_does_not(self):
-        wave = RolloutState(started_at=NOW - 2)
-        assert go(wave, [one("m1", due=False)], [proof(NOW - 3)], CANARY).wave == wave
+    def test_an_earlier_proof_does_not(self):
+        state = RolloutState(started_at=NOW - 2)
+        assert run(state, [candidate("m1", due=False)], [proof(NOW - 3)], CANARY).state == state
 
     @pytest.mark.parametrize("silent", [False, True])
     def test_its_failure_stops_the_class(self, silent):
         # A rule that cuts the minion off from its master looks like a minion that is off.
-        wave = RolloutState(started_at=NOW - 2)
+        state = RolloutState(started_at=NOW - 2)
         failed = failure(NOW - 1, silent=silent)
-        done = go(wave, [one("m1"), one("m2", due=False, attempts=1)], [failed], CANARY)
-        assert (done.minions, done.why) == ((), "stopped: 1 of 1 minions failed")
-        assert done.wave == RolloutState(
-            started_at=NOW - 2, stopped=done.why, retry_at=NOW + 10.0, tries=1
+        batch = run(
+            state, [candidate("m1"), candidate("m2", due=False, attempts=1)], [failed], CANARY
+        )
+        assert (batch.minions, batch.why) == ((), "stopped: 1 of 1 minions failed")
+        assert batch.state == RolloutState(
+            started_at=NOW - 2, stopped=batch.why, retry_at=NOW + 10.0, consecutive_stops=1
         )
 
     def test_a_slow_one_is_joined_by_another(self):
-        wave = RolloutState(started_at=NOW - SLOW - 1)
-        behind = [one("m1", due=False, flying_since=NOW - SLOW - 1), one("m2"), one("m3")]
-        assert go(wave, behind, care=CANARY).minions == ("m2",)
+        state = RolloutState(started_at=NOW - SLOW - 1)
+        behind = [
+            candidate("m1", due=False, in_flight_since=NOW - SLOW - 1),
+            candidate("m2"),
+            candidate("m3"),
+        ]
+        assert run(state, behind, policy=CANARY).minions == ("m2",)
 
-    def test_all_of_several_are_waited_for(self):
-        care = RolloutPolicy(canary=2, abort_percent=50, batch=50)
-        wave = RolloutState(started_at=NOW - 2)
-        behind = [one("m2", due=False, flying_since=NOW - 1), one("m3")]
-        assert go(wave, behind, [proof(NOW - 1)], care).minions == ()
+    def test_all_of_several_canaries_must_succeed(self):
+        policy = RolloutPolicy(canary=2, abort_percent=50, batch=50)
+        state = RolloutState(started_at=NOW - 2)
+        behind = [candidate("m2", due=False, in_flight_since=NOW - 1), candidate("m3")]
+        assert run(state, behind, [proof(NOW - 1)], policy).minions == ()
 
-    def test_what_comes_a_minute_later_has_canaries_of_its_own(self):
-        wave = RolloutState(started_at=NOW - 60, open=True)
-        done = go(wave, [one("m1"), one("m2")], [proof(NOW - 50)], CANARY)
-        assert done.minions == ("m1",)
-        assert not done.wave.open
+    def test_a_change_a_minute_later_has_its_own_canaries(self):
+        state = RolloutState(started_at=NOW - 60, open=True)
+        batch = run(state, [candidate("m1"), candidate("m2")], [proof(NOW - 50)], CANARY)
+        assert batch.minions == ("m1",)
+        assert not batch.state.open
 
-    def test_a_minion_that_failed_before_is_no_canary(self):
-        done = go(None, [one("m1", attempts=3, applied_at=9.0), one("m2")], care=CANARY)
-        assert done.minions == ("m2",)
+    def test_a_minion_that_failed_before_is_not_a_canary(self):
+        batch = run(
+            None, [candidate("m1", attempts=3, applied_at=9.0), candidate("m2")], policy=CANARY
+        )
+        assert batch.minions == ("m2",)
 
 
 class TestStopping:
-    WAVE = RolloutState(started_at=NOW - 5, open=True)
+    STATE = RolloutState(started_at=NOW - 5, open=True)
 
-    def test_too_many_failures_do(self):
+    def test_too_many_failures_stop_the_class(self):
         outcomes = [proof(NOW - 1), failure(NOW - 1), failure(NOW - 1)]
-        done = go(self.WAVE, [one("m4")], outcomes)
-        assert (done.minions, done.wave.stopped) == ((), "stopped: 2 of 3 minions failed")
+        batch = run(self.STATE, [candidate("m4")], outcomes)
+        assert (batch.minions, batch.state.stopped) == ((), "stopped: 2 of 3 minions failed")
 
     def test_half_of_them_are_not_too_many(self):
-        assert go(self.WAVE, [one("m4")], [proof(), failure()]).minions == ("m4",)
-        assert go(self.WAVE, [one("m4")], [failure()]).minions == ("m4",)
+        assert run(self.STATE, [candidate("m4")], [proof(), failure()]).minions == ("m4",)
+        assert run(self.STATE, [candidate("m4")], [failure()]).minions == ("m4",)
 
-    def test_who_failed_before_does_not_count(self):
+    def test_a_minion_that_failed_before_does_not_count(self):
         outcomes = [failure(NOW - 1, before=1.0), failure(NOW - 1, before=1.0)]
-        assert go(self.WAVE, [one("m4")], outcomes).minions == ("m4",)
+        assert run(self.STATE, [candidate("m4")], outcomes).minions == ("m4",)
 
-    def test_who_is_off_does_not_count(self):
+    def test_a_minion_that_is_off_does_not_count(self):
         outcomes = [failure(silent=True), failure(silent=True)]
-        assert go(self.WAVE, [one("m4")], outcomes).minions == ("m4",)
+        assert run(self.STATE, [candidate("m4")], outcomes).minions == ("m4",)
 
     def test_a_hundred_per_cent_never_stops(self):
-        care = RolloutPolicy(canary=0, abort_percent=100, batch=50)
-        assert go(self.WAVE, [one("m4")], [failure(), failure()], care).minions == ("m4",)
+        policy = RolloutPolicy(canary=0, abort_percent=100, batch=50)
+        assert run(self.STATE, [candidate("m4")], [failure(), failure()], policy).minions == ("m4",)
 
-    def test_nobody_is_told_while_stopped_not_even_again(self):
-        wave = RolloutState(started_at=1.0, stopped="stopped: x", retry_at=NOW + 1, tries=1)
-        done = go(wave, [one("m1"), one("m2", attempts=1)])
-        assert (done.minions, done.why, done.wave) == ((), "stopped: x", wave)
+    def test_a_stopped_class_gets_no_publish_and_no_retry(self):
+        state = RolloutState(
+            started_at=1.0, stopped="stopped: x", retry_at=NOW + 1, consecutive_stops=1
+        )
+        batch = run(state, [candidate("m1"), candidate("m2", attempts=1)])
+        assert (batch.minions, batch.why, batch.state) == ((), "stopped: x", state)
 
-    def test_then_one_is_tried_and_opens_the_way(self):
-        wave = RolloutState(started_at=1.0, stopped="stopped: x", retry_at=NOW, tries=3)
-        done = go(wave, [one("m1", attempts=1), one("m2", attempts=1), one("m3", attempts=2)])
-        assert done.minions == ("m1",)
-        assert done.wave == RolloutState(started_at=NOW, tries=3)
-        opened = go(done.wave, [one("m2", attempts=1)], [proof()], now=NOW + 1)
+    def test_then_one_minion_is_tried_and_opens_the_rollout(self):
+        state = RolloutState(
+            started_at=1.0, stopped="stopped: x", retry_at=NOW, consecutive_stops=3
+        )
+        batch = run(
+            state,
+            [candidate("m1", attempts=1), candidate("m2", attempts=1), candidate("m3", attempts=2)],
+        )
+        assert batch.minions == ("m1",)
+        assert batch.state == RolloutState(started_at=NOW, consecutive_stops=3)
+        opened = run(batch.state, [candidate("m2", attempts=1)], [proof()], now=NOW + 1)
         assert opened.minions == ("m2",)
 
-    def test_or_is_stopped_for_longer(self):
-        wave = RolloutState(started_at=NOW, tries=3)
+    def test_or_the_class_is_stopped_for_longer(self):
+        state = RolloutState(started_at=NOW, consecutive_stops=3)
         failed = failure(NOW, before=1.0, silent=True)
-        done = go(wave, [one("m1", due=False, attempts=2)], [failed], now=NOW + 1)
-        assert done.wave == RolloutState(
+        batch = run(state, [candidate("m1", due=False, attempts=2)], [failed], now=NOW + 1)
+        assert batch.state == RolloutState(
             started_at=NOW,
             stopped="stopped: 1 of 1 minions failed",
             retry_at=NOW + 81.0,
-            tries=4,
+            consecutive_stops=4,
         )
 
 
-def test_retries_alone_begin_no_wave():
-    done = go(None, [one("m1", attempts=1), one("m2", attempts=2, due=False)], care=CANARY)
-    assert (done.wave, done.minions) == (None, ("m1",))
+def test_retries_alone_begin_no_rollout():
+    batch = run(
+        None, [candidate("m1", attempts=1), candidate("m2", attempts=2, due=False)], policy=CANARY
+    )
+    assert (batch.state, batch.minions) == (None, ("m1",))
 
 
 @pytest.mark.parametrize("seed", range(30))
-@pytest.mark.parametrize("care", [CARE, CANARY, RolloutPolicy(canary=3, abort_percent=20, batch=4)])
-def test_whatever_fails_for_a_while_everybody_gets_there(seed, care):
+@pytest.mark.parametrize(
+    "policy", [POLICY, CANARY, RolloutPolicy(canary=3, abort_percent=20, batch=4)]
+)
+def test_after_temporary_failures_every_minion_succeeds(seed, policy):
     """Minions that fail, are off, are slow or busy for some minutes, and then are not."""
-    dice = random.Random(seed)
-    names = [f"m{n}" for n in range(dice.randint(1, 12))]
-    broken = dice.random()
+    rng = random.Random(seed)
+    names = [f"m{n}" for n in range(rng.randint(1, 12))]
+    broken = rng.random()
     entries = {
         name: {"attempts": 0, "next": 0.0, "sent": 0.0, "flying": False, "applied": None,
                "since": None, "failed": None, "silent": False}
         for name in names
     }  # fmt: skip
-    wave, now, left = None, 0.0, set(names)
+    state, now, left = None, 0.0, set(names)
     while left:
         now += 1.0
-        assert now < 4000, f"{sorted(left)} never got there; {wave}"
+        assert now < 4000, f"{sorted(left)} never got there; {state}"
         for name in names:
             entry = entries[name]
             if not entry["flying"]:
                 continue
-            off = now < 600 and dice.random() < broken
+            off = now < 600 and rng.random() < broken
             if now - entry["sent"] >= 100 or (not off and now - entry["sent"] >= 1):
                 entry["flying"] = False
-                if off or (now < 600 and dice.random() < broken):
+                if off or (now < 600 and rng.random() < broken):
                     entry["attempts"] += 1
                     entry["next"] = now + min(900.0, 5.0 * 2 ** entry["attempts"])
                     entry["since"] = entry["since"] or now
@@ -218,11 +242,11 @@ def test_whatever_fails_for_a_while_everybody_gets_there(seed, care):
                 else:
                     entry.update(applied=now, since=None, attempts=0)
                     left.discard(name)
-        behind = [
+        candidates = [
             Candidate(
                 minion=name,
                 due=not entries[name]["flying"] and now >= entries[name]["next"],
-                flying_since=entries[name]["sent"] if entries[name]["flying"] else None,
+                in_flight_since=entries[name]["sent"] if entries[name]["flying"] else None,
                 attempts=entries[name]["attempts"],
             )
             for name in sorted(left)
@@ -238,10 +262,10 @@ def test_whatever_fails_for_a_while_everybody_gets_there(seed, care):
             for entry in entries.values()
             if entry["sent"]
         ]
-        done = next_batch(
-            wave, behind, outcomes, care, now, lambda tries: min(900.0, 5.0 * 2**tries)
+        batch = next_batch(
+            state, candidates, outcomes, policy, now, lambda stops: min(900.0, 5.0 * 2**stops)
         )
-        wave = done.wave
-        for name in done.minions:
+        state = batch.state
+        for name in batch.minions:
             assert not entries[name]["flying"]
             entries[name].update(flying=True, sent=now)

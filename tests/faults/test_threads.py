@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from lab.kubernetes.endpoint import Endpoint
-from salt_ext.core.cluster.member import addresses_of
 from salt_ext.core.cluster.node import Node
 from salt_ext.core.cluster.reflector import Change, Reflector
 from salt_ext.kube import api
@@ -26,6 +25,7 @@ from salt_ext.store import Store
 from salt_ext.supervisor import Heartbeat, Supervisor
 from salt_ext.watch.updates import Deleted, Replaced, Upserted
 from salt_ext.watch.watcher import ClusterWatcher
+from tests.core.build import addresses_of
 from tests.faults.watched import Watched
 
 QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
@@ -211,6 +211,7 @@ WORKER = """
 import json, sys, threading
 from pathlib import Path
 from types import SimpleNamespace
+from tests.core.build import addresses_of
 from tests.faults.watched import Watched
 endpoint = SimpleNamespace(url=sys.argv[2], ca_file=sys.argv[3], tokens={"reader": sys.argv[4]})
 import tests.faults.watched as module

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.errors import NoSecret
 from salt_ext.kube import connection, request
 from salt_ext.kube.api import NodesApi

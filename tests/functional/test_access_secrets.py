@@ -13,7 +13,7 @@ import yaml
 from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
 from salt_ext.admin.status import status
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.errors import NoSecret
 from salt_ext.daemon.engine import Engine
 from salt_ext.kube.errors import BadCredentials, Unauthorized

@@ -92,7 +92,10 @@ def test_whoever_is_behind_is_published_to_in_batches(settings, store):
     published = Published()
     applying = ApplyRun(settings, store, published)
     done = applying.run(ALL)
-    assert done == {"jobs": {"1": ["m1", "m2"]}, "held": {"m3": "waits for the 2 before it"}}
+    assert done == {
+        "jobs": {"1": ["m1", "m2"]},
+        "held": {"m3": "waiting for the previous batch of 2"},
+    }
     prove(store, published)
     assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
     assert published.jobs == {"1": ["m1", "m2"], "2": ["m3"]}

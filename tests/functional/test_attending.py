@@ -94,7 +94,9 @@ class TestStarts:
 
     def test_a_class_that_was_stopped_is_tried(self, store, attend):
         until = time.time() + 500
-        store.rollouts.keep("", RolloutState(started_at=1.0, stopped="x", retry_at=until, tries=3))
+        store.rollouts.keep(
+            "", RolloutState(started_at=1.0, stopped="x", retry_at=until, consecutive_stops=3)
+        )
         attend(0.0, started={"m1"})
         assert store.rollouts.all()[""].retry_at <= time.time()
 

@@ -193,7 +193,7 @@ def test_a_mistake_in_the_block_is_an_error_with_what_is_allowed(alive):
     told = alive.check()
     (mistake,) = [one for one in told["findings"] if one["level"] == "error"]
     assert mistake["where"] == "k8s_nodes:clusters:prod:page_size"
-    assert mistake["mend"] == "allowed: a whole number from 10 to 5000"
+    assert mistake["fix"] == "allowed: a whole number from 10 to 5000"
 
 
 def test_a_mistake_below_apply_says_that_nothing_is_published(alive):
@@ -253,7 +253,7 @@ def test_without_a_configuration_it_names_setup(alive):
     ("change", "level", "where", "said"),
     [
         ({"ext_pillar": None}, "error", "ext_pillar", "has no k8s_nodes"),
-        ({"pillar_cache": True}, "error", "pillar_cache", "true hands out a pillar as it was"),
+        ({"pillar_cache": True}, "error", "pillar_cache", "true serves cached pillars"),
         (
             {"ext_pillar_first": True},
             "error",
@@ -266,13 +266,13 @@ def test_without_a_configuration_it_names_setup(alive):
             {"reactor": [{"salt/k8s_nodes/*/lagging": [REACT]}]},
             "warning",
             "reactor",
-            "changed of prod: a change reaches minions when the engine's timer looks",
+            "changed of prod: changes reach minions with the engine's next timer",
         ),
         (
             {"reactor": [{"salt/k8s_nodes/*/*": ["/nowhere/apply.sls", REACT]}]},
             "error",
             "reactor:salt/k8s_nodes/prod/changed",
-            "there is no file /nowhere/apply.sls",
+            "the file /nowhere/apply.sls does not exist",
         ),
         ({"fileserver_backend": ["git"]}, "warning", "fileserver_backend", "has no roots"),
         ({"file_roots": {"base": ["/nowhere"]}}, "info", "file_roots", "no folder with the module"),
@@ -298,7 +298,7 @@ def test_reactions_that_stand_in_a_file_of_their_own_are_read(alive):
     listed.write_text("[")
     first, second = alive.found()
     assert first[:2] == second[:2] == ("error", "reactor")
-    assert first[2] == f"the file {listed} has no list that Salt can read"
+    assert first[2] == f"the file {listed} does not contain a list, so Salt ignores it"
 
 
 def test_reactions_that_salt_ignores_are_told(alive):
@@ -536,7 +536,7 @@ def test_a_node_without_any_address_is_told_from_one_that_has_others(alive):
     [
         ("k8s://other", "error", "cluster 'other' is not configured; configured: prod"),
         ("k8s://prod/other", "error", "cluster 'prod' has no group 'other'"),
-        ("k8s://prod?famly=ipv4", "error", "'famly' is no parameter"),
+        ("k8s://prod?famly=ipv4", "error", "'famly' is not a parameter"),
         ("k8s://prod?labelSelector=pool=db", "warning", "means none of the 1 nodes of prod"),
         ("k8s://prod?family=ipv6&empty=placeholder", "warning", "means none of the 1 nodes"),
     ],
@@ -589,7 +589,7 @@ def test_when_nobody_refers_to_anything_discover_is_named(alive):
     alive.store.subscriptions.forget("m1", 1.0)
     told = alive.check()["findings"]
     assert [one["where"] for one in told] == ["references"]
-    assert "k8s_nodes.discover" in told[0]["mend"]
+    assert "k8s_nodes.discover" in told[0]["fix"]
 
 
 # The minions' modules
@@ -634,8 +634,8 @@ def test_what_a_formula_makes_of_a_reference_is_told_with_its_place(alive):
         ("warning", "pillar of m1: ufw:services:5432:from_addr"),
         ("warning", "pillar of m1: ufw:services:5432:from_addr"),
     ]
-    assert "takes an empty list for everyone" in found[0][2]
-    assert "never takes a rule away" in found[1][2]
+    assert "treats an empty list as any address" in found[0][2]
+    assert "never removes a rule" in found[1][2]
     assert alive.store.subscriptions.references_of("m1", "") == ["k8s://prod"]
 
 
@@ -649,24 +649,24 @@ def test_a_trap_that_has_come_true_is_an_error(alive):
     )
     level, where, what = next(one for one in alive.found() if one[1].startswith("pillar"))
     assert (level, where) == ("error", "pillar of m1: ufw:services:5432:from_addr")
-    assert "means no node now" in what
+    assert "matches no node now" in what
 
 
 def test_a_firewall_of_ours_that_no_class_brings_up_to_date_is_told(alive):
     alive.pillar({"k8s_firewall": {"sets": {"prod": ["k8s://prod"]}}})
     level, where, what = alive.one()
     assert (level, where) == ("info", "pillar of m1: k8s_firewall")
-    assert "published as state.apply firewall, which may not" in what
+    assert "the published function state.apply firewall may not update" in what
     alive.values["file_roots"]["base"].append(str(alive.folder))
     (alive.folder / "firewall.sls").write_text("x:\n  test.nop: []\n")
     level, where, what = alive.one()
     assert (level, where) == ("warning", "pillar of m1: k8s_firewall")
-    assert "published as state.apply firewall, which does not" in what
+    assert "the published function state.apply firewall does not update" in what
     (alive.folder / "firewall.sls").write_text("include: [k8s_firewall]\n")
     assert alive.found() == []
     sets = {"target": "m*", "function": "k8s_firewall.prune"}
     alive.values["k8s_nodes"]["apply"]["classes"] = {"sets": sets}
-    assert "published as k8s_firewall.prune, which does not" in alive.found()[0][2]
+    assert "the published function k8s_firewall.prune does not update" in alive.found()[0][2]
     sets["function"] = "k8s_firewall.sync"
     assert "brought our modules" in alive.one()[2]
     alive.pillar({"k8s_firewall": {"sets": {"office": ["192.0.2.1"]}}, "a": "k8s://prod"})

@@ -128,7 +128,7 @@ def test_alert_rules_name_only_figures_that_exist():
 
 
 def test_alert_rules_find_an_engine_that_is_dead_with_its_figures_and_one_without():
-    told_at = metrics.TOLD.name
+    told_at = metrics.REPORTED.name
     assert f"time() - {told_at} > 60" in alert_rules()
     # A comparison with figures that nobody hands out is empty, and no alert.
     assert f"absent({told_at})" in alert_rules()

@@ -70,7 +70,9 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[
         record = script.Record(tmp_path / "record.jsonl")
         script.connect(record, "192.0.2.1", 5432, stopping)
         lines = (tmp_path / "record.jsonl").read_text().splitlines()
-        return [f"{line['state']} {line['reason']}".strip() for line in map(script.json.loads, lines)]
+        return [
+            f"{line['state']} {line['reason']}".strip() for line in map(script.json.loads, lines)
+        ]
 
     return seen
 
@@ -90,7 +92,9 @@ def test_what_was_answered_while_the_probe_was_held_up_is_open(
 
 def failure(path: Path, **wait: float) -> str:
     me = Process.of(os.getpid())
-    probe = Probe(source="node1", kind="connect", target="minion1", port=5432, path=path, process=me)
+    probe = Probe(
+        source="node1", kind="connect", target="minion1", port=5432, path=path, process=me
+    )
     with pytest.raises(TookTooLong) as caught:
         probe.wait("open", within=0.0, **wait)
     return str(caught.value)

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from lab.kubernetes import open_backend
 from lab.kubernetes.real_backend import unavailable
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.kube import preflight as probing
 from salt_ext.kube.credential import Credential, bearer
 from salt_ext.kube.credential_lifetime import CredentialLifetime, lifetime

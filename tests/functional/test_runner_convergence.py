@@ -217,7 +217,7 @@ class TestStatus:
 
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
         wave = RolloutState(
-            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 600, tries=1
+            started_at=1.0, stopped="stopped: x", retry_at=time.time() + 600, consecutive_stops=1
         )
         store.rollouts.keep("", wave)
         told = run["k8s_nodes.status"]()
@@ -239,7 +239,9 @@ class TestPause:
         assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {told['by']}")
         assert run["k8s_nodes.plan"]()["waiting"].startswith("paused by")
         assert run["k8s_nodes.pause"]()["since"] == told["since"]
-        store.rollouts.keep("", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, tries=9))
+        store.rollouts.keep(
+            "", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, consecutive_stops=9)
+        )
         assert run["k8s_nodes.resume"]() == {
             "paused": False,
             "was_paused": True,

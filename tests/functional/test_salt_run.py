@@ -108,7 +108,7 @@ def test_check_ends_with_an_exit_code_when_something_is_wrong(salt_run):
     assert len(done.stdout.splitlines()) <= 40
     done = salt_run("k8s_nodes.check", "--out=json")
     assert done.returncode == 1
-    assert {"level", "where", "what", "mend"} == set(json.loads(done.stdout)["findings"][0])
+    assert {"level", "where", "what", "fix"} == set(json.loads(done.stdout)["findings"][0])
 
 
 def test_setup_prints_text_that_can_be_pasted(salt_run, folder):

@@ -18,7 +18,7 @@ from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.real_backend import unavailable
 from salt_ext import formula
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.diagnosis import config_files, rbac_manifest
 from salt_ext.kube.api import Changed, NodesApi
 from salt_ext.kube.preflight import EVERYTHING, NEEDED, preflight

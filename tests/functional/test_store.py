@@ -22,7 +22,7 @@ import pytest
 from salt_ext.core.cluster.guard import Held, Kind
 from salt_ext.core.config import config
 from salt_ext.core.config.apply import ApplyConfig
-from salt_ext.core.config.config import Timing
+from salt_ext.core.config.clusters import Timing
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.references.expand import Unresolved
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.kubernetes.backend import Backend
-from salt_ext.core.config.config import ClusterAccess
+from salt_ext.core.config.access import ClusterAccess
 from salt_ext.kube.api import NodesApi
 from salt_ext.kube.session import Session
 

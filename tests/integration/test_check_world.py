@@ -55,7 +55,7 @@ def test_an_engine_that_is_stopped_hangs_and_is_named(quiet: World) -> None:
         code, (hung, *more), _ = check(quiet)
         assert (code, hung["where"], more) == (1, "engine", [])
         assert "stopped by a signal" in hung["what"]
-        assert f"kill -9 {pid}" in hung["mend"]
+        assert f"kill -9 {pid}" in hung["fix"]
         assert quiet.salt_run("k8s_nodes.status")["engine"].startswith("stuck: its process")
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -131,7 +131,7 @@ def test_a_minion_with_test_true_is_not_taken_for_applied(looking: Looking) -> N
     try:
         node(looking, "x1", "10.77.2.201")
         looking.wait("minion1")
-        looking.wait_for("minion2", "nothing was written: the minion runs with test: True")
+        looking.wait_for("minion2", "nothing was changed: the minion runs with test: True")
         assert "10.77.2.201/" not in rules(world, "minion2")
     finally:
         testing.kill()

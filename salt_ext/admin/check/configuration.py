@@ -10,8 +10,7 @@ from salt_ext.core.config.apply import Mode
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis import filesystems
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
-from salt_ext.core.display import utc
-from salt_ext.core.errors import shown
+from salt_ext.core.display import quote, utc
 from salt_ext.store import Store
 
 
@@ -19,7 +18,7 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
     """Yield mistakes, what is dangerous, and what keeps anything from being published."""
     for problem in config.problems:
         yield error(
-            problem.key, f"{shown(problem.value)} is not allowed", f"allowed: {problem.allowed}"
+            problem.key, f"{quote(problem.value)} is not allowed", f"allowed: {problem.allowed}"
         )
     for name, cluster in config.clusters.items():
         for sentence in cluster.access.warnings:

@@ -21,7 +21,7 @@ def findings(
     yield from config_files.findings(written)
     keys = {key for file in written for key in file.values}
     yield from wiring.topology(opts, keys)
-    if wiring.compiles_for_nobody(opts):
+    if wiring.is_pure_master_of_masters(opts):
         return
     yield from pillar_options.findings(opts)
     for what in ("pillar", "engines"):

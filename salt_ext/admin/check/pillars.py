@@ -9,13 +9,15 @@ from typing import Any
 
 from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
-from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, locks_out, masters, traps
+from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, pitfalls
+from salt_ext.core.diagnosis.multi_master import known_masters, lockouts
 from salt_ext.core.diagnosis.publish_coverage import uncovered
+from salt_ext.core.display import names
 from salt_ext.core.references.expand import Unresolved
 from salt_ext.master.config_files import sls
 from salt_ext.master.pillar_compiler import NoGrains, NotCompiled, PillarCompiler
 from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches, names
+from salt_ext.rollout.selection import TargetMatches
 from salt_ext.store import Store
 
 
@@ -46,13 +48,13 @@ def findings(
         looked += 1
         try:
             pillar = pillars.as_written(minion)
-            several = masters(pillar, pillars.grains(minion))
+            several = known_masters(pillar, pillars.grains(minion))
             for master in several:
                 named[master].add(minion)
-            published = config.apply.of(minion, members)
+            published = config.apply.class_of(minion, members)
             for trap in (
-                *traps(pillar, lines),
-                *locks_out(pillar, several or peers),
+                *pitfalls(pillar, lines),
+                *lockouts(pillar, several or peers),
                 *uncovered(pillar, published, lambda name: sls(opts, name)),
             ):
                 found[trap].add(minion)
@@ -70,7 +72,7 @@ def findings(
         )
     for trap, those in found.items():
         make = error if trap.certain else info if trap.hint else warning
-        yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.mend)
+        yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.fix)
     for why, those in failed.items():
         yield error(f"pillar of {names(those, 3)}", why, "no state runs there until it compiles")
     if looked < len(minions):

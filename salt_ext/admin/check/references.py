@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
+from salt_ext.core.display import names
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references import node_lists, reference
 from salt_ext.core.references.expand import Unresolved
 from salt_ext.core.references.reference import Reference
 from salt_ext.core.references.resolve import PLACEHOLDERS, select_members
 from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches, names
+from salt_ext.rollout.selection import TargetMatches
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Subscription
 

@@ -16,7 +16,7 @@ from salt_ext.admin.check import (
     references,
 )
 from salt_ext.core.config.config import KEY, Config
-from salt_ext.core.diagnosis.finding import Finding, Level, error, in_order
+from salt_ext.core.diagnosis.finding import Finding, Level, by_severity, error
 from salt_ext.core.errors import K8sNodesError, NotConfigured
 from salt_ext.master.config_files import config_files
 from salt_ext.master.secrets import Secrets
@@ -56,7 +56,7 @@ def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]
         lambda: pillars.findings(opts, config, store, meant, within),
     )
     asked = zip(GROUPS, groups, strict=True)
-    found = in_order(one for name, group in asked for one in _of(name, group))
+    found = by_severity(one for name, group in asked for one in _of(name, group))
     bad = any(one.level is Level.ERROR for one in found)
     told = {"result": _summary(found), "retcode": int(bad)}
     if brief:
@@ -98,7 +98,7 @@ def _brief(found: tuple[Finding, ...]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _lines(one: Finding) -> str:
-    return f"{one.where}: {one.what}" + (f"\n-> {one.mend}" if one.mend else "")
+    return f"{one.where}: {one.what}" + (f"\n-> {one.fix}" if one.fix else "")
 
 
 def _shown(config: Config, clusters: dict[str, clusters.ClusterAnswer]) -> dict[str, Any]:

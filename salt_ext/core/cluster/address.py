@@ -10,8 +10,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Ranges that no node can be reached at from a firewall: RFC 1122, 3927, 5771, 4291, 6890.
-NOT_A_NODE: tuple[Network, ...] = tuple(
+# No node is reachable at these: RFC 1122, 3927, 5771, 4291, 6890.
+RESERVED_NETWORKS: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in (
         "0.0.0.0/8",
@@ -30,10 +30,10 @@ NOT_A_NODE: tuple[Network, ...] = tuple(
 
 def address(value: object) -> Address:
     """
-    Read one IP address that a person or a kubelet wrote.
+    Return one IP address read from a configuration, a pillar or a Node object.
 
-    Refuses, with :class:`ValueError`, whatever is not exactly one address: leading zeros, zone
-    ids, prefixes, white space, numbers.
+    Raises :class:`ValueError` for anything else: leading zeros, zone ids, prefixes, white space,
+    numbers. The message says what is allowed.
     """
     if isinstance(value, str) and "%" not in value:
         try:
@@ -44,7 +44,11 @@ def address(value: object) -> Address:
 
 
 def network(value: object) -> Network:
-    """Read one network whose host bits are zero, or one address as a network of itself."""
+    """
+    Return one network read from text; a single address becomes a network of one address.
+
+    Raises :class:`ValueError` for host bits that are not zero; the message says what is allowed.
+    """
     if isinstance(value, str) and "%" not in value:
         try:
             return ipaddress.ip_network(value)
@@ -67,13 +71,13 @@ def overlaps(item: Address | Network, networks: Iterable[Network]) -> bool:
     )
 
 
-class Addresses:
-    """The addresses of some networks; asks for one in no time, however many networks there are."""
+class AddressRanges:
+    """The union of some networks; a lookup is one binary search, however many there are."""
 
     def __init__(self, networks: Iterable[Network]) -> None:
-        self._spans: dict[int, tuple[list[int], list[int]]] = {4: ([], []), 6: ([], [])}
-        for outer in sorted(networks, key=order):
-            firsts, lasts = self._spans[outer.version]
+        self._ranges: dict[int, tuple[list[int], list[int]]] = {4: ([], []), 6: ([], [])}
+        for outer in sorted(networks, key=sort_key):
+            firsts, lasts = self._ranges[outer.version]
             first, last = int(outer.network_address), int(outer.broadcast_address)
             if not lasts or first > lasts[-1]:
                 firsts.append(first)
@@ -82,10 +86,10 @@ class Addresses:
                 lasts[-1] = max(lasts[-1], last)
 
     def __contains__(self, item: Address) -> bool:
-        firsts, lasts = self._spans[item.version]
+        firsts, lasts = self._ranges[item.version]
         number = int(item)
-        at = bisect_right(firsts, number)
-        return at > 0 and number <= lasts[at - 1]
+        index = bisect_right(firsts, number)
+        return index > 0 and number <= lasts[index - 1]
 
 
 def _covers(outer: Network, item: Address | Network) -> bool:
@@ -96,18 +100,18 @@ def _covers(outer: Network, item: Address | Network) -> bool:
     return isinstance(outer, IPv6Network) and item.subnet_of(outer)
 
 
-def order(item: Address | Network) -> tuple[int, int, int]:
+def sort_key(item: Address | Network) -> tuple[int, int, int]:
     """Return a sort key: IPv4 before IPv6, then by number, then the wider network first."""
     if isinstance(item, Address):
         return item.version, int(item), item.max_prefixlen
     return item.version, int(item.network_address), item.prefixlen
 
 
-def in_order(items: Iterable[Address | Network]) -> list[Address | Network]:
-    """Return items in that order; of addresses alone, thousands in a few milliseconds."""
-    found = list(items)
-    four = [item for item in found if type(item) is IPv4Address]
-    six = [item for item in found if type(item) is IPv6Address]
-    if len(four) + len(six) < len(found):
-        return sorted(found, key=order)
-    return [*sorted(four, key=int), *sorted(six, key=int)]
+def sort_addresses(items: Iterable[Address | Network]) -> list[Address | Network]:
+    """Return items sorted by :func:`sort_key`; thousands of addresses take a few milliseconds."""
+    unsorted = list(items)
+    ipv4 = [item for item in unsorted if type(item) is IPv4Address]
+    ipv6 = [item for item in unsorted if type(item) is IPv6Address]
+    if len(ipv4) + len(ipv6) < len(unsorted):
+        return sorted(unsorted, key=sort_key)
+    return [*sorted(ipv4, key=int), *sorted(ipv6, key=int)]

@@ -1,4 +1,4 @@
-"""What separates a view of a cluster from the one that was announced before it."""
+"""The difference between two views of a cluster: the last announced one and a newer one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from salt_ext.core.cluster.address import Address, Network, order
+from salt_ext.core.cluster.address import Address, Network, sort_key
 from salt_ext.core.cluster.member import Member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What separates two views of a cluster."""
+    """Nodes and addresses that differ between two views; false when nothing differs."""
 
     joined: tuple[Member, ...]
     left: tuple[Member, ...]
     updated: tuple[Member, ...]
-    """As they are now."""
+    """Members of the newer view whose uid, addresses, labels or readiness changed."""
     added: tuple[Address | Network, ...]
     removed: tuple[Address | Network, ...]
 
@@ -27,56 +27,58 @@ class Difference:
 
 class Baseline:
     """
-    The view that was announced last, and how many of its nodes tell each address.
+    The last announced view, with the number of nodes that claim each address.
 
-    Of thousands of nodes one changes at a time: beside looking at each node once, comparing costs
-    what the change is.
+    Usually one of thousands of nodes changes. Each node is compared once; the rest of the work
+    grows with the size of the change, not of the cluster.
     """
 
     def __init__(self, members: Mapping[str, Member]) -> None:
         self._members = members
-        self._tellers = _tellers(members.values())
+        self._claim_counts = _count_claims(members.values())
 
-    def until(self, new: Mapping[str, Member]) -> Difference:
-        """Return what separates a newer view from it; a name whose uid changed is an update."""
+    def diff(self, new: Mapping[str, Member]) -> Difference:
+        """Return the difference to a newer view; a name whose uid changed is an update."""
         old = self._members
         joined = [new[name] for name in sorted(new.keys() - old.keys())]
         left = [old[name] for name in sorted(old.keys() - new.keys())]
         changed = [
             name
-            for name, one in new.items()
-            if (before := old.get(name)) is not one and before is not None and before != one
+            for name, member in new.items()
+            if (before := old.get(name)) is not member and before is not None and before != member
         ]
         updated = [new[name] for name in sorted(changed)]
-        came, gone = self._moved((*left, *(old[name] for name in changed)), (*joined, *updated))
+        added, removed = self._address_changes(
+            (*left, *(old[name] for name in changed)), (*joined, *updated)
+        )
         return Difference(
             joined=tuple(joined),
             left=tuple(left),
             updated=tuple(updated),
-            added=tuple(sorted(came, key=order)),
-            removed=tuple(sorted(gone, key=order)),
+            added=tuple(sorted(added, key=sort_key)),
+            removed=tuple(sorted(removed, key=sort_key)),
         )
 
-    def move(self, new: Mapping[str, Member], difference: Difference) -> None:
-        """Take a newer view for the one that was announced, ``difference`` away from it."""
-        before = [self._members[one.name] for one in difference.updated]
-        self._tellers.subtract(_tellers((*difference.left, *before)))
-        self._tellers.update(_tellers((*difference.joined, *difference.updated)))
+    def advance(self, new: Mapping[str, Member], difference: Difference) -> None:
+        """Make ``new`` the baseline; ``difference`` is what :meth:`diff` returned for it."""
+        replaced = [self._members[member.name] for member in difference.updated]
+        self._claim_counts.subtract(_count_claims((*difference.left, *replaced)))
+        self._claim_counts.update(_count_claims((*difference.joined, *difference.updated)))
         for item in difference.removed:
-            del self._tellers[item]
+            del self._claim_counts[item]
         self._members = new
 
-    def _moved(
-        self, was: Iterable[Member], is_now: Iterable[Member]
+    def _address_changes(
+        self, before: Iterable[Member], after: Iterable[Member]
     ) -> tuple[list[Address | Network], list[Address | Network]]:
-        """Return what nobody told before, and what nobody tells any more."""
-        had, has = _tellers(was), _tellers(is_now)
-        # Two nodes may claim one address: it is removed when the last of them is gone.
+        """Return the addresses that no node claimed before, and those that no node claims now."""
+        old, new = _count_claims(before), _count_claims(after)
+        # Two nodes may claim one address: it is removed with the last of them.
         return (
-            [item for item in has if not self._tellers[item]],
-            [item for item in had if not has[item] and self._tellers[item] == had[item]],
+            [item for item in new if not self._claim_counts[item]],
+            [item for item in old if not new[item] and self._claim_counts[item] == old[item]],
         )
 
 
-def _tellers(members: Iterable[Member]) -> Counter[Address | Network]:
+def _count_claims(members: Iterable[Member]) -> Counter[Address | Network]:
     return Counter(item for member in members for item in member.all_addresses())

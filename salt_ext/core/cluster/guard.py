@@ -1,4 +1,10 @@
-"""What a new view of a cluster may change by itself, and what waits for more proof or a person."""
+"""
+Which changes of a cluster are stored at once, and which are held until confirmed.
+
+Each kind of doubt is a :class:`Kind`. A held change is either proven by the cluster itself (a
+later version, a second LIST, a deletion seen on the watch) or confirmed by an operator with
+``salt-run k8s_nodes.confirm``.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +21,26 @@ class Kind(str, Enum):
     """Why a change is held."""
 
     IDENTITY = "identity"
-    """Another cluster answers: the uid of ``kube-system`` is a different one."""
+    """Another cluster answers: the uid of its ``kube-system`` namespace differs."""
     ROLLBACK = "rollback"
-    """The versions went back: an old state, from a restored etcd or a lagging API server."""
+    """Versions went back: an older state, from a restored etcd or a lagging API server."""
     VANISHED = "vanished"
-    """After an older state, nodes are missing whose deletion nobody saw."""
+    """After an older state, nodes are missing and no deletion was seen."""
     RETURNED = "returned"
-    """After an older state, nodes are there that came with it: they may have left since."""
+    """Nodes appeared with an older state; they may have left the cluster since."""
     MINIMUM = "min_nodes"
-    """Fewer nodes would be left than configured."""
+    """Fewer nodes would remain than ``guards:min_nodes``."""
     SHRINK = "shrink"
-    """Too many nodes are gone at once: another LIST must agree."""
+    """Too many nodes left at once: a second LIST must confirm it."""
     GROWTH = "growth"
-    """Too many nodes are new at once."""
+    """Too many nodes joined at once."""
     NODE = "node"
-    """A node claims too many addresses; nobody can release it but its kubelet."""
+    """A node claims too many addresses; it ends when its kubelet reports fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """From where on a change is held; the windows and waits are in seconds."""
+    """Thresholds above which a change is held; times are in seconds."""
 
     min_nodes: int = 0
     shrink_percent: int = 30
@@ -53,12 +59,12 @@ class View:
     identity: str
     version: str
     regressed: bool = False
-    """Some node is told as it was before what is known of it."""
+    """Some node has a lower resourceVersion than was seen before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One change that is not made; ``keys`` are what a person releases when they confirm it."""
+    """One change that is not made; confirming it releases its ``keys``."""
 
     kind: Kind
     why: str
@@ -68,81 +74,81 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What may be made of a view now."""
+    """Which part of a view may be stored now, and which changes are held."""
 
     members: Mapping[str, Member] | None
-    """The nodes that may be stored; None while nothing may."""
+    """The nodes to store; None while nothing may be stored."""
     held: tuple[Held, ...] = ()
     list_again_at: float | None = None
-    """When another LIST could prove what is held."""
+    """When another LIST could prove a held change; monotonic seconds."""
 
 
 @dataclass(slots=True)
 class Guard:
-    """Compares each view with what was accepted before; times are monotonic seconds."""
+    """Compares each view with the last accepted one; times are monotonic seconds."""
 
     rules: Rules
     accepted: View | None = None
-    suspicious: bool = False
-    """An older state was told: whoever is missing since then may be missing because of it."""
+    rollback_seen: bool = False
+    """An older state was seen: nodes missing since then may be missing because of it."""
     returned: frozenset[str] = frozenset()
-    """Nodes that came with an older state, and whose addresses may be others' by now."""
-    doubtful: bool = False
-    """An older state was told to a process before this one: whoever is new may come with it."""
+    """Nodes that appeared with an older state; their addresses may belong to others now."""
+    rollback_before_restart: bool = False
+    """An earlier process saw an older state: any new node may have appeared with it."""
     _missing_since: dict[str, float] = field(default_factory=dict)
     _sizes: deque[tuple[float, int]] = field(default_factory=deque)
-    """When how many nodes had been accepted: what comes and goes one by one adds up."""
+    """Numbers of accepted nodes, and until when each was true: small changes add up."""
     _released: dict[Kind, frozenset[str]] = field(default_factory=dict)
 
     def release(self, kind: Kind, keys: frozenset[str]) -> None:
-        """Take a person's word for one held change; it holds until that change is made."""
+        """Record an operator's confirmation; it is valid until the change is made or void."""
         self._released[kind] = self._released.get(kind, frozenset()) | keys
 
     def judge(
         self, view: View, now: float, *, listed_at: float, deleted: frozenset[str]
     ) -> Judgement:
         """
-        Say what may be made of a view.
+        Return which part of a view may be stored now.
 
-        ``listed_at`` is when the newest complete LIST came, ``deleted`` names the nodes whose
-        deletion was seen on the watch.
+        ``listed_at`` is the time of the last complete LIST. ``deleted`` has the names of the nodes
+        whose deletion was seen on the watch.
         """
         old = self.accepted
         if old is None:
-            return self._first(view)
+            return self._judge_first_view(view)
         self._drop_releases(old, view)
-        frozen = self._other_cluster(old, view) or self._went_back(old, view)
+        frozen = self._check_identity(old, view) or self._check_rollback(old, view)
         if frozen is not None:
-            # Its versions will catch up, also those of a restored etcd, which never had our nodes.
+            # A restored etcd soon counts beyond the versions seen before, without the newer nodes.
             if frozen.kind is Kind.ROLLBACK:
-                self._suspect(view.members.keys() - old.members.keys())
+                self._record_rollback(view.members.keys() - old.members.keys())
             return Judgement(members=None, held=(frozen,))
         if self._released.get(Kind.ROLLBACK) or view.identity != old.identity:
-            self.suspicious = self.doubtful = False
+            self.rollback_seen = self.rollback_before_restart = False
             self.returned = frozenset()
         if self._is_released(Kind.IDENTITY, view.identity) and view.identity != old.identity:
             return Judgement(members=view.members)
-        return self._nodes(old, view, now, listed_at, deleted)
+        return self._judge_nodes(old, view, now, listed_at, deleted)
 
     def accepted_view(self, view: View, members: Mapping[str, Member], now: float) -> None:
-        """Take that ``members``, judged from ``view``, were stored."""
+        """Record that ``members``, judged from ``view``, were stored."""
         if self.accepted is None or self.accepted.identity != view.identity:
             self._sizes.clear()
         elif len(self.accepted.members) != len(members):
-            # Until now it was what it was, however long ago it came to be that.
+            # The old size was true until now, however long ago it was recorded.
             self._sizes.append((now, len(self.accepted.members)))
         self.accepted = replace(view, members=members)
 
     def observed_version(self, version: str) -> None:
-        """Take the newest version that was heard of, with or without a change."""
+        """Record the newest version seen, with or without a change."""
         if self.accepted is not None and is_older(self.accepted.version, version):
             self.accepted = replace(self.accepted, version=version)
 
-    def _first(self, view: View) -> Judgement:
-        short = self._too_few(view.members, frozenset(["first view"]))
-        return Judgement(members=None if short else view.members, held=short)
+    def _judge_first_view(self, view: View) -> Judgement:
+        below_minimum = self._check_minimum(view.members, frozenset(["first view"]))
+        return Judgement(members=None if below_minimum else view.members, held=below_minimum)
 
-    def _other_cluster(self, old: View, view: View) -> Held | None:
+    def _check_identity(self, old: View, view: View) -> Held | None:
         if view.identity == old.identity or self._is_released(Kind.IDENTITY, view.identity):
             return None
         return Held(
@@ -152,7 +158,7 @@ class Guard:
             keys=frozenset([view.identity]),
         )
 
-    def _went_back(self, old: View, view: View) -> Held | None:
+    def _check_rollback(self, old: View, view: View) -> Held | None:
         if view.identity != old.identity:
             return None
         if not view.regressed and not is_older(view.version, old.version):
@@ -161,73 +167,77 @@ class Guard:
             not is_older(view.version, version) for version in self._released.get(Kind.ROLLBACK, ())
         ):
             return None
+        regressed = "; some nodes have older versions than before" if view.regressed else ""
         return Held(
             kind=Kind.ROLLBACK,
-            why=f"the API server answers an older state: version {view.version}, "
-            f"it was {old.version}" + (", and nodes as they were before" if view.regressed else ""),
+            why=f"the API server answers with an older state: version {view.version}, "
+            f"it was {old.version}{regressed}",
             keys=frozenset([view.version]),
         )
 
-    def _nodes(
+    def _judge_nodes(
         self, old: View, view: View, now: float, listed_at: float, deleted: frozenset[str]
     ) -> Judgement:
         leaving = old.members.keys() - view.members.keys()
         joining = view.members.keys() - old.members.keys()
         self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
         held: list[Held] = []
-        unproven = self._shrinking(old, view, frozenset(leaving), now, listed_at, deleted, held)
-        kept = unproven | self._vanished(leaving - deleted, held)
-        ghosts = self._returned(joining, held)
-        barred = ghosts | self._growing(
-            old, frozenset(joining - ghosts), len(leaving - kept), now, held
+        unproven = self._check_shrink(old, view, frozenset(leaving), now, listed_at, deleted, held)
+        kept = unproven | self._check_vanished(leaving - deleted, held)
+        returned = self._check_returned(joining, held)
+        barred = returned | self._check_growth(
+            old, frozenset(joining - returned), len(leaving - kept), now, held
         )
         members = {
             **{name: old.members[name] for name in kept},
-            **{name: one for name, one in view.members.items() if name not in barred},
+            **{name: member for name, member in view.members.items() if name not in barred},
         }
-        short = self._too_few(members, frozenset(leaving))
-        if short and leaving - kept:
+        below_minimum = self._check_minimum(members, frozenset(leaving))
+        if below_minimum and leaving - kept:
             members.update((name, old.members[name]) for name in leaving)
-            held.extend(short)
-        again = [
-            self._missing_since[name] + self.rules.shrink_confirm_after
-            for name in unproven
-            if listed_at < self._missing_since[name] + self.rules.shrink_confirm_after
-        ]
-        return Judgement(
-            members=members, held=tuple(held), list_again_at=max(again) if again else None
+            held.extend(below_minimum)
+        # No unproven node was missing for that long at the last LIST.
+        list_again_at = max(
+            (self._missing_since[name] + self.rules.shrink_confirm_after for name in unproven),
+            default=None,
         )
+        return Judgement(members=members, held=tuple(held), list_again_at=list_again_at)
 
-    def _suspect(self, joining: Set[str]) -> None:
-        """Take that an older state was told, and who is in it that was not known."""
-        self.suspicious, self.doubtful = True, False
+    def _record_rollback(self, joining: Set[str]) -> None:
+        """Record an older state, and the unknown nodes in it."""
+        self.rollback_seen, self.rollback_before_restart = True, False
         self.returned |= joining
 
-    def _returned(self, joining: Set[str], held: list[Held]) -> frozenset[str]:
-        """Return the nodes that are not let in because an older state may be why they are there."""
-        if self.doubtful:
-            self._suspect(joining)
+    def _check_returned(self, joining: Set[str], held: list[Held]) -> frozenset[str]:
+        """Return the nodes that stay out because they may exist only in an older state."""
+        if self.rollback_before_restart:
+            self._record_rollback(joining)
         self.returned &= joining
-        open_ = frozenset(
+        unconfirmed = frozenset(
             name for name in self.returned if not self._is_released(Kind.RETURNED, name)
         )
-        if open_:
-            why = f"{len(open_)} nodes came with an older state that the API server told"
-            held.append(Held(kind=Kind.RETURNED, why=why, keys=open_))
-        return open_
+        if unconfirmed:
+            why = f"{len(unconfirmed)} nodes appeared with an older state of the API server"
+            held.append(Held(kind=Kind.RETURNED, why=why, keys=unconfirmed))
+        return unconfirmed
 
-    def _vanished(self, missing: Set[str], held: list[Held]) -> frozenset[str]:
+    def _check_vanished(self, missing: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that are kept because an older state may be why they are missing."""
-        if not self.suspicious:
+        if not self.rollback_seen:
             return frozenset()
-        open_ = frozenset(name for name in missing if not self._is_released(Kind.VANISHED, name))
-        self.suspicious = bool(open_)
-        if open_:
-            why = f"{len(open_)} nodes are missing since the API server told an older state"
-            held.append(Held(kind=Kind.VANISHED, why=why, keys=open_))
-        return open_
+        unconfirmed = frozenset(
+            name for name in missing if not self._is_released(Kind.VANISHED, name)
+        )
+        self.rollback_seen = bool(unconfirmed)
+        if unconfirmed:
+            why = (
+                f"{len(unconfirmed)} nodes are missing since the API server answered with an "
+                "older state"
+            )
+            held.append(Held(kind=Kind.VANISHED, why=why, keys=unconfirmed))
+        return unconfirmed
 
-    def _shrinking(
+    def _check_shrink(
         self,
         old: View,
         view: View,
@@ -244,57 +254,61 @@ class Guard:
             if listed_at >= self._missing_since[name] + self.rules.shrink_confirm_after
             or self._is_released(Kind.SHRINK, name)
         )
-        open_ = leaving - proven
-        most = max([len(old.members), *self._recent(now - self.rules.shrink_confirm_after)])
-        fewer = most - len(view.members) - (len(leaving) - len(open_))
-        emptied = not view.members and not open_ <= deleted
-        many = self._is_mass(len(open_), len(old.members)) or self._is_mass(fewer, most)
-        if not open_ or not (many or emptied):
+        unproven = leaving - proven
+        largest = max([len(old.members), *self._recent(now - self.rules.shrink_confirm_after)])
+        fewer = largest - len(view.members) - (len(leaving) - len(unproven))
+        emptied = not view.members and not unproven <= deleted
+        many = self._is_mass(len(unproven), len(old.members)) or self._is_mass(fewer, largest)
+        if not unproven or not (many or emptied):
             return frozenset()
         held.append(
             Held(
                 kind=Kind.SHRINK,
-                why=f"{len(open_)} of {len(old.members)} nodes are gone at once",
-                keys=open_,
+                why=f"{len(unproven)} of {len(old.members)} nodes left at once",
+                keys=unproven,
             )
         )
-        return open_
+        return unproven
 
-    def _growing(
+    def _check_growth(
         self, old: View, joining: frozenset[str], leaving: int, now: float, held: list[Held]
     ) -> frozenset[str]:
-        """Return the nodes that are not let in although the view has them."""
-        open_ = frozenset(name for name in joining if not self._is_released(Kind.GROWTH, name))
-        base = min([len(old.members), *self._recent(now - self.rules.growth_window)])
-        more = len(old.members) + len(open_) - leaving - base
-        most = max(self.rules.growth_nodes, base * self.rules.growth_percent // 100)
-        if not open_ or max(more, len(open_)) <= most:
+        """Return the nodes that stay out although the view has them."""
+        unconfirmed = frozenset(
+            name for name in joining if not self._is_released(Kind.GROWTH, name)
+        )
+        smallest = min([len(old.members), *self._recent(now - self.rules.growth_window)])
+        more = len(old.members) + len(unconfirmed) - leaving - smallest
+        limit = max(self.rules.growth_nodes, smallest * self.rules.growth_percent // 100)
+        if not unconfirmed or max(more, len(unconfirmed)) <= limit:
             return frozenset()
         held.append(
             Held(
                 kind=Kind.GROWTH,
-                why=f"{len(open_)} nodes joined a cluster that had {base} "
+                why=f"{len(unconfirmed)} nodes joined a cluster of {smallest} nodes "
                 f"within {self.rules.growth_window:.0f} s",
-                keys=open_,
+                keys=unconfirmed,
             )
         )
-        return open_
+        return unconfirmed
 
-    def _too_few(self, members: Mapping[str, Member], keys: frozenset[str]) -> tuple[Held, ...]:
+    def _check_minimum(
+        self, members: Mapping[str, Member], keys: frozenset[str]
+    ) -> tuple[Held, ...]:
         if len(members) >= self.rules.min_nodes:
             return ()
         if keys and all(self._is_released(Kind.MINIMUM, key) for key in keys):
             return ()
-        why = f"{len(members)} nodes would be left, min_nodes is {self.rules.min_nodes}"
+        why = f"only {len(members)} nodes would remain; guards:min_nodes is {self.rules.min_nodes}"
         return (Held(kind=Kind.MINIMUM, why=why, keys=keys),)
 
     def _is_mass(self, gone: int, of: int) -> bool:
         return gone >= self.rules.shrink_nodes and gone * 100 > of * self.rules.shrink_percent
 
     def _recent(self, since: float) -> list[int]:
-        """Return the sizes that were in force at any time since then."""
-        oldest = max(self.rules.shrink_confirm_after, self.rules.growth_window)
-        while self._sizes and self._sizes[0][0] < since - oldest:
+        """Return the cluster sizes that were accepted at any time since then."""
+        longest = max(self.rules.shrink_confirm_after, self.rules.growth_window)
+        while self._sizes and self._sizes[0][0] < since - longest:
             self._sizes.popleft()
         return [size for until, size in self._sizes if until >= since]
 
@@ -302,18 +316,20 @@ class Guard:
         return key in self._released.get(kind, ())
 
     def _drop_releases(self, old: View, view: View) -> None:
-        """A release holds for the change that was confirmed: it ends when that is made or void."""
-        open_: dict[Kind, frozenset[str]] = {
-            Kind.SHRINK: frozenset(old.members.keys() - view.members.keys()),
-            Kind.MINIMUM: frozenset(old.members.keys() - view.members.keys()),
-            Kind.VANISHED: frozenset(old.members.keys() - view.members.keys()),
-            Kind.GROWTH: frozenset(view.members.keys() - old.members.keys()),
-            Kind.RETURNED: frozenset(view.members.keys() - old.members.keys()),
+        """Forget confirmations whose change was made or is void."""
+        leaving = frozenset(old.members.keys() - view.members.keys())
+        joining = frozenset(view.members.keys() - old.members.keys())
+        pending: dict[Kind, frozenset[str]] = {
+            Kind.SHRINK: leaving,
+            Kind.MINIMUM: leaving,
+            Kind.VANISHED: leaving,
+            Kind.GROWTH: joining,
+            Kind.RETURNED: joining,
         }
         if view.identity != old.identity:
-            open_[Kind.IDENTITY] = frozenset([view.identity])
+            pending[Kind.IDENTITY] = frozenset([view.identity])
         elif view.regressed or is_older(view.version, old.version):
-            open_[Kind.ROLLBACK] = self._released.get(Kind.ROLLBACK, frozenset())
+            pending[Kind.ROLLBACK] = self._released.get(Kind.ROLLBACK, frozenset())
         self._released = {
-            kind: keys & open_.get(kind, frozenset()) for kind, keys in self._released.items()
+            kind: keys & pending.get(kind, frozenset()) for kind, keys in self._released.items()
         }

@@ -1,8 +1,8 @@
-"""What of a node's claims is true enough to open a firewall for it."""
+"""Which of a node's claimed addresses may be opened in a firewall."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -10,19 +10,19 @@ from ipaddress import IPv4Network, IPv6Network
 
 from salt_ext.core.cluster.address import (
     Address,
-    Addresses,
+    AddressRanges,
     Network,
     address,
     network,
-    order,
     overlaps,
+    sort_key,
     within,
 )
 from salt_ext.core.cluster.node import AddressType, Node
 
 
 class RejectReason(str, Enum):
-    """Why a claimed address was dropped."""
+    """Why a claimed address is rejected."""
 
     UNREADABLE = "unreadable"
     OUTSIDE = "outside allowed_networks"
@@ -32,7 +32,7 @@ class RejectReason(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A node of the cluster with the addresses that were let through."""
+    """A node of the cluster with its accepted addresses."""
 
     name: str
     uid: str
@@ -41,72 +41,67 @@ class Member:
     ready: bool = False
 
     def all_addresses(self) -> frozenset[Address | Network]:
-        """Return all addresses of all types."""
+        """Return the addresses of all types."""
         return frozenset(item for items in self.addresses.values() for item in items)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What may be opened for the nodes of one cluster."""
+    """Limits for the addresses of one cluster's nodes."""
 
     allowed: tuple[Network, ...]
     denied: tuple[Network, ...]
     addresses_per_node: int = 16
-    """A node that claims more is held as a whole."""
+    """A node that claims more is held: none of its new addresses count."""
     min_prefix_ipv4: int = 20
-    """Shortest prefix of a podCIDR."""
+    """Shortest accepted prefix of a podCIDR, in bits."""
     min_prefix_ipv6: int = 56
 
     @cached_property
-    def _allowed(self) -> Addresses:
-        return Addresses(self.allowed)
+    def _allowed(self) -> AddressRanges:
+        return AddressRanges(self.allowed)
 
     @cached_property
-    def _denied(self) -> Addresses:
-        return Addresses(self.denied)
+    def _denied(self) -> AddressRanges:
+        return AddressRanges(self.denied)
 
-    def refuse(self, item: Address | Network) -> RejectReason | None:
-        """Return why an address may not be opened, None when it may."""
+    def reject_reason(self, item: Address | Network) -> RejectReason | None:
+        """Return why an address or a podCIDR is rejected, None when it is accepted."""
         if isinstance(item, (IPv4Network, IPv6Network)):
-            return self._refuse_network(item)
+            return self._network_reject_reason(item)
         if item in self._denied:
             return RejectReason.DENIED
         return None if item in self._allowed else RejectReason.OUTSIDE
 
-    def _refuse_network(self, item: Network) -> RejectReason | None:
+    def _network_reject_reason(self, item: Network) -> RejectReason | None:
         if overlaps(item, self.denied):
             return RejectReason.DENIED
         if not within(item, self.allowed):
             return RejectReason.OUTSIDE
-        shortest = self.min_prefix_ipv4 if item.version == 4 else self.min_prefix_ipv6
-        return RejectReason.TOO_WIDE if item.prefixlen < shortest else None
+        min_prefix = self.min_prefix_ipv4 if item.version == 4 else self.min_prefix_ipv6
+        return RejectReason.TOO_WIDE if item.prefixlen < min_prefix else None
 
 
 def admit(node: Node, limits: Limits) -> tuple[Member, list[RejectReason]]:
-    """Return the node as a member, and why each claim that was dropped is."""
-    refused: list[RejectReason] = []
+    """Return the node as a member, and one reason for each rejected claim."""
+    rejected: list[RejectReason] = []
     addresses: dict[AddressType, tuple[Address | Network, ...]] = {}
     for kind, texts in node.claims():
-        kept: set[Address | Network] = set()
+        accepted: set[Address | Network] = set()
         for text in texts:
             try:
                 item = network(text) if kind is AddressType.POD_CIDR else address(text)
             except ValueError:
-                refused.append(RejectReason.UNREADABLE)
+                rejected.append(RejectReason.UNREADABLE)
                 continue
-            why = limits.refuse(item)
-            if why:
-                refused.append(why)
+            reason = limits.reject_reason(item)
+            if reason:
+                rejected.append(reason)
             else:
-                kept.add(item)
-        if kept:
-            addresses[kind] = tuple(sorted(kept, key=order))
+                accepted.add(item)
+        if accepted:
+            addresses[kind] = tuple(sorted(accepted, key=sort_key))
     member = Member(
         name=node.name, uid=node.uid, addresses=addresses, labels=node.labels, ready=node.ready
     )
-    return member, refused
-
-
-def addresses_of(members: Iterable[Member]) -> frozenset[Address | Network]:
-    """Return all addresses of all members."""
-    return frozenset().union(*(member.all_addresses() for member in members))
+    return member, rejected

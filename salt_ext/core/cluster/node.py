@@ -1,4 +1,4 @@
-"""A node as the Kubernetes API tells it: untrusted text, written by the node's own kubelet."""
+"""A node as the Kubernetes API reports it: untrusted text, written by the node's own kubelet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class AddressType(str, Enum):
-    """Where on a Node object an address stands."""
+    """The field of a Node object that an address comes from."""
 
     INTERNAL = "InternalIP"
     EXTERNAL = "ExternalIP"
@@ -20,7 +20,7 @@ class Node:
     """
     The fields of a Node object that can matter to a firewall, unchecked.
 
-    Two that compare equal differ in nothing we use, so a heartbeat is a comparison.
+    Equal nodes differ in nothing that is used, so detecting a heartbeat is one comparison.
     """
 
     name: str
@@ -30,12 +30,11 @@ class Node:
     pod_cidrs: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = False
-    deleting: bool = False
     version: str = field(default="", compare=False)
-    """The object's resourceVersion, which each heartbeat moves forward."""
+    """The object's resourceVersion; each heartbeat increases it."""
 
     def claims(self) -> Iterator[tuple[AddressType, tuple[str, ...]]]:
-        """Yield the addresses that the node claims, by where they stand."""
+        """Yield the claimed addresses by the field that they come from; no empty ones."""
         for kind, texts in (
             (AddressType.INTERNAL, self.internal),
             (AddressType.EXTERNAL, self.external),
@@ -44,6 +43,6 @@ class Node:
             if texts:
                 yield kind, texts
 
-    def claimed(self) -> int:
-        """Return how many addresses the node claims."""
+    def claim_count(self) -> int:
+        """Return the number of claimed addresses."""
         return len(self.internal) + len(self.external) + len(self.pod_cidrs)

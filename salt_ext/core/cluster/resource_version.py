@@ -1,8 +1,8 @@
-"""Compares resourceVersions, which Kubernetes writes as growing numbers since its first release."""
+"""Compares resourceVersions; Kubernetes has written them as growing numbers since version 1.0."""
 
 from __future__ import annotations
 
 
-def is_older(one: str, other: str) -> bool:
-    """Whether ``one`` is certainly older; False when either is no number."""
-    return one.isdecimal() and other.isdecimal() and int(one) < int(other)
+def is_older(first: str, second: str) -> bool:
+    """Whether ``first`` is certainly older; False when either is not a decimal number."""
+    return first.isdecimal() and second.isdecimal() and int(first) < int(second)

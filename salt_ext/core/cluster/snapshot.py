@@ -10,15 +10,15 @@ from salt_ext.core.cluster.member import Member
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One complete view of a cluster, as it was persisted."""
+    """One complete view of a cluster as the store keeps it."""
 
     cluster: str
     revision: int
-    """Counts the changes of this cluster in this store, from 1."""
+    """Number of this change of the cluster in this store, from 1."""
     identity: str
     """The uid of the cluster's ``kube-system`` namespace."""
     resource_version: str
     observed_at: float
-    """When this revision was persisted, in seconds since the epoch."""
+    """When this revision was stored, in seconds since the epoch."""
     members: Mapping[str, Member]
     """By node name."""

@@ -1,4 +1,4 @@
-"""What is published to which minions, and how carefully: the ``apply:`` block."""
+"""The ``apply:`` block: what is published to which minions, and the limits for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Any
 
 from salt_ext.core.config.options import (
     HIDDEN,
@@ -19,17 +18,18 @@ from salt_ext.core.config.options import (
     text,
     whole,
 )
-from salt_ext.core.errors import ConfigError, shown
+from salt_ext.core.display import quote
+from salt_ext.core.errors import ConfigError
 
 DEFAULT_CLASS = ""
-"""Name of the class of the minions that no other class takes."""
+"""Name of the class of all minions that match no other class."""
 
 ANY_GRAINS = "G@id:*"
-"""Compound target of the minions that any grains are known of: all of those have an id."""
+"""Compound target of the minions with cached grains: each of them has an id grain."""
 
-_ASKS = re.compile(r"[GPIJ].?@|[NS]@")
+_NEEDS_GRAINS = re.compile(r"[GPIJ].?@|[NS]@")
 
-_NO_KWARG: Mapping[str, Any] = {}
+_NO_KWARG: Mapping[str, object] = {}
 
 UNQUEUED = frozenset(
     f"state.{name}"
@@ -38,172 +38,180 @@ UNQUEUED = frozenset(
         *("high", "low", "single", "template", "template_str"),
     )
 )
-"""The functions that run states and take ``queue``, in every Salt that is supported."""
+"""The functions that run states and accept ``queue``, in every supported Salt."""
 
 _OVERRIDE = re.compile(r"pillar=")
 
 _KEYWORD = re.compile(r"(\w[\w.-]*)=(?!=)(.*)")
 
 MODULE = "k8s_firewall"
-"""The execution module that reaches minions from the master's own files."""
+"""The execution module that minions get from the master's file server."""
 
 
 class Mode(str, Enum):
-    """How far it goes for a cluster, or for a class of minions."""
+    """Whether changes are published, of a cluster or to a class of minions."""
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
-    """Everything but publishing."""
+    """All is computed and reported; nothing is published."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """What the minions of one class are told to do."""
+    """The function that the minions of one class run, with its arguments."""
 
     name: str = DEFAULT_CLASS
     target: str | None = None
-    """Compound target; None for the minions that no class takes."""
+    """Compound target; None for the default class."""
     function: str = "state.apply"
-    arg: tuple[Any, ...] = ()
-    kwarg: Mapping[str, Any] = field(default_factory=dict)
+    arg: tuple[object, ...] = ()
+    kwarg: Mapping[str, object] = field(default_factory=dict)
     mode: Mode = Mode.ENFORCE
     sync: bool = False
-    """The minions' own modules are brought up to date before the first run."""
+    """Whether the minions sync their modules before the first run."""
     implicit: bool = False
-    """A highstate, because nothing says what to publish: perhaps nobody meant that."""
+    """A highstate by default, because the configuration names no function; perhaps a mistake."""
 
     @property
     def needs_grains(self) -> bool:
-        """Whether the target asks for grains, pillar or networks: what a minion has told."""
-        # A nodegroup may.
-        return any(_ASKS.match(word.lstrip("(")) for word in (self.target or "").split())
+        """Whether the target matches grains, pillar or networks, which a minion must report."""
+        # A nodegroup may contain such a match.
+        return any(_NEEDS_GRAINS.match(part.lstrip("(")) for part in (self.target or "").split())
 
     @property
     def uses_module(self) -> bool:
-        """Whether it cannot work on a minion without the module from the master's own files."""
+        """Whether it needs the module ``k8s_firewall`` on the minion."""
         return _uses_module(self.function, self.arg)
 
     @property
     def compiles(self) -> bool:
         """
-        Whether each run compiles the minion's pillar on the master, as it is recorded.
+        Whether each run compiles the minion's pillar on the master, which records its references.
 
-        A compile with an override is not recorded.
+        A compile with a pillar override is not recorded.
         """
-        words = [one for one in self.arg if isinstance(one, Mapping) or _OVERRIDE.match(str(one))]
-        return self.function in UNQUEUED and "pillar" not in self.kwarg and not words
+        overrides = [
+            item for item in self.arg if isinstance(item, Mapping) or _OVERRIDE.match(str(item))
+        ]
+        return self.function in UNQUEUED and "pillar" not in self.kwarg and not overrides
 
     @property
-    def publish_kwargs(self) -> Mapping[str, Any]:
+    def publish_kwargs(self) -> Mapping[str, object]:
         """
-        The keyword arguments as a minion gets them.
+        The keyword arguments as they are published.
 
-        Without a word about ``queue``, the minion's own option ``state_queue`` would count.
+        ``queue`` is always set: without it, the minion's own option ``state_queue`` would decide.
         """
         return {**self.kwarg, "queue": False} if self.function in UNQUEUED else self.kwarg
 
     def __str__(self) -> str:
-        # Not what may be a secret: a pillar, or a password.
-        words = [str(one) if isinstance(one, (str, int, float)) else "..." for one in self.arg]
+        # Without possible secrets: a pillar, a password.
+        parts = [str(item) if isinstance(item, (str, int, float)) else "..." for item in self.arg]
         for key, value in self.kwarg.items():
             plain = isinstance(value, (int, float)) or key in ("saltenv", "pillarenv")
-            words.append(f"{key}={value}" if plain else f"{key}=...")
-        return " ".join([self.function, *words])
+            parts.append(f"{key}={value}" if plain else f"{key}=...")
+        return " ".join([self.function, *parts])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyConfig:
-    """The classes of minions, and what holds for all of them."""
+    """The classes of minions, and the limits for all of them."""
 
     default: Action = field(default_factory=partial(Action, implicit=True))
     classes: tuple[Action, ...] = ()
-    """In order: the first that takes a minion counts."""
+    """In order: a minion belongs to the first class that matches it."""
     batch: int = 50
-    """Minions of one class that are waited for at a time."""
+    """Largest number of minions of one class with a job in flight."""
     timeout: float = 300.0
-    """Seconds after a publish without a return before it is tried again."""
+    """Seconds without a return after which a job counts as failed."""
     canary: int = 0
-    """Minions that must succeed before the others of their class are published to."""
+    """Number of minions that must succeed before the rest of their class."""
     abort_percent: int = 50
-    """More failures among those that were well before stop a class."""
+    """A class is stopped when more than this percentage of its healthy minions fail."""
     max_per_minute: int = 1000
-    """Minions that are published to within a minute, retries included."""
+    """Largest number of publishes within a minute, including retries."""
     min_interval: float = 2.5
-    """Seconds between two runs on one minion that has had its burst."""
+    """Seconds between two runs on one minion after its burst."""
     burst: int = 3
-    """Runs on one minion that need not be so far apart."""
+    """Number of runs on one minion without that interval."""
     max_inline_addresses: int = 1000
-    """Addresses that a ``k8s_firewall.sync`` carries along at most; 0 for none."""
+    """Largest number of addresses within a published ``k8s_firewall.sync``; 0 for none."""
     reapply_after: float = 86_400.0
-    """Seconds after which what was proven is applied once more; 0 for never."""
+    """Seconds after which a proof expires and the firewall is applied again; 0 for never."""
 
-    def named(self, name: str) -> Action | None:
-        """Return the class of that name, None when the configuration has it no more."""
-        return next((one for one in (*self.classes, self.default) if one.name == name), None)
+    def find_class(self, name: str) -> Action | None:
+        """Return the class of that name, None when it is not configured (any more)."""
+        return next(
+            (action for action in (*self.classes, self.default) if action.name == name), None
+        )
 
-    def next_run(self, last: float, rested_at: float) -> float:
+    def next_run(self, last: float, burst_restored_at: float) -> float:
         """
-        Return when a minion may run after its last run.
+        Return when a minion may run again after its last run; seconds since the epoch.
 
-        ``rested_at`` is when its burst is whole again: ``min_interval`` seconds for each run.
+        ``burst_restored_at`` is when its whole burst is available: ``min_interval`` for each run.
         """
-        return min(rested_at - (self.burst - 1) * self.min_interval, last + self.min_interval)
+        return min(
+            burst_restored_at - (self.burst - 1) * self.min_interval, last + self.min_interval
+        )
 
-    def of(self, minion: str, meant: Mapping[str, Set[str]]) -> Action:
-        """Return the class of a minion; ``meant`` has the minions of each target."""
-        for one in self.classes:
-            if minion in meant[one.target or ""]:
-                return one
+    def class_of(self, minion: str, matches: Mapping[str, Set[str]]) -> Action:
+        """Return the class of a minion; ``matches`` has the minions of each target."""
+        for action in self.classes:
+            if minion in matches[action.target or ""]:
+                return action
         return self.default
 
-    def knows(self, minion: str, meant: Mapping[str, Set[str]], told: Set[str]) -> bool:
-        """Whether the class of a minion is certain; ``told`` has those whose grains are known."""
-        for one in self.classes:
-            if one.needs_grains:
-                return minion in told
-            if minion in meant[one.target or ""]:
+    def knows_class(
+        self, minion: str, matches: Mapping[str, Set[str]], with_grains: Set[str]
+    ) -> bool:
+        """Whether the class of a minion is certain; ``with_grains`` are minions with grains."""
+        for action in self.classes:
+            if action.needs_grains:
+                return minion in with_grains
+            if minion in matches[action.target or ""]:
                 return True
         return True
 
 
-def mode_of(given: Options, usual: Mode) -> Mode:
-    """Read ``mode``; what cannot be read publishes nothing."""
-    read = given.take("mode", one_of(*(mode.value for mode in Mode)), None)
-    if read is None:
-        return Mode.OBSERVE if given.has("mode") else usual
-    return Mode(read)
+def read_mode(given: Options, default: Mode) -> Mode:
+    """Read ``mode``; an invalid mode is read as ``observe``, which publishes nothing."""
+    mode = given.take("mode", one_of(*(mode.value for mode in Mode)), None)
+    if mode is None:
+        return Mode.OBSERVE if given.has("mode") else default
+    return Mode(mode)
 
 
 def is_states(function: str) -> bool:
-    """Whether a function answers with the result of each state."""
+    """Whether a function returns the result of each state."""
     return function.partition(".")[0] == "state"
 
 
-def _uses_module(function: str, arg: tuple[Any, ...]) -> bool:
-    called = [function]
+def _uses_module(function: str, arg: tuple[object, ...]) -> bool:
+    called: list[object] = [function]
     if is_states(function):
-        # Names of SLS: one text with commas, or a list of them.
-        for one in arg:
-            called += one if isinstance(one, list) else str(one).split(",")
-    return any(str(one).strip().partition(".")[0] == MODULE for one in called)
+        # Names of SLS files: one string with commas, or a list.
+        for item in arg:
+            called += item if isinstance(item, list) else str(item).split(",")
+    return any(str(name).strip().partition(".")[0] == MODULE for name in called)
 
 
 def read(given: Options) -> ApplyConfig:
-    """Read the block; mistakes go to its ``problems``."""
+    """Read the ``apply:`` block; mistakes go to its ``problems``."""
     defaults = ApplyConfig()
-    usual = _published(given, DEFAULT_CLASS, None, defaults.default)
-    listed = given.below("classes")
+    default = _read_action(given, DEFAULT_CLASS, None, defaults.default)
+    entries = given.below("classes")
     classes = []
-    for name in listed.keys:
+    for name in entries.keys:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             allowed = "as a class's name letters, digits, . _ and -"
-            listed.problems.append(ConfigError(listed.path, name, allowed))
+            entries.problems.append(ConfigError(entries.path, name, allowed))
             continue
-        below = listed.below(name)
-        classes.append(_published(below, name, below.take("target", text), usual))
-        below.finish()
+        entry = entries.below(name)
+        classes.append(_read_action(entry, name, entry.take("target", text), default))
+        entry.finish()
     apply = ApplyConfig(
-        default=usual,
+        default=default,
         classes=tuple(classes),
         batch=given.take("batch", whole(1, 10_000), defaults.batch),
         timeout=given.take("timeout", seconds(5, 86_400), defaults.timeout),
@@ -227,38 +235,36 @@ def read(given: Options) -> ApplyConfig:
     return apply
 
 
-def _published(given: Options, name: str, target: str | None, usual: Action) -> Action:
-    nothing: tuple[Any, ...] = ()
-    states = given.take("states", list_of(text), nothing)
+def _read_action(given: Options, name: str, target: str | None, default: Action) -> Action:
+    no_states: tuple[str, ...] = ()
+    no_arg: tuple[object, ...] = ()
+    states = given.take("states", list_of(text), no_states)
     highstate = given.take("highstate", flag, False)
     function = given.take("function", _function, None)
-    arg = given.take("arg", _sequence, nothing, hide=True)
+    arg = given.take("arg", _positional, no_arg, hide=True)
     kwarg = given.take("kwarg", _keywords, _NO_KWARG, hide=True)
-    mode = mode_of(given, usual.mode)
-    ways = [key for key in ("states", "highstate", "function") if given.has(key)]
-    if len(ways) > 1:
+    mode = read_mode(given, default.mode)
+    named = [key for key in ("states", "highstate", "function") if given.has(key)]
+    if len(named) > 1:
         allowed = "only one of states, highstate, function"
-        given.problems.append(ConfigError(given.path, ways, allowed))
+        given.problems.append(ConfigError(given.path, named, allowed))
     if arg and not function:
         given.problems.append(ConfigError(f"{given.path}:arg", HIDDEN, "only with function"))
-    words = arg
     if states:
-        what, words = "state.apply", (",".join(states),)
-    elif function:
-        what = function
-    elif highstate or target is None:
-        what = "state.apply"
-    else:
-        what, words, kwarg = usual.function, usual.arg, kwarg or usual.kwarg
+        function, arg = "state.apply", (",".join(states),)
+    elif not function and (highstate or target is None):
+        function = "state.apply"
+    elif not function:
+        function, arg, kwarg = default.function, default.arg, kwarg or default.kwarg
     return Action(
         name=name,
         target=target,
-        function=what,
-        arg=words,
+        function=function,
+        arg=arg,
         kwarg=kwarg,
         mode=mode,
         implicit=target is None and not any(map(given.has, ("states", "highstate", "function"))),
-        sync=given.take("sync", flag, _uses_module(what, words)),
+        sync=given.take("sync", flag, _uses_module(function, arg)),
     )
 
 
@@ -268,31 +274,31 @@ def _function(value: object) -> str:
     raise ValueError("an execution function such as k8s_firewall.sync")
 
 
-def _sequence(value: object) -> tuple[Any, ...]:
+def _positional(value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
         raise ValueError("a list of arguments")
-    for one in value:
-        # Salt makes keyword arguments of such words, and of a mapping that says it is some.
-        if isinstance(one, str) and (word := _KEYWORD.match(one)):
-            _allowed({word[1]: word[2].strip().lower() not in ("", "false")})
-        elif isinstance(one, Mapping) and "__kwarg__" in one:
-            _allowed(one)
+    for item in value:
+        # Salt turns `key=value` strings, and mappings with `__kwarg__`, into keyword arguments.
+        if isinstance(item, str) and (keyword := _KEYWORD.match(item)):
+            _check_keywords({keyword[1]: keyword[2].strip().lower() not in ("", "false")})
+        elif isinstance(item, Mapping) and "__kwarg__" in item:
+            _check_keywords(item)
     return tuple(value)
 
 
-def _keywords(value: object) -> Mapping[str, Any]:
+def _keywords(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError("a mapping of keyword arguments")
-    _allowed(value)
+    _check_keywords(value)
     return dict(value)
 
 
-def _allowed(value: Mapping[str, Any]) -> None:
-    """Refuse what would undo what publishing promises."""
+def _check_keywords(value: Mapping[str, object]) -> None:
+    """Refuse keyword arguments that break retries, proof or Salt's own options."""
     if value.get("queue"):
         # Queued jobs pile up, cannot be found and outlive restarts.
-        raise ValueError("keyword arguments without queue: a busy minion is tried again")
+        raise ValueError("keyword arguments without queue: busy minions are retried anyway")
     if value.get("test"):
         raise ValueError("keyword arguments without test: nothing would be applied")
     if any(key.startswith("__") for key in value):
-        raise ValueError(f"keyword arguments without {shown('__')} before them")
+        raise ValueError(f"keyword arguments without {quote('__')} as prefix")

@@ -1,4 +1,4 @@
-"""Reads a mapping that a person wrote, and says which key is wrong, how, and what is allowed."""
+"""Reads a mapping of the configuration; reports each wrong key with value and allowed values."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from salt_ext.core.errors import ConfigError, shown
+from salt_ext.core.display import quote
+from salt_ext.core.errors import ConfigError
 
 T = TypeVar("T")
 
 _REQUIRED: Any = object()
 
 HIDDEN = "(not shown)"
-"""In place of a value that must not get into a log."""
+"""Replaces a value that must not get into a log."""
 
 
 class Options:
     """
     One mapping of the configuration, read key by key.
 
-    Every mistake is collected in ``problems`` (shared with the mappings below it), so that one
-    start shows all of them; a key with a mistake reads as its default.
+    Mistakes are collected in ``problems`` (shared with nested mappings), so that one start shows
+    all of them. A key with a mistake reads as its default.
     """
 
     def __init__(self, raw: object, path: str, problems: list[ConfigError]) -> None:
@@ -29,23 +30,23 @@ class Options:
         self.problems = problems
         self._known: list[str] = []
         self._renamed: list[str] = []
-        self._raw: Mapping[Any, Any] = {}
+        self._raw: Mapping[object, Any] = {}
         if isinstance(raw, Mapping):
             self._raw = raw
         else:
             problems.append(ConfigError(path, raw, "a mapping"))
 
     def has(self, key: str) -> bool:
-        """Whether the key was written, with any value but null."""
+        """Whether the key is present, with any value but null."""
         return self._raw.get(key) is not None
 
     @property
-    def keys(self) -> tuple[Any, ...]:
-        """The keys as they were written."""
+    def keys(self) -> tuple[object, ...]:
+        """The keys as written."""
         return tuple(self._raw)
 
     def raw(self, key: str) -> object:
-        """Return the value as it was written."""
+        """Return the value as written."""
         return self._raw.get(key)
 
     def take(
@@ -58,11 +59,11 @@ class Options:
         was: str = "",
     ) -> T:
         """
-        Return the value of ``key`` as ``read`` understands it.
+        Return the value of ``key``, converted by ``read``.
 
-        ``read`` raises :class:`ValueError` whose message says what is allowed. Without ``default``
-        the key is required. A value to ``hide`` is not shown when it is wrong. ``was`` is an old
-        name of the key: it is refused, with the new name, and what it says still counts.
+        ``read`` raises :class:`ValueError` with a message that says what is allowed. Without
+        ``default`` the key is required. With ``hide``, a wrong value is not shown. ``was`` is an
+        old name of the key: it is reported with the new name, but its value still counts.
         """
         value = self._take_raw(key, was)
         if value is None:
@@ -73,12 +74,12 @@ class Options:
         try:
             return read(value)
         except ValueError as exc:
-            told = HIDDEN if hide else value
-            self.problems.append(ConfigError(self._at(key), told, str(exc)))
+            reported = HIDDEN if hide else value
+            self.problems.append(ConfigError(self._at(key), reported, str(exc)))
             return default
 
     def below(self, key: str, *, was: str = "") -> Options:
-        """Return the mapping under ``key``, empty when it is not written."""
+        """Return the mapping under ``key``; empty when the key is absent."""
         value = self._take_raw(key, was)
         return Options({} if value is None else value, self._at(key), self.problems)
 
@@ -89,9 +90,9 @@ class Options:
                 continue
             close = difflib.get_close_matches(str(key), self._known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            # A key that we do not know may hold anything, a token too.
+            # An unknown key may hold anything, even a token.
             self.problems.append(
-                ConfigError(self._at(key), HIDDEN, f"only {_listed(self._known)}{hint}")
+                ConfigError(self._at(key), HIDDEN, f"only {_key_list(self._known)}{hint}")
             )
 
     def _take_raw(self, key: str, was: str) -> Any:
@@ -101,17 +102,17 @@ class Options:
             self._renamed.append(was)
             allowed = f"the new name of this key: {key}"
             self.problems.append(ConfigError(self._at(was), HIDDEN, allowed))
-            # A network that must stay out stays out under its old name too.
+            # A denied network stays denied under the old name too.
             value = self._raw[was] if value is None else value
         return value
 
     def _at(self, key: object) -> str:
-        text = str(key)
-        return f"{self.path}:{text if text.isprintable() else shown(text)}"
+        name = str(key)
+        return f"{self.path}:{name if name.isprintable() else quote(name)}"
 
 
 def _allowed(read: Callable[[Any], Any]) -> str:
-    """Return what ``read`` allows, in its own words: every reader refuses None."""
+    """Return the values that ``read`` allows: every reader refuses None with that message."""
     try:
         read(None)
     except ValueError as exc:
@@ -119,7 +120,7 @@ def _allowed(read: Callable[[Any], Any]) -> str:
     return "a value"
 
 
-def _listed(keys: list[str]) -> str:
+def _key_list(keys: list[str]) -> str:
     return "the keys " + ", ".join(sorted(keys))
 
 
@@ -171,22 +172,22 @@ def list_of(read_item: Callable[[Any], T]) -> Callable[[object], tuple[T, ...]]:
     """Return a reader of non-empty lists."""
 
     def read(value: object) -> tuple[T, ...]:
-        what = _allowed(read_item)
+        allowed = _allowed(read_item)
         if not isinstance(value, list) or not value:
-            raise ValueError(f"a non-empty list, each item {what}")
+            raise ValueError(f"a non-empty list, each item {allowed}")
         items = []
         for item in value:
             try:
                 items.append(read_item(item))
             except ValueError as exc:
-                raise ValueError(f"a list, each item {exc}; {shown(item)} is not") from None
+                raise ValueError(f"a list, each item {exc}; {quote(item)} is not") from None
         return tuple(items)
 
     return read
 
 
 def one_of(*choices: str) -> Callable[[object], str]:
-    """Return a reader of one of some words."""
+    """Return a reader of one of these strings."""
 
     def read(value: object) -> str:
         if isinstance(value, str) and value in choices:

@@ -1,22 +1,26 @@
-"""Which file system a path is on, as the kernel's table of mounts has it."""
+"""The type of the file system of a path, from the kernel's mount table."""
 
 from __future__ import annotations
 
 import re
 
-_FAR = re.compile(r"nfs\d?|cifs|smb\d?|ceph|glusterfs|lustre|9p|afs|ocfs2|gfs2|fuse\.\S+")
+_NETWORK_TYPES = re.compile(r"nfs\d?|cifs|smb\d?|ceph|glusterfs|lustre|9p|afs|ocfs2|gfs2|fuse\.\S+")
 
 
 def network_filesystem(path: str, mounts: str) -> str:
-    """Return the type of the file system when it is not this machine's alone, else nothing."""
-    wanted, kind, deepest = f"{path.rstrip('/')}/", "", -1
+    """
+    Return the type of a path's file system when it is shared over a network, else "".
+
+    ``mounts`` is the content of ``/proc/mounts``.
+    """
+    wanted, kind, longest = f"{path.rstrip('/')}/", "", -1
     for line in mounts.splitlines():
         fields = line.split()
         if len(fields) < 3:
             continue
-        # The kernel writes what would part its fields as octal numbers.
-        point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[1]).rstrip("/")
-        # Of two on one place, the later one covers the other.
-        if wanted.startswith(f"{point}/") and len(point) >= deepest:
-            kind, deepest = fields[2], len(point)
-    return kind if _FAR.fullmatch(kind) else ""
+        # The kernel writes white space within a field as octal numbers.
+        point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), fields[1]).rstrip("/")
+        # The later of two mounts on one mount point hides the earlier one.
+        if wanted.startswith(f"{point}/") and len(point) >= longest:
+            kind, longest = fields[2], len(point)
+    return kind if _NETWORK_TYPES.fullmatch(kind) else ""

@@ -1,4 +1,4 @@
-"""What is wrong with a set-up, and how to mend it."""
+"""A finding of ``check``: what is wrong with a set-up, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from enum import Enum
 
 
 class Level(str, Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     ERROR = "error"
-    """Something does not work, or not safely: someone must mend it."""
+    """Something does not work, or is unsafe: an operator must fix it."""
     WARNING = "warning"
-    """It works, in a reduced or in a dangerous way."""
+    """It works, but with limits or risks."""
     INFO = "info"
     """Worth knowing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was found."""
+    """One finding."""
 
     level: Level
     where: str
+    """The option, file, cluster or minion that it is about."""
     what: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f"; {self.mend}" if self.mend else "")
+        return f"{self.where}: {self.what}" + (f"; {self.fix}" if self.fix else "")
 
     def to_dict(self) -> dict[str, str]:
-        """Return it as JSON has it."""
-        told = {"level": self.level.value, "where": self.where, "what": self.what}
-        return {**told, "mend": self.mend} if self.mend else told
+        """Return it as JSON types: ``level``, ``where``, ``what``, and ``fix`` if there is one."""
+        fields = {"level": self.level.value, "where": self.where, "what": self.what}
+        return {**fields, "fix": self.fix} if self.fix else fields
 
 
-def error(where: str, what: str, mend: str = "") -> Finding:
-    """Return a finding that someone must mend."""
-    return Finding(level=Level.ERROR, where=where, what=what, mend=mend)
+def error(where: str, what: str, fix: str = "") -> Finding:
+    """Return a finding that an operator must fix."""
+    return Finding(level=Level.ERROR, where=where, what=what, fix=fix)
 
 
-def warning(where: str, what: str, mend: str = "") -> Finding:
-    """Return a finding that someone should look at."""
-    return Finding(level=Level.WARNING, where=where, what=what, mend=mend)
+def warning(where: str, what: str, fix: str = "") -> Finding:
+    """Return a finding that an operator should look at."""
+    return Finding(level=Level.WARNING, where=where, what=what, fix=fix)
 
 
-def info(where: str, what: str, mend: str = "") -> Finding:
-    """Return something worth knowing."""
-    return Finding(level=Level.INFO, where=where, what=what, mend=mend)
+def info(where: str, what: str, fix: str = "") -> Finding:
+    """Return a finding that is worth knowing."""
+    return Finding(level=Level.INFO, where=where, what=what, fix=fix)
 
 
-def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return each once, the worst first, otherwise as they came."""
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings without duplicates, errors first, otherwise in the given order."""
     levels = list(Level)
-    return tuple(sorted(dict.fromkeys(findings), key=lambda one: levels.index(one.level)))
+    return tuple(sorted(dict.fromkeys(findings), key=lambda finding: levels.index(finding.level)))

@@ -1,4 +1,4 @@
-"""What a formula makes of a reference, where that is not what the person who wrote it expects."""
+"""Places in a pillar where a formula handles a reference in an unexpected way."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
+from salt_ext.core.config.apply import MODULE
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references.reference import SCHEME, Reference, is_reference, parse
 
-Lines = Callable[[str], Sequence[str] | None]
-"""Returns what takes the place of a reference now, None when it cannot be told."""
+Resolve = Callable[[str], Sequence[str] | None]
+"""Returns the addresses of a reference now, None when it cannot be resolved."""
 
-_DEPTH = 100
-_MANY = 50
+_MAX_DEPTH = 100
+_MANY_RULES = 50
 
-_EVERYONE = "everyone"
-_BROKEN = "a syntax error, so that nothing is applied any more"
+_ANY_ADDRESS = "any address"
+_SYNTAX_ERROR = "a syntax error, so that no rule is applied any more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """One place where a formula takes addresses."""
+    """One place in the pillar where a formula reads addresses."""
 
     name: str
     path: str
-    """Keys of the pillar, from the top; ``*`` is any."""
+    """Keys of the pillar from the top, separated by colons; ``*`` matches any."""
     family: int | None = None
-    """The only one that it takes there."""
+    """The only accepted family: 4 or 6."""
     empty: str = ""
-    """What an empty list means, where that is not nobody."""
+    """How the formula treats an empty list, if not as no address."""
     appends: bool = False
-    """It never takes a rule away."""
+    """It adds rules and never removes one."""
     slow: bool = False
-    """Each rule takes as long as all before it."""
+    """The time for each rule grows with the number of rules."""
 
 
 _IPTABLES = "iptables-formula"
@@ -53,159 +54,129 @@ FORMULAS = (
     Formula(
         name="ufw-formula",
         path="ufw:services:*:from_addr",
-        empty=_EVERYONE,
+        empty=_ANY_ADDRESS,
         appends=True,
         slow=True,
     ),
     Formula(name="ufw-formula", path="ufw:open", appends=True, slow=True),
-    Formula(name="nftables-formula", path="nftables:defines:*", empty=_BROKEN),
+    Formula(name="nftables-formula", path="nftables:defines:*", empty=_SYNTAX_ERROR),
     Formula(
         name="nftables-formula",
         path="nftables:configuration:*:set_elements:*:elements",
-        empty=_BROKEN,
+        empty=_SYNTAX_ERROR,
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pitfall:
-    """Something to look at in a pillar."""
+    """One pitfall in a pillar."""
 
     where: str
     what: str
-    mend: str
+    fix: str
     certain: bool = False
-    """It has come true; otherwise it waits."""
+    """It is wrong now; otherwise it will be, in some situation."""
     hint: bool = False
-    """It may be none: what would tell lies where the master cannot look."""
+    """It may be harmless: the master cannot see the files that decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     path: tuple[str, ...]
     text: str
-    beside: tuple[Any, ...]
-    """Everything in the list that it stands in, empty where it is no list."""
+    siblings: tuple[Any, ...]
+    """All items of the list that contains it; empty when it is not in a list."""
 
     @property
     def where(self) -> str:
         return ":".join(self.path)
 
 
-def traps(pillar: Mapping[str, Any], lines: Lines) -> Iterator[Pitfall]:
-    """Yield what is found in a pillar as people wrote it, before its references are replaced."""
+def pitfalls(pillar: Mapping[str, Any], resolve: Resolve) -> Iterator[Pitfall]:
+    """Yield the pitfalls in a pillar before its references are replaced."""
     used: dict[str, list[tuple[Formula, _Place, Sequence[str] | None]]] = {}
     for place in _places(pillar):
         if not is_reference(place.text):
             yield Pitfall(
                 where=place.where,
-                what=f"{SCHEME} inside another text is no reference: it stays as it is",
-                mend="put the reference where an address alone stands, in a list or a set",
+                what=f"{SCHEME} within a longer text is not replaced",
+                fix="make the reference a value of its own, in a list or a set",
             )
             continue
         try:
-            wanted = parse(place.text)
+            reference = parse(place.text)
         except BadReference:
             continue
-        found = lines(place.text)
+        addresses = resolve(place.text)
         for formula in FORMULAS:
             if _fits(formula.path, place.path):
-                used.setdefault(formula.name, []).append((formula, place, found))
-                yield from _at(formula, place, wanted, found)
+                used.setdefault(formula.name, []).append((formula, place, addresses))
+                yield from _pitfalls_at(formula, place, reference, addresses)
     for name, places in used.items():
-        yield from _whole(name, places, pillar)
+        yield from _pitfalls_of_formula(name, places, pillar)
 
 
-def masters(pillar: Mapping[str, Any], grains: Mapping[str, Any]) -> tuple[str, ...]:
-    """
-    Return the masters that a minion is known to have, where they are more than one.
-
-    A minion that is connected to several at once tells each only of that one; its list is known
-    where it is managed by the salt-formula, or stands in its grains.
-    """
-    managed: Any = pillar
-    for key in ("salt", "minion", "master"):
-        managed = managed.get(key) if isinstance(managed, Mapping) else None
-    for listed in (managed, grains.get("master")):
-        if isinstance(listed, (list, tuple)) and len(found := tuple(map(str, listed))) > 1:
-            return found
-    return ()
-
-
-def locks_out(pillar: Mapping[str, Any], several: Sequence[str]) -> Iterator[Pitfall]:
-    """Yield whether a firewall of ours lets only one of several masters in."""
-    ours = pillar.get("k8s_firewall")
-    if not several or not isinstance(ours, Mapping) or ours.get("keep"):
-        return
-    if any(ours.get(key) for key in ("sets", "gates", "rules")):
-        yield Pitfall(
-            where="k8s_firewall",
-            what=f"there are several masters ({', '.join(several)}), and each run lets in only the "
-            "one that it came from: it closes what the run before opened, and ends its sessions",
-            mend="write the addresses of all masters into k8s_firewall:keep (docs/topologies.md)",
-        )
-
-
-def _at(
-    formula: Formula, place: _Place, wanted: Reference, found: Sequence[str] | None
+def _pitfalls_at(
+    formula: Formula, place: _Place, reference: Reference, addresses: Sequence[str] | None
 ) -> Iterator[Pitfall]:
-    other = {4: ":", 6: "."}.get(formula.family or 0)
-    if other and any(other in line for line in found or ()):
+    other_family = {4: ":", 6: "."}.get(formula.family or 0)
+    if other_family and any(other_family in address for address in addresses or ()):
         yield Pitfall(
             where=place.where,
-            what=f"{formula.name} takes only IPv{formula.family} there, and {place.text} has "
-            "others: that state fails",
-            mend=f"write family=ipv{formula.family}",
+            what=f"{formula.name} accepts only IPv{formula.family} here; {place.text} has other "
+            "addresses, so its state fails",
+            fix=f"add family=ipv{formula.family} to the reference",
             certain=True,
         )
-    only = all(is_reference(item) for item in place.beside)
-    if formula.empty and place.beside and only and not wanted.placeholder:
+    only_references = all(map(is_reference, place.siblings))
+    if formula.empty and place.siblings and only_references and not reference.placeholder:
         yield Pitfall(
             where=place.where,
-            what=f"{formula.name} takes an empty list for {formula.empty}, and {place.text} "
-            + ("means no node now" if found == () else "is empty when no node is meant"),
-            mend="write empty=placeholder",
-            certain=found == (),
+            what=f"{formula.name} treats an empty list as {formula.empty}; {place.text} "
+            + ("matches no node now" if addresses == () else "is empty when it matches no node"),
+            fix="add empty=placeholder to the reference",
+            certain=addresses == (),
         )
     if formula.path == "ufw:services:*:from_addr":
-        if not place.beside:
+        if not place.siblings:
             yield Pitfall(
                 where=place.where,
-                what="a reference alone repeats the service, whose id is its port",
-                mend="write a list",
+                what="a reference outside of a list repeats the service, whose id is its port",
+                fix="put the reference into a list",
                 certain=True,
             )
-        if any(line[:1].isalpha() for line in found or ()):
+        if any(address[:1].isalpha() for address in addresses or ()):
             yield Pitfall(
                 where=place.where,
-                what="an address that begins with a letter fails its state in ufw-formula",
-                mend="write family=ipv4",
+                what="ufw-formula fails on an address that begins with a letter, as fd00::1",
+                fix="add family=ipv4 to the reference",
                 certain=True,
             )
 
 
-def _whole(
+def _pitfalls_of_formula(
     name: str,
     places: list[tuple[Formula, _Place, Sequence[str] | None]],
     pillar: Mapping[str, Any],
 ) -> Iterator[Pitfall]:
-    wheres = ", ".join(dict.fromkeys(place.where for _, place, _ in places))
-    ours = pillar.get("k8s_firewall")
+    where = ", ".join(dict.fromkeys(place.where for _, place, _ in places))
+    block = pillar.get(MODULE)
     if any(formula.appends for formula, _, _ in places) and not (
-        isinstance(ours, Mapping) and "prune" in ours
+        isinstance(block, Mapping) and "prune" in block
     ):
         yield Pitfall(
-            where=wheres,
-            what=f"{name} never takes a rule away: a node that has left stays open",
-            mend="write k8s_firewall:prune (docs/firewall.md), or use a set and a gate",
+            where=where,
+            what=f"{name} never removes a rule: removed nodes keep their access",
+            fix=f"configure {MODULE}:prune (docs/firewall.md), or use a set and a gate",
         )
-    many = sum(len(found or ()) for formula, _, found in places if formula.slow)
-    if many > _MANY:
+    rule_count = sum(len(addresses or ()) for formula, _, addresses in places if formula.slow)
+    if rule_count > _MANY_RULES:
         yield Pitfall(
-            where=wheres,
-            what=f"{many} addresses are as many rules, and each takes {name} as long as all before "
-            "it: minutes for a run",
-            mend="name a set of k8s_firewall in one rule",
+            where=where,
+            what=f"{rule_count} addresses become as many rules, and each rule makes {name} slower: "
+            "a run takes minutes",
+            fix=f"use one rule with a set of {MODULE}",
         )
     firewall = pillar.get("firewall")
     if (
@@ -216,36 +187,36 @@ def _whole(
     ):
         yield Pitfall(
             where="firewall:strict",
-            what="without ipv6: true this formula does not filter IPv6 at all",
-            mend="write ipv6: true, and services_ipv6",
+            what="without ipv6: true, iptables-formula does not filter IPv6 at all",
+            fix="set firewall:ipv6 to true, and add services_ipv6",
         )
 
 
 def _fits(pattern: str, path: tuple[str, ...]) -> bool:
-    wanted = pattern.split(":")
-    return len(wanted) == len(path) and all(map(fnmatch, path, wanted))
+    keys = pattern.split(":")
+    return len(keys) == len(path) and all(map(fnmatch, path, keys))
 
 
 def _places(root: Mapping[str, Any]) -> Iterator[_Place]:
-    """Yield each text with our scheme in it; a list's items stand at the path of the list."""
+    """Yield each text that contains the scheme; items of a list have the path of the list."""
     stack: list[tuple[tuple[str, ...], Any, tuple[Any, ...], int]] = [((), root, (), 0)]
     seen: set[int] = set()
     while stack:
-        path, value, beside, depth = stack.pop()
+        path, value, siblings, depth = stack.pop()
         if isinstance(value, str):
             if SCHEME in value:
-                yield _Place(path=path, text=value, beside=beside)
+                yield _Place(path=path, text=value, siblings=siblings)
             continue
-        if not isinstance(value, (Mapping, list, tuple)) or depth > _DEPTH or id(value) in seen:
+        if not isinstance(value, (Mapping, list, tuple)) or depth > _MAX_DEPTH or id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, Mapping):
-            for key, below in value.items():
-                stack.append(((*path, str(key)), below, (), depth + 1))
+            for key, item in value.items():
+                stack.append(((*path, str(key)), item, (), depth + 1))
                 if isinstance(key, str) and SCHEME in key:
                     stack.append((path, key, (), depth + 1))
             continue
-        for number, item in enumerate(value):
-            inside = isinstance(item, (Mapping, list, tuple))
-            at = (*path, str(number)) if inside else path
-            stack.append((at, item, () if inside else tuple(value), depth + 1))
+        for index, item in enumerate(value):
+            nested = isinstance(item, (Mapping, list, tuple))
+            item_path = (*path, str(index)) if nested else path
+            stack.append((item_path, item, () if nested else tuple(value), depth + 1))

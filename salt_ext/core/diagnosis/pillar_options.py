@@ -1,4 +1,4 @@
-"""Options of a master with which references in pillars cannot work, or not as people expect."""
+"""Options of a master that keep references in pillars from being replaced."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from salt_ext.core.diagnosis.finding import Finding, error, warning
 
 
 def findings(opts: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """Return each, with what to do."""
+    """Return one finding for each wrong option of the master."""
     found = []
-    listed = opts.get("ext_pillar") or []
-    names = [name for entry in listed if isinstance(entry, Mapping) for name in entry]
+    entries = opts.get("ext_pillar") or []
+    names = [name for entry in entries if isinstance(entry, Mapping) for name in entry]
     if KEY not in names:
         found.append(
             error(
                 "ext_pillar",
-                f"has no {KEY}, so that references stay in the pillars",
-                f"add `- {KEY}: {{}}` to the list, behind the others",
+                f"has no {KEY}, so references in pillars are not replaced",
+                f"add `- {KEY}: {{}}` at the end of the list",
             )
         )
     elif names[-1] != KEY:
@@ -27,16 +27,16 @@ def findings(opts: Mapping[str, Any]) -> tuple[Finding, ...]:
         found.append(
             warning(
                 "ext_pillar",
-                f"{behind} comes after {KEY}, so that references in what it adds stay as they are",
-                f"put {KEY} last",
+                f"{behind} comes after {KEY}, so references that it adds are not replaced",
+                f"move {KEY} to the end of the list",
             )
         )
     if opts.get("ext_pillar_first"):
         found.append(
             error(
                 "ext_pillar_first",
-                "true compiles the ext_pillars before the pillar's files, so that references in "
-                "those stay as they are",
+                "true compiles the ext_pillars before the pillar's files, so references in those "
+                "files are not replaced",
                 "set it to false",
             )
         )
@@ -44,9 +44,8 @@ def findings(opts: Mapping[str, Any]) -> tuple[Finding, ...]:
         found.append(
             error(
                 "pillar_cache",
-                "true hands out a pillar as it was for pillar_cache_ttl seconds "
-                f"({opts.get('pillar_cache_ttl', 3600)}), with addresses of nodes that may have "
-                "left",
+                "true serves cached pillars for pillar_cache_ttl seconds "
+                f"({opts.get('pillar_cache_ttl', 3600)}): with addresses of removed nodes",
                 "set it to false",
             )
         )

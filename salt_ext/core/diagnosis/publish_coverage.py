@@ -1,4 +1,4 @@
-"""Whether what a class publishes brings the sets, gates and rules of a pillar up to date."""
+"""Whether the published function of a class updates the ``k8s_firewall`` block of a pillar."""
 
 from __future__ import annotations
 
@@ -10,68 +10,70 @@ from salt_ext.core.config.apply import MODULE, Action
 from salt_ext.core.diagnosis.formula_pitfalls import Pitfall
 from salt_ext.core.references.scan import may_contain
 
-Text = Callable[[str], "str | None"]
-"""What the SLS of a name says; None where it cannot be read here."""
+ReadSls = Callable[[str], "str | None"]
+"""Returns the text of an SLS by name; None when this master cannot read it."""
 
 _ENFORCED = ("sets", "gates", "rules")
-# A text with one of these may have more states than it shows.
-_MORE = re.compile(r"include|extend|import|^#!", re.MULTILINE)
+# Such an SLS may have more states than its text.
+_INCOMPLETE = re.compile(r"include|extend|import|^#!", re.MULTILINE)
 _PUBLISH = (
-    f"publish {MODULE}.sync to them: a class under apply:classes, before the others, with a target "
-    f"and function: {MODULE}.sync"
+    f"publish {MODULE}.sync to them: add a class to apply:classes, before the others, with a "
+    f"target and function: {MODULE}.sync"
 )
 
 
-def uncovered(pillar: Mapping[str, Any], what: Action, text: Text) -> Iterator[Pitfall]:
-    """Yield that a change of a cluster does not get into a firewall of ours, or may not."""
+def uncovered(pillar: Mapping[str, Any], action: Action, read_sls: ReadSls) -> Iterator[Pitfall]:
+    """Yield that the published function does not, or may not, update the firewall."""
     block = pillar.get(MODULE)
     if not isinstance(block, Mapping):
         return
     prunes = isinstance(block.get("prune"), Mapping)
-    if (not prunes and not may_contain(block)) or _brings(block, what):
+    if (not prunes and not may_contain(block)) or _updates(block, action):
         return
-    names = _states(what)
+    names = _sls_names(action)
     if names == ():
-        # A highstate: its top file is the minion's matter.
+        # A highstate: its top file decides, and the minion evaluates it.
         return
-    texts = [text(name) for name in names or ()]
-    if any(one and MODULE in one for one in texts):
+    texts = [read_sls(name) for name in names or ()]
+    if any(text and MODULE in text for text in texts):
         return
-    sure = names is None or all(one is not None and not _MORE.search(one) for one in texts)
-    mend = _PUBLISH
+    certain = names is None or all(
+        text is not None and not _INCOMPLETE.search(text) for text in texts
+    )
+    fix = _PUBLISH
     if names:
-        mend += f"; or include the SLS {MODULE}{'.prune' if prunes else ''} in {names[0]}"
-    told = "which does not bring that up to date" if sure else "which may not bring that up to date"
+        fix += f"; or include the SLS {MODULE}{'.prune' if prunes else ''} in {names[0]}"
+    effect = "does not update" if certain else "may not update"
     yield Pitfall(
         where=MODULE,
-        what=f"changes of clusters are published as {what}, {told}",
-        mend=mend,
-        hint=not sure,
+        what=f"the published function {action} {effect} this firewall",
+        fix=fix,
+        hint=not certain,
     )
 
 
-def _brings(block: Mapping[str, Any], what: Action) -> bool:
-    if what.function == f"{MODULE}.sync":
+def _updates(block: Mapping[str, Any], action: Action) -> bool:
+    if action.function == f"{MODULE}.sync":
         return True
-    if what.function == f"{MODULE}.prune":
+    if action.function == f"{MODULE}.prune":
         return not any(block.get(key) for key in _ENFORCED)
-    return _names_us([*what.arg, *what.kwarg.values()])
+    return _names_module([*action.arg, *action.kwarg.values()])
 
 
-def _names_us(value: object) -> bool:
+def _names_module(value: object) -> bool:
     if isinstance(value, Mapping):
-        return any(map(_names_us, (*value, *value.values())))
+        return any(map(_names_module, (*value, *value.values())))
     if isinstance(value, (list, tuple)):
-        return any(map(_names_us, value))
+        return any(map(_names_module, value))
     return isinstance(value, str) and MODULE in value
 
 
-def _states(what: Action) -> tuple[str, ...] | None:
-    """Return the SLS that are applied, none for a highstate; None where it is no states."""
-    if what.function in ("state.highstate", "state.top"):
+def _sls_names(action: Action) -> tuple[str, ...] | None:
+    """Return the applied SLS, () for a highstate; None when the function applies no states."""
+    if action.function in ("state.highstate", "state.top"):
         return ()
-    if what.function not in ("state.apply", "state.sls"):
+    if action.function not in ("state.apply", "state.sls"):
         return None
-    given = what.kwarg.get("mods", what.arg[0] if what.arg else ())
-    listed = given.split(",") if isinstance(given, str) else given
-    return tuple(map(str, listed)) if isinstance(listed, (list, tuple)) else ()
+    mods = action.kwarg.get("mods", action.arg[0] if action.arg else ())
+    names = mods.split(",") if isinstance(mods, str) else mods
+    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()

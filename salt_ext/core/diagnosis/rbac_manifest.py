@@ -1,4 +1,4 @@
-"""What a cluster has to be told, so that we may read its nodes and nothing else."""
+"""The Kubernetes objects that allow the engine to read the nodes of a cluster, and no more."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ metadata:
 
 
 def manifest(token_file: str, ca_file: str, user: str) -> tuple[str, ...]:
-    """Return the commands that bring the token and the CA's certificate to where they belong."""
+    """Return the shell commands that store the token and the CA certificate on the master."""
     get = f"kubectl -n {NAMESPACE} get secret {NAME} -o jsonpath"
     put = f"base64 -d | install -D -m 600 -o {user} /dev/stdin"
     return (

@@ -1,8 +1,8 @@
 """
-What has to be written into which file of a master's configuration, beside what is there.
+What ``setup`` adds to which file of a master's configuration, merged with the present content.
 
-A list stays whole and in one layer: what another layer holds of it moves to where it counts. So
-does what stands in files of one folder that Salt would add to each other in a wrong order.
+A list is kept whole, in one layer: entries in an ineffective file move to the effective one. So do
+entries in files of one folder that Salt would merge in a wrong order.
 """
 
 from __future__ import annotations
@@ -13,181 +13,191 @@ from functools import partial, reduce
 from typing import Any
 
 from salt_ext.core.config.config import KEY
-from salt_ext.core.diagnosis.config_files import ConfigFile, added, alike, effective, files_with
-from salt_ext.core.diagnosis.wiring import engine_is_listed, reactions
+from salt_ext.core.diagnosis.config_files import ConfigFile, effective, files_with, merge, mergeable
+from salt_ext.core.diagnosis.wiring import engine_is_listed, reactor_files
 
-_KINDS = ("changed", "lagging")
+_EVENTS = ("changed", "lagging")
 
 
 @dataclass(slots=True)
 class Plan:
-    """What to do with the files; by path, then by key."""
+    """The changes to the files, by path."""
 
     put: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Keys that have to be what is told, as a whole."""
+    """Keys with their whole new values."""
     take_out: dict[str, list[str]] = field(default_factory=dict)
-    """Keys that another file replaces, and that are in the plan there."""
+    """Keys to remove, because another file replaces them."""
     right: list[str] = field(default_factory=list)
-    """Keys that stay as they are."""
+    """Keys that need no change, in any file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ours:
-    """What belongs into a master's configuration for us."""
+class RequiredOptions:
+    """What this extension needs in a master's configuration."""
 
     sls: str
-    """The file that our reactions render."""
+    """Path of the SLS that the reactor renders."""
     formula: str
-    """The folder that holds the minions' modules."""
+    """Path of the folder with the minions' modules."""
     clusters: Mapping[str, Any]
-    """Those to add to our own block."""
+    """Clusters to add to the ``k8s_nodes`` block."""
     first: Mapping[str, Any]
-    """What else stands in it where there is no cluster yet."""
+    """Other keys of the block, added only with its first cluster."""
     engine: bool = True
-    """No on a master of masters."""
+    """False on a master of masters."""
 
 
 def plan(
     files: Sequence[ConfigFile],
     opts: Mapping[str, Any],
     new_file: str,
-    ours: Ours,
-    maps: Mapping[str, list[Any]],
+    required: RequiredOptions,
+    reactor_lists: Mapping[str, list[Any]],
 ) -> Plan:
     """
-    Return what to write; ``opts`` has Salt's own defaults for what nobody wrote.
+    Return the changes to the files.
 
-    ``maps`` has the lists in files that ``reactor`` names in place of a list.
+    ``opts`` are the master's, with Salt's defaults. ``new_file`` is the path for keys that no file
+    has. ``reactor_lists`` has the content of files that ``reactor`` names in place of a list.
     """
-    files = [_with_list(file, maps) for file in files]
-    made = Plan()
-    wishes: dict[str, Callable[[Any], Any]] = {KEY: partial(_block, ours)}
-    if ours.engine:
-        wishes |= {
+    files = [_with_reactor_list(file, reactor_lists) for file in files]
+    changes = Plan()
+    complete: dict[str, Callable[[Any], Any]] = {KEY: partial(_block, required)}
+    if required.engine:
+        complete |= {
             "engines": _engines,
             "ext_pillar": _ext_pillar,
-            "reactor": partial(_reactor, ours),
+            "reactor": partial(_reactor, required),
         }
-    wishes |= {
-        "file_roots": partial(_file_roots, ours, opts.get("file_roots") or {}),
+    complete |= {
+        "file_roots": partial(_file_roots, required, opts.get("file_roots") or {}),
         "fileserver_backend": partial(_backend, opts.get("fileserver_backend") or []),
-        "ext_pillar_first": _no,
-        "pillar_cache": _no,
+        "ext_pillar_first": _disable,
+        "pillar_cache": _disable,
     }
-    for key, wish in wishes.items():
-        _settle(made, files, key, wish, new_file)
-    return made
+    for key, function in complete.items():
+        _plan_key(changes, files, key, function, new_file)
+    return changes
 
 
-def _settle(
-    made: Plan, files: Sequence[ConfigFile], key: str, wish: Callable[[Any], Any], new_file: str
+def _plan_key(
+    changes: Plan,
+    files: Sequence[ConfigFile],
+    key: str,
+    complete: Callable[[Any], Any],
+    new_file: str,
 ) -> None:
-    counting = effective(files, key)
-    others = [file for file in files_with(files, key) if file not in counting and file.values[key]]
-    whole = reduce(_joined, (file.values[key] for file in (*others, *counting)), None)
-    wanted = wish(whole)
-    there = reduce(added, (file.values[key] for file in counting), None)
-    if wanted is None or (wanted == whole == there and not others):
-        if counting:
-            made.right.append(key)
+    """Add the changes for one key; ``complete`` returns its present value with what it lacks."""
+    winners = effective(files, key)
+    others = [file for file in files_with(files, key) if file not in winners and file.values[key]]
+    combined = reduce(_combine, (file.values[key] for file in (*others, *winners)), None)
+    desired = complete(combined)
+    present = reduce(merge, (file.values[key] for file in winners), None)
+    if desired is None or (desired == combined == present and not others):
+        if winners:
+            changes.right.append(key)
         return
-    path = counting[-1].path if counting else new_file
-    if len(counting) > 1:
-        # Salt adds these files to each other; the last one gets what is missing.
-        before = [file.values[key] for file in counting[:-1]]
-        rest = _without(wanted, before)
-        if alike(before[-1], wanted) and reduce(added, [*before, rest]) == wanted:
-            wanted = rest
+    path = winners[-1].path if winners else new_file
+    if len(winners) > 1:
+        # Salt merges these files; the last one gets what is missing.
+        earlier = [file.values[key] for file in winners[:-1]]
+        rest = _without(desired, earlier)
+        if mergeable(earlier[-1], desired) and reduce(merge, [*earlier, rest]) == desired:
+            desired = rest
         else:
-            others += counting[:-1]
-    made.put.setdefault(path, {})[key] = wanted
+            others += winners[:-1]
+    changes.put.setdefault(path, {})[key] = desired
     for file in others:
-        made.take_out.setdefault(file.path, []).append(key)
+        changes.take_out.setdefault(file.path, []).append(key)
 
 
-def _with_list(file: ConfigFile, maps: Mapping[str, list[Any]]) -> ConfigFile:
-    named = file.values.get("reactor")
-    if not isinstance(named, str):
+def _with_reactor_list(file: ConfigFile, reactor_lists: Mapping[str, list[Any]]) -> ConfigFile:
+    path = file.values.get("reactor")
+    if not isinstance(path, str):
         return file
-    return replace(file, values={**file.values, "reactor": maps[named]})
+    return replace(file, values={**file.values, "reactor": reactor_lists[path]})
 
 
-def _joined(first: Any, second: Any) -> Any:
-    """Return both, so that nothing is lost."""
+def _combine(first: Any, second: Any) -> Any:
+    """Return the items of both values, also where Salt would keep only one of them."""
     if first is None or second is None:
         return first if second is None else second
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return {**first, **{key: _joined(first.get(key), value) for key, value in second.items()}}
-    if alike(first, second):
-        return added(first, second)
-    return added(_list(first), _list(second))
+        return {**first, **{key: _combine(first.get(key), value) for key, value in second.items()}}
+    if mergeable(first, second):
+        return merge(first, second)
+    return merge(_as_list(first), _as_list(second))
 
 
-def _without(whole: Any, others: Sequence[Any]) -> Any:
-    if isinstance(whole, list):
-        had = [item for other in others if isinstance(other, list) for item in other]
-        return [item for item in whole if item not in had]
-    return whole
+def _without(value: object, others: Sequence[object]) -> object:
+    if isinstance(value, list):
+        elsewhere = [item for other in others if isinstance(other, list) for item in other]
+        return [item for item in value if item not in elsewhere]
+    return value
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     if isinstance(value, Mapping):
-        return [{name: given} for name, given in value.items()]
-    return list(value or []) if isinstance(value, list) or not value else [value]
+        return [{name: options} for name, options in value.items()]
+    if isinstance(value, list):
+        return list(value)
+    return [value] if value else []
 
 
-def _block(ours: Ours, there: Any) -> Any:
-    block = dict(there) if isinstance(there, Mapping) else {}
-    clusters = {**ours.clusters, **(block.get("clusters") or {})}
-    # Where there is a cluster, what is published is not ours to change.
-    first = {} if block.get("clusters") else ours.first
-    return {**first, **block, "clusters": clusters} if clusters else there
+def _block(required: RequiredOptions, present: object) -> object:
+    block = dict(present) if isinstance(present, Mapping) else {}
+    clusters = {**required.clusters, **(block.get("clusters") or {})}
+    # With a cluster configured, what to publish is the operator's decision already.
+    first = {} if block.get("clusters") else required.first
+    return {**first, **block, "clusters": clusters} if clusters else present
 
 
-def _engines(there: Any) -> Any:
-    if engine_is_listed({"engines": there}):
-        return there
-    return [*_list(there), {KEY: {}}]
+def _engines(present: object) -> object:
+    if engine_is_listed({"engines": present}):
+        return present
+    return [*_as_list(present), {KEY: {}}]
 
 
-def _ext_pillar(there: Any) -> Any:
-    others: list[Any] = []
-    ours: list[Any] = []
-    for one in _list(there):
-        if isinstance(one, Mapping) and KEY in one:
-            ours.append({KEY: one[KEY]})
-            one = {name: given for name, given in one.items() if name != KEY}
-        if one:
-            others.append(one)
-    # Last, so that references in what the others add are replaced too.
-    return [*others, *(ours or [{KEY: {}}])]
+def _ext_pillar(present: object) -> list[object]:
+    others: list[object] = []
+    own: list[object] = []
+    for entry in _as_list(present):
+        if isinstance(entry, Mapping) and KEY in entry:
+            own.append({KEY: entry[KEY]})
+            entry = {name: options for name, options in entry.items() if name != KEY}
+        if entry:
+            others.append(entry)
+    # Last, so that references that the others add are replaced too.
+    return [*others, *(own or [{KEY: {}}])]
 
 
-def _reactor(ours: Ours, there: Any) -> Any:
-    listed = _list(there)
-    tags = {kind: f"salt/{KEY}/*/{kind}" for kind in _KINDS}
+def _reactor(required: RequiredOptions, present: object) -> list[object]:
+    entries = _as_list(present)
+    tags = [f"salt/{KEY}/*/{event}" for event in _EVENTS]
     missing = [
-        {tag: [ours.sls]}
-        for tag in tags.values()
-        if ours.sls not in reactions({"reactor": listed}, tag)
+        {tag: [required.sls]}
+        for tag in tags
+        if required.sls not in reactor_files({"reactor": entries}, tag)
     ]
-    return [*listed, *missing]
+    return [*entries, *missing]
 
 
-def _file_roots(ours: Ours, default: Mapping[str, Any], there: Any) -> Any:
-    roots = dict(there if isinstance(there, Mapping) else default)
+def _file_roots(
+    required: RequiredOptions, default: Mapping[str, Any], present: object
+) -> dict[str, Any]:
+    roots = dict(present if isinstance(present, Mapping) else default)
     base = list(roots.get("base") or [])
-    if ours.formula not in (folder for folders in roots.values() for folder in folders or ()):
-        roots["base"] = [*base, ours.formula]
+    if required.formula not in (path for paths in roots.values() for path in paths or ()):
+        roots["base"] = [*base, required.formula]
     return roots
 
 
-def _backend(default: Sequence[Any], there: Any) -> Any:
-    listed = _list(there) if there is not None else list(default)
-    if "roots" in listed:
-        return there
-    return [*listed, "roots"]
+def _backend(default: Sequence[object], present: object) -> object:
+    entries = _as_list(present) if present is not None else list(default)
+    if "roots" in entries:
+        return present
+    return [*entries, "roots"]
 
 
-def _no(there: Any) -> Any:
-    return False if there else there
+def _disable(present: object) -> object:
+    return False if present else present

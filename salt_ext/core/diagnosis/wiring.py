@@ -1,4 +1,4 @@
-"""Options of a master that have to name us, so that a change reaches the minions."""
+"""Options of a master that start the engine and let its events reach the minions."""
 
 from __future__ import annotations
 
@@ -10,136 +10,150 @@ from salt_ext.core.config.config import KEY
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 
 CALL = f"{KEY}.apply"
-"""What a reactor SLS has to call."""
+"""The runner function that a reactor SLS must call."""
 
-Read = Callable[[str], str | None]
-"""Returns the text of an SLS file of the reactor, None when there is no such file."""
+ReadSls = Callable[[str], str | None]
+"""Returns the text of an SLS file of the reactor, None when the file does not exist."""
 
-_KINDS = ("changed", "lagging")
+_EVENTS = ("changed", "lagging")
 
 _SETUP = "salt-run k8s_nodes.setup prints the list"
 
 
 def engine_is_listed(opts: Mapping[str, Any]) -> bool:
-    """Whether the master starts our engine."""
-    listed = opts.get("engines") or []
+    """Whether the master starts the engine ``k8s_nodes``."""
+    engines = opts.get("engines") or []
     entries = (
-        [{name: given} for name, given in listed.items()] if isinstance(listed, Mapping) else listed
+        [{name: options} for name, options in engines.items()]
+        if isinstance(engines, Mapping)
+        else engines
     )
     for entry in entries:
         # Of an item with several names, Salt starts the first.
         named = entry.items() if isinstance(entry, Mapping) else [(entry, None)]
-        name, given = next(iter(named), (None, None))
-        module = given.get("engine_module", name) if isinstance(given, Mapping) else name
+        name, options = next(iter(named), (None, None))
+        module = options.get("engine_module", name) if isinstance(options, Mapping) else name
         if module == KEY:
             return True
     return False
 
 
-def reactions(opts: Mapping[str, Any], tag: str) -> list[str]:
-    """Return the SLS files that the reactor renders for a tag; of a list, which Salt wants."""
-    found: list[str] = []
-    for entry in _list(opts):
-        # Salt ignores an item with several tags, without a word.
+def reactor_files(opts: Mapping[str, Any], tag: str) -> list[str]:
+    """Return the SLS files that the reactor renders for a tag; only lists count, as in Salt."""
+    paths: list[str] = []
+    for entry in _entries(opts):
+        # Salt ignores an item with several tags, and does not log it.
         if isinstance(entry, Mapping) and len(entry) == 1:
             ((pattern, files),) = entry.items()
             if fnmatch(tag, str(pattern)):
-                found += [files] if isinstance(files, str) else map(str, files or ())
-    return found
+                paths += [files] if isinstance(files, str) else map(str, files or ())
+    return paths
 
 
-def _list(opts: Mapping[str, Any]) -> Sequence[Any]:
-    listed = opts.get("reactor")
-    return listed if isinstance(listed, list) else ()
+def _entries(opts: Mapping[str, Any]) -> Sequence[object]:
+    entries = opts.get("reactor")
+    return entries if isinstance(entries, list) else ()
 
 
-def reactor(opts: Mapping[str, Any], clusters: Iterable[str], read: Read) -> Iterator[Finding]:
-    """Yield what keeps the reactor from calling us."""
-    listed = opts.get("reactor")
-    if listed and not isinstance(listed, list):
-        what = f"the file {listed} has" if isinstance(listed, str) else "has"
-        yield error("reactor", f"{what} no list that Salt can read", f"write a list; {_SETUP}")
-    for entry in _list(opts):
+def reactor(
+    opts: Mapping[str, Any], clusters: Iterable[str], read_sls: ReadSls
+) -> Iterator[Finding]:
+    """Yield why the reactor does not call :data:`CALL` for the events of the engine."""
+    configured = opts.get("reactor")
+    if configured and not isinstance(configured, list):
+        subject = f"the file {configured}" if isinstance(configured, str) else "this option"
+        yield error(
+            "reactor",
+            f"{subject} does not contain a list, so Salt ignores it",
+            f"write a list; {_SETUP}",
+        )
+    for entry in _entries(opts):
         if isinstance(entry, Mapping) and len(entry) > 1:
             yield warning(
                 "reactor",
-                f"Salt ignores an item with several tags, all of it: {', '.join(map(str, entry))}",
-                "write each tag as an item of its own",
+                f"Salt ignores a whole item with several tags: {', '.join(map(str, entry))}",
+                "make each tag an item of its own",
             )
-    deaf: dict[str, list[str]] = {}
-    for kind, cluster in ((kind, cluster) for kind in _KINDS for cluster in clusters):
-        tag = f"salt/{KEY}/{cluster}/{kind}"
-        texts = {path: read(path) for path in reactions(opts, tag)}
+    unhandled: dict[str, list[str]] = {}
+    for event, cluster in ((event, cluster) for event in _EVENTS for cluster in clusters):
+        tag = f"salt/{KEY}/{cluster}/{event}"
+        texts = {path: read_sls(path) for path in reactor_files(opts, tag)}
         for path in (path for path, text in texts.items() if text is None):
-            yield error(f"reactor:{tag}", f"there is no file {path}", f"correct it; {_SETUP}")
+            yield error(
+                f"reactor:{tag}", f"the file {path} does not exist", f"correct the path; {_SETUP}"
+            )
         calling = [path for path, text in texts.items() if text is not None and CALL in text]
         if not calling:
-            deaf.setdefault(kind, []).append(cluster)
+            unhandled.setdefault(event, []).append(cluster)
         elif len(calling) > 1:
             yield info(
                 f"reactor:{tag}",
                 f"{len(calling)} files call {CALL}: {', '.join(calling)}",
-                "one is enough; a second call finds nothing to do",
+                "keep one; the second call finds nothing to do",
             )
-    yield from _deaf(deaf)
+    yield from _unhandled_events(unhandled)
 
 
-def _deaf(deaf: Mapping[str, list[str]]) -> Iterator[Finding]:
-    if "lagging" in deaf:
-        loss = (
+def _unhandled_events(unhandled: Mapping[str, list[str]]) -> Iterator[Finding]:
+    if "lagging" in unhandled:
+        effect = (
             "nothing is ever published"
-            if deaf.get("changed") == deaf["lagging"]
-            else "a minion that was missed once is never tried again"
+            if unhandled.get("changed") == unhandled["lagging"]
+            else "a minion that missed a publish is never tried again"
         )
-        yield error("reactor", f"{_unheard('lagging', deaf)}: {loss}", _SETUP)
-    elif deaf:
-        loss = "a change reaches minions when the engine's timer looks, and not at once"
-        yield warning("reactor", f"{_unheard('changed', deaf)}: {loss}", _SETUP)
+        yield error("reactor", f"{_no_call('lagging', unhandled)}: {effect}", _SETUP)
+    elif unhandled:
+        effect = "changes reach minions with the engine's next timer, not at once"
+        yield warning("reactor", f"{_no_call('changed', unhandled)}: {effect}", _SETUP)
 
 
-def _unheard(kind: str, deaf: Mapping[str, list[str]]) -> str:
-    return f"nothing calls {CALL} for the tag salt/{KEY}/*/{kind} of {', '.join(deaf[kind])}"
+def _no_call(event: str, unhandled: Mapping[str, list[str]]) -> str:
+    clusters = ", ".join(unhandled[event])
+    return f"no file calls {CALL} for the tag salt/{KEY}/*/{event} of {clusters}"
 
 
 def backend(opts: Mapping[str, Any], *, needed: bool) -> Iterator[Finding]:
-    """Yield whether ``file_roots`` is served at all."""
+    """Yield that the master does not serve ``file_roots``; an error when that is needed."""
     if "roots" not in (opts.get("fileserver_backend") or []):
         yield (error if needed else warning)(
             "fileserver_backend",
-            "has no roots, so that nothing of file_roots reaches a minion: neither the formula "
-            "nor k8s_firewall",
+            "has no roots, so minions get neither the formula nor k8s_firewall from file_roots",
             "add `- roots` to the list",
         )
 
 
-def compiles_for_nobody(opts: Mapping[str, Any]) -> bool:
-    """Whether this is a master of masters that is nothing else."""
+def is_pure_master_of_masters(opts: Mapping[str, Any]) -> bool:
+    """Whether this is a master of masters without an engine, which compiles no pillars."""
     return bool(opts.get("order_masters")) and not engine_is_listed(opts)
 
 
-def topology(opts: Mapping[str, Any], written: Iterable[str]) -> Iterator[Finding]:
-    """Yield how this master stands to others; ``written`` are the keys that somebody wrote."""
+def topology(opts: Mapping[str, Any], written_keys: Iterable[str]) -> Iterator[Finding]:
+    """
+    Yield this master's relation to other masters.
+
+    ``written_keys`` are the keys in the configuration files, without Salt's defaults.
+    """
     if opts.get("order_masters"):
-        told = "a master of masters (order_masters: true): the masters below it compile pillars"
+        role = "a master of masters (order_masters: true): the masters below it compile pillars"
         if engine_is_listed(opts):
             yield warning(
                 "order_masters",
-                f"{told}, and events that minions answer with arrive here once more",
-                "run the engine on the masters below, each with a store of its own, and take "
-                f"{KEY} out of engines, ext_pillar and reactor here",
+                f"{role}, and their minions' events arrive here a second time",
+                "run the engine on the masters below, each with its own store, and remove "
+                f"{KEY} from engines, ext_pillar and reactor here",
             )
         else:
-            yield info("order_masters", f"{told}; no engine belongs here")
-    if "syndic_master" in written:
+            yield info("order_masters", f"{role}; it needs no engine")
+    if "syndic_master" in written_keys:
         yield info(
             "syndic_master",
             f"this master is a syndic of {opts.get('syndic_master')}: it compiles the pillars of "
-            "its minions and needs an engine of its own; the master of masters needs none",
+            "its minions and needs its own engine; the master of masters needs none",
         )
     if opts.get("cluster_id"):
         peers = ", ".join(map(str, opts.get("cluster_peers") or ())) or "none"
         yield info(
             "cluster_id",
-            f"this master is one of a cluster (peers: {peers}): each that compiles pillars runs "
-            "an engine with a state_dir of its own, which must not be shared",
+            f"this master is one of a cluster (peers: {peers}): each one that compiles pillars "
+            "runs an engine with its own state_dir, which must not be shared",
         )

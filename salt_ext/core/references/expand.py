@@ -1,8 +1,8 @@
 """
-Puts addresses in the place of references, anywhere in a pillar.
+Replaces references by addresses, anywhere in a pillar.
 
-Nothing that was handed in is altered: what changes is built anew, from the top-level key down,
-because nested objects may be another ext_pillar's memory.
+The given pillar is never modified: changed containers are copied, from the top-level key down,
+because nested objects may be another ext_pillar's cache.
 """
 
 from __future__ import annotations
@@ -17,98 +17,103 @@ from salt_ext.core.references.scan import find_references, may_contain
 
 PLACEHOLDER = "{address}"
 
-# Deeper than any pillar that a person wrote, far from Python's own recursion limit.
-DEEPEST = 100
+# Deeper than any pillar written by hand, far below Python's recursion limit.
+MAX_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Why a reference stays as it is."""
+    """Why a reference is left unchanged."""
 
     why: str
 
 
-_NO_PLACE = "stands where only one value can; put it into a list"
-_NO_RULE = (
-    "stands in a mapping that is no rule among rules, because there are other values beside it; "
+_SINGLE_VALUE = "is in a place for a single value; put it into a list"
+_NOT_A_RULE = (
+    "is a value in a mapping whose siblings are not rules, so it cannot be repeated per address; "
     "put it into a list"
 )
 
-# Below these a rule tells whose packets it means, as in `source: {address: k8s://prod}`. They
-# belong to the rule: were one taken for the id of a rule, what is left would match everybody.
-_PARTS = frozenset(["source", "destination", "src", "dst", "saddr", "daddr", "from", "to"])
+# A rule names its peers below these keys, as in `source: {address: k8s://prod}`. They belong to
+# the rule: repeated as rules of their own, they would leave a rule that matches any packet.
+_RULE_PARTS = frozenset(["source", "destination", "src", "dst", "saddr", "daddr", "from", "to"])
 
 Resolve = Callable[[str], Sequence[str] | Unresolved]
 
 
 @dataclass(slots=True)
 class Expansion:
-    """What came of one pillar."""
+    """The result of expanding one pillar."""
 
     changed: dict[Any, Any] = field(default_factory=dict)
-    """New values of the top-level keys that held a reference."""
-    served: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Reference text to the addresses that took its place."""
+    """New values of the top-level keys that contain a reference."""
+    resolved: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses by reference text."""
     unresolved: dict[str, str] = field(default_factory=dict)
-    """Reference text to the reason that it stays."""
+    """Reasons by reference text."""
 
 
 def expand(pillar: Mapping[Any, Any], resolve: Resolve) -> Expansion:
-    """Return what has to change in a pillar so that its references become addresses."""
+    """
+    Return the changes that turn the references of a pillar into addresses.
+
+    ``resolve`` returns the addresses of a reference, or why there are none; it is called once for
+    each text.
+    """
     walk = _Walk(resolve)
     if not may_contain(pillar):
         return walk.result
     for key, value in list(pillar.items()):
         if is_reference(key):
-            walk.refuse(key, "is a top-level key of the pillar")
+            walk.reject(key, "is a top-level key of the pillar")
         if is_reference(value):
-            walk.refuse(value, _NO_PLACE)
+            walk.reject(value, _SINGLE_VALUE)
         elif may_contain(value):
-            new = walk.value(value, depth=1)
-            if new is not value:
-                walk.result.changed[key] = new
-            if may_contain(new):
-                for text in find_references(new):
-                    walk.refuse(text, _NO_PLACE)
+            expanded = walk.value(value, depth=1)
+            if expanded is not value:
+                walk.result.changed[key] = expanded
+            if may_contain(expanded):
+                for text in find_references(expanded):
+                    walk.reject(text, _SINGLE_VALUE)
     return walk.result
 
 
 class _Walk:
-    """One pass over one pillar; a container that is shared is rebuilt once."""
+    """One pass over one pillar; a shared container is rebuilt once."""
 
     def __init__(self, resolve: Resolve) -> None:
         self.result = Expansion()
         self._resolve = resolve
-        self._refused: set[str] = set()
-        self._open: set[int] = set()
-        self._done: dict[int, Any] = {}
+        self._unresolvable: set[str] = set()
+        self._in_progress: set[int] = set()
+        self._expanded: dict[int, Any] = {}
 
-    def refuse(self, text: str, why: str) -> None:
+    def reject(self, text: str, why: str) -> None:
         self.result.unresolved.setdefault(text, why)
 
     def value(self, value: Any, *, depth: int) -> Any:
-        """Return a value with everything below it expanded: itself when nothing was."""
+        """Return a value with its references expanded; the same object when it has none."""
         if not isinstance(value, (dict, list, tuple)):
             return value
-        if id(value) in self._done:
-            return self._done[id(value)]
-        if id(value) in self._open:
+        if id(value) in self._expanded:
+            return self._expanded[id(value)]
+        if id(value) in self._in_progress:
             return value
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             for text in find_references(value):
-                self.refuse(text, f"is nested deeper than {DEEPEST}")
+                self.reject(text, f"is nested deeper than {MAX_DEPTH}")
             return value
-        self._open.add(id(value))
-        new: Any
+        self._in_progress.add(id(value))
+        expanded: Any
         if isinstance(value, dict):
-            new = self._mapping(value, depth)
+            expanded = self._mapping(value, depth)
         else:
-            new = self._sequence(value, depth)
-        self._done[id(value)] = new
-        self._open.discard(id(value))
-        return new
+            expanded = self._sequence(value, depth)
+        self._expanded[id(value)] = expanded
+        self._in_progress.discard(id(value))
+        return expanded
 
-    def _sequence(self, value: Sequence[Any], depth: int) -> Any:
+    def _sequence(self, value: Sequence[Any], depth: int) -> Sequence[Any]:
         static = {item for item in value if isinstance(item, str)}
         items: list[Any] = []
         for item in value:
@@ -136,31 +141,33 @@ class _Walk:
             if copies is None:
                 entries[key] = new
             else:
-                made = ((f"{key}-{address}", one) for address, one in copies.items())
-                entries.update((name, one) for name, one in made if name not in value)
+                rules = ((f"{key}-{address}", rule) for address, rule in copies.items())
+                entries.update((name, rule) for name, rule in rules if name not in value)
         if list(entries) == list(value) and all(map(_same, entries.values(), value.values())):
             return value
-        return _of_the_same_kind(value, entries)
+        return _with_type_of(value, entries)
 
-    def _is_rule(self, key: Any, item: Any, mapping: dict[Any, Any]) -> bool:
-        """Whether an entry of a mapping may become several, with ids made from its own."""
-        if not isinstance(key, str) or is_reference(key) or key in _PARTS:
+    def _is_rule(self, key: object, item: object, mapping: dict[Any, Any]) -> bool:
+        """Whether an entry of a mapping may be repeated, with ids derived from its own."""
+        if not isinstance(key, str) or is_reference(key) or key in _RULE_PARTS:
             return False
         texts = _texts(item) if isinstance(item, dict) else set()
-        if texts and not all(one is None or isinstance(one, dict) for one in mapping.values()):
+        if texts and not all(
+            sibling is None or isinstance(sibling, dict) for sibling in mapping.values()
+        ):
             for text in texts:
-                self.refuse(text, _NO_RULE)
+                self.reject(text, _NOT_A_RULE)
             return False
         return bool(texts)
 
-    def _copies(self, mapping: Any) -> dict[str, dict[Any, Any]] | None:
-        """Return a mapping once per address when it is a rule with a reference in it, else None."""
+    def _copies(self, mapping: object) -> dict[str, dict[Any, Any]] | None:
+        """Return one copy of a rule per address; None when it is not a rule with a reference."""
         if not isinstance(mapping, dict):
             return None
         texts = _texts(mapping)
         if len(texts) > 1:
             for text in texts:
-                self.refuse(text, "stands in one mapping with another reference")
+                self.reject(text, "is in one mapping with another reference")
             return None
         for text in texts:
             addresses = self._addresses(text)
@@ -169,32 +176,32 @@ class _Walk:
         return None
 
     def _addresses(self, text: str) -> tuple[str, ...] | None:
-        # One that stands in a wrong place elsewhere is in `unresolved` too, and is resolved here.
-        if text not in self.result.served and text not in self._refused:
-            found = self._resolve(text)
-            if isinstance(found, Unresolved):
-                self._refused.add(text)
-                self.result.unresolved[text] = found.why
+        # `unresolved` may have the same text because of another, unsuitable place.
+        if text not in self.result.resolved and text not in self._unresolvable:
+            answer = self._resolve(text)
+            if isinstance(answer, Unresolved):
+                self._unresolvable.add(text)
+                self.result.unresolved[text] = answer.why
             else:
-                self.result.served[text] = tuple(found)
-        return self.result.served.get(text)
+                self.result.resolved[text] = tuple(answer)
+        return self.result.resolved.get(text)
 
 
 def _texts(rule: dict[Any, Any]) -> set[str]:
-    """Return the references that are values of a rule, or of a part of it."""
-    found = {item for item in rule.values() if is_reference(item)}
-    for key, item in rule.items():
-        if isinstance(item, dict) and isinstance(key, str) and key in _PARTS:
-            found |= {one for one in item.values() if is_reference(one)}
-    return found
+    """Return the references that are values of a rule, or of one of its parts."""
+    texts = {item for item in rule.values() if is_reference(item)}
+    for key, part in rule.items():
+        if isinstance(part, dict) and isinstance(key, str) and key in _RULE_PARTS:
+            texts |= {item for item in part.values() if is_reference(item)}
+    return texts
 
 
 def _filled(rule: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
     new = _replaced(rule, text, address)
     for key, item in rule.items():
-        if isinstance(item, dict) and isinstance(key, str) and key in _PARTS:
-            new[key] = _of_the_same_kind(item, _replaced(item, text, address))
-    return _of_the_same_kind(rule, new)
+        if isinstance(item, dict) and isinstance(key, str) and key in _RULE_PARTS:
+            new[key] = _with_type_of(item, _replaced(item, text, address))
+    return _with_type_of(rule, new)
 
 
 def _replaced(mapping: dict[Any, Any], text: str, address: str) -> dict[Any, Any]:
@@ -205,18 +212,18 @@ def _replaced(mapping: dict[Any, Any], text: str, address: str) -> dict[Any, Any
     return new
 
 
-def _of_the_same_kind(value: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
-    """Return a mapping with the type, and with it the attributes, of somebody's own kind."""
+def _with_type_of(value: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a mapping of the same type as ``value``, a subclass of dict with its attributes."""
     if type(value) is dict:
         return entries
     try:
-        made = copy.copy(value)
-        made.clear()
-        made.update(entries)
-    except Exception:  # noqa: BLE001  a kind that does not let itself be copied or written
+        mapping = copy.copy(value)
+        mapping.clear()
+        mapping.update(entries)
+    except Exception:  # noqa: BLE001  a subclass that cannot be copied or written
         return entries
-    return made
+    return mapping
 
 
-def _same(one: Any, other: Any) -> bool:
-    return one is other
+def _same(first: object, second: object) -> bool:
+    return first is second

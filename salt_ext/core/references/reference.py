@@ -1,7 +1,7 @@
 """
-The text that stands in a pillar where an address could stand: ``k8s://prod?family=ipv4``.
+The syntax of references, as in ``k8s://prod?family=ipv4``: a pillar value in place of addresses.
 
-Parsed and checked here and nowhere else.
+No other module parses or checks them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 from salt_ext.core.cluster.node import AddressType
@@ -26,7 +26,7 @@ DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A cluster, and which of its nodes' addresses; None means the cluster's default."""
+    """A cluster, and which addresses of its nodes; None means the cluster's default."""
 
     text: str
     cluster: str
@@ -39,16 +39,16 @@ class Reference:
     ready_only: bool | None = None
     as_network: bool = False
     placeholder: bool = False
-    """Where no node is meant, one address stands that no packet can come from."""
+    """Whether an empty result is replaced by one address that no packet can come from."""
 
 
-def is_reference(value: object) -> bool:
-    """Whether a pillar value wants to be a reference, right or wrong."""
+def is_reference(value: object) -> TypeGuard[str]:
+    """Whether a pillar value is a reference, valid or not."""
     return isinstance(value, str) and value.startswith(SCHEME)
 
 
 def dns_label(value: object) -> str:
-    """Read the name of a cluster."""
+    """Return a DNS label, such as a cluster's name; raises :class:`ValueError`."""
     if isinstance(value, str) and DNS_LABEL.fullmatch(value):
         return value
     raise ValueError(
@@ -58,7 +58,7 @@ def dns_label(value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Reference:
-    """Read a reference; :class:`BadReference` names the part that is wrong."""
+    """Return a parsed reference; :class:`BadReference` names the invalid part."""
     body = text[len(SCHEME) :] if text.startswith(SCHEME) else ""
     path, _, query = body.partition("?")
     cluster, slash, group = path.partition("/")
@@ -68,15 +68,15 @@ def parse(text: str) -> Reference:
         try:
             dns_label(name)
         except ValueError as exc:
-            raise BadReference(text, name, f"is no {what} name; allowed: {exc}") from None
+            raise BadReference(text, name, f"is not a {what} name; allowed: {exc}") from None
     values: dict[str, Any] = {"group": group} if slash else {}
     for part in query.split("&") if query else ():
         name, equals, raw = part.partition("=")
-        known = _PARAMETERS.get(name)
-        if known is None:
+        parameter = _PARAMETERS.get(name)
+        if parameter is None:
             allowed = ", ".join(_PARAMETERS)
-            raise BadReference(text, name, f"is no parameter; allowed: {allowed}")
-        field, read = known
+            raise BadReference(text, name, f"is not a parameter; allowed: {allowed}")
+        field, read = parameter
         if field in values:
             raise BadReference(text, name, "is given twice")
         try:
@@ -95,7 +95,7 @@ def _types(raw: str) -> tuple[AddressType, ...]:
 
 
 def _labels(raw: str) -> Selector:
-    # It would mean every node, and is what a template leaves when its variable is empty.
+    # It would select every node, and results from a template whose variable is empty.
     if not raw.strip():
         raise ValueError("a label selector that is not empty")
     return selector.parse(raw)

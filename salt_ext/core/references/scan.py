@@ -1,4 +1,4 @@
-"""Finds the references in a pillar of any size and shape, in time that is in proportion to it."""
+"""Finds the references in a pillar of any size and shape, in linear time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from salt_ext.core.references.reference import SCHEME, is_reference
 
-# What most of a pillar is made of, and no reference can be.
-_ATOMS = frozenset([int, float, bool, bytes, type(None)])
+# The most frequent types in a pillar, none of which can be a reference.
+_SCALARS = frozenset([int, float, bool, bytes, type(None)])
 
 
-def may_contain(root: Any) -> bool:
-    """Whether there may be a reference below; in doubt there is."""
-    # This is all that a pillar without a reference costs: it is written for speed. Each container
-    # is looked at once.
+def may_contain(root: object) -> bool:
+    """Whether a value may contain a reference; false positives are possible, no false negatives."""
+    # Written for speed: this is the whole cost of a pillar without references. Each container is
+    # visited once.
     seen: set[int] = set()
-    stack = [root]
+    stack: list[Any] = [root]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
@@ -38,14 +38,14 @@ def may_contain(root: Any) -> bool:
             if kind is str:
                 if SCHEME in item:
                     return True
-            elif kind not in _ATOMS and id(item) not in seen:
+            elif kind not in _SCALARS and id(item) not in seen:
                 seen.add(id(item))
                 stack.append(item)
     return False
 
 
-def find_references(root: Any) -> Iterator[str]:
-    """Yield the references anywhere below, each container looked at once, without recursion."""
+def find_references(root: object) -> Iterator[str]:
+    """Yield all references in a value; visits each container once, without recursion."""
     seen: set[int] = set()
     stack = [root]
     while stack:

@@ -1,4 +1,4 @@
-"""Kubernetes label selectors, equality and set based, evaluated here and not on the server."""
+"""Kubernetes label selectors, equality and set based, evaluated locally, not on the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from salt_ext.core.errors import shown
+from salt_ext.core.display import quote
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}"
@@ -22,24 +22,24 @@ _WHOLE_VALUE = re.compile(rf"^{_VALUE}$")
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One part of a selector: the label's value must (or must not) be one of ``values``."""
+    """One part of a selector: a label's value must be, or must not be, one of ``values``."""
 
     key: str
     values: frozenset[str] | None
-    """None means any value: the label only has to exist."""
-    wanted: bool
+    """None means any value: the label must, or must not, exist."""
+    positive: bool
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether the labels meet this requirement; ``!=`` and ``notin`` hold for an absent key."""
+        """Whether the labels meet this requirement; ``!=`` and ``notin`` match an absent key."""
         value = labels.get(self.key)
         if self.values is None:
-            return (value is not None) is self.wanted
-        return (value is not None and value in self.values) is self.wanted
+            return (value is not None) is self.positive
+        return (value is not None and value in self.values) is self.positive
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Requirements that must all hold; none at all selects every node."""
+    """Requirements, all of which must be met; an empty selector selects every node."""
 
     requirements: tuple[Requirement, ...] = ()
 
@@ -49,33 +49,33 @@ class Selector:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The label keys that decide."""
+        """The label keys of the requirements."""
         return tuple(requirement.key for requirement in self.requirements)
 
 
 def parse(text: str) -> Selector:
-    """Read a selector; :class:`ValueError` names the part that cannot be read."""
+    """Return a parsed selector; :class:`ValueError` names the invalid part."""
     return Selector(tuple(_requirement(part.strip()) for part in _split(text)))
 
 
 def _split(text: str) -> list[str]:
-    """Cut at the commas that stand outside of parentheses."""
+    """Split at the commas outside of parentheses."""
     if not text.strip():
         return []
-    # Not a pattern: one that looks ahead takes minutes for a text that a minion makes up.
+    # Not a regular expression: look-ahead takes minutes on a text that a hostile minion chooses.
     cuts, inside = [-1], False
-    for at, sign in enumerate(text):
-        if sign in "()":
-            inside = sign == "("
-        elif sign == "," and not inside:
-            cuts.append(at)
+    for index, char in enumerate(text):
+        if char in "()":
+            inside = char == "("
+        elif char == "," and not inside:
+            cuts.append(index)
     return [text[before + 1 : after] for before, after in pairwise([*cuts, len(text)])]
 
 
 def _requirement(part: str) -> Requirement:
     if match := _SET.match(part):
-        key, operator, listed = match.groups()
-        values = [value.strip() for value in listed.split(",")]
+        key, operator, items = match.groups()
+        values = [value.strip() for value in items.split(",")]
         if all(_WHOLE_VALUE.match(value) for value in values):
             return Requirement(key, frozenset(values), operator == "in")
     elif match := _EQUALITY.match(part):
@@ -85,6 +85,6 @@ def _requirement(part: str) -> Requirement:
         negated, key = match.groups()
         return Requirement(key, None, not negated)
     raise ValueError(
-        f"{shown(part)} is no label selector; allowed: key=value, key!=value, key in (a,b), "
+        f"{quote(part)} is not a label selector; allowed: key=value, key!=value, key in (a,b), "
         "key notin (a,b), key, !key"
     )

@@ -1,4 +1,4 @@
-"""Who is behind: the difference between what minions should have and what they proved to have."""
+"""Which minions are out of date: the desired addresses compared with the proven ones."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from dataclasses import dataclass, field
 from salt_ext.core.references.resolve import digest
 
 MinionCluster = tuple[str, str]
-"""A minion and a cluster that it references."""
+"""A minion and a cluster that its pillar refers to."""
 
-Served = Mapping[str, tuple[str, ...]]
-"""The addresses that each reference means."""
+Resolved = Mapping[str, tuple[str, ...]]
+"""Addresses by reference text."""
 
 _Key = tuple[tuple[str, int], ...]
 
-LONGEST_WAIT = 900.0
-"""Seconds between a failure and the next try at most."""
+MAX_RETRY_DELAY = 900.0
+"""Longest time between a failure and the next try, in seconds."""
 
 NO_RETURN = "did not return"
-"""How the error of a job begins that a minion never answered."""
+"""Start of the error of a job without a return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscribedReference:
-    """A reference that stands, or stood until a moment ago, in a minion's pillar."""
+    """A reference in a minion's pillar, or one that was there until a moment ago."""
 
     minion: str
     cluster: str
     reference: str
     gone: bool = False
     refused: bool = False
-    """The cluster does not serve this minion."""
+    """The cluster's ``serve_to`` excludes this minion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """What a minion should have of one cluster."""
+    """The addresses of one cluster that a minion should have."""
 
     digest: str
-    served: Served = field(default_factory=dict, hash=False)
+    resolved: Resolved = field(default_factory=dict, hash=False)
     unresolved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """What is known of one minion and one cluster; times are seconds since the epoch."""
+    """The state of one minion and one cluster; times are seconds since the epoch."""
 
     minion: str
     cluster: str
     applied: str | None = None
-    """Digest that the newest proven run had."""
+    """Digest of the last proven run."""
     applied_at: float | None = None
     jid: str | None = None
-    """The job that is on its way, if one is."""
+    """The job in flight, if any."""
     dispatched: str | None = None
-    """Digest that was current when that job was published."""
+    """Digest that was desired when that job was published."""
     dispatched_at: float | None = None
     """When that job was chosen: what it brings may be as old as this."""
     sent_at: float | None = None
@@ -68,22 +68,22 @@ class LedgerEntry:
     """No try before this time."""
     error: str | None = None
     behind_since: float | None = None
-    """Since when it has been known to lack something."""
+    """Since when the minion is known to be out of date."""
     failing_since: float | None = None
-    """When the first try failed since the last proven run."""
+    """Time of the first failed try since the last proven run."""
     failed_at: float | None = None
-    """When the last try failed."""
+    """Time of the last failed try."""
     silent: bool = False
-    """The last try failed because there was no return."""
+    """The last try failed because the minion did not return."""
     revision: int | None = None
-    """The cluster's revision that the newest proven run had."""
+    """The cluster's revision of the last proven run."""
     dispatched_revision: int | None = None
 
     def in_flight(self, now: float, timeout: float) -> bool:
         """
-        Whether a job that may still return is on its way.
+        Whether a job that may still return is in flight.
 
-        One that was sent later than now was sent before the clock was set back.
+        A dispatch time later than ``now`` means that the clock was set back since.
         """
         sent = self.dispatched_at if self.sent_at is None else self.sent_at
         return self.jid is not None and sent is not None and abs(now - sent) < timeout
@@ -91,35 +91,35 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfSync:
-    """A minion that has not proved to have the current addresses of a cluster."""
+    """A minion without proof that it has the desired addresses of a cluster."""
 
     minion: str
     cluster: str
     desired: str
     entry: LedgerEntry
     unresolved: tuple[str, ...] = ()
-    served: Served = field(default_factory=dict, hash=False)
-    renewal: bool = False
-    """It has proved it, but long ago."""
+    resolved: Resolved = field(default_factory=dict, hash=False)
+    proof_expired: bool = False
+    """There is a proof, but it is older than ``apply:reapply_after``."""
 
     def in_flight(self, now: float, timeout: float) -> bool:
-        """Whether a job that may still return is on its way."""
+        """Whether a job that may still return is in flight."""
         return self.entry.in_flight(now, timeout)
 
     def due(self, now: float, timeout: float) -> bool:
-        """Whether it should be published now."""
-        # No wait is longer than that, unless the clock was set back meanwhile.
-        waits = 0.0 < self.entry.next_at - now <= LONGEST_WAIT
+        """Whether to publish to it now."""
+        # A longer wait means that the clock was set back.
+        waits = 0.0 < self.entry.next_at - now <= MAX_RETRY_DELAY
         return not self.in_flight(now, timeout) and not waits
 
     def why(self, now: float, timeout: float) -> str:
-        """Return the reason in words."""
+        """Return why it is out of date, or still is, for operators."""
         if self.in_flight(now, timeout):
             return f"job {self.entry.jid} has not returned yet"
         if self.entry.error:
             return self.entry.error
-        if self.renewal:
-            return "applied long ago: once more"
+        if self.proof_expired:
+            return "last proof is older than apply:reapply_after; re-applying"
         if self.entry.applied is None:
             return "never applied"
         return "addresses changed"
@@ -127,106 +127,115 @@ class OutOfSync:
 
 class DigestCache:
     """
-    Remembers the digest of each set of references: many minions have the same ones.
+    Caches the digest of each set of references: many minions have the same set.
 
-    What was not asked for between two calls of :meth:`turn` is forgotten.
+    A digest that was not used between two calls of :meth:`begin_round` is dropped.
     """
 
     def __init__(self) -> None:
-        self._before: dict[_Key, tuple[Served, str]] = {}
-        self._known: dict[_Key, tuple[Served, str]] = {}
+        self._previous: dict[_Key, tuple[Resolved, str]] = {}
+        self._current: dict[_Key, tuple[Resolved, str]] = {}
 
-    def turn(self) -> None:
-        """Begin another round."""
-        self._before, self._known = self._known, {}
+    def begin_round(self) -> None:
+        """Begin another round; drop the digests that the last round did not use."""
+        self._previous, self._current = self._current, {}
 
-    def of(self, served: Served) -> str:
-        """Return the digest of what references were served."""
-        # An id means the same tuple as long as that lives, which it does in what is kept here.
-        key = tuple(sorted((text, id(found)) for text, found in served.items()))
-        known = self._known.get(key) or self._before.get(key) or (dict(served), digest(served))
-        self._known[key] = known
-        return known[1]
+    def digest_of(self, resolved: Resolved) -> str:
+        """Return the digest of references with their addresses."""
+        # An id identifies a tuple while that lives; the cached values keep it alive.
+        key = tuple(sorted((text, id(addresses)) for text, addresses in resolved.items()))
+        cached = (
+            self._current.get(key) or self._previous.get(key) or (dict(resolved), digest(resolved))
+        )
+        self._current[key] = cached
+        return cached[1]
 
 
-def desired(
-    wanted: Iterable[SubscribedReference],
+def desired_state(
+    references: Iterable[SubscribedReference],
     resolve: Callable[[str], tuple[str, ...] | None],
     digests: DigestCache | None = None,
 ) -> dict[MinionCluster, Desired]:
     """
-    Return what each minion should have for each cluster, and what stays unresolved.
+    Return the desired addresses of each minion and cluster, and its unresolved references.
 
-    A minion all of whose references to a cluster are gone wants the digest of nothing: it is
-    behind until a run without them is proven.
+    ``resolve`` returns the addresses of a reference, None when it cannot be resolved. A minion
+    whose references to a cluster are all gone gets the digest of no references: it is out of date
+    until a run without them is proven.
     """
-    served: dict[MinionCluster, dict[str, tuple[str, ...]]] = {}
+    resolved: dict[MinionCluster, dict[str, tuple[str, ...]]] = {}
     unresolved: dict[MinionCluster, list[str]] = {}
-    for want in wanted:
-        place = want.minion, want.cluster
-        served.setdefault(place, {})
-        if want.gone:
+    for subscribed in references:
+        pair = subscribed.minion, subscribed.cluster
+        resolved.setdefault(pair, {})
+        if subscribed.gone:
             continue
-        addresses = None if want.refused else resolve(want.reference)
+        addresses = None if subscribed.refused else resolve(subscribed.reference)
         if addresses is None:
-            unresolved.setdefault(place, []).append(want.reference)
+            unresolved.setdefault(pair, []).append(subscribed.reference)
         else:
-            served[place][want.reference] = addresses
+            resolved[pair][subscribed.reference] = addresses
     digests = digests or DigestCache()
-    digests.turn()
+    digests.begin_round()
     return {
-        place: Desired(
-            digest=digests.of(found),
-            served=found,
-            unresolved=tuple(sorted(unresolved.get(place, ()))),
+        pair: Desired(
+            digest=digests.digest_of(by_text),
+            resolved=by_text,
+            unresolved=tuple(sorted(unresolved.get(pair, ()))),
         )
-        for place, found in served.items()
+        for pair, by_text in resolved.items()
     }
 
 
-def proof_expired(entry: LedgerEntry, now: float, lasts: float) -> bool:
-    """Whether a proof is so old that it is asked for once more; not all at the same time."""
+def proof_expired(entry: LedgerEntry, now: float, reapply_after: float) -> bool:
+    """
+    Whether a proof is older than ``reapply_after`` seconds; never with 0.
+
+    Each minion's time differs by up to 20 percent, so that not all are due at once.
+    """
+    if not reapply_after or entry.applied_at is None:
+        return False
     spread = 0.8 + zlib.crc32(entry.minion.encode()) % 1000 / 5000
-    return bool(lasts) and entry.applied_at is not None and now > entry.applied_at + lasts * spread
+    return now > entry.applied_at + reapply_after * spread
 
 
 def out_of_sync(
-    targets: Mapping[MinionCluster, Desired],
+    desired: Mapping[MinionCluster, Desired],
     ledger: Mapping[MinionCluster, LedgerEntry],
-    old: Callable[[LedgerEntry], bool] = lambda _: False,
+    expired: Callable[[LedgerEntry], bool] = lambda _: False,
 ) -> list[OutOfSync]:
     """
     Return the minions whose proven digest is not the desired one, in order.
 
-    Also, as a renewal, those whose proof is ``old``.
+    Minions whose proof is ``expired`` are included.
     """
-    found = []
-    for place, want in sorted(targets.items(), key=lambda item: item[0]):
-        entry = ledger.get(place) or LedgerEntry(minion=place[0], cluster=place[1])
-        renewal = entry.applied == want.digest
-        if renewal and not old(entry):
+    rows = []
+    for pair, target in sorted(desired.items(), key=lambda item: item[0]):
+        entry = ledger.get(pair) or LedgerEntry(minion=pair[0], cluster=pair[1])
+        proven = entry.applied == target.digest
+        if proven and not expired(entry):
             continue
-        # A pillar that has nothing but unresolved references has nothing to apply.
-        if want.served or not want.unresolved:
-            found.append(
+        # With unresolved references alone there is nothing to apply.
+        if target.resolved or not target.unresolved:
+            rows.append(
                 OutOfSync(
-                    minion=place[0],
-                    cluster=place[1],
-                    desired=want.digest,
+                    minion=pair[0],
+                    cluster=pair[1],
+                    desired=target.digest,
                     entry=entry,
-                    unresolved=want.unresolved,
-                    served=want.served,
-                    renewal=renewal,
+                    unresolved=target.unresolved,
+                    resolved=target.resolved,
+                    proof_expired=proven,
                 )
             )
-    return found
+    return rows
 
 
-def retry_after(attempts: int, *, refused: bool, dice: random.Random) -> float:
+def retry_after(attempts: int, *, refused: bool, rng: random.Random) -> float:
     """
     Return the seconds until the next try: jittered, doubling from 5 s to 15 min.
 
-    A refusal because a state run is in progress is no failure: it is tried again soon.
+    A minion that refused because of another state run is tried again within 5 s.
     """
-    ceiling = 5.0 if refused else min(LONGEST_WAIT, 5.0 * 2 ** min(attempts, 16))
-    return dice.uniform(ceiling / 2, ceiling)
+    ceiling = 5.0 if refused else min(MAX_RETRY_DELAY, 5.0 * 2 ** min(attempts, 16))
+    return rng.uniform(ceiling / 2, ceiling)

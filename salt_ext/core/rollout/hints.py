@@ -1,4 +1,4 @@
-"""What a tag on the event bus makes one look at; any minion can fire any tag."""
+"""Hints from the event bus: which jobs and minions the engine should look at sooner."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from dataclasses import dataclass, field
 from salt_ext.core.config.apply import MODULE
 
 KEY_TAG = "salt/key"
-"""A key may have been accepted or deleted."""
+"""Tag of the events after which a key may be accepted or deleted."""
 
-_MOST = 10_000
-"""Names that are remembered between two looks: the engine's own timer finds the rest."""
+_MAX_NAMES = 10_000
+"""Names kept between two looks; the engine's timer finds any others."""
 
 
 @dataclass(slots=True)
 class Hints:
-    """Nothing of it is believed: it only says where to look, and sooner."""
+    """Unverified: any minion can fire any tag. A hint only says where to look sooner."""
 
     returned: set[str] = field(default_factory=set)
-    """Jobs that something may have returned to."""
+    """Jobs with a possible return."""
     alive: set[str] = field(default_factory=set)
-    """Minions that may be there."""
+    """Minions that may be connected."""
     started: set[str] = field(default_factory=set)
     """Minions that may have started."""
     drifted: set[str] = field(default_factory=set)
-    """Minions whose firewall may not be what they have proved."""
+    """Minions whose firewall may differ from the proven one."""
 
     def take(self, tag: str, minion: str = "") -> bool:
-        """Take a tag, and the minion that its data names where that is needed; whether it says."""
+        """
+        Record an event by its tag; return False when the tag is not a hint.
+
+        ``minion`` is the minion named in the event's data, for tags without one.
+        """
         parts = tag.split("/")
         if len(parts) == 5 and parts[1] == "job" and parts[3] == "ret":
             _add(self.returned, parts[2])
@@ -44,5 +48,5 @@ class Hints:
 
 
 def _add(names: set[str], name: str) -> None:
-    if len(names) < _MOST:
+    if len(names) < _MAX_NAMES:
         names.add(name)

@@ -1,21 +1,25 @@
-"""Whether a job's return proves that the firewall was applied."""
+"""Whether the return of a job proves that the firewall was applied."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from salt_ext.core.config.apply import is_states
+
+_BUSY = "is running as PID"
+"""Part of Salt's error when another state run is in progress."""
+
+_TEST_MODE = "nothing was changed: the minion runs with test: True"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """What a return means; ``error`` is empty when it is proof."""
+    """The judgement of one return; ``error`` is empty when it is proof."""
 
     error: str = ""
     refused: bool = False
-    """The minion was busy with another state run; nothing was tried."""
+    """The minion was busy with another state run and tried nothing."""
 
     @property
     def applied(self) -> bool:
@@ -23,90 +27,85 @@ class JobResult:
         return not self.error
 
 
-def judge(told: Mapping[str, Any], function: str = "state.apply") -> JobResult:
+def judge(job_return: Mapping[str, object], function: str = "state.apply") -> JobResult:
     """
     Judge one minion's return as the master's job cache holds it.
 
-    ``told`` has ``return``, and ``retcode`` and ``success`` where the minion sent them.
+    ``job_return`` has ``return``, and ``retcode`` and ``success`` where the minion sent them.
     """
     if is_states(function):
-        return _judge_states(told)
-    return _judge_function(told, function)
+        return _judge_states(job_return)
+    return _judge_function(job_return, function)
 
 
-def _judge_function(told: Mapping[str, Any], function: str) -> JobResult:
-    answer = told.get("return")
-    words = _words(answer)
-    busy = "is running as PID" in words
+def _judge_function(job_return: Mapping[str, object], function: str) -> JobResult:
+    answer = job_return.get("return")
+    message = _message(answer)
+    busy = _BUSY in message
     result = answer.get("result", True) if isinstance(answer, Mapping) else True
     if result is None:
-        unsure = "nothing was written: the minion runs with test: True"
-        return JobResult(error=_short(f"{unsure}: " if words else unsure, words))
-    code, success = told.get("retcode"), told.get("success")
+        return JobResult(error=_short(f"{_TEST_MODE}: " if message else _TEST_MODE, message))
+    code, success = job_return.get("retcode"), job_return.get("success")
     proven = isinstance(answer, Mapping) and answer.get("result") is True
-    wrong = (
+    failed = (
         busy
         or result is not True
         or (isinstance(answer, Mapping) and bool(answer.get("error")))
         or code not in (None, 0)
         or success is False
-        # Not every job cache keeps them.
+        # Some job caches keep neither.
         or (code is None and success is None and not proven)
     )
-    if not wrong:
+    if not failed:
         return JobResult()
-    what = f"{function} failed"
-    if not words:
-        words = f"retcode {code}" if code is not None else "the job cache does not tell more"
-    return JobResult(error=_short(f"{what}: ", words), refused=busy)
+    if not message:
+        message = f"retcode {code}" if code is not None else "the job cache has no details"
+    return JobResult(error=_short(f"{function} failed: ", message), refused=busy)
 
 
-def _words(answer: object) -> str:
+def _message(answer: object) -> str:
     if isinstance(answer, Mapping):
-        said = answer.get("error") or answer.get("comment")
-        return "" if said is None else str(said).strip()
+        message = answer.get("error") or answer.get("comment")
+        return "" if message is None else str(message).strip()
     if isinstance(answer, list):
         return "; ".join(map(str, answer))
     return answer.strip() if isinstance(answer, str) else ""
 
 
-def _judge_states(told: Mapping[str, Any]) -> JobResult:
-    states = told.get("return")
+def _judge_states(job_return: Mapping[str, object]) -> JobResult:
+    states = job_return.get("return")
     if isinstance(states, list):
-        text = "; ".join(str(line) for line in states).strip() or "no states, and no reason"
-        busy = "is running as PID" in text
+        message = "; ".join(str(line) for line in states).strip() or "no states, no error message"
+        busy = _BUSY in message
         return JobResult(
-            error=_short("state run in progress: " if busy else "", text), refused=busy
+            error=_short("state run in progress: " if busy else "", message), refused=busy
         )
     if not isinstance(states, Mapping):
         return JobResult(error=_short("no state results: ", str(states)))
     if not states:
         return JobResult(error="the run had no states")
-    failed, unsure = [], []
-    for state, result in states.items():
-        outcome = result.get("result") if isinstance(result, Mapping) else False
-        if outcome is None:
-            unsure.append(state)
-        elif outcome is not True:
-            comment = result.get("comment", "") if isinstance(result, Mapping) else result
-            failed.append(f"{_name(state)}: {comment}")
+    failed, unchanged = [], []
+    for state, outcome in states.items():
+        result = outcome.get("result") if isinstance(outcome, Mapping) else False
+        if result is None:
+            unchanged.append(state)
+        elif result is not True:
+            comment = outcome.get("comment", "") if isinstance(outcome, Mapping) else outcome
+            failed.append(f"{_state_name(state)}: {comment}")
     if failed:
         return JobResult(error=_short("states failed: ", "; ".join(failed)))
-    if unsure:
-        return JobResult(
-            error=f"nothing was written: the minion runs with test: True ({len(unsure)})"
-        )
-    if told.get("retcode", 0) != 0:
-        return JobResult(error=f"the job ended with retcode {told['retcode']}")
+    if unchanged:
+        return JobResult(error=f"{_TEST_MODE} ({len(unchanged)} states)")
+    if job_return.get("retcode", 0) != 0:
+        return JobResult(error=f"the job ended with retcode {job_return['retcode']}")
     return JobResult()
 
 
-def _name(state: str) -> str:
-    """Return ``id (module.function)`` of a state's key, which is module_|-id_|-name_|-function."""
-    parts = state.split("_|-")
-    return f"{parts[1]} ({parts[0]}.{parts[3]})" if len(parts) == 4 else state
+def _state_name(key: str) -> str:
+    """Return ``id (module.function)`` for a result's key, ``module_|-id_|-name_|-function``."""
+    parts = key.split("_|-")
+    return f"{parts[1]} ({parts[0]}.{parts[3]})" if len(parts) == 4 else key
 
 
-def _short(what: str, text: str) -> str:
-    words = " ".join(text.split())
-    return f"{what}{words[:300]}"
+def _short(prefix: str, text: str) -> str:
+    return f"{prefix}{' '.join(text.split())[:300]}"

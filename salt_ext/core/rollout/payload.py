@@ -1,9 +1,10 @@
 """
-What a publish carries along, so that no pillar need be compiled: the addresses behind references.
+Addresses within a publish, so that minions need not wait for a pillar compile.
 
-A minion takes it only for references that its own pillar has, only when it is newer than what is
-in force, and only with a seal: one for each minion, made with a key that only this minion's
-pillar and this master know. Whoever may call a function on minions can make none.
+A minion accepts them only for references in its own pillar, only when they are newer than the
+applied ones, and only with a valid signature. The signature is made for one minion, with a key
+that only the pillar of this minion and this master have: the right to call functions on minions
+is not enough to forge it.
 """
 
 from __future__ import annotations
@@ -13,49 +14,48 @@ import hmac
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 ARGUMENT = "delivered"
-"""Of ``k8s_firewall.sync``."""
+"""Name of the argument of ``k8s_firewall.sync``."""
 
 SnapshotStamp = tuple[int, float]
-"""The revision of a cluster, and when it was observed."""
+"""The revision of a cluster, and when it was stored (seconds since the epoch)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressPayload:
-    """The same for every minion whose pillars have the same references."""
+    """The addresses of a set of references; shared by all minions with the same references."""
 
     store: str
-    """Where the revisions count."""
+    """Id of the store that counts the revisions."""
     clusters: Mapping[str, SnapshotStamp]
     references: Mapping[str, tuple[str, ...]]
 
     @property
     def size(self) -> int:
-        """How many addresses it has."""
+        """Number of addresses."""
         return sum(map(len, self.references.values()))
 
-    def sealed(self, secret: bytes, minions: Iterable[str]) -> dict[str, Any]:
-        """Return it as it is published to minions."""
-        told = {
+    def signed(self, secret: bytes, minions: Iterable[str]) -> dict[str, object]:
+        """Return the published mapping, in JSON types, with one signature for each minion."""
+        content: dict[str, object] = {
             "clusters": {
                 name: {"revision": revision, "observed_at": observed_at, "store": self.store}
                 for name, (revision, observed_at) in self.clusters.items()
             },
-            "references": {text: list(found) for text, found in self.references.items()},
+            "references": {text: list(items) for text, items in self.references.items()},
         }
-        seals = {name: sign(key(secret, name), name, told) for name in minions}
-        return {**told, "seals": seals}
+        seals = {minion: sign(key(secret, minion), minion, content) for minion in minions}
+        return {**content, "seals": seals}
 
 
 def key(secret: bytes, minion: str) -> str:
-    """Return the key of one minion."""
+    """Return the key of one minion, 64 hex digits."""
     return hmac.new(secret, minion.encode(), hashlib.sha256).hexdigest()
 
 
-def sign(key: str, minion: str, told: Mapping[str, Any]) -> str:
-    """Return what proves to a minion that its master has made this for it."""
-    said = [minion, told["clusters"], told["references"]]
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+def sign(key: str, minion: str, content: Mapping[str, object]) -> str:
+    """Return the signature of ``clusters`` and ``references`` for one minion, 64 hex digits."""
+    signed = [minion, content["clusters"], content["references"]]
+    text = json.dumps(signed, sort_keys=True, separators=(",", ":"))
     return hmac.new(bytes.fromhex(key), text.encode(), hashlib.sha256).hexdigest()

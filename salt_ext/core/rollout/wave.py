@@ -1,11 +1,20 @@
 """
-How a change rolls over the minions of one class: a few first, then the others, and when to stop.
+The rollout of a change over the minions of one class: canaries, batches, and when to stop.
 
-A wave begins when a minion that was well is behind, and ends when none is. First come the
-canaries; when enough of them have proved it, the way is open for everybody. When too many of
-those that were well before fail, the class is stopped: one minion is tried after a while that
-grows, and when that one succeeds the way is open again. Minions that failed before are retried
-at their own pace, and neither begin a wave nor count for one.
+A rollout begins when a healthy minion is out of date, and ends when none is. The canaries are
+first. After enough of them succeeded, the rollout is open to all minions of the class. When too
+many healthy minions fail, the class is stopped. After a delay that grows with each stop, one
+minion is tried; its success opens the rollout again. Minions that failed before are retried with
+their own delays; they neither begin a rollout nor count for one.
+
+.. code-block:: text
+
+    (none) --healthy minion out of date--> canaries --enough succeeded--> open --none left--> (none)
+                                             |  ^                           |
+                                   too many failures                too many failures
+                                             v  |                           |
+                                           stopped <------------------------+
+                                                after a delay: one minion as canary
 """
 
 from __future__ import annotations
@@ -13,69 +22,71 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-_OPEN_FOR = 60.0
-"""Seconds after which what comes meanwhile needs canaries of its own, and a count of its own."""
+_OPEN_SECONDS = 60.0
+"""Seconds after which a later change needs its own canaries and its own count of failures."""
 
 SLOW = 30.0
-"""Seconds without a return after which a minion is not waited for before others are told."""
+"""Seconds without a return after which a minion no longer delays the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutState:
-    """Where a class is; times are seconds since the epoch."""
+    """The state of a class; times are seconds since the epoch."""
 
     started_at: float
     open: bool = False
     stopped: str = ""
-    """Why nothing is published to the class, if so."""
+    """Why nothing is published to the class; empty when it is not stopped."""
     retry_at: float = 0.0
-    tries: int = 0
-    """How often it was stopped in a row."""
+    consecutive_stops: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One minion of the class that is behind."""
+    """One minion of the class that is out of date."""
 
     minion: str
     due: bool
-    flying_since: float | None = None
-    """When its job was published, if one is on its way."""
+    in_flight_since: float | None = None
+    """When its job was published, if one is in flight."""
     attempts: int = 0
     applied_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinionOutcome:
-    """What became of one minion of the class when it was told last."""
+    """The outcome of the last publish to one minion of the class."""
 
     dispatched_at: float
     applied_at: float | None
     failing_since: float | None
     failed_at: float | None
     silent: bool = False
-    """It did not return, which a minion that is off does as well."""
+    """It did not return; it may just be off."""
 
-    def proved(self, since: float) -> bool:
-        """Whether it was told since then and proved it."""
+    def succeeded(self, since: float) -> bool:
+        """Whether it was published to since then, and proved it."""
         return (
             self.failing_since is None and (self.applied_at or 0.0) >= self.dispatched_at >= since
         )
 
-    def broke(self, since: float, *, silent: bool, again: bool) -> bool:
+    def failed(self, since: float, *, count_silent: bool, count_repeated: bool) -> bool:
         """
-        Whether it was told since then and failed.
+        Whether it was published to since then, and failed.
 
-        Silence counts if ``silent``, a minion that was failing before if ``again``.
+        A missing return counts with ``count_silent``, a minion that failed before with
+        ``count_repeated``.
         """
-        if min(self.failed_at or 0.0, self.dispatched_at) < since or (self.silent and not silent):
+        if min(self.failed_at or 0.0, self.dispatched_at) < since:
             return False
-        return again or (self.failing_since or 0.0) >= since
+        if self.silent and not count_silent:
+            return False
+        return count_repeated or (self.failing_since or 0.0) >= since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPolicy:
-    """How careful to be."""
+    """The limits of ``apply:`` that a rollout keeps."""
 
     canary: int
     abort_percent: int
@@ -86,88 +97,123 @@ class RolloutPolicy:
 class NextBatch:
     """What to do now with one class."""
 
-    wave: RolloutState | None
+    state: RolloutState | None
     minions: tuple[str, ...] = ()
     why: str = ""
-    """Why others that are due are not among them."""
+    """Why other due minions are not among them."""
 
 
 def next_batch(
-    wave: RolloutState | None,
-    behind: Sequence[Candidate],
+    state: RolloutState | None,
+    candidates: Sequence[Candidate],
     outcomes: Sequence[MinionOutcome],
-    care: RolloutPolicy,
+    policy: RolloutPolicy,
     now: float,
-    wait: Callable[[int], float],
+    stop_seconds: Callable[[int], float],
 ) -> NextBatch:
-    """Return whom to publish to now; ``wait`` tells how long a class stays stopped."""
-    if wave is not None and wave.started_at > now:
-        # The clock was set back, and none of its times tells anything any more.
-        wave = RolloutState(started_at=now, tries=wave.tries) if wave.tries else None
-    fresh = [one for one in behind if one.attempts == 0]
-    retries = [one for one in behind if one.attempts > 0]
-    if wave is not None and wave.stopped and behind:
-        if now < wave.retry_at:
-            return NextBatch(wave=wave, why=wave.stopped)
-        wave = RolloutState(started_at=now, tries=wave.tries)
-    if wave is None or (wave.open and now >= wave.started_at + _OPEN_FOR):
-        wave = RolloutState(started_at=now, open=care.canary == 0)
-    if not behind or (not fresh and not wave.tries):
-        return NextBatch(wave=None, minions=_some(retries, care.batch))
-    proved = sum(one.proved(wave.started_at) for one in outcomes)
-    broke = sum(
-        one.broke(wave.started_at, silent=not wave.open, again=wave.tries > 0) for one in outcomes
-    )
-    tried = proved + broke
-    if broke * 100 > care.abort_percent * tried and (broke > 1 or not wave.open):
-        stopped = f"stopped: {broke} of {tried} minions failed"
-        return NextBatch(
-            wave=replace(
-                wave,
-                stopped=stopped,
-                open=False,
-                retry_at=now + wait(wave.tries),
-                tries=wave.tries + 1,
-            ),
-            why=stopped,
+    """
+    Return the minions to publish to now, and the new state of the rollout.
+
+    ``stop_seconds`` returns how long a class stays stopped, by its number of consecutive stops.
+    """
+    if state is not None and state.started_at > now:
+        # The clock was set back: none of the recorded times is usable.
+        stops = state.consecutive_stops
+        state = RolloutState(started_at=now, consecutive_stops=stops) if stops else None
+    fresh = [candidate for candidate in candidates if candidate.attempts == 0]
+    retries = [candidate for candidate in candidates if candidate.attempts > 0]
+    if state is not None and state.stopped and candidates:
+        if now < state.retry_at:
+            return NextBatch(state=state, why=state.stopped)
+        state = RolloutState(started_at=now, consecutive_stops=state.consecutive_stops)
+    if state is None or (state.open and now >= state.started_at + _OPEN_SECONDS):
+        state = RolloutState(started_at=now, open=policy.canary == 0)
+    if not candidates or (not fresh and not state.consecutive_stops):
+        return NextBatch(state=None, minions=_due(retries, policy.batch))
+    succeeded, failed = _count(outcomes, state)
+    finished = succeeded + failed
+    if failed * 100 > policy.abort_percent * finished and (failed > 1 or not state.open):
+        return _stop(state, f"stopped: {failed} of {finished} minions failed", now, stop_seconds)
+    if not state.open:
+        needed = 1 if state.consecutive_stops else policy.canary
+        if succeeded < min(needed, succeeded + len(candidates)):
+            return _canary_batch(state, fresh, retries, needed - succeeded, now)
+        state = replace(state, open=True, started_at=now, consecutive_stops=0)
+    return _open_batch(state, fresh, retries, policy, now)
+
+
+def _count(outcomes: Sequence[MinionOutcome], state: RolloutState) -> tuple[int, int]:
+    """Return how many minions succeeded and failed since the rollout began."""
+    since = state.started_at
+    succeeded = sum(outcome.succeeded(since) for outcome in outcomes)
+    failed = sum(
+        outcome.failed(
+            since, count_silent=not state.open, count_repeated=state.consecutive_stops > 0
         )
-    if not wave.open:
-        wanted = 1 if wave.tries else care.canary
-        if proved < min(wanted, proved + len(behind)):
-            return _canaries(wave, fresh, retries, wanted - proved, now)
-        wave = replace(wave, open=True, started_at=now, tries=0)
-    return _open(wave, fresh, retries, care, now)
+        for outcome in outcomes
+    )
+    return succeeded, failed
 
 
-def _canaries(
-    wave: RolloutState, fresh: list[Candidate], retries: list[Candidate], wanted: int, now: float
+def _stop(
+    state: RolloutState, why: str, now: float, stop_seconds: Callable[[int], float]
 ) -> NextBatch:
-    everyone = [*fresh, *retries] if wave.tries else fresh
-    flying = [
-        one
-        for one in everyone
-        if one.flying_since is not None and one.flying_since >= max(wave.started_at, now - SLOW)
-    ]
-    best = sorted(everyone, key=lambda one: (one.attempts, -one.applied_at, one.minion))
-    chosen = [one.minion for one in best if one.due][: max(0, wanted - len(flying))]
-    names = ", ".join(sorted([*(one.minion for one in flying), *chosen]))
-    return NextBatch(wave=wave, minions=tuple(chosen), why=f"waits for {names or 'a first minion'}")
+    stops = state.consecutive_stops
+    stopped = replace(
+        state,
+        stopped=why,
+        open=False,
+        retry_at=now + stop_seconds(stops),
+        consecutive_stops=stops + 1,
+    )
+    return NextBatch(state=stopped, why=why)
 
 
-def _open(
-    wave: RolloutState,
+def _canary_batch(
+    state: RolloutState,
     fresh: list[Candidate],
     retries: list[Candidate],
-    care: RolloutPolicy,
+    needed: int,
     now: float,
 ) -> NextBatch:
-    flying = sum(one.flying_since is not None and one.flying_since > now - SLOW for one in fresh)
-    due = [one for one in fresh if one.due]
-    chosen = _some(due, max(0, care.batch - flying))
-    why = f"waits for the {care.batch} before it" if len(chosen) < len(due) else ""
-    return NextBatch(wave=wave, minions=(*chosen, *_some(retries, care.batch)), why=why)
+    eligible = [*fresh, *retries] if state.consecutive_stops else fresh
+    in_flight = [
+        candidate.minion
+        for candidate in eligible
+        if candidate.in_flight_since is not None
+        and candidate.in_flight_since >= max(state.started_at, now - SLOW)
+    ]
+    # The minion that was proven last is the most likely to be well.
+    ranked = sorted(
+        eligible,
+        key=lambda candidate: (candidate.attempts, -candidate.applied_at, candidate.minion),
+    )
+    due = [candidate.minion for candidate in ranked if candidate.due]
+    chosen = due[: max(0, needed - len(in_flight))]
+    names = ", ".join(sorted([*in_flight, *chosen]))
+    why = f"waiting for canary {names}" if names else "waiting for a first canary"
+    return NextBatch(state=state, minions=tuple(chosen), why=why)
 
 
-def _some(candidates: Sequence[Candidate], most: int) -> tuple[str, ...]:
-    ordered = sorted(candidates, key=lambda one: (one.attempts, one.minion))
-    return tuple(one.minion for one in ordered if one.due)[:most]
+def _open_batch(
+    state: RolloutState,
+    fresh: list[Candidate],
+    retries: list[Candidate],
+    policy: RolloutPolicy,
+    now: float,
+) -> NextBatch:
+    in_flight = sum(
+        candidate.in_flight_since is not None and candidate.in_flight_since > now - SLOW
+        for candidate in fresh
+    )
+    due = [candidate for candidate in fresh if candidate.due]
+    chosen = _due(due, max(0, policy.batch - in_flight))
+    why = ""
+    if len(chosen) < len(due):
+        why = f"waiting for the previous batch of {policy.batch}"
+    return NextBatch(state=state, minions=(*chosen, *_due(retries, policy.batch)), why=why)
+
+
+def _due(candidates: Sequence[Candidate], limit: int) -> tuple[str, ...]:
+    ordered = sorted(candidates, key=lambda candidate: (candidate.attempts, candidate.minion))
+    return tuple(candidate.minion for candidate in ordered if candidate.due)[:limit]

@@ -1,4 +1,4 @@
-"""When a change is announced: the first after quiet at once, a burst together."""
+"""When to announce changes: the first one after a quiet time at once, a burst together."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from dataclasses import dataclass
 class Debounce:
     """Times are monotonic seconds."""
 
-    quiet: float
-    longest: float
+    interval: float
+    """Seconds without a change before the next announcement."""
+    max_delay: float
+    """Seconds that a change waits at most while others follow."""
     _first: float | None = None
     _last: float = float("-inf")
-    _at: float = 0.0
+    _announce_at: float = 0.0
 
     def changed(self, now: float) -> None:
-        """Take a change."""
+        """Record a change."""
         if self._first is None:
             self._first = now
-        waited = now - self._last >= self.quiet
+        was_quiet = now - self._last >= self.interval
         self._last = now
-        self._at = now if waited else min(now + self.quiet, self._first + self.longest)
+        self._announce_at = (
+            now if was_quiet else min(now + self.interval, self._first + self.max_delay)
+        )
 
     def wake_at(self) -> float | None:
-        """Return when to announce, None when there is nothing to."""
-        return None if self._first is None else self._at
+        """Return when to announce, None when there is nothing to announce."""
+        return None if self._first is None else self._announce_at
 
     def due(self, now: float) -> bool:
         """Whether to announce now."""
-        return self._first is not None and now >= self._at
+        return self._first is not None and now >= self._announce_at
 
     def announced(self, now: float) -> None:
-        """Take that everything so far was announced."""
+        """Record that all changes so far were announced."""
         self._first = None
         self._last = now

@@ -1,4 +1,4 @@
-"""What separates two views is exactly what changed, one change after another."""
+"""The difference of two views has every change and nothing else, one view after another."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salt_ext.core.cluster.diff import Baseline, Difference
-from salt_ext.core.cluster.member import Member, addresses_of
-from tests.core.build import member, members
+from salt_ext.core.cluster.member import Member
+from tests.core.build import addresses_of, member, members
 
 
 def between(old: Mapping[str, Member], new: Mapping[str, Member]) -> Difference:
-    return Baseline(old).until(new)
+    return Baseline(old).diff(new)
 
 
 def texts(items: tuple[object, ...]) -> list[str]:
@@ -88,23 +88,23 @@ VIEWS = st.dictionaries(
 )
 
 
-def everything(view: dict[str, Member]) -> frozenset[object]:
+def all_addresses(view: dict[str, Member]) -> frozenset[object]:
     return addresses_of(view.values())
 
 
 @given(st.lists(VIEWS, min_size=2, max_size=6))
 def test_each_difference_leads_from_one_view_to_the_next(views):
     old, *later = views
-    announced = Baseline(old)
+    baseline = Baseline(old)
     for new in later:
-        difference = announced.until(new)
-        announced.move(new, difference)
+        difference = baseline.diff(new)
+        baseline.advance(new, difference)
         assert bool(difference) == (old != new)
         left = {one.name for one in difference.left}
         came = {one.name: one for one in (*difference.joined, *difference.updated)}
         assert {**{name: one for name, one in old.items() if name not in left}, **came} == new
         added, removed = set(difference.added), set(difference.removed)
-        assert added == everything(new) - everything(old)
-        assert removed == everything(old) - everything(new)
+        assert added == all_addresses(new) - all_addresses(old)
+        assert removed == all_addresses(old) - all_addresses(new)
         assert all(isinstance(item, ipaddress.IPv4Address) for item in added | removed)
         old = new

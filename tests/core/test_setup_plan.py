@@ -1,4 +1,4 @@
-"""What `setup` wants written, so that Salt makes of it what is right, and nothing is lost."""
+"""The plan of `setup`: Salt's merge of its files is correct, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 import pytest
 
-from salt_ext.core.diagnosis.config_files import ConfigFile, added, effective
-from salt_ext.core.diagnosis.setup_plan import Ours, Plan, plan
+from salt_ext.core.diagnosis.config_files import ConfigFile, effective, merge
+from salt_ext.core.diagnosis.setup_plan import Plan, RequiredOptions, plan
 from salt_ext.core.diagnosis.wiring import engine_is_listed
 
 NEW = "/d/k8s_nodes.conf"
-SLS = "/ours/apply.sls"
-OURS = Ours(
-    sls=SLS, formula="/ours/formula", clusters={}, first={"apply": {"states": ["firewall"]}}
+SLS = "/ext/apply.sls"
+REQUIRED = RequiredOptions(
+    sls=SLS, formula="/ext/formula", clusters={}, first={"apply": {"states": ["firewall"]}}
 )
 OPTS = {"fileserver_backend": ["roots"]}
-REACTIONS = [{f"salt/k8s_nodes/*/{kind}": [SLS]} for kind in ("changed", "lagging")]
+REACTOR = [{f"salt/k8s_nodes/*/{kind}": [SLS]} for kind in ("changed", "lagging")]
 
 
 def written(*values: tuple[str, int, dict[str, Any]]) -> list[ConfigFile]:
     return [ConfigFile(path=path, layer=layer, values=those) for path, layer, those in values]
 
 
-def planned(files: list[ConfigFile], maps: dict[str, list[Any]]) -> Plan:
-    return plan(files, OPTS, NEW, OURS, maps)
+def planned(files: list[ConfigFile], lists: dict[str, list[Any]]) -> Plan:
+    return plan(files, OPTS, NEW, REQUIRED, lists)
 
 
-def pasted(files: list[ConfigFile], maps: dict[str, list[Any]]) -> tuple[dict[str, Any], Plan]:
-    """Return what Salt makes of the files with the plan in them, and the next plan."""
-    made = planned(files, maps)
+def pasted(files: list[ConfigFile], lists: dict[str, list[Any]]) -> tuple[dict[str, Any], Plan]:
+    """Return Salt's merge of the files with the plan applied, and the next plan."""
+    made = planned(files, lists)
     after = [
         ConfigFile(
             path=file.path,
@@ -50,10 +50,10 @@ def pasted(files: list[ConfigFile], maps: dict[str, list[Any]]) -> tuple[dict[st
     after.sort(key=lambda file: (file.layer, file.path))
     keys = {key for file in after for key in file.values}
     opts = {
-        key: reduce(added, (file.values[key] for file in effective(after, key)), None)
+        key: reduce(merge, (file.values[key] for file in effective(after, key)), None)
         for key in keys
     }
-    return opts, planned(after, maps)
+    return opts, planned(after, lists)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_list_and_a_mapping_of_engines_become_one_list(files):
         (("/main", 0, {"ext_pillar": [{"k8s_nodes": {}, "git": []}]}),),
     ],
 )
-def test_ours_comes_last_wherever_it_stands(files):
+def test_k8s_nodes_becomes_the_last_ext_pillar(files):
     before = [
         name
         for _, _, values in files
@@ -105,32 +105,32 @@ def test_ours_comes_last_wherever_it_stands(files):
     assert (again.put, again.take_out) == ({}, {})
 
 
-def test_what_two_files_add_up_to_stays_in_both():
+def test_a_list_merged_from_two_files_stays_in_both():
     files = written(*((f"/d/{one}", 1, {"ext_pillar": [{one: {}}]}) for one in ("git", "x")))
     made = planned(files, {})
     assert made.put["/d/x"] == {"ext_pillar": [{"x": {}}, {"k8s_nodes": {}}]}
     assert made.take_out == {}
 
 
-def test_reactions_in_an_item_with_several_tags_are_written_anew():
-    both = {tag: files for one in REACTIONS for tag, files in one.items()}
+def test_reactions_in_an_item_with_several_tags_are_added_again():
+    both = {tag: files for one in REACTOR for tag, files in one.items()}
     opts, again = pasted(written(("/main", 0, {"reactor": [both]})), {})
-    assert opts["reactor"] == [both, *REACTIONS]
+    assert opts["reactor"] == [both, *REACTOR]
     assert (again.put, again.take_out) == ({}, {})
 
 
-def test_a_list_that_is_in_a_file_of_its_own_is_kept():
+def test_a_reactor_list_in_a_separate_file_is_kept():
     start = {"salt/minion/*/start": ["/srv/start.sls"]}
     for files in (
         written(("/main", 0, {"reactor": "/srv/map"})),
-        written(("/main", 0, {"reactor": "/srv/map"}), ("/d/a", 1, {"reactor": REACTIONS})),
+        written(("/main", 0, {"reactor": "/srv/map"}), ("/d/a", 1, {"reactor": REACTOR})),
     ):
         opts, _ = pasted(files, {"/srv/map": [start]})
-        assert sorted(map(str, opts["reactor"])) == sorted(map(str, [start, *REACTIONS]))
+        assert sorted(map(str, opts["reactor"])) == sorted(map(str, [start, *REACTOR]))
 
 
-def test_a_file_that_has_our_reactions_stays_where_it_is():
-    made = planned(written(("/main", 0, {"reactor": "/srv/map"})), {"/srv/map": REACTIONS})
+def test_a_separate_file_with_the_reactions_needs_no_change():
+    made = planned(written(("/main", 0, {"reactor": "/srv/map"})), {"/srv/map": REACTOR})
     assert "reactor" in made.right
     assert "/main" not in made.put
 
@@ -141,13 +141,13 @@ def test_a_file_that_has_our_reactions_stays_where_it_is():
         ({}, {"states": ["firewall"]}),
         ({"state_dir": "/x"}, {"states": ["firewall"]}),
         ({"apply": {"highstate": True}}, {"highstate": True}),
-        # Whatever it does, it does already.
+        # With a cluster, the operator has decided what to publish.
         ({"clusters": {"there": {"page_size": 10}}}, None),
     ],
 )
-def test_a_first_cluster_comes_with_what_is_published_and_a_second_changes_nothing(block, apply):
-    ours = replace(OURS, clusters={"new": {}})
-    made = plan(written(("/d/x", 1, {"k8s_nodes": block})), OPTS, NEW, ours, {})
+def test_the_first_cluster_comes_with_an_apply_block_and_a_second_without(block, apply):
+    required = replace(REQUIRED, clusters={"new": {}})
+    made = plan(written(("/d/x", 1, {"k8s_nodes": block})), OPTS, NEW, required, {})
     (put,) = (keys["k8s_nodes"] for keys in made.put.values() if "k8s_nodes" in keys)
     assert put.get("apply") == apply
     assert put["clusters"] == {"new": {}, **block.get("clusters", {})}

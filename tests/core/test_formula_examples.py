@@ -1,4 +1,4 @@
-"""What the documentation says about formulas: our expansion is what each one's templates read."""
+"""The examples in docs/formulas.md: each formula's templates read the expanded references."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.core.build import limits, member, snapshot
 
 PAGE = Path(__file__).parents[2] / "docs/formulas.md"
 STATIC, V4, V6 = "192.0.2.200", ("192.0.2.10", "192.0.2.11"), ("2001:db8::10",)
-EVERYONE = "everyone"
+ANY = "any"
 NODES = snapshot(member("n1", V4[0], V6[0]), member("n2", V4[1]))
-NOBODY = snapshot()
+NO_NODES = snapshot()
 
 Allowed = Iterator[tuple[str, object, str]]
-"""A family, a port (or what stands for one) and a source, as the templates make rules of them."""
+"""A family, a port (or its equivalent) and a source of each rule that the templates make."""
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:
-    """Return each block of the page with the heading that it stands under."""
+    """Return each block of the page with its heading."""
     found = []
     for section in re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]:
         texts = re.findall(rf"^```{kind}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
@@ -37,8 +37,8 @@ def blocks(kind: str) -> list[tuple[str, str]]:
     return found
 
 
-def served(pillar: dict[str, Any], nodes: Snapshot) -> dict[str, Any]:
-    """Return a pillar as a minion gets it."""
+def expanded(pillar: dict[str, Any], nodes: Snapshot) -> dict[str, Any]:
+    """Return a pillar as a minion receives it."""
 
     def look(text: str) -> tuple[str, ...] | Unresolved:
         return resolve(nodes, parse(text), Defaults(), limits())
@@ -61,7 +61,7 @@ def services(pillar: dict[str, Any], what: str, default: list[str]) -> Allowed:
 
 
 def iptables_services(pillar: dict[str, Any]) -> Allowed:
-    return services(pillar, "services", [EVERYONE])
+    return services(pillar, "services", [ANY])
 
 
 def iptables_whitelist(pillar: dict[str, Any]) -> Allowed:
@@ -74,15 +74,15 @@ def iptables_tables(pillar: dict[str, Any]) -> Allowed:
         for rule in chain.get("rules", {}).values():
             assert all(isinstance(value, (str, int)) for value in rule.values())
             if "ctstate" not in rule:
-                yield "_ipv4", rule["dport"], rule.get("source", EVERYONE)
+                yield "_ipv4", rule["dport"], rule.get("source", ANY)
 
 
 def ufw(pillar: dict[str, Any]) -> Allowed:
     """The id is the port where no other is given; no list, or an empty one, is everyone."""
     for name, details in pillar["ufw"].get("services", {}).items():
-        sources = details.get("from_addr") or [EVERYONE]
+        sources = details.get("from_addr") or [ANY]
         for source in [sources] if isinstance(sources, str) else sources:
-            assert not source[0].isalpha() or source == EVERYONE
+            assert not source[0].isalpha() or source == ANY
             yield "any", details.get("to_port", name), source
     for source in pillar["ufw"].get("open", {}):
         yield "any", "any", source
@@ -104,7 +104,7 @@ def firewalld(pillar: dict[str, Any]) -> Allowed:
             yield from (("any", port, plain) for port in opened)
         for rule in zone.get("rich_rules", []):
             assert not [key for key in rule if key.startswith("source-")]
-            source = rule["source"]["address"] if "source" in rule else EVERYONE
+            source = rule["source"]["address"] if "source" in rule else ANY
             yield "any", rule["port"]["portid"], source
 
 
@@ -238,15 +238,15 @@ EXAMPLES = [
 ]
 
 
-def test_each_example_stands_where_it_is_checked():
+def test_each_example_is_under_its_heading():
     assert [heading for heading, _ in blocks("yaml")] == [
         heading for heading, checks in BY_HEADING.items() for _ in checks
     ]
 
 
 @pytest.mark.parametrize(("pillar", "reads", "wanted"), [one[:3] for one in EXAMPLES])
-def test_each_example_opens_for_the_nodes_and_for_nobody_else(pillar, reads, wanted):
-    found = list(reads(served(pillar, NODES)))
+def test_each_example_opens_for_the_nodes_only(pillar, reads, wanted):
+    found = list(reads(expanded(pillar, NODES)))
     assert len(found) == len(set(found))
     assert set(found) == wanted
 
@@ -254,10 +254,10 @@ def test_each_example_opens_for_the_nodes_and_for_nobody_else(pillar, reads, wan
 @pytest.mark.parametrize(
     ("pillar", "reads", "wanted"), [(one[0], one[1], one[3]) for one in EXAMPLES]
 )
-def test_each_example_opens_for_no_node_when_there_is_none(pillar, reads, wanted):
-    found = set(reads(served(pillar, NOBODY)))
+def test_each_example_opens_for_no_address_without_nodes(pillar, reads, wanted):
+    found = set(reads(expanded(pillar, NO_NODES)))
     assert found == wanted
-    assert not [one for one in found if one[2] == EVERYONE]
+    assert not [one for one in found if one[2] == ANY]
 
 
 @pytest.mark.parametrize("pillar", [one[0] for one in EXAMPLES])
@@ -267,16 +267,18 @@ def test_each_example_stays_as_it_is_while_the_cluster_is_unknown(pillar):
     assert done.unresolved
 
 
-def test_what_the_page_warns_of_is_so():
+def test_the_warnings_of_the_page_are_true():
     """The traps: what a hasty user writes opens nothing either."""
     # A scalar repeats the service, and no port is called that.
-    pillar = served({"ufw": {"services": {"5432": {"from_addr": "k8s://prod?family=ipv4"}}}}, NODES)
+    pillar = expanded(
+        {"ufw": {"services": {"5432": {"from_addr": "k8s://prod?family=ipv4"}}}}, NODES
+    )
     assert {port for _, port, _ in ufw(pillar)} == {f"5432-{one}" for one in V4}
     # An id that is a number is not repeated at all.
     done = expand({"ruleset": {20: {"source": "k8s://prod"}}}, lambda _: V4)
     assert done.changed == {}
     # A row that is a list gets longer.
-    row = served({"acls": [["host", "all", "k8s://prod?family=ipv4", "md5"]]}, NODES)["acls"]
+    row = expanded({"acls": [["host", "all", "k8s://prod?family=ipv4", "md5"]]}, NODES)["acls"]
     assert row == [["host", "all", *V4, "md5"]]
     # The text of a rule is left alone.
     assert expand({"rules": ["ip saddr k8s://prod accept"]}, lambda _: V4) == Expansion()

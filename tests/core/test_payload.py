@@ -1,4 +1,4 @@
-"""What a publish carries along is sealed for each minion, and minions make the same seal."""
+"""A payload is signed for each minion, and minions compute the same signature."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ONE = AddressPayload(
 )
 
 
-def test_each_minion_has_a_key_and_a_seal_of_its_own():
-    told = ONE.sealed(SECRET, ["m1", "m2"])
+def test_each_minion_has_its_own_key_and_signature():
+    told = ONE.signed(SECRET, ["m1", "m2"])
     assert set(told["seals"]) == {"m1", "m2"}
     assert told["seals"]["m1"] != told["seals"]["m2"]
     assert key(SECRET, "m1") != key(b"t" * 32, "m1")
@@ -22,12 +22,12 @@ def test_each_minion_has_a_key_and_a_seal_of_its_own():
     assert key(SECRET, "m1") not in str(told)
 
 
-def test_both_sides_make_the_same_seal():
-    told = ONE.sealed(SECRET, ["m1"])
+def test_both_sides_compute_the_same_signature():
+    told = ONE.signed(SECRET, ["m1"])
     text = minions_side.signed_text("m1", told["clusters"], told["references"])
     theirs = minions_side.sign(key(SECRET, "m1"), text)
     assert theirs == told["seals"]["m1"] == sign(key(SECRET, "m1"), "m1", told)
 
 
-def test_the_size_is_that_of_all_addresses():
+def test_the_size_counts_all_addresses():
     assert ONE.size == 2

@@ -1,4 +1,4 @@
-"""Which file system a path is on."""
+"""The type of a path's file system."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ s3 /var/lib fuse.s3fs rw 0 0
         ("/var/lib/salt-k8s-nodes", "fuse.s3fs"),
     ],
 )
-def test_the_deepest_mount_counts_and_the_last_of_two(path, kind):
+def test_the_deepest_mount_counts_and_the_later_of_two(path, kind):
     assert network_filesystem(path, MOUNTS) == kind

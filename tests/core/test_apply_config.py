@@ -1,4 +1,4 @@
-"""What is published to whom, as the configuration says it."""
+"""The apply block: which minions run which function."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def read(**block) -> config.Config:
     return config.read({"clusters": {"prod": CLUSTER}, "apply": block})
 
 
-def right(**block) -> ApplyConfig:
+def valid(**block) -> ApplyConfig:
     found = read(**block)
     assert [str(problem) for problem in found.problems] == []
     return found.apply
 
 
-def test_without_a_word_it_is_a_highstate():
-    assert str(right().default) == "state.apply"
-    assert str(right(highstate=True).default) == "state.apply"
+def test_by_default_it_is_a_highstate():
+    assert str(valid().default) == "state.apply"
+    assert str(valid(highstate=True).default) == "state.apply"
 
 
 @pytest.mark.parametrize(
-    ("block", "unsaid"),
+    ("block", "implicit"),
     [
         ({}, True),
         ({"batch": 5}, True),
@@ -36,46 +36,44 @@ def test_without_a_word_it_is_a_highstate():
         ({"function": "a.b"}, False),
     ],
 )
-def test_a_highstate_that_nothing_asks_for_is_known(block, unsaid):
-    apply = right(**block, classes={"one": {"target": "a*"}})
-    assert [one.implicit for one in (apply.default, *apply.classes)] == [unsaid, False]
+def test_a_highstate_by_default_is_marked_as_implicit(block, implicit):
+    apply = valid(**block, classes={"one": {"target": "a*"}})
+    assert [one.implicit for one in (apply.default, *apply.classes)] == [implicit, False]
 
 
 def test_states_are_one_argument():
-    assert right(states=["a", "b.c"]).default.arg == ("a,b.c",)
+    assert valid(states=["a", "b.c"]).default.arg == ("a,b.c",)
 
 
-def test_any_function_with_its_arguments():
-    usual = right(function="fw.set", arg=["x", 1], kwarg={"y": True}).default
-    assert (usual.function, usual.arg, usual.kwarg) == ("fw.set", ("x", 1), {"y": True})
-    assert str(usual) == "fw.set x 1 y=True"
+def test_any_function_can_be_published_with_arguments():
+    default = valid(function="fw.set", arg=["x", 1], kwarg={"y": True}).default
+    assert (default.function, default.arg, default.kwarg) == ("fw.set", ("x", 1), {"y": True})
+    assert str(default) == "fw.set x 1 y=True"
 
 
-@pytest.mark.parametrize("word", ["a=b", "test=False", "queue==1", "x y", "a queue=True"])
-def test_an_argument_that_undoes_nothing_is_taken(word):
-    assert right(function="a.b", arg=[word]).default.arg == (word,)
+@pytest.mark.parametrize("arg", ["a=b", "test=False", "queue==1", "x y", "a queue=True"])
+def test_a_harmless_argument_is_accepted(arg):
+    assert valid(function="a.b", arg=[arg]).default.arg == (arg,)
 
 
-def test_a_run_of_states_is_never_queued_whatever_the_minion_would_do():
-    assert right(states=["a"], kwarg={"saltenv": "x"}).default.publish_kwargs == {
+def test_a_state_run_is_never_queued():
+    assert valid(states=["a"], kwarg={"saltenv": "x"}).default.publish_kwargs == {
         "saltenv": "x",
         "queue": False,
     }
-    # To Salt, None is the minion's option, and 0 a queue without an end.
-    for unsaid in (None, 0, False):
-        sent = right(
-            function="state.sls", arg=["a"], kwarg={"queue": unsaid}
-        ).default.publish_kwargs
+    # To Salt, None means the minion's option, and 0 an endless queue.
+    for queue in (None, 0, False):
+        sent = valid(function="state.sls", arg=["a"], kwarg={"queue": queue}).default.publish_kwargs
         assert sent["queue"] is False
 
 
 @pytest.mark.parametrize("function", ["k8s_firewall.sync", "state.pkg", "fw.apply"])
-def test_a_function_that_may_not_take_it_is_told_nothing_of_a_queue(function):
-    assert right(function=function).default.publish_kwargs == {}
+def test_a_function_without_queue_gets_none(function):
+    assert valid(function=function).default.publish_kwargs == {}
 
 
-def test_a_class_takes_what_it_does_not_say_from_those_above_it():
-    apply = right(
+def test_a_class_inherits_the_keys_that_it_omits():
+    apply = valid(
         states=["firewall"],
         mode="observe",
         kwarg={"saltenv": "prod"},
@@ -91,19 +89,19 @@ def test_a_class_takes_what_it_does_not_say_from_those_above_it():
     assert str(whole) == "state.apply"
 
 
-def test_the_first_class_that_takes_a_minion_counts():
-    apply = right(
+def test_a_minion_belongs_to_the_first_matching_class():
+    apply = valid(
         classes={
             "one": {"target": "a*", "states": ["one"]},
             "two": {"target": "*", "states": ["two"]},
         }
     )
-    meant = {"a*": {"a1"}, "*": {"a1", "b1"}}
-    assert [apply.of(name, meant).name for name in ("a1", "b1", "c1")] == ["one", "two", ""]
+    matches = {"a*": {"a1"}, "*": {"a1", "b1"}}
+    assert [apply.class_of(name, matches).name for name in ("a1", "b1", "c1")] == ["one", "two", ""]
 
 
 @pytest.mark.parametrize(
-    ("target", "asks"),
+    ("target", "needs_grains"),
     [
         ("web* and db1.example.com", False),
         ("L@web1,web2 or E@web.*", False),
@@ -115,22 +113,26 @@ def test_the_first_class_that_takes_a_minion_counts():
         ("N@proxies", True),
     ],
 )
-def test_which_targets_ask_for_what_a_minion_has_told(target, asks):
-    (one,) = right(classes={"one": {"target": target, "states": ["one"]}}).classes
-    assert one.needs_grains is asks
+def test_some_targets_need_grains(target, needs_grains):
+    (one,) = valid(classes={"one": {"target": target, "states": ["one"]}}).classes
+    assert one.needs_grains is needs_grains
 
 
-def test_a_minion_that_has_told_nothing_is_of_no_known_class_after_one_that_asks():
-    apply = right(
+def test_a_class_that_needs_grains_makes_later_classes_uncertain_without_them():
+    apply = valid(
         classes={
             "named": {"target": "a*", "states": ["one"]},
-            "asks": {"target": "not G@role:db", "states": ["two"]},
+            "grains": {"target": "not G@role:db", "states": ["two"]},
         }
     )
-    meant = {"a*": {"a1"}, "not G@role:db": {"b1", "c1"}}
-    assert [apply.knows(name, meant, {"c1"}) for name in ("a1", "b1", "c1")] == [True, False, True]
-    named = right(classes={"named": {"target": "a*", "states": ["one"]}})
-    assert named.knows("b1", meant, set())
+    matches = {"a*": {"a1"}, "not G@role:db": {"b1", "c1"}}
+    assert [apply.knows_class(name, matches, {"c1"}) for name in ("a1", "b1", "c1")] == [
+        True,
+        False,
+        True,
+    ]
+    named = valid(classes={"named": {"target": "a*", "states": ["one"]}})
+    assert named.knows_class("b1", matches, set())
 
 
 @pytest.mark.parametrize(
@@ -148,15 +150,15 @@ def test_a_minion_that_has_told_nothing_is_of_no_known_class_after_one_that_asks
         ({"highstate": True}, False),
     ],
 )
-def test_modules_are_synced_where_they_are_used_and_nothing_else_is_said(block, sync):
-    (one,) = right(classes={"one": {"target": "a*", **block}}).classes
+def test_modules_are_synced_by_default_where_they_are_used(block, sync):
+    (one,) = valid(classes={"one": {"target": "a*", **block}}).classes
     assert (one.uses_module, one.sync) == (sync, sync)
-    (one,) = right(classes={"one": {"target": "a*", **block, "sync": not sync}}).classes
+    (one,) = valid(classes={"one": {"target": "a*", **block, "sync": not sync}}).classes
     assert (one.uses_module, one.sync) == (sync, not sync)
 
 
-def test_a_class_that_publishes_what_stands_above_syncs_as_that_does():
-    apply = right(states=["k8s_firewall"], classes={"one": {"target": "a*", "mode": "observe"}})
+def test_a_class_that_inherits_its_function_inherits_its_sync():
+    apply = valid(states=["k8s_firewall"], classes={"one": {"target": "a*", "mode": "observe"}})
     assert [one.sync for one in (apply.default, *apply.classes)] == [True, True]
 
 
@@ -187,7 +189,7 @@ def test_a_class_that_publishes_what_stands_above_syncs_as_that_does():
         ({"max_per_minute": 0}, "apply:max_per_minute", "from 1 to"),
     ],
 )
-def test_a_mistake_is_named_and_nothing_is_published(block, key, says):
+def test_a_mistake_is_named_and_makes_publishing_uncertain(block, key, says):
     found = read(**block)
     (problem,) = found.problems
     assert problem.key == f"k8s_nodes:{key}"
@@ -195,7 +197,7 @@ def test_a_mistake_is_named_and_nothing_is_published(block, key, says):
     assert found.in_doubt == (problem,)
 
 
-def test_a_mode_that_cannot_be_read_only_observes():
+def test_an_invalid_mode_is_read_as_observe():
     assert read(mode="enforced").apply.default.mode is Mode.OBSERVE
     broken = config.read({"clusters": {"prod": {**CLUSTER, "mode": "on"}, "test": CLUSTER}})
     assert [broken.mode(name) for name in ("prod", "test", "gone")] == [

@@ -1,4 +1,4 @@
-"""A list of nodes shows what a reference would mean, and the labels that were asked for."""
+"""A node list has the addresses that a reference means, and the configured labels."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PROD = snapshot(
     member("n1", "192.0.2.11", "2001:db8::1", external=("198.51.100.1",), labels={"pool": "db"}),
     member("n3", labels={"pool": "app"}),
 )
-EVERYTHING = NodeListRule(to="*")
+ALL_NODES = NodeListRule(to="*")
 
 
-def listed(wanted=EVERYTHING, **more):
+def listed(rule=ALL_NODES, **more):
     given = {"defaults": Defaults(), "limits": limits(), "group": NodeGroup(), **more}
-    return as_pillar([node_list(PROD, wanted, **given)])
+    return as_pillar([node_list(PROD, rule, **given)])
 
 
 def test_each_node_with_an_address_is_listed_in_order():
@@ -37,7 +37,7 @@ def test_each_node_with_an_address_is_listed_in_order():
     assert list(listed()) == ["n1", "n2"]
 
 
-def test_labels_are_shown_where_the_operator_asked_and_the_node_has_them():
+def test_a_list_has_the_configured_labels_that_the_node_has():
     found = listed(NodeListRule(to="*", labels=("zone", "pool")))
     assert found["n2"]["labels"] == {"pool": "app", "zone": "a"}
     assert found["n1"]["labels"] == {"pool": "db"}
@@ -49,24 +49,24 @@ def test_a_group_chooses_nodes_and_addresses():
     assert listed(group=group)["n1"]["addresses"] == ["198.51.100.1"]
 
 
-def test_no_more_than_the_configuration_allows():
+def test_a_list_has_only_allowed_addresses():
     assert listed(limits=limits("192.0.2.10/32")) == {
         "n2": {"addresses": ["192.0.2.10"], "labels": {}}
     }
 
 
 @pytest.mark.parametrize("value", ["a b", "a\n", "{{ x }}", "-a", "a" * 64, "a;b"])
-def test_what_is_no_label_value_is_not_shown(value):
+def test_an_invalid_label_value_is_left_out(value):
     odd = snapshot(member("n1", "192.0.2.1", labels={"zone": value, "ok": "A-1_b.c"}))
-    wanted = NodeListRule(to="*", labels=("zone", "ok"))
-    (node,) = node_list(odd, wanted, Defaults(), limits(), NodeGroup())
+    rule = NodeListRule(to="*", labels=("zone", "ok"))
+    (node,) = node_list(odd, rule, Defaults(), limits(), NodeGroup())
     assert node.labels == (("ok", "A-1_b.c"),)
 
 
 @pytest.mark.parametrize("name", ["N1", "n1\n", "{{ x }}", "../n1", ""])
-def test_what_is_no_node_name_is_not_listed(name):
+def test_a_node_with_an_invalid_name_is_left_out(name):
     odd = snapshot(member(name, "192.0.2.1"))
-    assert node_list(odd, EVERYTHING, Defaults(), limits(), NodeGroup()) == ()
+    assert node_list(odd, ALL_NODES, Defaults(), limits(), NodeGroup()) == ()
 
 
 def test_two_lists_of_one_cluster_become_one():
@@ -83,7 +83,7 @@ def test_two_lists_of_one_cluster_become_one():
 
 
 @pytest.mark.parametrize(
-    "handing",
+    "rule",
     [
         NodeListRule(to=""),
         NodeListRule(to="", group="workers"),
@@ -91,10 +91,10 @@ def test_two_lists_of_one_cluster_become_one():
         NodeListRule(to="", group="workers", labels=("pool",)),
     ],
 )
-def test_what_is_recorded_of_a_list_can_be_read_again(handing):
-    assert parse(handing.text("prod")) == ("prod", handing)
+def test_the_recorded_text_of_a_list_can_be_parsed(rule):
+    assert parse(rule.text("prod")) == ("prod", rule)
 
 
-def test_a_reference_is_no_list():
-    with pytest.raises(BadReference, match="no list of nodes"):
+def test_a_reference_is_refused_as_a_list():
+    with pytest.raises(BadReference, match="is not a node list"):
         parse("k8s://prod")

@@ -26,9 +26,9 @@ PROD = snapshot(
 )
 
 
-def meant(query: str = "", **more: object) -> list[str]:
-    found = {"defaults": Defaults(), "limits": limits(), **more}
-    return list(resolve(PROD, parse(f"k8s://prod{query}"), **found))  # type: ignore[arg-type]
+def resolved(query: str = "", **more: object) -> list[str]:
+    options = {"defaults": Defaults(), "limits": limits(), **more}
+    return list(resolve(PROD, parse(f"k8s://prod{query}"), **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -52,50 +52,52 @@ def meant(query: str = "", **more: object) -> list[str]:
         ("?addresses=ExternalIP&empty=placeholder", ["198.51.100.1"]),
     ],
 )
-def test_means(query, addresses):
-    assert meant(query) == addresses
+def test_a_reference_means_these_addresses(query, addresses):
+    assert resolved(query) == addresses
 
 
 def test_the_clusters_defaults_hold_where_the_reference_does_not_say():
     defaults = Defaults(types=(EXTERNAL, POD_CIDR), ready_only=True)
-    assert meant(defaults=defaults) == ["10.244.1.0/24", "198.51.100.1"]
+    assert resolved(defaults=defaults) == ["10.244.1.0/24", "198.51.100.1"]
     internal = "?addresses=InternalIP&labelSelector=pool=app&family=ipv4"
-    assert meant(internal, defaults=defaults) == ["192.0.2.10"]
-    assert meant(f"{internal}&ready=any", defaults=defaults) == ["192.0.2.9", "192.0.2.10"]
+    assert resolved(internal, defaults=defaults) == ["192.0.2.10"]
+    assert resolved(f"{internal}&ready=any", defaults=defaults) == ["192.0.2.9", "192.0.2.10"]
 
 
-def test_a_group_stands_between_them():
+def test_a_group_is_between_the_reference_and_the_defaults():
     group = NodeGroup(labels=selector("pool=app"), types=(EXTERNAL,), family=4, ready_only=False)
     ready = Defaults(ready_only=True)
-    assert meant("/g", group=group) == ["198.51.100.1"]
+    assert resolved("/g", group=group) == ["198.51.100.1"]
     both = "/g?addresses=InternalIP"
-    assert meant(both, group=group, defaults=ready) == ["192.0.2.9", "192.0.2.10"]
-    assert meant(f"{both}&ready=only", group=group) == ["192.0.2.10"]
-    assert meant(f"{both}&family=ipv6", group=group) == ["2001:db8::1"]
+    assert resolved(both, group=group, defaults=ready) == ["192.0.2.9", "192.0.2.10"]
+    assert resolved(f"{both}&ready=only", group=group) == ["192.0.2.10"]
+    assert resolved(f"{both}&family=ipv6", group=group) == ["2001:db8::1"]
     # A selector makes a group smaller, never larger.
-    assert meant(f"{both}&labelSelector=pool=db", group=group) == []
+    assert resolved(f"{both}&labelSelector=pool=db", group=group) == []
 
 
-def test_limits_are_applied_once_more():
-    assert meant(limits=limits("192.0.2.8/29")) == ["192.0.2.9", "192.0.2.10", "192.0.2.11"]
-    assert meant(limits=limits("192.0.2.9/32", denied=("192.0.2.9/32",))) == []
+def test_limits_are_applied_again():
+    assert resolved(limits=limits("192.0.2.8/29")) == ["192.0.2.9", "192.0.2.10", "192.0.2.11"]
+    assert resolved(limits=limits("192.0.2.9/32", denied=("192.0.2.9/32",))) == []
 
 
-def test_limits_that_cannot_be_read_close_nothing():
-    assert len(meant(limits=None)) == 4
+def test_unreadable_limits_close_nothing():
+    assert len(resolved(limits=None)) == 4
 
 
-def test_digests_are_equal_when_what_was_served_is():
+def test_digests_are_equal_when_the_addresses_are():
     one, two = "k8s://prod", "k8s://prod?family=ipv4"
     assert digest({one: ("a", "b"), two: ()}) == digest({two: [], one: ["a", "b"]})
 
 
 ADDRESSES = st.lists(st.sampled_from(["1", "2", "12", ""]), max_size=3).map(tuple)
-SERVED = st.dictionaries(st.sampled_from(["k8s://a", "k8s://b", "k8s://ab"]), ADDRESSES, max_size=3)
+RESOLVED = st.dictionaries(
+    st.sampled_from(["k8s://a", "k8s://b", "k8s://ab"]), ADDRESSES, max_size=3
+)
 
 
-@given(SERVED, SERVED)
-def test_digests_differ_when_what_was_served_does(one, two):
+@given(RESOLVED, RESOLVED)
+def test_digests_differ_when_the_addresses_do(one, two):
     assert (digest(one) == digest(two)) is (one == two)
 
 
@@ -108,9 +110,9 @@ def test_digests_differ_when_what_was_served_does(one, two):
         ({"k8s://a": ("1",), "k8s://b": ()}, {"k8s://a": ("1k8s://b",)}),
     ],
 )
-def test_digests_tell_apart_what_looks_alike(one, two):
+def test_similar_addresses_have_different_digests(one, two):
     assert digest(one) != digest(two)
 
 
-def test_a_reference_to_nobody_is_not_the_same_as_no_reference():
+def test_a_reference_without_addresses_differs_from_no_reference():
     assert digest({"k8s://prod": ()}) != digest({})

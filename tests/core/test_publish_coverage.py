@@ -1,4 +1,4 @@
-"""Whether a change of a cluster gets into a firewall of ours, by what its class publishes."""
+"""Whether the published function of a class updates the firewall of a minion."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def found(block: object, **published) -> list:
         (None, {"function": "test.ping"}),
     ],
 )
-def test_nothing_is_said_where_it_is_brought_or_may_well_be(block, published):
+def test_a_function_that_updates_the_firewall_has_no_finding(block, published):
     assert found(block, **published) == []
 
 
@@ -54,15 +54,17 @@ def test_nothing_is_said_where_it_is_brought_or_may_well_be(block, published):
         (PRUNE, {"function": "state.apply", "arg": ("absent",)}, True),
     ],
 )
-def test_what_does_not_bring_it_is_told_and_what_may_not_is_a_hint(block, published, hint):
+def test_a_function_that_does_not_update_the_firewall_is_found_and_a_doubtful_one_is_a_hint(
+    block, published, hint
+):
     (one,) = found(block, **published)
     assert (one.where, one.hint) == ("k8s_firewall", hint)
     assert published["function"] in one.what
-    assert "function: k8s_firewall.sync" in one.mend
+    assert "function: k8s_firewall.sync" in one.fix
 
 
 def test_the_sls_to_include_is_named():
     (one,) = found(SETS, function="state.apply", arg=("plain",))
-    assert one.mend.endswith("or include the SLS k8s_firewall in plain")
+    assert one.fix.endswith("or include the SLS k8s_firewall in plain")
     (one,) = found(PRUNE, function="state.apply", arg=("absent",))
-    assert one.mend.endswith("or include the SLS k8s_firewall.prune in absent")
+    assert one.fix.endswith("or include the SLS k8s_firewall.prune in absent")
