@@ -227,7 +227,7 @@ def _store(world: World) -> Path:
 def _runs(world: World) -> int:
     """Minions that were published to so far, each as often as it was."""
     with closing(sqlite3.connect(_store(world))) as raw:
-        (count,) = raw.execute("SELECT total(minions) FROM published").fetchone()
+        (count,) = raw.execute("SELECT total(minions) FROM job").fetchone()
     return int(count)
 
 

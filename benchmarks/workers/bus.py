@@ -9,7 +9,7 @@ from typing import Any
 import salt.config
 import salt.utils.event
 
-from salt_ext.master.bus import Bus, listening
+from salt_ext.master.bus import Bus, open_event_stream
 
 
 class HeardBus:
@@ -33,7 +33,7 @@ class HeardBus:
             self._heard.wait(10)
 
     def _listen(self) -> None:
-        with listening(self._opts) as ear:
+        with open_event_stream(self._opts) as ear:
             while True:
                 heard = ear.next(5)
                 if heard is None:

@@ -44,8 +44,8 @@ def returning(settings, store):
     def returning(jid: str, answer: Any, retcode: int = 0) -> None:
         """Let the job cache have m1's answer to a job."""
         told = {"return": answer, "retcode": retcode, "success": retcode == 0}
-        mine = store.ledger.outstanding()[jid]
-        convergence._judge(jid, store.ledger.job(jid), "m1", told, mine)
+        mine = store.applied.outstanding()[jid]
+        convergence._judge(jid, store.jobs.get(jid), "m1", told, mine)
 
     return returning
 
@@ -57,7 +57,7 @@ def change(store: Store, revision: int) -> None:
 
 def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, store, returning):
     published = Published()
-    ours = minion_module.version()
+    ours = minion_module.shipped_version()
     applying = ApplyRun(settings, store, published, module_version=ours)
 
     def told() -> str:
@@ -83,7 +83,7 @@ def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, sto
 
 def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     published = Published()
-    applying = ApplyRun(settings, store, published, module_version=minion_module.version())
+    applying = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
     applying.run(ALL)
     returning("1", {"modules": []})
     applying.run(ALL, force=True)
@@ -101,7 +101,9 @@ def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     returning("3", {"modules": ["modules.k8s_firewall"]})
     applying.run(ALL, force=True)
     returning(
-        "4", {"result": False, "comment": "no", "version": minion_module.version()}, retcode=1
+        "4",
+        {"result": False, "comment": "no", "version": minion_module.shipped_version()},
+        retcode=1,
     )
     applying.run(ALL, force=True)
     assert published.what[-1].function == "k8s_firewall.sync"
@@ -111,9 +113,9 @@ def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
     settings, store, returning
 ):
     published = Published()
-    applying = ApplyRun(settings, store, published, module_version=minion_module.version())
-    store.ledger.has_module("m1", minion_module.version())
-    able = {"result": True, "version": minion_module.version()}
+    applying = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
+    store.minion_facts.set_module_version("m1", minion_module.shipped_version())
+    able = {"result": True, "version": minion_module.shipped_version()}
     unable = {**able, "ends_connections": False}
     known = []
     # A delivery does not look.
@@ -121,7 +123,7 @@ def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
         change(store, 1 + number)
         applying.run(ALL)
         returning(str(number), answer)
-        known.append(store.ledger.endless())
+        known.append(store.minion_facts.cannot_reset())
     assert known == [{"m1"}, {"m1"}, frozenset(), {"m1"}]
-    store.subscriptions.forget("m1", 1.0)
-    assert store.ledger.endless() == frozenset()
+    store.subscriptions.delete("m1", 1.0)
+    assert store.minion_facts.cannot_reset() == frozenset()

@@ -12,8 +12,8 @@ from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, locks_out, masters, traps
 from salt_ext.core.diagnosis.publish_coverage import uncovered
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.master.config_files import sls
-from salt_ext.master.pillar_compiler import NoGrains, NotCompiled, PillarCompiler
+from salt_ext.master.file_roots import sls_text
+from salt_ext.master.pillar_compiler import NoCachedGrains, PillarCompiler, PillarFailed
 from salt_ext.references.resolver import Resolver
 from salt_ext.rollout.selection import TargetMatches, names
 from salt_ext.store import Store
@@ -45,7 +45,7 @@ def findings(
             break
         looked += 1
         try:
-            pillar = pillars.as_written(minion)
+            pillar = pillars.unexpanded(minion)
             several = masters(pillar, pillars.grains(minion))
             for master in several:
                 named[master].add(minion)
@@ -53,12 +53,12 @@ def findings(
             for trap in (
                 *traps(pillar, lines),
                 *locks_out(pillar, several or peers),
-                *uncovered(pillar, published, lambda name: sls(opts, name)),
+                *uncovered(pillar, published, lambda name: sls_text(opts, name)),
             ):
                 found[trap].add(minion)
-        except NoGrains:
+        except NoCachedGrains:
             pass
-        except NotCompiled as exc:
+        except PillarFailed as exc:
             failed[str(exc).partition(": ")[2]].add(minion)
     if named:
         those = set().union(*named.values())
