@@ -2,7 +2,7 @@
 The store: one SQLite file per master, shared by its processes, on its own disk.
 
 Every process of the master opens it: the engine, the runner, and the workers that compile pillars.
-No call waits for a network. Damage never stops anyone: the file is set aside, and a new one is
+No call waits for a network. A damaged file stops no process: it is set aside, and a new one is
 filled by the next LIST and by `salt-run k8s_nodes.discover`.
 
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
@@ -20,8 +20,8 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
     admin       --> control        operator to engine: pause, refresh
     all         --> history        what changed, when, and by whose hand
 
-A statement stands in the module of the table that it writes; a transaction over several tables
-stands in the module that it is about: a publish in ``jobs``, a job's result in ``applied``, a
+A statement is in the module of the table that it writes; a transaction over several tables is in
+the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
 deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
 are the files that keep processes apart, and ``signing_key`` is a file beside the store.
 

@@ -29,7 +29,7 @@ class Job:
 
 
 class JobTable:
-    """Written by whoever publishes: the runner."""
+    """Written by the runner, which publishes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -14,7 +14,7 @@ _decode = msgspec.json.Decoder(RolloutState).decode
 
 
 class RolloutTable:
-    """Written by whoever holds the lock for publishing, and by a resume."""
+    """Written under the lock for publishing, by a resume, and when a stopped class is retried."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -128,9 +128,9 @@ def test_a_token_is_a_uri_and_alone(master, cluster, told):
     ("uri", "why"),
     [
         ("sdb://kept/none", "has no value"),
-        ("sdb://kept/list", "is no text but a list"),
+        ("sdb://kept/list", "has a list, not text"),
         ("sdb://nowhere/prod", 'SDB profile "nowhere"'),
-        ("sdb://broken/prod", "its sdb driver fails"),
+        ("sdb://broken/prod", "its sdb driver failed"),
     ],
 )
 def test_a_secret_that_is_not_there_is_no_access(master, uri, why):

@@ -141,9 +141,7 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1")
         prove(store, published)
         (late,) = DesiredState(store).behind(settings)
-        assert late.why(time.time(), 60) == (
-            "the cluster changed while it was applied: it is applied again"
-        )
+        assert late.why(time.time(), 60) == ("the cluster changed during the run; re-applying")
 
     def test_nor_when_that_was_what_the_minion_had_been_served_before(
         self, settings, store, view, compiled
