@@ -281,7 +281,7 @@ def _store(world: World) -> Path:
 def _published(world: World) -> int:
     """Return how many minions were published to, each counted as often as it was."""
     with closing(sqlite3.connect(_store(world))) as raw:
-        (count,) = raw.execute("SELECT total(minions) FROM published").fetchone()
+        (count,) = raw.execute("SELECT total(minions) FROM job").fetchone()
     return int(count)
 
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt_ext.master import pillar_compile
 from salt_ext.master.settings import fetch_settings, settings
-from salt_ext.master.targets import matcher
+from salt_ext.master.targets import minion_matcher
 from salt_ext.references.pillar import renderer
 
 log = logging.getLogger(__name__)
@@ -81,16 +81,16 @@ def ext_pillar(
         config = settings(__opts__)
         # None is every environment, and not the same as only "base".
         environment = __opts__.get("pillarenv") or ""
-        matches = matcher(__opts__, minion_id)
+        matches = minion_matcher(__opts__, minion_id)
         prepare = None
         if fetch:
             # Brings the official client along, which takes long to import.
-            from salt_ext.master.secrets import Secrets
+            from salt_ext.master.secrets import SecretResolver
             from salt_ext.watch.on_demand import on_demand_lister
 
-            fetcher = on_demand_lister(fetch_settings(__opts__), Secrets(__opts__))
+            fetcher = on_demand_lister(fetch_settings(__opts__), SecretResolver(__opts__))
             prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
-        compiled = partial(pillar_compile.current, __opts__, minion_id)
+        compiled = partial(pillar_compile.current_compile, __opts__, minion_id)
         renderer(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001
         log.error(

@@ -9,7 +9,7 @@ from typing import Any
 import salt.config
 import salt.utils.event
 
-from salt_ext.master.bus import Bus, listening
+from salt_ext.master.bus import Bus, open_event_stream
 
 
 class AcknowledgedBus:
@@ -33,9 +33,9 @@ class AcknowledgedBus:
             self._received.wait(10)
 
     def _listen(self) -> None:
-        with listening(self._opts) as stream:
+        with open_event_stream(self._opts) as stream:
             while True:
-                event = stream.hear(5)
+                event = stream.next(5)
                 if event is None:
                     continue
                 self._listening.set()

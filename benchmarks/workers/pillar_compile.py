@@ -16,7 +16,7 @@ import salt.pillar
 from benchmarks.workers.meter import emit
 from salt_ext.core.config.config import read
 from salt_ext.core.errors import StoreError
-from salt_ext.master.secrets import Secrets
+from salt_ext.master.secrets import SecretResolver
 from salt_ext.store import Store
 from salt_ext.watch.on_demand import OnDemandLister
 
@@ -136,7 +136,7 @@ def fetch(opts: Opts) -> None:
     """List the nodes into the store, as an engine would have."""
     config = read(opts["k8s_nodes"])
     store = Store(config.state_dir)
-    OnDemandLister(config, store, Secrets(opts)).ensure("prod", ttl=3600, timeout=300)
+    OnDemandLister(config, store, SecretResolver(opts)).ensure("prod", ttl=3600, timeout=300)
     snapshot = store.snapshots.load("prod")
     if snapshot is None:
         raise StoreError("the nodes could not be listed")

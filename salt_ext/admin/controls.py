@@ -28,7 +28,7 @@ def resume(store: Store, by: str) -> dict[str, Any]:
     """Take a pause back, and begin anew with classes that were stopped."""
     paused = store.control.resume()
     stopped = [name or "(none)" for name, wave in store.rollouts.all().items() if wave.stopped]
-    store.rollouts.forget()
+    store.rollouts.reset()
     if paused or stopped:
         _record(store, "resumed", by, time.time())
     return {"paused": False, "was_paused": paused, "classes_that_were_stopped": stopped}
@@ -46,7 +46,7 @@ def refresh(
         if name in config.broken:
             told[name] = "not listed: its configuration has a mistake"
         else:
-            store.control.refresh(name, ControlFlag(by, asked))
+            store.control.request_refresh(name, ControlFlag(by, asked))
     until = time.monotonic() + wait
     while len(told) < len(clusters) and time.monotonic() < until:
         time.sleep(0.1)

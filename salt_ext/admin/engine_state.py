@@ -70,7 +70,7 @@ def engine_state(config: Config, store: Store, now: float) -> EngineState:
 
 def minion_loop_silence(store: Store, engine: EngineState, now: float) -> float:
     """Return for how long a running engine has not seen to the minions; 0 within reason."""
-    told = store.control.seen_to_minions()
+    told = store.health.minion_loop_seen_at()
     if not engine.running or (told is None and engine.started_at is None):
         return 0.0
     silence = _silence(now, told or 0.0, engine.started_at or 0.0)

@@ -9,7 +9,7 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
 from salt_ext.store.history import HistoryEntry
-from salt_ext.store.ledger import ApplyTiming
+from salt_ext.store.timings import ApplyTiming
 
 _MOST_RUNS = 5000
 """Measured runs of one cluster that are looked through."""
@@ -22,7 +22,7 @@ def history(config: Config, store: Store, cluster: str | None, most: int) -> dic
     names = [config.known(cluster)] if cluster else ["", *config.names]
     entries = [entry for name in names for entry in store.history.newest(name, most)]
     entries.sort(key=lambda entry: entry.at, reverse=True)
-    runs = {name: store.ledger.took(name, _MOST_RUNS) for name in names}
+    runs = {name: store.timings.newest(name, _MOST_RUNS) for name in names}
     return {"entries": [_told(entry, runs[entry.cluster]) for entry in entries[:most]]}
 
 

@@ -38,7 +38,7 @@ def status(
     return {
         "engine": f"{engine}{_of_minions(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
-        "publishing": publishing_stopped(config, store) or _unheeded(store) or "on",
+        "publishing": publishing_stopped(config, store) or _reactor_silent(store) or "on",
         "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
         + (f", not: {names(late, 20)}" if late else ""),
         "problems": [str(problem) for problem in config.problems],
@@ -56,11 +56,11 @@ def _of_minions(silence: float) -> str:
     return f", but its thread for the minions has told nothing for {silence:.0f} s"
 
 
-def _unheeded(store: Store) -> str | None:
-    word = store.control.unheeded()
-    if word is None:
+def _reactor_silent(store: Store) -> str | None:
+    silent_since = store.health.reactor_silent_since()
+    if silent_since is None:
         return None
-    since = f"nobody has acted on the engine's events since {_when(word.at)}"
+    since = f"nobody has acted on the engine's events since {_when(silent_since)}"
     return (
         f"{since}: the reactor does not call k8s_nodes.apply, or its runs fail; "
         "see salt-run k8s_nodes.check"
@@ -163,12 +163,12 @@ def _classes(config: Config, store: Store, now: float) -> dict[str, Any]:
 def _minions(config: Config, store: Store, meant: TargetMatches, now: float) -> dict[str, Any]:
     places = DesiredState(store)
     wanted = places.desired(config)
-    ledger = store.ledger.all()
+    ledger = store.applied.all()
     late = places.behind(config, ledger)
     choosing = BatchSelector(config, store, places, meant)
     choice = choosing.choose(ApplyRequest(clusters=frozenset(config.names)), now, late)
     behind = {(one.minion, one.cluster): one for one in late if not one.proof_expired}
-    modules = store.ledger.modules()
+    modules = store.minion_facts.module_versions()
     told: dict[str, dict[str, Any]] = {}
     for place, want in sorted(wanted.items(), key=lambda item: item[0]):
         minion, cluster = place

@@ -19,7 +19,7 @@ from salt_ext.daemon import textfile
 from salt_ext.daemon.metrics import MetricsCollector
 from salt_ext.master import otel
 from salt_ext.master.bus import Bus
-from salt_ext.master.secrets import Secrets
+from salt_ext.master.secrets import SecretResolver
 from salt_ext.master.settings import engine_settings
 from salt_ext.rollout.controller import RolloutController
 from salt_ext.rollout.event_listener import EventListener, HintMailbox
@@ -78,7 +78,7 @@ class Engine:
 
     def _cluster(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Worker]:
         updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
-        follower = ClusterWatcher(cluster, updates, stop, Secrets(self._opts))
+        follower = ClusterWatcher(cluster, updates, stop, SecretResolver(self._opts))
         self._followers[cluster.name] = follower
         keeper = ClusterReconciler(cluster, self._store, Bus(self._opts), updates, stop, follower)
         return {"follow": follower, "keep": keeper}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import salt.payload
 import salt.utils.event
@@ -21,40 +21,49 @@ class Bus:
             "master", sock_dir=opts["sock_dir"], opts=opts, listen=False
         )
 
-    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
-        """Fire an event; an event that is lost is made up for by the engine's own timer."""
+    def fire(self, tag: str, data: Mapping[str, object]) -> None:
+        """Fire an event; the engine's own timer makes up for one that is lost."""
         self._event.fire_event(dict(data), tag)
 
 
 @dataclass(frozen=True, slots=True)
 class BusEvent:
-    """The tag of an event, and the minion that it is about where only its data says that."""
+    """An event's tag, and its minion where only the data names it."""
 
     tag: str
     minion: str = ""
 
 
-class EventStream:
-    """Hears Salt's own events without decoding them: a return can be megabytes long."""
+class SaltEvent(Protocol):
+    """The part of ``salt.utils.event.SaltEvent`` that is used here."""
 
-    def __init__(self, event: Any) -> None:
+    unpack: Any
+
+    def get_event(self, **options: object) -> Mapping[str, object] | None:
+        """Return the next event that the options allow, None when there is none in time."""
+
+
+class EventStream:
+    """Salt's own events, not decoded: a return can be megabytes long."""
+
+    def __init__(self, event: SaltEvent) -> None:
         self._event = event
-        event.unpack = _tag_and_bytes
+        event.unpack = _split
 
     def next(self, wait: float) -> BusEvent | None:
-        """Return the next event, None when there is none for so many seconds."""
-        got = self._event.get_event(
+        """Return the next event, None when there is none for ``wait`` seconds."""
+        event = self._event.get_event(
             wait=wait, tag="salt/", match_type="startswith", full=True, auto_reconnect=True
         )
-        if got is None:
+        if event is None:
             return None
-        tag = str(got["tag"])
-        return BusEvent(tag, _minion(got["data"]) if tag == "salt/auth" else "")
+        tag = str(event["tag"])
+        return BusEvent(tag, _minion(event["data"]) if tag == "salt/auth" else "")
 
 
 @contextlib.contextmanager
-def listening(opts: dict[str, Any]) -> Iterator[EventStream]:
-    """Lend an ear, closed at the end."""
+def open_event_stream(opts: dict[str, Any]) -> Iterator[EventStream]:
+    """Lend a stream of the master's events, closed at the end."""
     event = salt.utils.event.get_event(
         "master", sock_dir=opts["sock_dir"], opts=opts, listen=True, keep_loop=False
     )
@@ -64,13 +73,14 @@ def listening(opts: dict[str, Any]) -> Iterator[EventStream]:
         event.destroy()
 
 
-def _tag_and_bytes(raw: bytes) -> tuple[str, bytes]:
+def _split(raw: bytes) -> tuple[str, bytes]:
+    """Return the tag, and the data as it came."""
     tag, _, data = raw.partition(_TAG_ENDS)
     return tag.decode(errors="replace"), data
 
 
 def _minion(data: object) -> str:
     with contextlib.suppress(Exception):
-        found = salt.payload.loads(data).get("id")
-        return found if isinstance(found, str) else ""
+        minion = salt.payload.loads(data).get("id")
+        return minion if isinstance(minion, str) else ""
     return ""

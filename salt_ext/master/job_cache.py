@@ -1,4 +1,4 @@
-"""The master's job cache: the only proof that a minion did what a job said."""
+"""The master's job cache: the only proof that a minion did as a job asked."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class JobCache:
         self._returners = salt.loader.returners(opts, salt.loader.minion_mods(opts))
 
     def returns(self, jid: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return what each minion answered to a job, empty while none has."""
+        """Return what each minion returned to a job; empty while none has."""
         try:
-            found = self._returners[self._returner](jid)
-        except Exception:  # a returner is somebody's plug-in
-            log.warning("job cache: %s cannot tell of job %s", self._returner, jid)
-            log.debug("job cache", exc_info=True)
+            returns = self._returners[self._returner](jid)
+        except Exception as exc:  # a returner is a plug-in
+            log.warning(
+                "job %s: cannot read its returns with %s (%s); trying again [job-cache-unreadable]",
+                *(jid, self._returner, type(exc).__name__),
+            )
+            log.debug("job %s: why %s failed", jid, self._returner, exc_info=True)
             return {}
-        return found if isinstance(found, Mapping) else {}
+        return returns if isinstance(returns, Mapping) else {}

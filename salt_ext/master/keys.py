@@ -1,4 +1,4 @@
-"""Which minions belong to this master."""
+"""Which minions have an accepted key on this master."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from salt.exceptions import SaltException
 from salt_ext.core.errors import K8sNodesError
 
 
-class NoKeys(K8sNodesError):
-    """The master's keys cannot be read: nobody may be forgotten."""
+class KeysUnreadable(K8sNodesError):
+    """The accepted keys are not known: no minion may be deleted for that."""
 
 
-def accepted(opts: Mapping[str, Any], minion: object) -> bool:
+def is_accepted(opts: Mapping[str, Any], minion: object) -> bool:
     """Whether a minion's key is accepted, asked of a file alone; in doubt it is."""
     if not isinstance(minion, str) or not minion:
         return False
@@ -27,10 +27,10 @@ def accepted(opts: Mapping[str, Any], minion: object) -> bool:
     return Path(str(folder), "minions", minion).is_file()
 
 
-def every_accepted(opts: Mapping[str, Any]) -> frozenset[str]:
-    """Return the minions whose keys are accepted; :class:`NoKeys` when they cannot be read."""
+def accepted_minions(opts: Mapping[str, Any]) -> frozenset[str]:
+    """Return the minions with an accepted key; :class:`KeysUnreadable`."""
     try:
-        found = salt.key.get_key(dict(opts)).list_keys()
+        keys = salt.key.get_key(dict(opts)).list_keys()
     except (SaltException, OSError) as exc:
-        raise NoKeys(f"the keys of this master's minions cannot be read: {exc}") from exc
-    return frozenset(map(str, found.get("minions", ())))
+        raise KeysUnreadable(f"cannot list the accepted keys of this master: {exc}") from exc
+    return frozenset(map(str, keys.get("minions", ())))

@@ -1,4 +1,4 @@
-"""Whether Salt's loader finds our modules on this master."""
+"""Whether Salt's loader finds this product's modules on this master."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import salt.loader
 from salt_ext.core.config.config import KEY
 
 
-def missing(opts: dict[str, Any], kind: str) -> str:
-    """Return why the engine or the ext_pillar is not loaded, nothing when it is."""
+def why_not_loaded(opts: dict[str, Any], kind: str) -> str:
+    """Return why the module of a kind, ``engines`` or ``pillar``, is not loaded; empty if it is."""
     if kind == "engines":
         loader, name = salt.loader.engines(opts, {}, {}, {}), f"{KEY}.start"
     else:

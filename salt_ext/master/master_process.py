@@ -9,7 +9,7 @@ from typing import Any
 
 
 def is_running(opts: Mapping[str, Any]) -> bool:
-    """Whether somebody takes events on the master's bus; in doubt it runs."""
+    """Whether the socket of the master's bus accepts connections; in doubt the master runs."""
     if opts.get("ipc_mode", "ipc") != "ipc":
         return True
     path = Path(opts["sock_dir"], "master_event_pull.ipc")
@@ -20,6 +20,6 @@ def is_running(opts: Mapping[str, Any]) -> bool:
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except OSError:
-            # A path that is too long, a user that may not, a master that is busy.
+            # A path that is too long, a user without the right, a busy master.
             return path.exists()
     return True

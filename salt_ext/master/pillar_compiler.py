@@ -16,70 +16,79 @@ from salt_ext.master import keys
 log = logging.getLogger(__name__)
 
 
-class NoGrains(K8sNodesError):
-    """The master has not kept this minion's grains: its pillar is not known before it asks."""
+class NoCachedGrains(K8sNodesError):
+    """This master has no cached grains of the minion: it has to refresh its pillar itself."""
 
 
-class NotCompiled(K8sNodesError):
-    """This minion's pillar cannot be compiled: someone must mend it."""
+class PillarFailed(K8sNodesError):
+    """The minion's pillar cannot be compiled: the operator has to correct it."""
 
 
 class PillarCompiler:
-    """The minions of this master, by their keys and their kept grains."""
+    """Compiles from the grains that this master has cached."""
 
     def __init__(self, opts: Mapping[str, Any]) -> None:
         self._opts = opts
 
     @property
-    def ours(self) -> bool:
-        """Whether our ext_pillar is among those of this master."""
+    def has_ext_pillar(self) -> bool:
+        """Whether ``ext_pillar`` of this master lists ``k8s_nodes``."""
         listed = self._opts.get("ext_pillar") or ()
         return any(isinstance(entry, dict) and KEY in entry for entry in listed)
 
-    def accepted(self) -> frozenset[str]:
-        """Return the minions whose keys are accepted."""
-        return keys.every_accepted(self._opts)
+    def accepted_minions(self) -> frozenset[str]:
+        """Return the minions with an accepted key; :class:`~.keys.KeysUnreadable`."""
+        return keys.accepted_minions(self._opts)
 
     def compile(self, minion: str, pillarenv: str) -> None:
-        """Compile a pillar for what our ext_pillar does with it; nothing is cached or sent."""
+        """
+        Compile a pillar, so that the ext_pillar records its references.
+
+        Caches and sends nothing. :class:`NoCachedGrains`, :class:`PillarFailed`.
+        """
         self._compile(self._opts, minion, pillarenv)
 
-    def as_written(self, minion: str) -> Mapping[str, Any]:
-        """Return a pillar with its references, as it is without our ext_pillar."""
+    def unexpanded(self, minion: str) -> Mapping[str, Any]:
+        """Return a pillar with its references, as it is without the ext_pillar ``k8s_nodes``."""
         listed = self._opts.get("ext_pillar") or ()
-        kept = [
+        without = [
             others
-            for one in listed
-            if isinstance(one, Mapping)
-            and (others := {name: given for name, given in one.items() if name != KEY})
+            for entry in listed
+            if isinstance(entry, Mapping)
+            and (others := {name: options for name, options in entry.items() if name != KEY})
         ]
-        return self._compile({**self._opts, "ext_pillar": kept}, minion, "")
+        return self._compile({**self._opts, "ext_pillar": without}, minion, "")
 
     def grains(self, minion: str) -> Mapping[str, Any]:
-        """Return the grains of a minion that this master has kept; none where it has not."""
-        return _grains(minion, self._opts) or {}
+        """Return the cached grains of a minion; empty where there are none."""
+        return _cached_grains(minion, self._opts) or {}
 
     def _compile(self, opts: Mapping[str, Any], minion: str, pillarenv: str) -> Mapping[str, Any]:
         try:
-            grains = _grains(minion, opts)
+            grains = _cached_grains(minion, opts)
             if not grains:
-                raise NoGrains(f"{minion}: this master has no grains of it")
+                raise NoCachedGrains(f"minion {minion}: this master has no cached grains of it")
             compiler = salt.pillar.Pillar(opts, grains, minion, None, pillarenv=pillarenv or None)
             try:
-                found: dict[str, Any] = compiler.compile_pillar()
+                pillar: dict[str, Any] = compiler.compile_pillar()
             finally:
                 compiler.destroy()
         except K8sNodesError:
             raise
         except Exception as exc:
-            # Renderers, other ext_pillars and cache drivers raise whatever they do.
-            log.debug("%s", minion, exc_info=True)
-            raise NotCompiled(f"{minion}: its pillar fails ({type(exc).__name__})") from exc
-        if errors := found.get("_errors"):
-            raise NotCompiled(f"{minion}: its pillar has {len(errors)} errors, see pillar.items")
-        return found
+            # Renderers, other ext_pillars and cache drivers raise errors of every type.
+            log.debug("minion %s: why its pillar does not compile", minion, exc_info=True)
+            raise PillarFailed(
+                f"minion {minion}: its pillar does not compile ({type(exc).__name__})"
+            ) from exc
+        if errors := pillar.get("_errors"):
+            raise PillarFailed(
+                f"minion {minion}: its pillar has {len(errors)} errors; "
+                f"run `salt {minion} pillar.items`"
+            )
+        return pillar
 
 
-def _grains(minion: str, opts: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    found: Mapping[str, Any] | None = salt.utils.minions.get_minion_data(minion, opts)[1]
-    return found
+def _cached_grains(minion: str, opts: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    grains: Mapping[str, Any] | None = salt.utils.minions.get_minion_data(minion, opts)[1]
+    return grains

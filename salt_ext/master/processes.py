@@ -1,4 +1,4 @@
-"""What the kernel tells of a process."""
+"""What the kernel knows of a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def started_at(pid: int) -> float | None:
-    """Return when a process began, in seconds since the epoch; None when it is not there."""
+    """Return when a process began, in seconds since the epoch; None when it does not exist."""
     fields = _fields(pid)
     if fields is None:
         return None
@@ -17,21 +17,21 @@ def started_at(pid: int) -> float | None:
 
 
 def parent(pid: int) -> int | None:
-    """Return who started a process; None when that has ended itself."""
+    """Return the parent of a process; None when that has ended."""
     fields = _fields(pid)
-    found = int(fields[1]) if fields is not None else 0
-    return found if found > 1 else None
+    parent_pid = int(fields[1]) if fields is not None else 0
+    return parent_pid if parent_pid > 1 else None
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether somebody has stopped a process with a signal, so that it only seems to live."""
+    """Whether a signal (SIGSTOP) has stopped a process, so that it exists and does nothing."""
     fields = _fields(pid)
     return fields is not None and fields[0] in ("T", "t")
 
 
 def _fields(pid: int) -> list[str] | None:
     try:
-        # The command's name stands before them, in brackets, and may hold anything.
+        # The command's name stands before them, in brackets, and may have any character.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""Publishes a function to minions, and gives it a job id that is known beforehand."""
+"""Publishes a function to minions, under a job id that is known before."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ class Publisher:
         """Return a job id for the next publish."""
         return str(salt.utils.jid.gen_jid(self._opts))
 
-    def apply(self, jid: str, minions: Sequence[str], what: Action) -> None:
+    def apply(self, jid: str, minions: Sequence[str], action: Action) -> None:
         """
-        Publish what is configured to minions by name, and do not wait.
+        Publish an action to minions by name, and do not wait for them.
 
         Never queued, whatever a minion's own configuration says: a queued job outlives restarts
         and cannot be found again. A minion that is busy refuses at once, and is tried again.
+        :class:`NotPublished`, :class:`MasterSilent`.
         """
         try:
             with salt.client.LocalClient(mopts=self._opts) as client:
-                taken = client.cmd_async(
+                published = client.cmd_async(
                     list(minions),
-                    what.function,
-                    list(what.arg),
+                    action.function,
+                    list(action.arg),
                     tgt_type="list",
                     jid=jid,
-                    kwarg=dict(what.publish_kwargs) or None,
+                    kwarg=dict(action.publish_kwargs) or None,
                 )
         except (SaltClientError, OSError) as exc:
             raise MasterSilent(f"job {jid} was not published: {exc}") from exc
         except SaltException as exc:
             raise NotPublished(f"job {jid} was not published: {exc}") from exc
-        if not taken:
-            raise NotPublished(f"job {jid} was not published: the master took no minion of it")
+        if not published:
+            raise NotPublished(f"job {jid} was not published: the master knows none of its minions")

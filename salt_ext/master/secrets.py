@@ -13,21 +13,22 @@ from salt_ext.core.errors import NoSecret
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
-    """Asks Salt's ``sdb`` each time."""
+class SecretResolver:
+    """Asks Salt's ``sdb`` at each call: a secret may have been rotated."""
 
     opts: Mapping[str, Any] = field(repr=False)
 
     def __call__(self, uri: str) -> str:
-        """Return what a URI stands for; :class:`NoSecret` when that is nothing, or no text."""
+        """Return the text behind a URI; :class:`NoSecret` when there is none, or it is not text."""
         try:
-            found = salt.utils.sdb.sdb_get(uri, self.opts, strict=True)
+            secret = salt.utils.sdb.sdb_get(uri, self.opts, strict=True)
         except SaltException as exc:
             raise NoSecret(uri, " ".join(str(exc).split())[:200]) from exc
         except Exception as exc:
-            # Drivers raise whatever their libraries do, and its text may quote what they read.
-            raise NoSecret(uri, f"its sdb driver fails ({type(exc).__name__})") from exc
-        if not isinstance(found, str) or not found:
-            what = "has no value" if not found else f"is no text but a {type(found).__name__}"
-            raise NoSecret(uri, what)
-        return found
+            # Drivers raise errors of every type, whose text may quote what they read.
+            raise NoSecret(uri, f"its sdb driver failed ({type(exc).__name__})") from exc
+        if not secret:
+            raise NoSecret(uri, "has no value")
+        if not isinstance(secret, str):
+            raise NoSecret(uri, f"has a {type(secret).__name__}, not text")
+        return secret

@@ -1,4 +1,4 @@
-"""From Salt's ``opts`` to our configuration; each text of it is read once per process."""
+"""From Salt's ``opts`` to a Config; each version of the block is read once per process."""
 
 from __future__ import annotations
 
@@ -13,54 +13,53 @@ from cachetools import LRUCache
 from salt_ext.core.cluster.address import Network
 from salt_ext.core.config import config
 from salt_ext.core.config.config import Config
-from salt_ext.master.written import as_written
+from salt_ext.master.config_files import unresolved_block
 
 _encode = msgspec.msgpack.Encoder().encode
-_read: LRUCache[bytes, Config] = LRUCache(maxsize=8)
-_read_to_list: LRUCache[bytes, Config] = LRUCache(maxsize=8)
+_settings: LRUCache[bytes, Config] = LRUCache(maxsize=8)
+_fetch_settings: LRUCache[bytes, Config] = LRUCache(maxsize=8)
 
 
 def settings(opts: Mapping[str, Any]) -> Config:
     """Return the ``k8s_nodes`` block of a master's (or masterless minion's) options."""
-    raw = opts.get(config.KEY)
-    text = _text(raw)
-    found = _read.get(text)
-    if found is None:
-        found = _read[text] = config.read(as_written(opts))
-    return found
-
-
-def _text(raw: object) -> bytes:
-    """Return the same for equal blocks; Salt hands over a copy of it with each pillar."""
-    try:
-        # Salt 3008's own kind of mapping copies what it is asked for by key, but not its items.
-        return _encode(dict(raw.items()) if isinstance(raw, Mapping) else raw)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        # A block with something odd in it, which will be refused.
-        return repr(raw).encode(errors="replace")
+    key = _cache_key(opts.get(config.KEY))
+    cached = _settings.get(key)
+    if cached is None:
+        cached = _settings[key] = config.read(unresolved_block(opts))
+    return cached
 
 
 def engine_settings(opts: Mapping[str, Any]) -> Config:
     """Return the same for the engine, which never opens the master's own addresses to nodes."""
-    return config.read(as_written(opts), own_addresses())
+    return config.read(unresolved_block(opts), own_networks())
 
 
 def fetch_settings(opts: Mapping[str, Any]) -> Config:
     """
     Return the same for an ext_pillar that lists by itself, as the engine would have it.
 
-    A masterless minion is no master, and may be a node.
+    A masterless minion does without: it may be a node.
     """
     if opts.get("__role") != "master":
         return settings(opts)
-    text = _text(opts.get(config.KEY))
-    found = _read_to_list.get(text)
-    if found is None:
-        found = _read_to_list[text] = engine_settings(opts)
-    return found
+    key = _cache_key(opts.get(config.KEY))
+    cached = _fetch_settings.get(key)
+    if cached is None:
+        cached = _fetch_settings[key] = engine_settings(opts)
+    return cached
 
 
-def own_addresses() -> tuple[Network, ...]:
-    """Return the addresses of this machine, each as a network of itself."""
-    texts = [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
-    return tuple(ipaddress.ip_network(text.partition("%")[0]) for text in texts)
+def own_networks() -> tuple[Network, ...]:
+    """Return the addresses of this machine, each as a network of one address."""
+    addresses = [*salt.utils.network.ip_addrs(), *salt.utils.network.ip_addrs6()]
+    return tuple(ipaddress.ip_network(address.partition("%")[0]) for address in addresses)
+
+
+def _cache_key(block: object) -> bytes:
+    """Return the same for equal blocks; Salt passes a copy of the block with each pillar."""
+    try:
+        # Salt 3008's own mapping copies a value that is read by its key, but not its items.
+        return _encode(dict(block.items()) if isinstance(block, Mapping) else block)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # The block has a value of a strange type, and will be refused.
+        return repr(block).encode(errors="replace")

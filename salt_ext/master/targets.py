@@ -1,4 +1,4 @@
-"""Which minions a target means: one whose pillar is compiled, or all that the master knows."""
+"""Which minions a target matches: the one whose pillar is compiled, or all of this master."""
 
 from __future__ import annotations
 
@@ -13,28 +13,34 @@ import salt.utils.minions
 log = logging.getLogger(__name__)
 
 Matches = Callable[[str], bool]
+"""Whether a compound target matches a certain minion."""
 
 
-def matcher(opts: Mapping[str, Any], minion: str) -> Matches:
+def minion_matcher(opts: Mapping[str, Any], minion: str) -> Matches:
     """
-    Return a function that tells whether a compound target means the minion.
+    Return a function that tells whether a compound target matches one minion.
 
-    The grains are those of the compile: the minion's own word. A target that cannot be read
-    means nobody.
+    Grains are those of the compile, as the minion itself reported them. A target that cannot be
+    evaluated matches no minion.
     """
 
-    # Made for the first target, and kept: both take longer than any question.
-    made: list[tuple[Any, dict[str, Any]]] = []
+    # Loaded for the first target, and kept: that takes longer than any match.
+    loaded: list[tuple[Any, dict[str, Any]]] = []
 
     def matches(target: str) -> bool:
         try:
-            if not made:
-                mine = {**opts, "id": minion}
-                made.append((salt.loader.matchers(mine)["compound_match.match"], mine))
-            ((compound, mine),) = made
-            return bool(compound(target, opts=mine, minion_id=minion))
-        except Exception as exc:  # noqa: BLE001  Salt's matchers raise all sorts
-            log.error("target %r cannot be read (%s): it means no minion", target, exc)
+            if not loaded:
+                minion_opts = {**opts, "id": minion}
+                matchers = salt.loader.matchers(minion_opts)
+                loaded.append((matchers["compound_match.match"], minion_opts))
+            ((compound_match, minion_opts),) = loaded
+            return bool(compound_match(target, opts=minion_opts, minion_id=minion))
+        except Exception as exc:  # noqa: BLE001  Salt's matchers raise errors of every type
+            log.error(
+                "config: target %r cannot be evaluated (%s); it matches no minion [target-invalid]",
+                target,
+                exc,
+            )
             return False
 
     return matches
@@ -42,23 +48,24 @@ def matcher(opts: Mapping[str, Any], minion: str) -> Matches:
 
 class TargetMatcher:
     """
-    The minions that a compound target means, among those that the master knows.
+    The minions that a compound target matches, among those that the master knows.
 
-    Grains in it are those that the master has cached: the minions' own word. A minion whose
-    grains are not known is meant by no grain.
+    Grains are those that the master has cached, as each minion reported them. A minion without
+    cached grains is matched by no grain.
     """
 
     def __init__(self, opts: dict[str, Any], keep: float = 0.0) -> None:
+        """``keep`` is for how many seconds an answer is kept."""
         self._minions = salt.utils.minions.CkMinions(opts)
         self._keep = keep
-        self._found: dict[str, tuple[float, frozenset[str]]] = {}
+        self._matched: dict[str, tuple[float, frozenset[str]]] = {}
 
     def __call__(self, target: str) -> frozenset[str]:
-        """Return the ids; what was found is kept for a while."""
-        at, found = self._found.get(target, (float("-inf"), frozenset()))
+        """Return the ids of the minions."""
+        at, minions = self._matched.get(target, (float("-inf"), frozenset()))
         now = time.monotonic()
         if now >= at + self._keep:
             answer = self._minions.check_minions(target, "compound", greedy=False)
-            found = frozenset(answer["minions"])
-            self._found[target] = now, found
-        return found
+            minions = frozenset(answer["minions"])
+            self._matched[target] = now, minions
+        return minions

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from salt_ext.core.errors import K8sNodesError
-from salt_ext.master.keys import NoKeys
-from salt_ext.master.pillar_compiler import NoGrains, NotCompiled
+from salt_ext.master.keys import KeysUnreadable
+from salt_ext.master.pillar_compiler import NoCachedGrains, PillarFailed
 from salt_ext.store import Store
 from salt_ext.store.history import HistoryEntry
 
@@ -24,11 +24,11 @@ class Minions(Protocol):
     """Who compiles pillars."""
 
     @property
-    def ours(self) -> bool:
-        """Whether our ext_pillar is switched on."""
+    def has_ext_pillar(self) -> bool:
+        """Whether ``ext_pillar`` of this master lists ``k8s_nodes``."""
 
-    def accepted(self) -> frozenset[str]:
-        """Return the minions whose keys are accepted."""
+    def accepted_minions(self) -> frozenset[str]:
+        """Return the minions with an accepted key."""
 
     def compile(self, minion: str, pillarenv: str) -> None:
         """Compile a pillar, which records what it refers to."""
@@ -41,9 +41,9 @@ def discover(store: Store, minions: Minions, *, after: str, within: float) -> di
     In order of their names, from the one that follows ``after``, until ``within`` seconds have
     gone by; the answer says where to go on.
     """
-    if not minions.ours:
+    if not minions.has_ext_pillar:
         raise NotOurs("`ext_pillar` has no `k8s_nodes`: no pillar of this master refers to a node")
-    accepted = minions.accepted()
+    accepted = minions.accepted_minions()
     forgotten = forget_gone(store, accepted)
     todo = sorted(minion for minion in accepted if minion > after)
     until = time.monotonic() + within
@@ -59,9 +59,9 @@ def discover(store: Store, minions: Minions, *, after: str, within: float) -> di
             # The usual environment, and each other that the minion has asked for.
             for pillarenv in dict.fromkeys(["", *environments.get(minion, ())]):
                 minions.compile(minion, pillarenv)
-        except NoGrains:
+        except NoCachedGrains:
             without.append(minion)
-        except NotCompiled as exc:
+        except PillarFailed as exc:
             failed[minion] = str(exc)
     told: dict[str, Any] = {
         "compiled": done - len(failed) - len(without),
@@ -75,13 +75,15 @@ def discover(store: Store, minions: Minions, *, after: str, within: float) -> di
 
 
 def forget_gone(store: Store, accepted: Iterable[str]) -> list[str]:
-    """Forget the minions whose keys are gone; :class:`NoKeys` when that would be every one."""
+    """Delete the minions whose keys are gone; :class:`KeysUnreadable` when that would be all."""
     known, kept = store.subscriptions.known(), frozenset(accepted)
     if known and not kept:
-        raise NoKeys("no key of a minion is accepted on this master: nobody is forgotten for that")
+        raise KeysUnreadable(
+            "no key of a minion is accepted on this master: nobody is forgotten for that"
+        )
     gone = sorted(known - kept)
     for minion in gone:
-        store.subscriptions.forget(minion, time.time())
+        store.subscriptions.delete(minion, time.time())
         log.info("%s: its key is gone, it is forgotten", minion)
         store.history.record(
             HistoryEntry(at=time.time(), cluster="", what="forgotten", detail={"minion": minion})
@@ -93,12 +95,12 @@ def learn_again(store: Store, minions: Minions, minion: str) -> None:
     """
     Find out what a minion refers to that was forgotten and whose key is accepted again.
 
-    One that never noticed asks for no pillar by itself. :class:`NoGrains` when it has to be asked,
-    since its grains went with its key.
+    One that never noticed asks for no pillar by itself. :class:`NoCachedGrains` when it has to be
+    asked, since its grains went with its key.
     """
     if minion not in store.subscriptions.known():
         minions.compile(minion, "")
-    store.subscriptions.learned(minion)
+    store.subscriptions.restored(minion)
     log.info("%s: its key is accepted again", minion)
 
 

@@ -112,7 +112,7 @@ class PillarRenderer:
             changed[KEY] = {**mine, **self._told(done, used, lists)}
             basis = payload_grant.grant(minion, pillar.get(MODULE), done, config, self._store)
             # What a person laid over this one compile is no ground for later ones.
-            if basis is not None and not lists and compiled().lasting:
+            if basis is not None and not lists and compiled().permanent:
                 changed[KEY]["delivery"] = basis
         if config.names:
             self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
@@ -139,9 +139,9 @@ class PillarRenderer:
     ) -> None:
         subscriptions = self._store.subscriptions
         try:
-            if subscriptions.differ(minion, pillarenv, seen) and compiled().lasting:
+            if subscriptions.differs(minion, pillarenv, seen) and compiled().permanent:
                 now, before = time.time(), set(subscriptions.references_of(minion, pillarenv))
-                subscriptions.record(minion, pillarenv, seen, now, whole=compiled().whole)
+                subscriptions.record(minion, pillarenv, seen, now, complete=compiled().complete)
                 after = set(subscriptions.references_of(minion, pillarenv))
                 if before != after:
                     detail = {
@@ -189,7 +189,7 @@ class PillarRenderer:
     def _origin(self) -> str:
         if not self._store_is:
             with contextlib.suppress(StoreError):
-                self._store_is = self._store.snapshots.origin()
+                self._store_is = self._store.snapshots.store_id()
         return self._store_is
 
     def _stale(self, cluster: str) -> bool:

@@ -24,7 +24,7 @@ from salt_ext.rollout.selection import (
     no_minions,
 )
 from salt_ext.store import Store
-from salt_ext.store.ledger import ASK, SYNC, Job
+from salt_ext.store.jobs import REFRESH_PILLAR, SYNC_MODULES, Job
 from salt_ext.store.locks import APPLY, exclusive
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ SYNC_ALL = Action(name="", function="saltutil.sync_all")
 REFRESH = Action(name="", function="saltutil.refresh_pillar")
 """Makes a minion ask for its pillar, and changes nothing on it."""
 
-_STEPS = ((SYNC_ALL, SYNC), (REFRESH, ASK))
+_STEPS = ((SYNC_ALL, SYNC_MODULES), (REFRESH, REFRESH_PILLAR))
 
 _AGAIN = 5.0
 """Seconds until what the master did not publish is tried again."""
@@ -96,7 +96,7 @@ class ApplyRun:
             raise StoreError(f"{again}: {exc.strerror}") from exc
         patience = _PATIENCE if force or minions is not None else 0.0
         while True:
-            with exclusive(again.with_name(APPLY), within=patience) as mine:
+            with exclusive(again.with_name(APPLY), timeout=patience) as mine:
                 if not mine:
                     told["waiting"] = (
                         f"another apply is at work for {patience:.0f} s now: this was not done"
@@ -124,7 +124,7 @@ class ApplyRun:
         for name, wave in choice.waves.items():
             if wave is not None and wave.stopped:
                 log.error("minions of class %s: %s", name or "(none)", wave.stopped)
-            self._store.rollouts.keep(name, wave)
+            self._store.rollouts.save(name, wave)
         if choice.waiting:
             told["held"] = dict(sorted(choice.waiting.items()))
         batches = self._batches(choice)
@@ -140,7 +140,7 @@ class ApplyRun:
 
     def _batches(self, choice: Selection) -> Iterator[tuple[Publication, str, list[str]]]:
         """Yield what is sent at a time, its class, and to whom."""
-        modules = self._store.ledger.modules()
+        modules = self._store.minion_facts.module_versions()
         self._delivering.turn()
         for what, minions in choice.chosen:
             ready = [
@@ -180,7 +180,7 @@ class ApplyRun:
         job = Job(jid=jid, at=time.time(), class_=class_, function=what.function, **step)
         # Written before it is sent: a job that nobody knows of could never be acknowledged.
         sent = [row for name in batch for row in rows[name]]
-        self._store.ledger.dispatched(job, sent, revisions, chosen_at=now)
+        self._store.jobs.record_dispatch(job, sent, revisions, selected_at=now)
         try:
             self._publisher.apply(jid, batch, parcel.to(batch))
         except NotPublished as exc:
@@ -189,13 +189,13 @@ class ApplyRun:
             # the next change its canaries.
             next_at = time.time() + _AGAIN
             for name in batch:
-                self._store.ledger.failed(
+                self._store.applied.record_failure(
                     jid, name, str(exc), counted=False, next_at=next_at, now=now
                 )
             if isinstance(exc, MasterSilent):
                 raise
             return
         # A busy master takes its time over a publish, too.
-        self._store.ledger.sent(jid, time.time())
+        self._store.jobs.record_sent(jid, time.time())
         log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))
         jobs[jid] = batch

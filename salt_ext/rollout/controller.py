@@ -25,7 +25,7 @@ from salt_ext.rollout.minion_events import MinionEvents
 from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
-from salt_ext.store.ledger import ASK, SYNC, Job
+from salt_ext.store.jobs import REFRESH_PILLAR, SYNC_MODULES, Job
 from salt_ext.supervisor import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class RolloutController:
             self._hinted |= dict.fromkeys(hints.returned, now + 2.0)
             try:
                 settled = self._settle(jobs)
-                self._attending.attend(hints, self._store.ledger.all(), now)
+                self._attending.attend(hints, self._store.applied.all(), now)
                 self._remind(bus, settled)
                 self._tell(now)
             except StoreError as exc:
@@ -106,7 +106,7 @@ class RolloutController:
     def _tell(self, now: float) -> None:
         """Say, after a whole round, that this thread works: one that always falls never does."""
         if now >= self._tell_at:
-            self._store.control.sees_to_minions(time.time())
+            self._store.health.minion_loop_seen(time.time())
             self._tell_at = now + _TELL_EVERY
 
     def _patience(self) -> float:
@@ -118,7 +118,7 @@ class RolloutController:
     def _settle(self, jobs: JobCache) -> frozenset[str]:
         """Take the proofs that are there; return the clusters where something was settled."""
         now = time.monotonic()
-        outstanding = self._store.ledger.outstanding()
+        outstanding = self._store.applied.outstanding()
         everything = now >= self._look_at
         if everything:
             self._look_at = now + _UNANNOUNCED
@@ -133,7 +133,7 @@ class RolloutController:
 
     def _settle_job(self, jid: str, entries: list[LedgerEntry], jobs: JobCache) -> set[str]:
         returns = jobs.returns(jid)
-        job = self._store.ledger.job(jid)
+        job = self._store.jobs.get(jid)
         now = time.time()
         settled = set()
         for minion in {entry.minion for entry in entries}:
@@ -161,18 +161,18 @@ class RolloutController:
             self._failed(jid, minion, verdict.error, mine, refused=verdict.refused)
             if job is not None and _is_ours(job) and not isinstance(told.get("return"), dict):
                 # Ours answer with a mapping: it has lost the module, or cannot load it.
-                self._store.ledger.lacks_module(minion)
-        elif job is not None and job.step == SYNC:
-            self._store.ledger.synced(jid, minion, minion_module.version())
+                self._store.minion_facts.clear_module_version(minion)
+        elif job is not None and job.step == SYNC_MODULES:
+            self._store.applied.record_module_sync(jid, minion, minion_module.shipped_version())
             log.info("%s: modules brought up to date by job %s", minion, jid)
-        elif job is not None and job.step == ASK:
-            self._store.ledger.asked(jid, minion)
+        elif job is not None and job.step == REFRESH_PILLAR:
+            self._store.applied.record_pillar_refresh(jid, minion)
         elif unserved := self._unserved(jid, job, minion):
             # Its states have succeeded on a pillar in which ours had no part, or an old one.
             error = f"its pillar was not served {unserved[0]} as it is now: see k8s_nodes.check"
             self._failed(jid, minion, error, mine, refused=False)
         else:
-            self._store.ledger.proven(
+            self._store.applied.record_proof(
                 jid, minion, time.time(), min_interval=self._config.apply.min_interval
             )
             log.info("%s: applied by job %s", minion, jid)
@@ -188,17 +188,19 @@ class RolloutController:
         # Another one in a cluster of masters may have compiled it, and recorded that by itself.
         if self._opts.get("cluster_id"):
             return []
-        return self._store.ledger.unserved(jid, minion)
+        return self._store.applied.unserved_references(jid, minion)
 
     def _compare(self, minion: str, told: Any) -> None:
         """See to it that a module of another version is brought up to date before the next run."""
         answer = told.get("return")
         version = answer.get("version") if isinstance(answer, dict) else None
-        if version is None or self._store.ledger.modules().get(minion) == str(version):
+        if version is None or self._store.minion_facts.module_versions().get(minion) == str(
+            version
+        ):
             return
-        self._store.ledger.has_module(minion, str(version))
+        self._store.minion_facts.set_module_version(minion, str(version))
         # Read each time: the package may have been upgraded under a running engine.
-        ours = minion_module.version()
+        ours = minion_module.shipped_version()
         if ours not in ("", str(version)):
             log.warning(
                 "%s has version %s of %s, this master has %s: it is synced before its next run",
@@ -212,7 +214,7 @@ class RolloutController:
             return
         if answer.get("delivered") is not True:
             able = answer.get("ends_connections") is not False
-            self._store.ledger.ends_connections(minion, able=able)
+            self._store.minion_facts.set_can_reset(minion, able=able)
 
     def _failed(
         self,
@@ -228,7 +230,7 @@ class RolloutController:
         wait = retry_after(attempts, refused=refused, rng=self._dice)
         log.warning("%s: %s; next try in %.0f s", minion, error, wait)
         now = time.time()
-        self._store.ledger.failed(
+        self._store.applied.record_failure(
             jid, minion, error, counted=not refused, next_at=now + wait, now=now, silent=silent
         )
 
@@ -246,7 +248,7 @@ class RolloutController:
             if one.entry.behind_since is None and not one.proof_expired
         ]
         if unknown:
-            self._store.ledger.fell_behind(unknown, now)
+            self._store.applied.mark_out_of_sync(unknown, now)
         if not late or self._config.in_doubt or self._store.control.paused() is not None:
             self._waits = {}
             self._heeding.nothing_to_heed()

@@ -57,7 +57,7 @@ class DesiredState:
         self, config: Config, ledger: Mapping[MinionCluster, LedgerEntry] | None = None
     ) -> list[OutOfSync]:
         """Return those whose proven digest is not the desired one, or whose proof is old."""
-        known = self._store.ledger.all() if ledger is None else ledger
+        known = self._store.applied.all() if ledger is None else ledger
         lasts = config.apply.reapply_after
         return out_of_sync(
             self.desired(config), known, lambda entry: proof_expired(entry, time.time(), lasts)

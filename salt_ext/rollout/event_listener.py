@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from salt_ext.core.rollout.hints import KEY_TAG, Hints
-from salt_ext.master.bus import listening
+from salt_ext.master.bus import open_event_stream
 from salt_ext.supervisor import Heartbeat
 
 _WAIT = 1.0
@@ -59,7 +59,7 @@ class EventListener:
 
     def run(self) -> None:
         """Go on until told to stop."""
-        with listening(self._opts) as ear:
+        with open_event_stream(self._opts) as ear:
             while not self._stop.is_set():
                 self.pulse.beat()
                 begun = time.monotonic()

@@ -11,8 +11,8 @@ from typing import Any
 from salt_ext.core.display import names
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.core.timing.rate_limiter import RateLimiter
-from salt_ext.master.keys import every_accepted
-from salt_ext.master.pillar_compiler import NoGrains, PillarCompiler
+from salt_ext.master.keys import accepted_minions
+from salt_ext.master.pillar_compiler import NoCachedGrains, PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.references.discovery import forget_gone, learn_again
 from salt_ext.rollout.apply import REFRESH
@@ -70,11 +70,11 @@ class KeyWatcher:
 
     def _look(self) -> None:
         subscriptions = self._store.subscriptions
-        if not subscriptions.known() and not subscriptions.forgotten():
+        if not subscriptions.known() and not subscriptions.deleted():
             return
-        accepted = every_accepted(self._opts)
+        accepted = accepted_minions(self._opts)
         forget_gone(self._store, accepted)
-        forgotten = subscriptions.forgotten()
+        forgotten = subscriptions.deleted()
         self._expect(forgotten)
         now = time.monotonic()
         back = [one for one in sorted(forgotten & accepted) if self._tries.allow(one, now)]
@@ -85,7 +85,7 @@ class KeyWatcher:
         """Find out what a minion refers to; False when it has to be asked."""
         try:
             learn_again(self._store, PillarCompiler(self._opts), minion)
-        except NoGrains:
+        except NoCachedGrains:
             return False
         except K8sNodesError as exc:
             log.warning("%s", exc)

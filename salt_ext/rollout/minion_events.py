@@ -36,24 +36,26 @@ class MinionEvents:
         ready = [minion for minion in started if self._starts.allow(minion, now)]
         for minion in (*ready, *self._starts.released(now)):
             # Whatever was in force may be gone, and its job will not return (salt#66501).
-            if self._store.ledger.void(minion, "it has started since", time.time()):
+            if self._store.applied.invalidate(minion, "it has started since", time.time()):
                 log.info("%s has started: it is applied again", minion)
                 self._probe(now)
 
     def _take_drifts(self, drifted: set[str], now: float) -> None:
         ready = [minion for minion in drifted if self._drifts.allow(minion, now)]
         for minion in (*ready, *self._drifts.released(now)):
-            if self._store.ledger.void(minion, "somebody has changed its firewall", time.time()):
+            if self._store.applied.invalidate(
+                minion, "somebody has changed its firewall", time.time()
+            ):
                 log.warning("somebody has changed the firewall of %s: it is applied again", minion)
                 self._probe(now)
 
     def _take_lives(self, alive: set[str], now: float) -> None:
         ready = [minion for minion in alive if self._lives.allow(minion, now)]
         for minion in (*ready, *self._lives.released(now)):
-            if self._store.ledger.hurry(minion):
+            if self._store.applied.retry_now(minion):
                 log.info("%s is there again", minion)
                 self._probe(now)
 
     def _probe(self, now: float) -> None:
         if self._probes.allow("", now):
-            self._store.rollouts.probe(time.time())
+            self._store.rollouts.retry_stopped(time.time())

@@ -119,5 +119,5 @@ class PayloadBuilder:
             found[text] = addresses
         # Written down was what the rows have; the cluster may have changed since.
         same = all(found.get(text) == one for row in rows for text, one in row.resolved.items())
-        store = self._store.snapshots.origin()
+        store = self._store.snapshots.store_id()
         return AddressPayload(store=store, clusters=ages, references=found) if same else None

@@ -78,7 +78,7 @@ def when(
 
 def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> dict[str, Any]:
     applied = row.entry.applied
-    had = store.ledger.served(applied) if applied is not None else None
+    had = store.address_sets.get(applied) if applied is not None else None
     told: dict[str, Any] = {"why": row.why(now, config.apply.timeout)}
     told["in"], told["out"] = (None, None) if had is None else address_changes(had, row.resolved)
     told["wanted"] = len(_addresses(row.resolved))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from salt_ext.store import Store
-from salt_ext.store.control import ControlFlag
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ class ReactorWatchdog:
         self._since = min(self._since or now, now)
         if now >= self._since + _PATIENCE:
             self._said = True
-            if self._store.control.say_unheeded(ControlFlag("engine", self._since)):
+            if self._store.health.raise_reactor_alarm(self._since):
                 log.error(
                     "nobody has acted for %.0f s on events for minions that are behind: the "
                     "reactor does not call k8s_nodes.apply, or its runs fail; see salt-run "
@@ -45,12 +44,12 @@ class ReactorWatchdog:
             self.nothing_to_heed()
 
     def _told(self, now: float) -> bool:
-        return bool(self._since and self._store.ledger.told_since(self._since, now))
+        return bool(self._since and self._store.jobs.minions_published_to(self._since, now))
 
     def nothing_to_heed(self) -> None:
         """Begin anew."""
         self._since = 0.0
         if self._said:
             self._said = False
-            if self._store.control.take_unheeded_back():
+            if self._store.health.clear_reactor_alarm():
                 log.warning("the engine's events are acted on again")

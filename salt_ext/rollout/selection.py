@@ -89,7 +89,7 @@ class BatchSelector:
         self, wish: ApplyRequest, now: float, late: list[OutOfSync] | None = None
     ) -> Selection:
         """Return whom to publish to now."""
-        ledger = self._store.ledger.all()
+        ledger = self._store.applied.all()
         if late is None:
             late = self._places.behind(self._config, ledger)
         choice = Selection(rows={name: list(rows) for name, rows in groupby(late, _minion)})
@@ -110,7 +110,9 @@ class BatchSelector:
         strangers = choice.rows.keys() - choice.classes.keys()
         choice.waiting = {name: _UNKNOWN for name in strangers if asked is None or name in asked}
         choice.paced = self._paced(choice.rows, now)
-        room = self._config.apply.max_per_minute - self._store.ledger.told_since(now - _MINUTE, now)
+        room = self._config.apply.max_per_minute - self._store.jobs.minions_published_to(
+            now - _MINUTE, now
+        )
         choice.strangers = self._asked(choice, wish, now)[: max(0, room)]
         room -= len(choice.strangers)
         for what in (*self._config.apply.classes, self._config.apply.default):
@@ -167,7 +169,7 @@ class BatchSelector:
         ]
 
     def _paced(self, rows: Mapping[str, list[OutOfSync]], now: float) -> dict[str, float]:
-        paced, rested = {}, self._store.ledger.rested()
+        paced, rested = {}, self._store.minion_facts.full_burst_at()
         for name in rows.keys() & rested.keys():
             last = max(row.entry.dispatched_at or 0.0 for row in rows[name])
             until = self._config.apply.next_run(last, rested[name])

@@ -129,7 +129,11 @@ def apply(
 
     def run(config: Config, store: Store) -> dict[str, Any]:
         applying = ApplyRun(
-            config, store, Publisher(__opts__), TargetMatcher(__opts__), minion_module.version()
+            config,
+            store,
+            Publisher(__opts__),
+            TargetMatcher(__opts__),
+            minion_module.shipped_version(),
         )
         told = applying.run(_chosen(config, cluster), minions=minions, force=force)
         if told["jobs"] and (force or minions is not None):

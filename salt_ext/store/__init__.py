@@ -1,15 +1,47 @@
-"""The store: one SQLite file per master, shared by its processes, never waiting on a network."""
+"""
+The store: one SQLite file per master, shared by its processes, on its own disk.
 
+Every process of the master opens it: the engine, the runner, and the workers that compile pillars.
+No call waits for a network. A damaged file stops no process: it is set aside, and a new one is
+filled by the next LIST and by `salt-run k8s_nodes.discover`.
+
+A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
+
+    watch       --> snapshots      the nodes of each cluster, by revision
+                --> health         how each watch is doing; also: reactor alarm, heartbeat
+                --> holds          changes that a guard holds  <-- admin (confirm)
+    references  --> subscriptions  which minion references what  --> rollout
+    rollout     --> jobs           what was published
+                --> applied        the ledger: sent to, applied by, failed on each minion
+                    |-> address_sets  the addresses behind each digest of the ledger
+                    |-> timings       seconds from a change to its proof
+                    '-> minion_facts  module version, pacing, resetting of connections
+                --> rollouts       how far a change has got in each class
+    admin       --> control        operator to engine: pause, refresh
+    all         --> history        what changed, when, and by whose hand
+
+A statement is in the module of the table that it writes; a transaction over several tables is in
+the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
+deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
+are the files that keep processes apart, and ``signing_key`` is a file beside the store.
+
+May use ``salt_ext.core``, and neither Salt nor Kubernetes.
+"""
+
+from salt_ext.store.address_sets import AddressSetTable
+from salt_ext.store.applied import AppliedTable
 from salt_ext.store.control import ControlTable
 from salt_ext.store.database import Database
 from salt_ext.store.health import Health, HealthTable
 from salt_ext.store.history import HistoryTable
 from salt_ext.store.holds import HoldTable
-from salt_ext.store.ledger import LedgerTable
+from salt_ext.store.jobs import JobTable
+from salt_ext.store.minion_facts import MinionFactTable
 from salt_ext.store.rollouts import RolloutTable
 from salt_ext.store.signing_key import SigningKey
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
+from salt_ext.store.timings import TimingTable
 
 __all__ = ["Health", "Store"]
 
@@ -20,11 +52,15 @@ class Store:
     def __init__(self, state_dir: str) -> None:
         self.database = Database(state_dir)
         self.snapshots = SnapshotTable(self.database)
-        self.subscriptions = SubscriptionTable(self.database)
-        self.ledger = LedgerTable(self.database)
         self.health = HealthTable(self.database)
         self.holds = HoldTable(self.database)
-        self.history = HistoryTable(self.database)
+        self.subscriptions = SubscriptionTable(self.database)
+        self.jobs = JobTable(self.database)
+        self.applied = AppliedTable(self.database)
+        self.address_sets = AddressSetTable(self.database)
+        self.timings = TimingTable(self.database)
+        self.minion_facts = MinionFactTable(self.database)
         self.rollouts = RolloutTable(self.database)
         self.control = ControlTable(self.database)
+        self.history = HistoryTable(self.database)
         self.signing_key = SigningKey(state_dir)

@@ -1,4 +1,4 @@
-"""Opens the store's file, and makes what several statements do happen at once or not at all."""
+"""Opens the store's file, and lends transactions: several statements take effect together."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 FILE = "store.sqlite3"
 
 _BUSY = 2.0
-"""Seconds to wait for another process's transaction; ours last milliseconds."""
+"""Seconds to wait for another process's transaction; this product's last milliseconds."""
 
 _inherited: list[sqlite3.Connection] = []
-"""What a fork has copied: SQLite forbids to close it on this side."""
+"""Connections that a fork has copied: SQLite forbids to close them on this side."""
 
 
 class Database:
@@ -35,20 +35,20 @@ class Database:
     def __init__(self, state_dir: str) -> None:
         self.path = Path(state_dir) / FILE
         self._local = threading.local()
-        self._turns = os.getpid(), threading.Lock()
+        self._opening_of = os.getpid(), threading.Lock()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """
         Lend a connection for statements that see one state of the file.
 
-        What they find must be decoded before it is given back: what cannot be is damage.
+        Rows must be decoded before it is given back: one that cannot be is damage.
         """
         with self._transaction("BEGIN") as connection:
             try:
                 yield connection
             except (msgspec.MsgspecError, ValueError) as exc:
-                raise _Unusable(f"what is stored cannot be read: {exc}") from exc
+                raise _Unusable(f"a row cannot be read: {exc}") from exc
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -69,45 +69,49 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 if _is_damage(exc):
-                    self._give_up(connection, str(exc))
+                    self._replace_damaged(connection, str(exc))
                 raise
         except (sqlite3.Error, OSError, UnicodeDecodeError, _Unusable) as exc:
             raise StoreError(f"{self.path}: {exc}") from exc
 
     def _connection(self) -> sqlite3.Connection:
         # A connection must not be used on both sides of a fork, and Salt forks its workers; nor
-        # on a file that somebody moved away or removed.
+        # on a file that was moved away or removed.
         opened = getattr(self._local, "opened", None)
-        if opened is None or opened != self._file():
+        if opened is None or opened != self._identity():
             if opened is not None and opened[0] != os.getpid():
                 _inherited.append(self._local.connection)
             with self._opening():
                 self._local.connection = self._open()
-                self._local.opened = self._file()
+                self._local.opened = self._identity()
         connection: sqlite3.Connection = self._local.connection
         return connection
 
-    def _file(self) -> tuple[int, int, int] | None:
+    def _identity(self) -> tuple[int, int, int] | None:
+        """Return this process and the file that stands there now."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             return None
-        return os.getpid(), found.st_dev, found.st_ino
+        return os.getpid(), status.st_dev, status.st_ino
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
-        """Let nobody open the file while another process may be setting it aside."""
-        # Hundreds of our own threads may begin at once: they wait in turn, however long it takes.
-        with self._turn(), exclusive(self.path.with_name(STORE), within=_BUSY) as mine:
-            if not mine:
-                raise OSError("another process is opening it, and does not end")
+        """Keep the file from being opened while another process may be setting it aside."""
+        # Hundreds of threads of this process may begin at once: they wait in turn, without end.
+        with (
+            self._thread_lock(),
+            exclusive(self.path.with_name(STORE), timeout=_BUSY) as locked,
+        ):
+            if not locked:
+                raise OSError(f"another process has held {STORE} for {_BUSY:.0f} s")
             yield
 
-    def _turn(self) -> threading.Lock:
+    def _thread_lock(self) -> threading.Lock:
         # A fork may have copied it while a thread held it that the child does not have.
-        if self._turns[0] != os.getpid():
-            self._turns = os.getpid(), threading.Lock()
-        return self._turns[1]
+        if self._opening_of[0] != os.getpid():
+            self._opening_of = os.getpid(), threading.Lock()
+        return self._opening_of[1]
 
     def _open(self) -> sqlite3.Connection:
         connection = self._connect()
@@ -123,28 +127,31 @@ class Database:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        # SQLite gives its journal files the mode of the file itself. Only a file that is not there
-        # may be opened beside it: to close one takes the locks of all our threads' connections
-        # away, and whoever closes his next in another process removes the journal under them.
+        # SQLite gives its journal files the mode of the file itself. Only a file that does not
+        # exist may be opened beside it: to close one drops the locks of all connections of this
+        # process, and the next process to close its own removes the journal under them.
         with contextlib.suppress(FileExistsError):
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
             os.close(os.open(self.path, flags, 0o600))
         return sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)
 
-    def _give_up(self, connection: sqlite3.Connection, why: str) -> None:
-        """Set the file aside that this connection is open on, unless somebody has."""
+    def _replace_damaged(self, connection: sqlite3.Connection, why: str) -> None:
+        """Set the file of this connection aside, unless another process has."""
         opened, self._local.opened = self._local.opened, None
         connection.close()
         with self._opening():
-            if self._file() == opened:
+            if self._identity() == opened:
                 self._set_aside(why)
 
     def _set_aside(self, why: str) -> None:
         kept = self.path.with_name(f"{FILE}.aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
         log.error(
-            "%s cannot be used (%s): set aside as %s; the nodes are listed again, and each "
-            "minion is applied once more after its pillar is compiled, which "
-            "salt-run k8s_nodes.discover does for all of them",
+            "store: cannot use %s (%s). It was set aside as %s, and a new store begins empty. "
+            "Lost: known nodes, references and proofs of minions, held changes, history, a pause. "
+            "The nodes are listed again by themselves. "
+            "Run `salt-run k8s_nodes.discover` now: until then, minions miss changes. "
+            "Each minion is applied once more. "
+            "If publishing was paused, run `salt-run k8s_nodes.pause` first [store-set-aside]",
             self.path,
             why if why.isprintable() else quote(why),
             kept.name,
@@ -155,7 +162,7 @@ class Database:
 
 
 class _Unusable(Exception):
-    """The file is no store of this version, or what is in it cannot be read."""
+    """The file is not a store of this version, or a row of it cannot be read."""
 
 
 def _is_damage(exc: BaseException) -> bool:
@@ -167,27 +174,23 @@ def _is_damage(exc: BaseException) -> bool:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty file; :class:`_Unusable` where it holds anything else."""
     connection.execute("PRAGMA journal_mode = WAL")
     # In WAL mode a crash of the machine may lose the last transactions but never the file, and
-    # what they held is found again by the next LIST.
+    # the next LIST finds again what they had.
     connection.execute("PRAGMA synchronous = NORMAL")
-    if _marks(connection) == (schema.VERSION, schema.APPLICATION_ID):
+    if _header(connection) == (schema.VERSION, schema.APPLICATION_ID):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        version, owner = _marks(connection)
+        version, owner = _header(connection)
         empty = not connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
         if (version, owner) == (0, 0) and empty:
-            _make(connection, schema.TABLES)
+            _create_tables(connection)
         elif owner != schema.APPLICATION_ID:
-            raise _Unusable("it is not ours")
-        elif version in schema.MIGRATIONS:
-            while version in schema.MIGRATIONS:
-                _make(connection, schema.MIGRATIONS[version])
-                version += 1
-            _make(connection, schema.TABLES)
+            raise _Unusable("the file is not a k8s_nodes store")
         elif version != schema.VERSION:
-            raise _Unusable(f"its version is {version}, ours is {schema.VERSION}")
+            raise _Unusable(f"its version is {version}, this release uses {schema.VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
@@ -195,13 +198,14 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _make(connection: sqlite3.Connection, statements: str) -> None:
-    for statement in statements.split(";\n"):
+def _create_tables(connection: sqlite3.Connection) -> None:
+    for statement in schema.TABLES.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
-def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
+def _header(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return the version and the owner in the file's header."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     return version, connection.execute("PRAGMA application_id").fetchone()[0]

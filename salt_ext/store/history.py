@@ -1,4 +1,4 @@
-"""What changed when, and by whose word: bounded, kept through restarts."""
+"""What changed when, and by whose hand: bounded, kept through restarts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import msgspec
 
 from salt_ext.store.database import Database
 
-MOST = 10_000
+MAX_ENTRIES = 10_000
 """Entries that are kept, for all clusters together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """One entry; ``at`` is seconds since the epoch."""
+    """One entry; ``at`` is seconds since the epoch, ``cluster`` is empty where it is about none."""
 
     at: float
     cluster: str
@@ -25,31 +25,26 @@ class HistoryEntry:
 
 
 class HistoryTable:
-    """Written by the engine and the runner."""
+    """Written by the engine, the runner and the ext_pillar."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, happened: HistoryEntry) -> None:
-        """Add an entry; the oldest beyond ``MOST`` are dropped."""
+    def record(self, entry: HistoryEntry) -> None:
+        """Add an entry; the oldest beyond ``MAX_ENTRIES`` are dropped."""
         with self._database.writing() as connection:
-            added = connection.execute(
+            newest = connection.execute(
                 "INSERT INTO history (at, cluster, what, detail) VALUES (?, ?, ?, ?)",
-                (
-                    happened.at,
-                    happened.cluster,
-                    happened.what,
-                    msgspec.json.encode(happened.detail),
-                ),
+                (entry.at, entry.cluster, entry.what, msgspec.json.encode(entry.detail)),
             ).lastrowid
-            connection.execute("DELETE FROM history WHERE id <= ?", ((added or 0) - MOST,))
+            connection.execute("DELETE FROM history WHERE id <= ?", ((newest or 0) - MAX_ENTRIES,))
 
-    def newest(self, cluster: str, most: int) -> list[HistoryEntry]:
+    def newest(self, cluster: str, limit: int) -> list[HistoryEntry]:
         """Return the newest entries of a cluster, newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT at, what, detail FROM history WHERE cluster = ? ORDER BY id DESC LIMIT ?",
-                (cluster, most),
+                (cluster, limit),
             )
             return [
                 HistoryEntry(

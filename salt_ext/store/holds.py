@@ -1,4 +1,4 @@
-"""Changes that wait for more proof or a person, and the words of the persons who released some."""
+"""Changes that a guard holds, and the releases by operators that the engine has yet to take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from salt_ext.store.database import Database
 
 
 class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One held change as it is stored; ``since`` is seconds since the epoch."""
+    """One held change; ``since`` is seconds since the epoch."""
 
     kind: str
     why: str
@@ -20,7 +20,7 @@ class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person released, who, and when."""
+    """The changes that an operator released, who it was, and when."""
 
     id: int
     changes: list[HeldChange]
@@ -39,35 +39,35 @@ class HoldTable:
         self._database = database
 
     def of(self, cluster: str) -> list[HeldChange]:
-        """Return what is held for a cluster."""
+        """Return the changes that are held for a cluster."""
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT changes FROM held WHERE cluster = ?", (cluster,)
+                "SELECT changes FROM hold WHERE cluster = ?", (cluster,)
             ).fetchone()
             return _decode(row[0]) if row else []
 
-    def hold(self, cluster: str, held: Sequence[Held], now: float) -> None:
-        """Replace what is held for a cluster; a kind that was held before keeps its time."""
+    def replace(self, cluster: str, held: Sequence[Held], now: float) -> None:
+        """Replace the changes that are held for a cluster; a kind held before keeps its time."""
         since = {change.kind: change.since for change in self.of(cluster)}
         changes = [
             HeldChange(
-                kind=one.kind.value,
-                why=one.why,
-                keys=sorted(one.keys),
-                since=since.get(one.kind.value, now),
+                kind=change.kind.value,
+                why=change.why,
+                keys=sorted(change.keys),
+                since=since.get(change.kind.value, now),
             )
-            for one in held
+            for change in held
         ]
         with self._database.writing() as connection:
             if changes:
                 connection.execute(
-                    "INSERT OR REPLACE INTO held VALUES (?, ?)", (cluster, _encode(changes))
+                    "INSERT OR REPLACE INTO hold VALUES (?, ?)", (cluster, _encode(changes))
                 )
             else:
-                connection.execute("DELETE FROM held WHERE cluster = ?", (cluster,))
+                connection.execute("DELETE FROM hold WHERE cluster = ?", (cluster,))
 
     def release(self, cluster: str, changes: list[HeldChange], by: str, now: float) -> None:
-        """Write down that a person lets these changes through."""
+        """Record that an operator releases these changes."""
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT INTO release (cluster, changes, released_by, released_at)"
@@ -76,7 +76,7 @@ class HoldTable:
             )
 
     def releases(self, cluster: str) -> list[Release]:
-        """Return the releases of a cluster that the engine has not taken up."""
+        """Return the releases of a cluster that the engine has not taken yet, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT id, changes, released_by, released_at FROM release WHERE cluster = ?"
@@ -87,7 +87,7 @@ class HoldTable:
                 Release(id=row[0], changes=_decode(row[1]), by=row[2], at=row[3]) for row in rows
             ]
 
-    def taken_up(self, release: Release) -> None:
-        """Drop a release that the engine knows."""
+    def delete_release(self, release: Release) -> None:
+        """Drop a release that the engine has taken."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM release WHERE id = ?", (release.id,))

@@ -1,4 +1,4 @@
-"""Locks between the processes of a master, which the kernel gives back when a process dies."""
+"""Locks between the processes of a master; the kernel frees them when a process dies."""
 
 from __future__ import annotations
 
@@ -16,37 +16,41 @@ log = logging.getLogger(__name__)
 ENGINE = "engine.lock"
 """Held while an engine lives."""
 APPLY = "apply.lock"
-"""Held while somebody decides what to publish."""
+"""Held while a process selects minions and publishes to them."""
 STORE = "store.lock"
 """Held while the store's file is opened or set aside."""
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, *, wait: bool = False, within: float = 0.0) -> Iterator[bool]:
+def exclusive(path: Path, *, wait: bool = False, timeout: float = 0.0) -> Iterator[bool]:
     """
-    Hold a lock, between threads too; False when somebody else does.
+    Hold a lock, between threads too; False while another process or thread holds it.
 
-    It is waited for with ``wait``, or for so many seconds.
+    ``wait`` waits for it without end, ``timeout`` for so many seconds.
     """
     descriptor = _open(path)
     try:
         if wait:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield wait or _taken_within(descriptor, within)
+        yield wait or _try_lock_for(descriptor, timeout)
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
 def engine_lock(path: Path, stop: threading.Event) -> Iterator[None]:
-    """Hold a lock; wait for whoever has it, a master that is going down perhaps."""
+    """Hold the engine's lock; wait while another engine holds it, until ``stop`` is set."""
     descriptor = _open(path)
     try:
-        if not _taken(descriptor, fcntl.LOCK_EX):
-            log.warning("%s is held by another engine; waiting for it to end", path)
-            while not stop.wait(0.2) and not _taken(descriptor, fcntl.LOCK_EX):
+        if not _try_lock(descriptor, fcntl.LOCK_EX):
+            log.warning(
+                "engine: process %s holds %s; waiting for it to end [engine-lock-wait]",
+                _read_pid(descriptor) or "(unknown)",
+                path,
+            )
+            while not stop.wait(0.2) and not _try_lock(descriptor, fcntl.LOCK_EX):
                 pass
-        # The number is only for people: a full disk must not end an engine that can go on.
+        # The number only informs people: a full disk must not end an engine that can go on.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -56,13 +60,13 @@ def engine_lock(path: Path, stop: threading.Event) -> Iterator[None]:
 
 
 def lock_holder(path: Path) -> int | None:
-    """Return the process that holds the lock of :func:`engine_lock`, None when nobody does."""
+    """Return the process that holds the lock of :func:`engine_lock`; None when it is free."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        return None if _taken(descriptor, fcntl.LOCK_SH) else _told(descriptor) or 0
+        return None if _try_lock(descriptor, fcntl.LOCK_SH) else _read_pid(descriptor) or 0
     finally:
         os.close(descriptor)
 
@@ -74,14 +78,14 @@ def last_lock_holder(path: Path) -> int | None:
     except OSError:
         return None
     try:
-        return _told(descriptor)
+        return _read_pid(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _told(descriptor: int) -> int | None:
-    told = os.pread(descriptor, 20, 0).strip()
-    return int(told) if told.isdigit() else None
+def _read_pid(descriptor: int) -> int | None:
+    digits = os.pread(descriptor, 20, 0).strip()
+    return int(digits) if digits.isdigit() else None
 
 
 def _open(path: Path) -> int:
@@ -89,14 +93,14 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
-def _taken_within(descriptor: int, seconds: float) -> bool:
+def _try_lock_for(descriptor: int, seconds: float) -> bool:
     until = time.monotonic() + seconds
-    while not (taken := _taken(descriptor, fcntl.LOCK_EX)) and time.monotonic() < until:
+    while not (locked := _try_lock(descriptor, fcntl.LOCK_EX)) and time.monotonic() < until:
         time.sleep(0.01)
-    return taken
+    return locked
 
 
-def _taken(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

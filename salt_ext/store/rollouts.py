@@ -14,34 +14,34 @@ _decode = msgspec.json.Decoder(RolloutState).decode
 
 
 class RolloutTable:
-    """Written by whoever publishes, one at a time."""
+    """Written under the lock for publishing, by a resume, and when a stopped class is retried."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def all(self) -> dict[str, RolloutState]:
-        """Return the wave of each class that is in one."""
+        """Return the rollout of each class that has one under way or stopped."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT class, state FROM wave").fetchall()
-            return {name: _decode(state) for name, state in rows}
+            rows = connection.execute("SELECT class, state FROM rollout").fetchall()
+            return {class_: _decode(state) for class_, state in rows}
 
-    def keep(self, name: str, wave: RolloutState | None) -> None:
-        """Replace the wave of a class."""
+    def save(self, class_: str, state: RolloutState | None) -> None:
+        """Replace the rollout of a class; None ends it."""
         with self._database.writing() as connection:
-            if wave is None:
-                connection.execute("DELETE FROM wave WHERE class = ?", (name,))
+            if state is None:
+                connection.execute("DELETE FROM rollout WHERE class = ?", (class_,))
             else:
                 connection.execute(
-                    "INSERT OR REPLACE INTO wave VALUES (?, ?)", (name, _encode(wave))
+                    "INSERT OR REPLACE INTO rollout VALUES (?, ?)", (class_, _encode(state))
                 )
 
-    def forget(self) -> None:
-        """Begin anew with every class, by a person's word."""
+    def reset(self) -> None:
+        """Begin anew with every class, as an operator asked."""
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM wave")
+            connection.execute("DELETE FROM rollout")
 
-    def probe(self, now: float) -> None:
+    def retry_stopped(self, now: float) -> None:
         """Try one minion of each stopped class now."""
-        for name, wave in self.all().items():
-            if wave.stopped and wave.retry_at > now:
-                self.keep(name, replace(wave, retry_at=now))
+        for class_, state in self.all().items():
+            if state.stopped and state.retry_at > now:
+                self.save(class_, replace(state, retry_at=now))

@@ -1,13 +1,19 @@
 """The tables of the store."""
 
-# Written into the file's header, so that `file` and sqlite3 tell whose it is.
+# Written into the file's header, so that `file` and sqlite3 name its owner.
 APPLICATION_ID = 0x6B38736E
 
-VERSION = 4
-"""Counts the incompatible changes of the tables below."""
+VERSION = 1
+"""Grows with each incompatible change of the tables; a file of another version is set aside."""
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS cluster (
+CREATE TABLE store_id (
+    id TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO store_id VALUES (lower(hex(randomblob(8))));
+
+CREATE TABLE cluster (
     name TEXT PRIMARY KEY,
     revision INTEGER NOT NULL,
     identity TEXT NOT NULL,
@@ -15,56 +21,35 @@ CREATE TABLE IF NOT EXISTS cluster (
     observed_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS node (
+CREATE TABLE node (
     cluster TEXT NOT NULL,
     name TEXT NOT NULL,
     member BLOB NOT NULL,
     PRIMARY KEY (cluster, name)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS health (
+CREATE TABLE health (
     cluster TEXT PRIMARY KEY,
-    told BLOB NOT NULL
+    report BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS subscription (
-    minion TEXT NOT NULL,
-    pillarenv TEXT NOT NULL,
-    reference TEXT NOT NULL,
-    cluster TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    gone_at REAL,
-    changed_at REAL NOT NULL DEFAULT 0,
-    PRIMARY KEY (minion, pillarenv, reference)
+CREATE TABLE engine_sign (
+    name TEXT PRIMARY KEY,
+    at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS ledger (
-    minion TEXT NOT NULL,
-    cluster TEXT NOT NULL,
-    applied TEXT,
-    applied_at REAL,
-    jid TEXT,
-    dispatched TEXT,
-    dispatched_at REAL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_at REAL NOT NULL DEFAULT 0,
-    error TEXT,
-    behind_since REAL,
-    failing_since REAL,
-    failed_at REAL,
-    silent INTEGER NOT NULL DEFAULT 0,
-    revision INTEGER,
-    dispatched_revision INTEGER,
-    PRIMARY KEY (minion, cluster)
+CREATE TABLE control (
+    name TEXT PRIMARY KEY,
+    by TEXT NOT NULL,
+    at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS held (
+CREATE TABLE hold (
     cluster TEXT PRIMARY KEY,
     changes BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS release (
+CREATE TABLE release (
     id INTEGER PRIMARY KEY,
     cluster TEXT NOT NULL,
     changes BLOB NOT NULL,
@@ -72,7 +57,7 @@ CREATE TABLE IF NOT EXISTS release (
     released_at REAL NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS history (
+CREATE TABLE history (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,
     cluster TEXT NOT NULL,
@@ -80,7 +65,24 @@ CREATE TABLE IF NOT EXISTS history (
     detail BLOB NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS published (
+CREATE TABLE subscription (
+    minion TEXT NOT NULL,
+    pillarenv TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    gone_at REAL,
+    changed_at REAL NOT NULL,
+    PRIMARY KEY (minion, pillarenv, reference)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deleted_minion (
+    minion TEXT PRIMARY KEY,
+    at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job (
     jid TEXT PRIMARY KEY,
     at REAL NOT NULL,
     class TEXT NOT NULL,
@@ -89,37 +91,53 @@ CREATE TABLE IF NOT EXISTS published (
     minions INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS served (
+CREATE TABLE ledger (
+    minion TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    applied TEXT,
+    applied_at REAL,
+    revision INTEGER,
+    jid TEXT,
+    dispatched TEXT,
+    dispatched_at REAL,
+    dispatched_revision INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at REAL NOT NULL DEFAULT 0,
+    error TEXT,
+    behind_since REAL,
+    failing_since REAL,
+    failed_at REAL,
+    silent INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (minion, cluster)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
+
+CREATE TABLE address_set (
     digest TEXT PRIMARY KEY,
     addresses BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS wave (
+CREATE TABLE rollout (
     class TEXT PRIMARY KEY,
     state BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS word (
-    what TEXT PRIMARY KEY,
-    by TEXT NOT NULL,
-    at REAL NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE IF NOT EXISTS module (
+CREATE TABLE module_version (
     minion TEXT PRIMARY KEY,
     version TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS endless (
+CREATE TABLE cannot_reset (
     minion TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS rest (
+CREATE TABLE pacing (
     minion TEXT PRIMARY KEY,
-    rested_at REAL NOT NULL
+    full_burst_at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE IF NOT EXISTS took (
+CREATE TABLE timing (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,
     minion TEXT NOT NULL,
@@ -128,30 +146,4 @@ CREATE TABLE IF NOT EXISTS took (
     jid TEXT NOT NULL,
     seconds REAL NOT NULL
 ) STRICT;
-
-CREATE TABLE IF NOT EXISTS forgotten (
-    minion TEXT PRIMARY KEY,
-    at REAL NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE IF NOT EXISTS origin (
-    id TEXT PRIMARY KEY
-) STRICT, WITHOUT ROWID;
-
-INSERT INTO origin SELECT lower(hex(randomblob(8))) WHERE NOT EXISTS (SELECT 1 FROM origin);
-
-CREATE INDEX IF NOT EXISTS ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
 """
-
-_FROM_1 = """
-ALTER TABLE subscription ADD COLUMN changed_at REAL NOT NULL DEFAULT 0;
-ALTER TABLE ledger ADD COLUMN behind_since REAL;
-ALTER TABLE ledger ADD COLUMN failing_since REAL;
-ALTER TABLE ledger ADD COLUMN failed_at REAL;
-ALTER TABLE ledger ADD COLUMN silent INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE ledger ADD COLUMN revision INTEGER;
-ALTER TABLE ledger ADD COLUMN dispatched_revision INTEGER;
-"""
-
-MIGRATIONS = {1: _FROM_1, 2: "", 3: ""}
-"""From an older version to the next one: what has columns more; new tables are made anyway."""

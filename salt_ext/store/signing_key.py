@@ -1,4 +1,4 @@
-"""A secret of this master's own, made when it is first asked for."""
+"""The key that signs the addresses which are published to minions; made at its first use."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _BYTES = 32
 
 
 class SigningKey:
-    """A file beside the store: it need not go when that is made anew."""
+    """A file beside the store, which stays when the store is set aside."""
 
     def __init__(self, state_dir: str) -> None:
         self._path = Path(state_dir) / FILE
 
     def read(self) -> bytes:
-        """Return it; the same for every process of this master."""
+        """Return the key, the same for every process of this master; :class:`StoreError`."""
         try:
             with contextlib.suppress(FileNotFoundError):
-                found = self._path.read_bytes()
-                if len(found) == _BYTES:
-                    return found
-            return self._make()
+                key = self._path.read_bytes()
+                if len(key) == _BYTES:
+                    return key
+            return self._create()
         except OSError as exc:
             raise StoreError(f"{self._path}: {exc.strerror}") from exc
 
-    def _make(self) -> bytes:
+    def _create(self) -> bytes:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self._path.with_name(f".{FILE}.{os.getpid()}.{secrets.token_hex(4)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -39,7 +39,7 @@ class SigningKey:
             file.flush()
             os.fsync(file.fileno())
         try:
-            # Whoever is first makes it; one that is half of one is replaced.
+            # The first process wins; a file that was cut is replaced.
             with contextlib.suppress(FileExistsError):
                 os.link(fresh, self._path)
             if self._path.stat().st_size != _BYTES:

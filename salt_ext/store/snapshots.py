@@ -29,15 +29,15 @@ _decode = msgspec.msgpack.Decoder(_Row).decode
 
 
 class SnapshotTable:
-    """Written by the engine alone, read by everybody."""
+    """Written by the engine, and by an ext_pillar that lists by itself; read by all."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def origin(self) -> str:
-        """Return what tells this store from every other: each counts revisions of its own."""
+    def store_id(self) -> str:
+        """Return the identity of this file: each store counts revisions of its own."""
         with self._database.reading() as connection:
-            (row,) = connection.execute("SELECT id FROM origin").fetchall()
+            (row,) = connection.execute("SELECT id FROM store_id").fetchall()
         return str(row[0])
 
     def revision(self, cluster: str) -> int:
@@ -45,7 +45,7 @@ class SnapshotTable:
         return self.stamp(cluster)[0]
 
     def stamp(self, cluster: str) -> tuple[int, float]:
-        """Return the newest revision and when it was observed: a new file counts from 1 again."""
+        """Return the newest revision and when it was observed: a new store counts from 1 again."""
         with self._database.reading() as connection:
             row = connection.execute(
                 "SELECT revision, observed_at FROM cluster WHERE name = ?", (cluster,)
@@ -74,26 +74,32 @@ class SnapshotTable:
                 members={name: _member(name, blob) for name, blob in nodes},
             )
 
-    def saw(self, cluster: str, resource_version: str) -> None:
-        """Move the version of a cluster forward, without a new revision."""
+    def save_version(self, cluster: str, resource_version: str) -> None:
+        """Replace the resource version of a cluster, without a new revision."""
         with self._database.writing() as connection:
             updated = connection.execute(
                 "UPDATE cluster SET resource_version = ? WHERE name = ?",
                 (resource_version, cluster),
             )
             if not updated.rowcount:
-                raise Overtaken(f"{cluster}: what was stored is gone")
+                raise Overtaken(f"cluster {cluster}: its snapshot is not in the store any more")
 
     def save(self, snapshot: Snapshot, put: Iterable[Member], drop: Iterable[str]) -> None:
-        """Make ``snapshot`` the newest, writing only the members that differ from the last one."""
+        """
+        Make ``snapshot`` the newest, writing only the members that differ from the last one.
+
+        :class:`Overtaken` when another process has written a revision since.
+        """
         name = snapshot.cluster
         with self._database.writing() as connection:
             row = connection.execute(
                 "SELECT revision FROM cluster WHERE name = ?", (name,)
             ).fetchone()
-            # A thread that was given up as hung must not overwrite what its successor wrote.
+            # A thread that was abandoned as hung must not overwrite its successor's snapshot.
             if (row[0] if row else 0) != snapshot.revision - 1:
-                raise Overtaken(f"{name}: revision {snapshot.revision} does not follow the last")
+                raise Overtaken(
+                    f"cluster {name}: revision {snapshot.revision} does not follow the last"
+                )
             connection.execute(
                 "INSERT OR REPLACE INTO cluster VALUES (?, ?, ?, ?, ?)",
                 (
@@ -137,10 +143,10 @@ def _member(name: str, blob: bytes) -> Member:
 
 
 def _address(text: str) -> Address:
-    """Read what we wrote; the parser of ``ipaddress`` takes three times as long."""
+    """Read an address of the store; the parser of ``ipaddress`` takes three times as long."""
     try:
         if ":" in text:
             return ipaddress.IPv6Address(socket.inet_pton(socket.AF_INET6, text))
         return ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))
     except OSError as exc:
-        raise ValueError(f"{text!r} is no address") from exc
+        raise ValueError(f"{text!r} is not an address") from exc

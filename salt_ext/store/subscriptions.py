@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from enum import Enum
 from sqlite3 import Connection
 
+from salt_ext.store import minion_facts
 from salt_ext.store.database import Database
 
 _COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL"
 
-
-_MOST_FORGOTTEN = 10_000
-"""Names that are kept of minions that were forgotten."""
+_MAX_DELETED = 10_000
+"""Names of deleted minions that are kept."""
 
 _Row = tuple[str, str, str, str, str, str]
 
 
 class Answer(str, Enum):
-    """What a reference met with when a pillar was compiled."""
+    """What became of a reference when a pillar was compiled."""
 
     SERVED = "served"
     UNRESOLVED = "unresolved"
     REFUSED = "refused"
-    """The cluster does not serve this minion."""
+    """The cluster's ``serve_to`` excludes this minion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Seen:
     cluster: str
     answer: Answer
     digest: str = ""
-    """Of the addresses that took its place."""
+    """Of the addresses that replaced it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,19 +46,19 @@ class Subscription:
     reference: str
     seen: Seen
     gone: bool
-    """It was not in the newest pillar; kept until a run without it is acknowledged."""
+    """Missing in the newest pillar; kept until a run without it is proven."""
 
 
 class SubscriptionTable:
-    """Written by every process that compiles pillars, only when something changes."""
+    """Written by each process that compiles pillars, and only where something changes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def differ(self, minion: str, pillarenv: str, references: Mapping[str, Seen]) -> bool:
-        """Whether what one compile saw is anything else than what is recorded."""
+    def differs(self, minion: str, pillarenv: str, references: Mapping[str, Seen]) -> bool:
+        """Whether the references of one compile differ from the recorded ones."""
         with self._database.reading() as connection:
-            return any(_difference(connection, minion, pillarenv, references))
+            return any(_diff(connection, minion, pillarenv, references))
 
     def record(
         self,
@@ -67,33 +67,33 @@ class SubscriptionTable:
         references: Mapping[str, Seen],
         now: float,
         *,
-        whole: bool = True,
+        complete: bool = True,
     ) -> bool:
         """
-        Record what one compile saw of each reference.
+        Record the references of one compile; ``now`` is seconds since the epoch.
 
-        Of a pillar that is not ``whole``, nothing that is missing counts as gone. Returns whether
-        anything had to be written.
+        Where the pillar is not ``complete``, a missing reference does not count as gone. Returns
+        whether anything had to be written.
         """
-        if not self.differ(minion, pillarenv, references):
+        if not self.differs(minion, pillarenv, references):
             return False
         with self._database.writing() as connection:
             # Another worker may have compiled the same pillar since.
-            put, gone = _difference(connection, minion, pillarenv, references)
-            gone = gone if whole else []
+            changed, gone = _diff(connection, minion, pillarenv, references)
+            gone = gone if complete else []
             connection.executemany(
                 "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
-                ((*row, now) for row in put),
+                ((*row, now) for row in changed),
             )
             connection.executemany(
                 "UPDATE subscription SET gone_at = ?1, changed_at = ?1"
                 " WHERE minion = ?2 AND pillarenv = ?3 AND reference = ?4",
                 ((now, minion, pillarenv, text) for text in gone),
             )
-        return bool(put or gone)
+        return bool(changed or gone)
 
     def references_of(self, minion: str, pillarenv: str) -> list[str]:
-        """Return what one pillar of a minion refers to."""
+        """Return the references in one pillar of a minion."""
         with self._database.reading() as connection:
             rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
         return [row.reference for row in rows if not row.gone]
@@ -101,15 +101,15 @@ class SubscriptionTable:
     def environments(self) -> dict[str, list[str]]:
         """Return the pillar environments in which each minion has references."""
         with self._database.reading() as connection:
-            found: dict[str, list[str]] = {}
+            by_minion: dict[str, list[str]] = {}
             for minion, pillarenv in connection.execute(
                 "SELECT DISTINCT minion, pillarenv FROM subscription ORDER BY 1, 2"
             ):
-                found.setdefault(minion, []).append(pillarenv)
-            return found
+                by_minion.setdefault(minion, []).append(pillarenv)
+            return by_minion
 
     def known(self) -> frozenset[str]:
-        """Return the minions of whom anything is recorded, in the ledger too."""
+        """Return the minions with any subscription or ledger entry."""
         with self._database.reading() as connection:
             return frozenset(
                 minion
@@ -123,45 +123,55 @@ class SubscriptionTable:
         with self._database.reading() as connection:
             return _rows(connection, "1")
 
-    def forget(self, minion: str, now: float) -> None:
-        """Drop a minion whose key is gone, and its ledger; only its name is kept for a while."""
+    def delete(self, minion: str, now: float) -> None:
+        """Delete all that is recorded of a minion without a key, but for its name."""
         with self._database.writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO forgotten VALUES (?, ?)", (minion, now))
+            connection.execute("INSERT OR REPLACE INTO deleted_minion VALUES (?, ?)", (minion, now))
             connection.execute(
-                "DELETE FROM forgotten WHERE minion IN"
-                " (SELECT minion FROM forgotten ORDER BY at DESC LIMIT -1 OFFSET ?)",
-                (_MOST_FORGOTTEN,),
+                "DELETE FROM deleted_minion WHERE minion IN"
+                " (SELECT minion FROM deleted_minion ORDER BY at DESC LIMIT -1 OFFSET ?)",
+                (_MAX_DELETED,),
             )
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
-            connection.execute("DELETE FROM module WHERE minion = ?", (minion,))
-            connection.execute("DELETE FROM endless WHERE minion = ?", (minion,))
-            connection.execute("DELETE FROM rest WHERE minion = ?", (minion,))
+            minion_facts.delete(connection, minion)
 
-    def forgotten(self) -> frozenset[str]:
-        """Return the minions that were forgotten, and of whom nothing was learned since."""
+    def deleted(self) -> frozenset[str]:
+        """Return the minions that were deleted, and not restored since."""
         with self._database.reading() as connection:
-            rows = connection.execute("SELECT minion FROM forgotten").fetchall()
+            rows = connection.execute("SELECT minion FROM deleted_minion").fetchall()
         return frozenset(minion for (minion,) in rows)
 
-    def learned(self, minion: str) -> None:
-        """Take that it is known again what the pillar of a minion refers to."""
+    def restored(self, minion: str) -> None:
+        """Record that the references of a deleted minion are known again."""
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM forgotten WHERE minion = ?", (minion,))
+            connection.execute("DELETE FROM deleted_minion WHERE minion = ?", (minion,))
 
 
-def _difference(
+def delete_acknowledged(connection: Connection, jid: str, minion: str) -> None:
+    """Drop the references that were gone before a proven job was published."""
+    # A run of a pillar without them has taken them out of the firewall too.
+    connection.execute(
+        "DELETE FROM subscription WHERE minion = ?1 AND gone_at <"
+        " (SELECT min(dispatched_at) FROM ledger WHERE minion = ?1 AND jid = ?2"
+        " AND cluster = subscription.cluster)",
+        (minion, jid),
+    )
+
+
+def _diff(
     connection: Connection, minion: str, pillarenv: str, references: Mapping[str, Seen]
 ) -> tuple[list[_Row], list[str]]:
-    """Return the rows that have to be written, and the references that are no longer there."""
+    """Return the rows that have to be written, and the references that are gone."""
     rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
-    known = {row.reference: row for row in rows}
-    put = [
+    recorded = {row.reference: row for row in rows}
+    changed = [
         (minion, pillarenv, text, seen.cluster, seen.answer.value, seen.digest)
         for text, seen in references.items()
-        if text not in known or known[text].gone or known[text].seen != seen
+        if text not in recorded or recorded[text].gone or recorded[text].seen != seen
     ]
-    return put, [text for text, row in known.items() if text not in references and not row.gone]
+    gone = [text for text, row in recorded.items() if text not in references and not row.gone]
+    return changed, gone
 
 
 def _rows(connection: Connection, where: str, *values: str) -> list[Subscription]:

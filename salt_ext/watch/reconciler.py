@@ -225,7 +225,7 @@ class ClusterReconciler:
     def _hold(self, held: tuple[Held, ...]) -> None:
         if held == self._held:
             return
-        self._store.holds.hold(self._name, held, time.time())
+        self._store.holds.replace(self._name, held, time.time())
         for one in held:
             if one not in (self._held or ()):
                 cure = f"salt-run k8s_nodes.confirm {self._name} to let it through"
@@ -249,7 +249,7 @@ class ClusterReconciler:
                 if since.get(change.kind) == change.since:
                     self._guard.release(Kind(change.kind), frozenset(change.keys))
                     log.warning("%s: %s released: %s", self._name, release.by, change.why)
-            self._store.holds.taken_up(release)
+            self._store.holds.delete_release(release)
             self._debounce.changed(now)
 
     def _announce(self, view: View, members: Mapping[str, Member]) -> None:
@@ -315,14 +315,14 @@ class ClusterReconciler:
             self._heard_at = health.heard_at = heard.at
         health.nodes = len(self._membership.current_claims)
         health.refused = {why.value: n for why, n in self._membership.rejected().items()}
-        self._store.health.tell(self._name, health)
+        self._store.health.report(self._name, health)
         passed, version, regressed = heard.newest
         # With an update still on its way, the version is that of a view which is not here yet.
         if passed == self._taken and version:
             self._version, self._regressed = version, regressed
         if self._persisted is not None and self._complete and not self._frozen:
             self._guard.observed_version(self._version)
-            self._store.snapshots.saw(self._name, self._version)
+            self._store.snapshots.save_version(self._name, self._version)
         elif self._frozen:
             # An API server that told an old state may have caught up, by heartbeats alone.
             self._debounce.changed(now)

@@ -52,7 +52,7 @@ class SyncStatus:
         self.turned = True
         if self._lost:
             return
-        self._lost, health.in_sync_since = True, 0.0
+        self._lost = True
         health.lost_since = health.lost_since or time.time()
         log.warning(
             "%s: %s; the last known nodes stay in force, next try in %.1f s",
@@ -69,6 +69,6 @@ class SyncStatus:
             log.warning("%s: in sync again after %.0f s", self._cluster, lost)
             self._fire(events.sync_restored(self._cluster))
         self._lost = False
-        health.state, health.in_sync_since, health.lost_since = "watching", time.time(), 0.0
+        health.state, health.lost_since = "watching", 0.0
         health.error, health.failures, health.retry_at = "", 0, 0.0
         self.turned = True

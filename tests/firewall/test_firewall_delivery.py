@@ -70,7 +70,7 @@ class Office:
         )
         for jid, minions in done["jobs"].items():
             for one in minions:
-                self.store.ledger.proven(jid, one, time.time())
+                self.store.applied.record_proof(jid, one, time.time())
         (what,) = self.published.what
         return dict(what.kwarg)
 

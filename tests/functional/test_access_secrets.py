@@ -18,7 +18,7 @@ from salt_ext.core.errors import NoSecret
 from salt_ext.daemon.engine import Engine
 from salt_ext.kube.errors import BadCredentials, Unauthorized
 from salt_ext.kube.session import Session
-from salt_ext.master.secrets import Secrets
+from salt_ext.master.secrets import SecretResolver
 from salt_ext.master.settings import engine_settings, settings
 from salt_ext.store import Store
 from salt_ext.watch.watcher import ClusterWatcher
@@ -86,7 +86,7 @@ def test_the_uri_is_found_in_an_included_file_too(master):
 def test_a_token_that_is_rotated_is_asked_for_again(master, backend):
     opts = master.opts(token="sdb://kept/prod")
     access = settings(opts).clusters["prod"].access
-    session = Session(access, Secrets(opts))
+    session = Session(access, SecretResolver(opts))
     ask(session)
     backend.rotate("reader")
     with pytest.raises(Unauthorized, match=r"401 .*; asked with sdb://kept/prod"):
@@ -128,20 +128,20 @@ def test_a_token_is_a_uri_and_alone(master, cluster, told):
     ("uri", "why"),
     [
         ("sdb://kept/none", "has no value"),
-        ("sdb://kept/list", "is no text but a list"),
+        ("sdb://kept/list", "has a list, not text"),
         ("sdb://nowhere/prod", 'SDB profile "nowhere"'),
-        ("sdb://broken/prod", "its sdb driver fails"),
+        ("sdb://broken/prod", "its sdb driver failed"),
     ],
 )
 def test_a_secret_that_is_not_there_is_no_access(master, uri, why):
     opts = master.opts(token_file="/t", main={"broken": {"driver": "no_such_driver"}})
     with pytest.raises(NoSecret, match=why):
-        Secrets(opts)(uri)
+        SecretResolver(opts)(uri)
     access = ClusterAccess(
         server=master.backend.endpoint.url, token=uri, insecure_skip_tls_verify=True
     )
     with pytest.raises(BadCredentials, match=f"^{uri}: .*{why}"):
-        ask(Session(access, Secrets(opts)))
+        ask(Session(access, SecretResolver(opts)))
 
 
 def test_an_engine_without_verification_says_so_at_each_start_and_in_status(master, caplog):

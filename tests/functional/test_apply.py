@@ -83,7 +83,7 @@ def prove(store: Store, published: Published, *, min_interval: float = 0.0) -> N
     """Let every job that was published return as a success."""
     for jid, minions in published.jobs.items():
         for minion in minions:
-            store.ledger.proven(jid, minion, time.time(), min_interval=min_interval)
+            store.applied.record_proof(jid, minion, time.time(), min_interval=min_interval)
 
 
 def test_whoever_is_behind_is_published_to_in_batches(settings, store):
@@ -144,9 +144,7 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1")
         prove(store, published)
         (late,) = DesiredState(store).behind(settings)
-        assert late.why(time.time(), 60) == (
-            "the cluster changed while it was applied: it is applied again"
-        )
+        assert late.why(time.time(), 60) == ("the cluster changed during the run; re-applying")
 
     def test_nor_when_that_was_what_the_minion_had_been_served_before(
         self, settings, store, view, compiled
@@ -258,7 +256,7 @@ def test_a_job_is_written_down_before_it_is_published(settings, store):
 
     def during(jid: str) -> None:
         other = Store(settings.state_dir)
-        known[jid] = [entry.minion for entry in other.ledger.outstanding()[jid]]
+        known[jid] = [entry.minion for entry in other.applied.outstanding()[jid]]
 
     ApplyRun(settings, store, Published(during)).run(ALL)
     assert known == {"1": ["m1"]}
@@ -277,7 +275,7 @@ class TestNotPublished:
         refused = time.time()
         assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
         assert "took no minion" in caplog.text
-        entry = store.ledger.all()["m1", "prod"]
+        entry = store.applied.all()["m1", "prod"]
         assert (entry.jid, entry.attempts, entry.silent) == (None, 0, False)
         assert begun + 5.0 <= entry.next_at <= refused + 5.0
         assert "took no minion" in entry.error
@@ -332,7 +330,7 @@ class TestAMasterThatDoesNotAnswer:
         left = "the master does not answer; 2 more minions are left for later"
         assert told == {"jobs": {}, "waiting": left}
         assert left in caplog.text
-        (entry,) = store.ledger.all().values()
+        (entry,) = store.applied.all().values()
         assert (entry.minion, entry.jid, entry.attempts) == ("m0", None, 0)
         assert ApplyRun(settings, store, Published(), meant).run(ALL)["jobs"] == {
             "1": ["m1"],
@@ -544,7 +542,7 @@ def meant(target: str) -> set[str]:
 
 def fail(store: Store, jid: str, *minions: str, silent: bool = False) -> None:
     for minion in minions:
-        store.ledger.failed(
+        store.applied.record_failure(
             jid, minion, "no", counted=True, next_at=0.0, now=time.time(), silent=silent
         )
 
@@ -565,7 +563,7 @@ class TestClasses:
             "state.apply": ["m3"],
             "state.apply firewall": ["m2"],
         }
-        assert store.ledger.job("1").function == "fw.sync"
+        assert store.jobs.get("1").function == "fw.sync"
 
     def test_who_is_only_observed_is_told_nothing(self, settings, store):
         for minion in ("m1", "m2"):
@@ -599,11 +597,11 @@ class TestClasses:
                 for after in (50, 109, 110, 159, 160)
                 if entry.in_flight(begun + after, settings.apply.timeout)
             ]
-            for (name, _), entry in store.ledger.all().items()
+            for (name, _), entry in store.applied.all().items()
         }
         assert sorted(flying.values()) == [[50, 109], [50, 109, 110, 159]]
         # What they carry is no younger than the choice.
-        assert {one.dispatched_at for one in store.ledger.all().values()} == {begun}
+        assert {one.dispatched_at for one in store.applied.all().values()} == {begun}
 
     def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store, monkeypatch):
         for minion in ("db1", "m1", "web1"):
@@ -623,8 +621,8 @@ class TestClasses:
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
         assert done["held"]["db1"].startswith("its class is not known")
-        store.ledger.asked("3", "db1")
-        assert store.ledger.all()["db1", "prod"].applied is None
+        store.applied.record_pillar_refresh("3", "db1")
+        assert store.applied.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
         assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
         # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
@@ -633,7 +631,7 @@ class TestClasses:
         observed = block(settings, mode="observe", classes=classes)
         assert ApplyRun(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
         assert ApplyRun(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
-        store.ledger.asked("4", "db1")
+        store.applied.record_pillar_refresh("4", "db1")
         told.add("db1")
         done = ApplyRun(careful, store, published, known).run(ALL)
         assert done == {"jobs": {}, "held": {"db1": "only observed"}}
@@ -752,7 +750,7 @@ class TestAClockThatIsSetBack:
             refer(store, f"m{n}", "prod")
         ApplyRun(block(settings), store, published).run(ALL)
         for n in range(5):
-            store.ledger.proven("1", f"m{n}", clock.now + 1, min_interval=60)
+            store.applied.record_proof("1", f"m{n}", clock.now + 1, min_interval=60)
         changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
         store.snapshots.save(changed, changed.members.values(), [])
         clock.now -= 3600
@@ -785,19 +783,19 @@ class TestModules:
 
     def test_they_are_brought_before_the_first_run_and_after_an_upgrade(self, store, syncing):
         assert syncing("1") == ["saltutil.sync_all"]
-        assert store.ledger.job("1").step == "sync"
+        assert store.jobs.get("1").step == "sync"
         assert syncing("1") == []
-        store.ledger.synced("1", "m1", "1")
+        store.applied.record_module_sync("1", "m1", "1")
         assert syncing("1") == ["k8s_firewall.sync"]
-        store.ledger.proven("2", "m1", time.time())
+        store.applied.record_proof("2", "m1", time.time())
         changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
         store.snapshots.save(changed, changed.members.values(), [])
         assert syncing("2") == ["saltutil.sync_all"]
 
     def test_a_proven_sync_proves_no_addresses(self, store, syncing):
         syncing("1")
-        store.ledger.synced("1", "m1", "1")
-        assert store.ledger.all()["m1", "prod"].applied is None
+        store.applied.record_module_sync("1", "m1", "1")
+        assert store.applied.all()["m1", "prod"].applied is None
 
 
 def test_what_was_applied_is_kept_once_for_all_who_have_it(settings, store):
@@ -807,17 +805,17 @@ def test_what_was_applied_is_kept_once_for_all_who_have_it(settings, store):
     applying = ApplyRun(block(settings), store, published)
     applying.run(ALL)
     prove(store, published)
-    digest = store.ledger.all()["m1", "prod"].applied
-    assert store.ledger.served(digest) == {"k8s://prod": ("192.0.2.1",)}
+    digest = store.applied.all()["m1", "prod"].applied
+    assert store.address_sets.get(digest) == {"k8s://prod": ("192.0.2.1",)}
     changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
     store.snapshots.save(changed, changed.members.values(), [])
     applying.run(ALL)
     prove(store, published)
-    assert store.ledger.served(digest) is None
-    newest = store.ledger.all()["m2", "prod"]
+    assert store.address_sets.get(digest) is None
+    newest = store.applied.all()["m2", "prod"]
     assert newest.revision == 2
-    assert store.ledger.served(newest.applied) == {"k8s://prod": ("192.0.2.9",)}
-    assert [(one.minion, one.revision) for one in store.ledger.took("prod", 2)] == [
+    assert store.address_sets.get(newest.applied) == {"k8s://prod": ("192.0.2.9",)}
+    assert [(one.minion, one.revision) for one in store.timings.newest("prod", 2)] == [
         ("m2", 2),
         ("m1", 2),
     ]

@@ -11,7 +11,7 @@ from salt_ext.core.rollout.hints import Hints
 from salt_ext.core.rollout.wave import RolloutState
 from salt_ext.rollout.minion_events import MinionEvents
 from salt_ext.store import Store
-from salt_ext.store.ledger import Job
+from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
 
 
@@ -22,7 +22,7 @@ def store(tmp_path):
         seen = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED, digest="d")}
         found.subscriptions.record(minion, "base", seen, 1.0)
         send(found, minion)
-        found.ledger.proven("1", minion, time.time())
+        found.applied.record_proof("1", minion, time.time())
     return found
 
 
@@ -31,7 +31,7 @@ def attend(store):
     attending = MinionEvents(store)
 
     def take(now: float, **hints) -> None:
-        attending.attend(Hints(**hints), store.ledger.all(), now)
+        attending.attend(Hints(**hints), store.applied.all(), now)
 
     return take
 
@@ -40,11 +40,11 @@ def send(store: Store, minion: str, jid: str = "1") -> None:
     entry = LedgerEntry(minion=minion, cluster="prod")
     row = OutOfSync(minion=minion, cluster="prod", desired="d", entry=entry)
     job = Job(jid=jid, at=time.time(), class_="", function="state.apply")
-    store.ledger.dispatched(job, [row])
+    store.jobs.record_dispatch(job, [row])
 
 
 def entry(store: Store, minion: str = "m1") -> LedgerEntry:
-    return store.ledger.all()[minion, "prod"]
+    return store.applied.all()[minion, "prod"]
 
 
 def test_drift_voids_what_was_applied_on_that_minion_a_few_times(store, attend):
@@ -53,9 +53,9 @@ def test_drift_voids_what_was_applied_on_that_minion_a_few_times(store, attend):
     assert entry(store, "m2").applied == "d"
     voided = 0
     for second in range(1, 60):
-        store.ledger.proven("2", "m1", time.time())
+        store.applied.record_proof("2", "m1", time.time())
         send(store, "m1", "2")
-        store.ledger.proven("2", "m1", time.time())
+        store.applied.record_proof("2", "m1", time.time())
         attend(float(second), drifted={"m1"})
         voided += entry(store).applied is None
     # Each five seconds apart, five in all.
@@ -72,8 +72,8 @@ class TestStarts:
     def test_the_job_on_its_way_is_given_up(self, store, attend):
         send(store, "m1", "2")
         attend(0.0, started={"m1"})
-        assert store.ledger.outstanding() == {}
-        store.ledger.proven("2", "m1", time.time())
+        assert store.applied.outstanding() == {}
+        store.applied.record_proof("2", "m1", time.time())
         assert (entry(store).jid, entry(store).applied) == (None, None)
 
     def test_a_forger_gets_a_few_runs_and_a_start_meanwhile_is_not_lost(self, store, attend):
@@ -83,18 +83,18 @@ class TestStarts:
             if entry(store).applied is None:
                 voided.append(second)
             send(store, "m1", "2")
-            store.ledger.proven("2", "m1", time.time())
+            store.applied.record_proof("2", "m1", time.time())
         assert voided == [0, 5, 10, 15, 20]
         attend(80.0)
         assert entry(store).applied is None
 
     def test_names_that_nobody_knows_are_nothing(self, store, attend):
         attend(0.0, started={f"x{n}" for n in range(100)})
-        assert set(store.ledger.all()) == {("m1", "prod"), ("m2", "prod")}
+        assert set(store.applied.all()) == {("m1", "prod"), ("m2", "prod")}
 
     def test_a_class_that_was_stopped_is_tried(self, store, attend):
         until = time.time() + 500
-        store.rollouts.keep(
+        store.rollouts.save(
             "", RolloutState(started_at=1.0, stopped="x", retry_at=until, consecutive_stops=3)
         )
         attend(0.0, started={"m1"})
@@ -105,7 +105,7 @@ class TestLives:
     def fail(self, store: Store, *, silent: bool) -> None:
         send(store, "m1", "2")
         later = time.time() + 500
-        store.ledger.failed(
+        store.applied.record_failure(
             "2", "m1", "no", counted=True, next_at=later, now=time.time(), silent=silent
         )
 
@@ -119,5 +119,5 @@ class TestLives:
     def test_who_returned_a_failure_keeps_its_pace(self, store, attend):
         self.fail(store, silent=False)
         attend(0.0, alive={"m1"})
-        assert not store.ledger.hurry("m1")
+        assert not store.applied.retry_now("m1")
         assert entry(store).next_at > time.time()

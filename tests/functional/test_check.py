@@ -93,8 +93,8 @@ class SetUp:
 
     def tell(self, **health) -> None:
         given = {"state": "watching", "reported_at": time.time(), "nodes": 1, **health}
-        self.store.health.tell("prod", Health(**given))
-        self.store.control.sees_to_minions(given["reported_at"])
+        self.store.health.report("prod", Health(**given))
+        self.store.health.minion_loop_seen(given["reported_at"])
 
     def refer(self, *texts: str, answer: Answer = Answer.SERVED) -> None:
         seen = {
@@ -211,7 +211,7 @@ def test_a_certificate_that_is_not_verified_is_dangerous(alive):
 
 
 def test_that_nobody_acts_on_the_engines_events_is_told(alive):
-    alive.store.control.say_unheeded(ControlFlag("engine", 1.0))
+    alive.store.health.raise_reactor_alarm(1.0)
     level, where, what = alive.one()
     assert (level, where) == ("error", "publishing")
     assert "since 1970-01-01T00:00:01Z" in what
@@ -373,18 +373,19 @@ def test_an_engine_that_tells_nothing_hangs(old, ago):
 
 @pytest.mark.parametrize("ago", [600, -605], ids=["", "before the clock was set back"])
 def test_an_engine_that_does_not_see_to_the_minions_is_told(old, ago):
-    old.store.control.sees_to_minions(time.time() - ago)
+    old.store.health.minion_loop_seen(time.time() - ago)
     level, where, what = old.one()
     assert (level, where) == ("error", "engine")
     assert what.startswith("runs, and its thread for the minions has told nothing for 60")
     # Nor has it just begun.
-    old.store.control._take_back("minions")
+    with old.store.database.writing() as connection:
+        connection.execute("DELETE FROM engine_sign")
     assert "has told nothing for 72" in old.one()[2]
 
 
 def test_an_engine_that_has_just_begun_has_had_no_time_to_see_to_the_minions(alive, monkeypatch):
     monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: time.time() - 5)
-    alive.store.control.sees_to_minions(time.time() - 600)
+    alive.store.health.minion_loop_seen(time.time() - 600)
     assert alive.found() == []
 
 
@@ -405,7 +406,7 @@ def test_a_new_engine_of_an_old_master_knows_the_old_options(alive, monkeypatch)
 
 def test_a_cluster_that_the_engine_tells_nothing_of_is_named(old):
     old.values["k8s_nodes"]["clusters"]["other"] = old.cluster
-    old.store.health.tell("other", Health(state="watching", reported_at=1.0))
+    old.store.health.report("other", Health(state="watching", reported_at=1.0))
     silent = "the engine runs, and has told nothing of this cluster for 7200 s"
     assert ("error", "cluster other", silent) in old.found()
 
@@ -493,7 +494,7 @@ def test_clocks_and_credentials_that_end_are_looked_at(alive, given, level, wher
 
 
 def test_a_change_that_is_held_and_a_failing_engine_are_told(alive):
-    alive.store.holds.hold(
+    alive.store.holds.replace(
         "prod", [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1"]))], 1.0
     )
     alive.tell(state="waiting", error="LIST nodes: 503", lost_since=1.0)
@@ -586,7 +587,7 @@ def test_a_cluster_that_nobody_refers_to_and_targets_and_groups_that_mean_nobody
 
 
 def test_when_nobody_refers_to_anything_discover_is_named(alive):
-    alive.store.subscriptions.forget("m1", 1.0)
+    alive.store.subscriptions.delete("m1", 1.0)
     told = alive.check()["findings"]
     assert [one["where"] for one in told] == ["references"]
     assert "k8s_nodes.discover" in told[0]["fix"]
@@ -617,7 +618,7 @@ def test_what_a_class_publishes_has_to_be_served(alive, what):
 
 def test_whoever_cannot_end_connections_is_named_with_what_to_install(alive):
     for number in range(7):
-        alive.store.ledger.ends_connections(f"m{number}", able=number == 0)
+        alive.store.minion_facts.set_can_reset(f"m{number}", able=number == 0)
     level, where, what = alive.one()
     assert (level, where) == ("warning", "m1, m2, m3, m4, m5 and 1 more")
     assert "cannot end connections" in what

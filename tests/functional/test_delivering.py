@@ -64,7 +64,7 @@ class Master:
             for jid, minions in self.published.jobs.items():
                 for minion in minions:
                     if prove:
-                        self.store.ledger.proven(jid, minion, time.time())
+                        self.store.applied.record_proof(jid, minion, time.time())
             told += list(zip(self.published.jobs.values(), self.published.what, strict=True))
             self.published.jobs.clear()
             self.published.what.clear()
@@ -128,9 +128,9 @@ def test_who_has_failed_or_lacks_a_reference_asks_for_the_pillar(master):
     master.change("prod", 2)
     (job,) = master.apply(prove=False)
     assert job[1]
-    jid = next(iter(master.store.ledger.outstanding()))
+    jid = next(iter(master.store.applied.outstanding()))
     now = time.time()
-    master.store.ledger.failed(jid, "m1", "no", counted=True, next_at=now, now=now)
+    master.store.applied.record_failure(jid, "m1", "no", counted=True, next_at=now, now=now)
     assert master.apply() == [(["m1"], None)]
     seen = Seen(cluster="other", answer=Answer.UNRESOLVED)
     refs = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED), "k8s://other": seen}

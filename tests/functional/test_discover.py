@@ -13,12 +13,12 @@ import salt.loader
 import salt.version
 
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
-from salt_ext.master.keys import every_accepted
+from salt_ext.master.keys import accepted_minions
 from salt_ext.rollout.event_listener import HintMailbox
 from salt_ext.rollout.key_watcher import KeyWatcher
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
-from salt_ext.store.ledger import Job
+from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -171,7 +171,7 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
         known(pillars, name, role="db")
         store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
     job = Job(jid="1", at=1.0, class_="", function="state.apply")
-    store.ledger.dispatched(job, [behind("db1")])
+    store.jobs.record_dispatch(job, [behind("db1")])
     stop = threading.Event()
     forgetting = KeyWatcher(store, pillars.opts, stop, every=0.02)
     thread = threading.Thread(target=forgetting.run)
@@ -179,7 +179,7 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
     try:
         (pillars.folder / "pki" / "minions" / "db1").unlink()
         wait_for(lambda: list(references(store)) == ["db2"])
-        assert store.ledger.all() == {}
+        assert store.applied.all() == {}
         # A folder of keys that is away is no reason to forget anybody.
         (pillars.folder / "pki" / "minions" / "db2").unlink()
         wait_for(lambda: "nobody is forgotten" in caplog.text)
@@ -195,8 +195,8 @@ def test_an_event_makes_it_look_sooner_but_not_all_the_time(pillars, store, monk
         store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
     looks: list[float] = []
     monkeypatch.setattr(
-        "salt_ext.rollout.key_watcher.every_accepted",
-        lambda opts: looks.append(time.monotonic()) or every_accepted(opts),
+        "salt_ext.rollout.key_watcher.accepted_minions",
+        lambda opts: looks.append(time.monotonic()) or accepted_minions(opts),
     )
     stop, nudge = threading.Event(), threading.Event()
     forgetting = KeyWatcher(store, pillars.opts, stop, every=600, least=0.6, nudge=nudge)
@@ -261,7 +261,7 @@ class TestAKeyThatIsAcceptedAgain:
     def test_is_learned_from_the_grains_that_are_kept(self, store, look):
         assert look() == []
         assert list(references(store)) == ["db1", "db2"]
-        assert store.subscriptions.forgotten() == frozenset()
+        assert store.subscriptions.deleted() == frozenset()
 
     def test_or_asks_the_minion_until_it_is_known(self, pillars, store, look):
         forget_grains(pillars, "db1")
@@ -280,7 +280,7 @@ class TestAKeyThatIsAcceptedAgain:
         key.write_text("a key")
         for name in ("db1", "db2"):
             forget_grains(pillars, name)
-        store.subscriptions.forget("db1", 2.0)
+        store.subscriptions.delete("db1", 2.0)
         assert look() == ["db1,db2 saltutil.refresh_pillar"]
 
     def test_not_for_ever_and_not_during_a_pause(self, pillars, store, look):
@@ -293,14 +293,14 @@ class TestAKeyThatIsAcceptedAgain:
     def test_one_that_refers_to_nothing_any_more_is_left_alone(self, pillars, store, look):
         known(pillars, "db1", role="web")
         assert look() == []
-        assert store.subscriptions.forgotten() == frozenset()
+        assert store.subscriptions.deleted() == frozenset()
 
 
 def test_the_names_of_the_forgotten_are_bounded(store, monkeypatch):
-    monkeypatch.setattr("salt_ext.store.subscriptions._MOST_FORGOTTEN", 2)
+    monkeypatch.setattr("salt_ext.store.subscriptions._MAX_DELETED", 2)
     for number in range(4):
-        store.subscriptions.forget(f"m{number}", float(number))
-    assert store.subscriptions.forgotten() == {"m2", "m3"}
+        store.subscriptions.delete(f"m{number}", float(number))
+    assert store.subscriptions.deleted() == {"m2", "m3"}
 
 
 def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():

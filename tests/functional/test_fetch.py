@@ -55,7 +55,7 @@ def expire(pillars: Pillars) -> None:
     told = health.of("prod")
     told.listed_at -= 61
     told.retry_at = 0.0
-    health.tell("prod", told)
+    health.report("prod", told)
 
 
 def test_the_first_compile_lists_and_serves(pillars, emulator):
@@ -130,7 +130,7 @@ def test_for_a_minion_that_the_cluster_does_not_serve_nothing_is_asked(pillars, 
 
 def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
-    monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
+    monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))
     assert pillars.compile()["allow"] == ["198.51.100.1"]
     refused = Store(str(pillars.state_dir)).health.of("prod").refused
     assert sum(dict(refused).values()) == 1
@@ -138,7 +138,7 @@ def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypa
 
 def test_an_engine_has_them_in_never(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
-    monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
+    monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))
     limits = Engine(pillars.opts)._config.clusters["prod"].limits
     assert limits.refuse(ipaddress.ip_address("192.0.2.1")) is RejectReason.DENIED
     assert limits.refuse(ipaddress.ip_address("192.0.2.2")) is None
@@ -146,7 +146,7 @@ def test_an_engine_has_them_in_never(pillars, monkeypatch):
 
 def test_those_of_a_masterless_minion_are_not(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
-    monkeypatch.setattr("salt_ext.master.settings.own_addresses", lambda: (mine,))
+    monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))
     assert pillars.compile(__role="minion")["allow"] == ["198.51.100.1", "192.0.2.1"]
 
 

@@ -39,7 +39,7 @@ def told(tmp_path):
     )
     assert not settings.problems
     store = Store(settings.state_dir)
-    store.health.tell(
+    store.health.report(
         "prod",
         Health(
             state="watching",
@@ -50,7 +50,7 @@ def told(tmp_path):
         ),
     )
     held = Held(kind=Kind.SHRINK, why="gone at once", keys=frozenset(["n1", "n2"]))
-    store.holds.hold("prod", [held], 1.0)
+    store.holds.replace("prod", [held], 1.0)
     return settings, store
 
 

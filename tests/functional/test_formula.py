@@ -62,7 +62,7 @@ def test_salt_syncs_the_module_and_it_tells_the_version_that_the_master_has(opts
     )  # fmt: skip
     assert minion(opts)["k8s_firewall.version"]() == done.stdout.strip()
     # What the publisher compares with, to know whom to bring up to date.
-    assert minion_module.version() == done.stdout.strip()
+    assert minion_module.shipped_version() == done.stdout.strip()
 
 
 def test_after_a_sync_the_new_parts_are_in_use_without_a_restart(opts, tmp_path):

@@ -1,4 +1,4 @@
-"""Who has an older module is brought up to date before its next run, and status tells."""
+"""A minion with another version of the module is synced before its next run; status shows it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def store(settings):
 @pytest.fixture
 def returning(settings, store):
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
+    controller = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
 
     def returning(jid: str, answer: Any, retcode: int = 0) -> None:
-        """Let the job cache have m1's answer to a job."""
-        told = {"return": answer, "retcode": retcode, "success": retcode == 0}
-        mine = store.ledger.outstanding()[jid]
-        convergence._judge(jid, store.ledger.job(jid), "m1", told, mine)
+        """Judge m1's answer to a job as if the job cache had it."""
+        job_return = {"return": answer, "retcode": retcode, "success": retcode == 0}
+        entries = store.applied.outstanding()[jid]
+        controller._judge(jid, store.jobs.get(jid), "m1", job_return, entries)
 
     return returning
 
@@ -55,73 +55,75 @@ def change(store: Store, revision: int) -> None:
     store.snapshots.save(view, view.members.values(), [])
 
 
-def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, store, returning):
+def test_a_minion_that_reports_another_version_is_synced_first(settings, store, returning):
     published = Published()
-    ours = minion_module.version()
-    applying = ApplyRun(settings, store, published, module_version=ours)
+    shipped = minion_module.shipped_version()
+    apply_run = ApplyRun(settings, store, published, module_version=shipped)
 
-    def told() -> str:
+    def newest() -> str:
         return published.what[-1].function
 
-    assert ours
-    applying.run(ALL)
-    assert told() == "saltutil.sync_all"
+    assert shipped
+    apply_run.run(ALL)
+    assert newest() == "saltutil.sync_all"
     returning("1", {"modules": ["modules.k8s_firewall"]})
-    applying.run(ALL)
-    assert told() == "k8s_firewall.sync"
-    returning("2", {"result": True, "version": ours})
-    assert status(settings, store)["minions"]["m1"]["prod"]["module"] == ours
+    apply_run.run(ALL)
+    assert newest() == "k8s_firewall.sync"
+    returning("2", {"result": True, "version": shipped})
+    assert status(settings, store)["minions"]["m1"]["prod"]["module"] == shipped
     change(store, 2)
-    applying.run(ALL)
-    assert told() == "k8s_firewall.sync"
+    apply_run.run(ALL)
+    assert newest() == "k8s_firewall.sync"
     returning("3", {"result": True, "version": "0.0.1+abc"})
     assert status(settings, store)["minions"]["m1"]["prod"]["module"] == "0.0.1+abc"
     change(store, 3)
-    applying.run(ALL)
-    assert told() == "saltutil.sync_all"
+    apply_run.run(ALL)
+    assert newest() == "saltutil.sync_all"
 
 
-def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
+def test_a_minion_that_has_lost_the_module_is_synced_again(settings, store, returning):
     published = Published()
-    applying = ApplyRun(settings, store, published, module_version=minion_module.version())
-    applying.run(ALL)
+    apply_run = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
+    apply_run.run(ALL)
     returning("1", {"modules": []})
-    applying.run(ALL, force=True)
+    apply_run.run(ALL, force=True)
     returning("2", "'k8s_firewall.sync' is not available.", retcode=254)
-    told = status(settings, store)["minions"]["m1"]["prod"]
-    assert "is not available" in told["why"]
-    assert "module" not in told
-    applying.run(ALL, force=True)
+    shown = status(settings, store)["minions"]["m1"]["prod"]
+    assert "is not available" in shown["why"]
+    assert "module" not in shown
+    apply_run.run(ALL, force=True)
     assert [what.function for what in published.what] == [
         "saltutil.sync_all",
         "k8s_firewall.sync",
         "saltutil.sync_all",
     ]
-    # What says itself that it has failed is there.
+    # A module that reports its own failure is there.
     returning("3", {"modules": ["modules.k8s_firewall"]})
-    applying.run(ALL, force=True)
+    apply_run.run(ALL, force=True)
     returning(
-        "4", {"result": False, "comment": "no", "version": minion_module.version()}, retcode=1
+        "4",
+        {"result": False, "comment": "no", "version": minion_module.shipped_version()},
+        retcode=1,
     )
-    applying.run(ALL, force=True)
+    apply_run.run(ALL, force=True)
     assert published.what[-1].function == "k8s_firewall.sync"
 
 
-def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
+def test_a_minion_that_cannot_reset_connections_is_known_until_it_can_or_is_deleted(
     settings, store, returning
 ):
     published = Published()
-    applying = ApplyRun(settings, store, published, module_version=minion_module.version())
-    store.ledger.has_module("m1", minion_module.version())
-    able = {"result": True, "version": minion_module.version()}
+    apply_run = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
+    store.minion_facts.set_module_version("m1", minion_module.shipped_version())
+    able = {"result": True, "version": minion_module.shipped_version()}
     unable = {**able, "ends_connections": False}
     known = []
-    # A delivery does not look.
+    # A run with delivered addresses does not look.
     for number, answer in enumerate((unable, {**able, "delivered": True}, able, unable), 1):
         change(store, 1 + number)
-        applying.run(ALL)
+        apply_run.run(ALL)
         returning(str(number), answer)
-        known.append(store.ledger.endless())
+        known.append(store.minion_facts.cannot_reset())
     assert known == [{"m1"}, {"m1"}, frozenset(), {"m1"}]
-    store.subscriptions.forget("m1", 1.0)
-    assert store.ledger.endless() == frozenset()
+    store.subscriptions.delete("m1", 1.0)
+    assert store.minion_facts.cannot_reset() == frozenset()

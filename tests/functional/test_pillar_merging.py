@@ -27,7 +27,7 @@ def known(pillars: Pillars) -> Store:
     """Fill the store as an engine would have."""
     store = Store(str(pillars.state_dir))
     store.snapshots.save(PROD, PROD.members.values(), [])
-    store.health.tell("prod", Health(state="watching", reported_at=time.time()))
+    store.health.report("prod", Health(state="watching", reported_at=time.time()))
     return store
 
 
@@ -46,7 +46,7 @@ def test_a_reference_in_a_list_becomes_addresses_and_the_pillar_says_what_was_se
     assert pillar["k8s_nodes"]["unresolved"] == {}
     told = pillar["k8s_nodes"]["clusters"]["prod"]
     assert (told["revision"], told["stale"]) == (1, False)
-    assert told["store"] == Store(str(pillars.state_dir)).snapshots.origin()
+    assert told["store"] == Store(str(pillars.state_dir)).snapshots.store_id()
 
 
 def test_a_pillar_without_a_reference_is_left_as_it_is(pillars):

@@ -29,7 +29,7 @@ def known(state_dir: Path) -> None:
     one = member("n1", "192.0.2.1")
     store = Store(str(state_dir))
     store.snapshots.save(snapshot(one), [one], [])
-    store.health.tell("prod", Health(state="watching", reported_at=time.time()))
+    store.health.report("prod", Health(state="watching", reported_at=time.time()))
 
 
 @pytest.fixture

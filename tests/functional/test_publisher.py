@@ -1,4 +1,4 @@
-"""What a master, and a minion that is busy, make of what we publish."""
+"""How a master, and a busy minion, answer to a publish."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from salt_ext.master.publisher import MasterSilent, Publisher
 
 
 @pytest.mark.parametrize("function", sorted(UNQUEUED))
-def test_salt_takes_the_word_where_it_is_sent(function):
+def test_salt_knows_the_argument_queue_of_each_function_that_gets_it(function):
     name = function.partition(".")[2]
-    taken = inspect.signature(getattr(state, {"apply": "apply_"}.get(name, name))).parameters
+    parameters = inspect.signature(getattr(state, {"apply": "apply_"}.get(name, name))).parameters
     # apply hands its keyword arguments on to sls or to highstate.
-    assert "queue" in taken or name == "apply"
+    assert "queue" in parameters or name == "apply"
 
 
 @pytest.fixture
 def busy(tmp_path, monkeypatch):
-    """The functions of a minion that runs states, and is to queue whatever comes meanwhile."""
+    """The functions of a minion that runs states, with ``state_queue`` in its configuration."""
     opts = salt.config.minion_config(None)
     opts.update({"file_client": "local", "cachedir": str(tmp_path), "state_queue": True})
     functions = salt.loader.minion_mods(opts)
@@ -36,15 +36,15 @@ def busy(tmp_path, monkeypatch):
     return functions
 
 
-def test_a_minion_that_would_queue_refuses_what_we_publish(busy):
-    published = Action(arg=("firewall",))
-    told = busy["state.apply"](*published.arg, **published.publish_kwargs)
-    assert judge({"return": told, "retcode": 1}, published.function).refused
-    # Else this minion keeps it for later.
-    assert busy["state.apply"](*published.arg)["queued"] is True
+def test_a_minion_that_would_queue_refuses_a_published_action(busy):
+    action = Action(arg=("firewall",))
+    answer = busy["state.apply"](*action.arg, **action.publish_kwargs)
+    assert judge({"return": answer, "retcode": 1}, action.function).refused
+    # Without the argument this minion queues it.
+    assert busy["state.apply"](*action.arg)["queued"] is True
 
 
-def test_a_master_that_is_not_there_is_told_from_one_that_takes_no_job(tmp_path):
+def test_a_master_that_does_not_answer_is_not_a_master_that_takes_no_job(tmp_path):
     opts = salt.config.master_config(None)
     opts.update({"sock_dir": str(tmp_path), "cachedir": str(tmp_path), "timeout": 1})
     publisher = Publisher(opts)

@@ -63,7 +63,7 @@ def test_a_change_within_a_minions_pace_is_told_of_as_soon_as_that_ends(settings
     published, bus = Published(), Bus()
     applying = ApplyRun(settings, store, published)
     applying.run(ALL)
-    store.ledger.proven("1", "m1", clock.now, min_interval=settings.apply.min_interval)
+    store.applied.record_proof("1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     assert applying.run(ALL)["jobs"] == {}
@@ -85,7 +85,7 @@ def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, sto
         Bus(),
     )
     next_at = clock.now + 0.125
-    store.ledger.failed("1", "m1", "busy", counted=False, next_at=next_at, now=clock.now)
+    store.applied.record_failure("1", "m1", "busy", counted=False, next_at=next_at, now=clock.now)
     convergence._remind(bus, frozenset())
     assert bus.fired == []
     assert convergence._patience() <= 0.125
@@ -123,7 +123,7 @@ def test_that_nobody_acts_on_its_events_is_said_until_somebody_does(
     assert publishing() == said
     ApplyRun(settings, store, Published()).run(ALL)
     assert publishing() == "on"
-    assert store.control.unheeded() is None
+    assert store.health.reactor_silent_since() is None
 
 
 def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_that(
@@ -142,10 +142,10 @@ def test_a_minion_without_grains_is_asked_for_them_and_has_proved_nothing_by_tha
     ApplyRun(settings, store, published).run(ALL)
     assert [str(what) for what in published.what] == ["saltutil.refresh_pillar"]
     told = {"return": True, "retcode": 0, "success": True}
-    job, (entry,) = store.ledger.job("1"), store.ledger.all().values()
+    job, (entry,) = store.jobs.get("1"), store.applied.all().values()
     assert entry.jid == "1"
     convergence._judge("1", job, "m1", told, [entry])
-    (entry,) = store.ledger.all().values()
+    (entry,) = store.applied.all().values()
     assert (entry.jid, entry.applied, entry.next_at) == (None, None, 0.0)
     # Asked once; then its grains are waited for.
     bus.fired.clear()
@@ -157,7 +157,7 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
     now = time.time()
     heeding, jobs = ReactorWatchdog(store), Published()
     ApplyRun(settings, store, jobs).run(ALL)
-    (entry,) = store.ledger.all().values()
+    (entry,) = store.applied.all().values()
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     assert not convergence._overdue([entry], now)
@@ -166,13 +166,13 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
     for at in (now - 1, now - 3600, now - 3570):
         heeding.reminded(at)
         heeding.look(at, due=True)
-    assert store.control.unheeded().at == now - 3600
+    assert store.health.reactor_silent_since() == now - 3600
 
 
 def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store, clock):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
     ApplyRun(settings, store, Published()).run(ALL)
-    store.ledger.proven("1", "m1", clock.now, min_interval=settings.apply.min_interval)
+    store.applied.record_proof("1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     bus, opts = Bus(), {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
@@ -199,7 +199,7 @@ class TestItsPulse:
         before = time.time()
         thread = self.run(convergence)
         until = time.monotonic() + 60
-        while (at := store.control.seen_to_minions()) is None and time.monotonic() < until:
+        while (at := store.health.minion_loop_seen_at()) is None and time.monotonic() < until:
             time.sleep(0.02)
         self.stop.set()
         thread.join(60)
@@ -212,4 +212,4 @@ class TestItsPulse:
 
         monkeypatch.setattr(convergence, "_remind", fall)
         self.run(convergence).join(60)
-        assert store.control.seen_to_minions() is None
+        assert store.health.minion_loop_seen_at() is None

@@ -73,7 +73,7 @@ def test_a_mistake_in_one_cluster_leaves_the_others(runners, store):
 
 def test_status_is_plain_json_and_says_that_no_engine_runs(runners, store):
     store.snapshots.save(snapshot(member("n1", "192.0.2.1")), [member("n1", "192.0.2.1")], [])
-    store.health.tell("prod", Health(state="watching", reported_at=1.0, heard_at=1.0))
+    store.health.report("prod", Health(state="watching", reported_at=1.0, heard_at=1.0))
     told = json.loads(json.dumps(runners({"prod": CLUSTER})["k8s_nodes.status"]()))
     assert told["engine"].startswith("not running")
     assert told["clusters"]["prod"]["stale"] is True
@@ -111,7 +111,7 @@ def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store)
         Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1", "n2"])),
         Held(kind=Kind.NODE, why="too many addresses", keys=frozenset(["n3"])),
     ]
-    store.holds.hold("prod", held, 1.0)
+    store.holds.replace("prod", held, 1.0)
     load = runners({"prod": CLUSTER})
     shown = load["k8s_nodes.status"]()["clusters"]["prod"]["held"]
     assert [(one["what"], one["release"]) for one in shown] == [

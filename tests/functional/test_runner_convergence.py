@@ -100,7 +100,7 @@ def apply(opts, store: Store, *proven: str) -> None:
     applying.run(frozenset(["prod"]), force=True)
     for jid in publisher.jobs:
         for minion in proven:
-            store.ledger.proven(jid, minion, time.time())
+            store.applied.record_proof(jid, minion, time.time())
 
 
 @pytest.mark.usefixtures("store")
@@ -126,7 +126,7 @@ class TestPlan:
                     }
                 },
             }
-        assert store.ledger.told_since(0.0, time.time()) == 3
+        assert store.jobs.minions_published_to(0.0, time.time()) == 3
 
     def test_what_is_in_force_is_not_guessed(self, run):
         told = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
@@ -134,7 +134,7 @@ class TestPlan:
 
     def test_why_somebody_has_to_wait(self, opts, run, store):
         apply(opts, store)
-        store.ledger.failed(
+        store.applied.record_failure(
             "1", "m2", "no", counted=True, next_at=time.time() + 99, now=time.time()
         )
         minions = run["k8s_nodes.plan"]()["minions"]
@@ -181,7 +181,7 @@ class TestStatus:
     def test_what_failed_last_is_told_while_the_next_try_is_on_its_way(self, opts, run, store):
         apply(opts, store)
         again = time.time() + 99
-        store.ledger.failed("1", "m2", "no", counted=True, next_at=again, now=time.time())
+        store.applied.record_failure("1", "m2", "no", counted=True, next_at=again, now=time.time())
         told = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
         assert (told["last_error"], told["why"]) == ("no", "no")
         assert told["next_try_at"] == utc(again)
@@ -207,11 +207,11 @@ class TestStatus:
     ):
         now = time.time()
         monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: now - 7200)
-        store.health.tell("prod", Health(state="watching", reported_at=now))
-        store.control.sees_to_minions(now)
+        store.health.report("prod", Health(state="watching", reported_at=now))
+        store.health.minion_loop_seen(now)
         with engine_lock(store.database.path.parent / ENGINE, threading.Event()):
             assert run["k8s_nodes.status"]()["engine"] == "running"
-            store.control.sees_to_minions(now - 600)
+            store.health.minion_loop_seen(now - 600)
             told = run["k8s_nodes.status"]()["engine"]
         assert told.startswith("running, but its thread for the minions has told nothing for 60")
 
@@ -219,7 +219,7 @@ class TestStatus:
         wave = RolloutState(
             started_at=1.0, stopped="stopped: x", retry_at=time.time() + 600, consecutive_stops=1
         )
-        store.rollouts.keep("", wave)
+        store.rollouts.save("", wave)
         told = run["k8s_nodes.status"]()
         assert told["classes"]["(none)"]["stopped"] == "stopped: x"
         assert 300 < told["classes"]["(none)"]["next_try_seconds"] <= 600
@@ -239,7 +239,7 @@ class TestPause:
         assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {told['by']}")
         assert run["k8s_nodes.plan"]()["waiting"].startswith("paused by")
         assert run["k8s_nodes.pause"]()["since"] == told["since"]
-        store.rollouts.keep(
+        store.rollouts.save(
             "", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, consecutive_stops=9)
         )
         assert run["k8s_nodes.resume"]() == {
@@ -285,7 +285,7 @@ class TestHistory:
         apply(opts, store, "m1")
         now = time.time() - 1
         save(store, "192.0.2.3", at=now)
-        store.ledger.fell_behind([("m1", "prod")], now)
+        store.applied.mark_out_of_sync([("m1", "prod")], now)
         save(store, "192.0.2.4", at=now + 0.5)
         apply(opts, store, "m1")
         first, second = run["k8s_nodes.history"]("prod", count=2)["entries"]
@@ -312,10 +312,10 @@ class TestRefresh:
             taken: list[str] = []
             while len(taken) < 2:
                 taken += store.control.take_refreshes()
-            store.health.tell(
+            store.health.report(
                 "prod", Health(state="watching", reported_at=1.0, listed_at=time.time(), nodes=2)
             )
-            store.health.tell("test", Health(state="waiting", reported_at=1.0, error="refused"))
+            store.health.report("test", Health(state="waiting", reported_at=1.0, error="refused"))
             thread.join()
         assert sorted(taken) == ["prod", "test"]
         assert (told["prod"]["nodes"], told["prod"]["revision"]) == (2, 1)

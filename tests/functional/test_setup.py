@@ -156,8 +156,8 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
     store = Store(str(tmp_path / "state"))
     one = member("n1", "192.0.2.1")
     store.snapshots.save(snapshot(one), [one], [])
-    store.health.tell("prod", Health(state="watching", reported_at=time.time()))
-    store.control.sees_to_minions(time.time())
+    store.health.report("prod", Health(state="watching", reported_at=time.time()))
+    store.health.minion_loop_seen(time.time())
     with engine_lock(tmp_path / "state" / ENGINE, threading.Event()):
         found = salt.loader.runner(opts)["k8s_nodes.check"]()
     wrong = [one for one in found["findings"] if one["level"] != "info"]

@@ -1,4 +1,4 @@
-"""The store survives other processes, SIGKILL, damage and strangers."""
+"""The store survives other processes, SIGKILL, damage and files of other programs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.references.resolver import Resolver
 from salt_ext.store import Health, Store, history, schema
 from salt_ext.store.history import HistoryEntry
-from salt_ext.store.ledger import Job
+from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
 
@@ -57,25 +57,12 @@ def aside(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*.aside-*") if not path.name.endswith(("-wal", "-shm"))]
 
 
-NEW_IN_2 = (
-    *("behind_since", "failing_since", "failed_at", "silent"),
-    *("revision", "dispatched_revision"),
-)
-
-
-def columns(folder: Path) -> dict[str, list]:
-    """Return the columns of every table."""
-    with contextlib.closing(sqlite3.connect(folder / "store.sqlite3")) as raw:
-        names = [row[0] for row in raw.execute("SELECT name FROM sqlite_schema WHERE sql NOT NULL")]
-        return {name: raw.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
-
-
 def job(jid: str, at: float) -> Job:
     return Job(jid=jid, at=at, class_="", function="state.apply")
 
 
-def settled(store: Store, folder: Path) -> Path:
-    """Return the file with everything in it, and nobody at it."""
+def closed_file(store: Store, folder: Path) -> Path:
+    """Return the file with everything in it, and no process that has it open."""
     store.database._local.connection.close()
     assert [path.name for path in folder.glob("store.sqlite3*")] == ["store.sqlite3"]
     return folder / "store.sqlite3"
@@ -111,17 +98,17 @@ class TestSnapshots:
 
     def test_a_newer_version_is_no_new_revision(self, store):
         save(store, member("n1", "192.0.2.1"))
-        store.snapshots.saw("prod", "999")
+        store.snapshots.save_version("prod", "999")
         loaded = store.snapshots.load("prod")
         assert (loaded.resource_version, loaded.revision) == ("999", 1)
 
-    def test_who_finds_that_another_wrote_or_that_all_is_gone_is_told(self, store):
+    def test_a_writer_that_was_overtaken_or_has_lost_its_file_is_refused(self, store):
         save(store, member("n1", "192.0.2.1"))
         for revision in (1, 3):
             with pytest.raises(Overtaken):
                 store.snapshots.save(snapshot(revision=revision), [], ["n1"])
         with pytest.raises(Overtaken):
-            store.snapshots.saw("unknown", "999")
+            store.snapshots.save_version("unknown", "999")
         assert list(store.snapshots.load("prod").members) == ["n1"]
 
     def test_a_save_that_fails_in_the_middle_changes_nothing(self, store):
@@ -141,7 +128,7 @@ class TestSubscriptions:
         assert store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0) is True
         assert store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 2.0) is False
 
-    def test_another_environment_forgets_nothing(self, store):
+    def test_another_environment_deletes_nothing(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
         store.subscriptions.record("m1", "dev", {}, 2.0)
         (row,) = store.subscriptions.all()
@@ -150,16 +137,16 @@ class TestSubscriptions:
     def test_a_minion_without_references_writes_nothing(self, store):
         assert store.subscriptions.record("m1", "base", {}, 1.0) is False
 
-    def test_a_minion_whose_key_is_gone_is_forgotten(self, store):
+    def test_a_minion_whose_key_is_gone_is_deleted(self, store):
         for minion in ("m1", "m2"):
             store.subscriptions.record(minion, "base", {"k8s://prod": SEEN}, 1.0)
-            store.ledger.dispatched(job("7", 1.0), [late(minion)])
-        store.subscriptions.forget("m1", 1.0)
+            store.jobs.record_dispatch(job("7", 1.0), [out_of_sync(minion)])
+        store.subscriptions.delete("m1", 1.0)
         assert [row.minion for row in store.subscriptions.all()] == ["m2"]
-        assert [place[0] for place in store.ledger.all()] == ["m2"]
+        assert [minion for minion, _ in store.applied.all()] == ["m2"]
 
 
-def late(minion: str, cluster: str = "prod", desired: str = "new") -> OutOfSync:
+def out_of_sync(minion: str, cluster: str = "prod", desired: str = "new") -> OutOfSync:
     return OutOfSync(
         minion=minion,
         cluster=cluster,
@@ -168,29 +155,29 @@ def late(minion: str, cluster: str = "prod", desired: str = "new") -> OutOfSync:
     )
 
 
-def test_each_store_has_a_name_of_its_own_and_keeps_it(folder, tmp_path):
-    name = Store(str(folder)).snapshots.origin()
-    assert len(name) == 16
-    assert Store(str(folder)).snapshots.origin() == name
-    assert Store(str(tmp_path / "other")).snapshots.origin() != name
+def test_each_store_has_an_id_of_its_own_and_keeps_it(folder, tmp_path):
+    store_id = Store(str(folder)).snapshots.store_id()
+    assert len(store_id) == 16
+    assert Store(str(folder)).snapshots.store_id() == store_id
+    assert Store(str(tmp_path / "other")).snapshots.store_id() != store_id
 
 
-class TestLedger:
+class TestApplied:
     def test_a_proof_acknowledges_what_was_current_when_it_was_published(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
-        store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
-        assert store.ledger.outstanding()["7"][0].dispatched == "then"
-        store.ledger.proven("7", "m1", 20.0)
-        entry = store.ledger.all()["m1", "prod"]
+        store.jobs.record_dispatch(job("7", 10.0), [out_of_sync("m1", desired="then")])
+        assert store.applied.outstanding()["7"][0].dispatched == "then"
+        store.applied.record_proof("7", "m1", 20.0)
+        entry = store.applied.all()["m1", "prod"]
         assert (entry.applied, entry.applied_at, entry.jid) == ("then", 20.0, None)
-        assert store.ledger.outstanding() == {}
+        assert store.applied.outstanding() == {}
 
     def test_an_older_job_proves_nothing(self, store):
-        store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
-        store.ledger.dispatched(job("8", 20.0), [late("m1", desired="now")])
-        store.ledger.proven("7", "m1", 30.0)
-        store.ledger.failed("7", "m1", "late", counted=True, next_at=99.0, now=30.0)
-        entry = store.ledger.all()["m1", "prod"]
+        store.jobs.record_dispatch(job("7", 10.0), [out_of_sync("m1", desired="then")])
+        store.jobs.record_dispatch(job("8", 20.0), [out_of_sync("m1", desired="now")])
+        store.applied.record_proof("7", "m1", 30.0)
+        store.applied.record_failure("7", "m1", "late", counted=True, next_at=99.0, now=30.0)
+        entry = store.applied.all()["m1", "prod"]
         assert (entry.applied, entry.jid, entry.attempts) == (None, "8", 0)
 
     def test_a_proof_is_of_one_minion_and_all_its_clusters(self, store):
@@ -198,69 +185,73 @@ class TestLedger:
             for minion in ("m1", "m2"):
                 seen = Seen(cluster=name, answer=Answer.SERVED)
                 store.subscriptions.record(minion, name, {f"k8s://{name}": seen}, 1.0)
-        both = [late(minion, name) for minion in ("m1", "m2") for name in ("a", "b")]
-        store.ledger.dispatched(job("7", 10.0), both)
-        store.ledger.proven("7", "m1", 20.0)
-        applied = {place for place, entry in store.ledger.all().items() if entry.applied}
+        both = [out_of_sync(minion, name) for minion in ("m1", "m2") for name in ("a", "b")]
+        store.jobs.record_dispatch(job("7", 10.0), both)
+        store.applied.record_proof("7", "m1", 20.0)
+        applied = {pair for pair, entry in store.applied.all().items() if entry.applied}
         assert applied == {("m1", "a"), ("m1", "b")}
 
     def test_failures_are_counted_until_a_proof(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
         for jid in ("7", "8"):
-            store.ledger.dispatched(job(jid, 10.0), [late("m1")])
-            store.ledger.failed(jid, "m1", "no", counted=True, next_at=50.0, now=30.0)
-        store.ledger.dispatched(job("9", 10.0), [late("m1")])
-        store.ledger.failed("9", "m1", "busy", counted=False, next_at=60.0, now=30.0)
-        entry = store.ledger.all()["m1", "prod"]
+            store.jobs.record_dispatch(job(jid, 10.0), [out_of_sync("m1")])
+            store.applied.record_failure(jid, "m1", "no", counted=True, next_at=50.0, now=30.0)
+        store.jobs.record_dispatch(job("9", 10.0), [out_of_sync("m1")])
+        store.applied.record_failure("9", "m1", "busy", counted=False, next_at=60.0, now=30.0)
+        entry = store.applied.all()["m1", "prod"]
         assert (entry.attempts, entry.next_at, entry.error, entry.jid) == (2, 60.0, "busy", None)
-        store.ledger.dispatched(job("10", 10.0), [late("m1")])
-        store.ledger.proven("10", "m1", 70.0)
-        entry = store.ledger.all()["m1", "prod"]
+        store.jobs.record_dispatch(job("10", 10.0), [out_of_sync("m1")])
+        store.applied.record_proof("10", "m1", 70.0)
+        entry = store.applied.all()["m1", "prod"]
         assert (entry.attempts, entry.next_at, entry.error) == (0, 0.0, None)
 
     def test_a_gone_reference_is_dropped_by_a_proof_of_a_job_after_it(self, store):
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
-        store.ledger.dispatched(job("7", 10.0), [late("m1")])
+        store.jobs.record_dispatch(job("7", 10.0), [out_of_sync("m1")])
         store.subscriptions.record("m1", "base", {}, 15.0)
-        store.ledger.proven("7", "m1", 20.0)
+        store.applied.record_proof("7", "m1", 20.0)
         # That job compiled the pillar with the reference, or may have.
         assert [row.gone for row in store.subscriptions.all()] == [True]
-        store.ledger.dispatched(job("8", 25.0), [late("m1", desired="nothing")])
-        store.ledger.proven("8", "m1", 30.0)
+        store.jobs.record_dispatch(job("8", 25.0), [out_of_sync("m1", desired="nothing")])
+        store.applied.record_proof("8", "m1", 30.0)
         assert store.subscriptions.all() == []
-        assert store.ledger.all() == {}
+        assert store.applied.all() == {}
 
     def test_runs_have_a_burst_and_are_spread_after_it(self, store):
         apply, runs = ApplyConfig(min_interval=2.5, burst=3), [-100.0]
         for tenth in range(600):
             now = tenth / 10
-            if now >= apply.next_run(runs[-1], store.ledger.rested().get("m1", 0.0)):
-                store.ledger.dispatched(job(str(tenth), now), [late("m1"), late("m1", "other")])
-                store.ledger.proven(str(tenth), "m1", now + 0.5, min_interval=apply.min_interval)
+            if now >= apply.next_run(runs[-1], store.minion_facts.full_burst_at().get("m1", 0.0)):
+                store.jobs.record_dispatch(
+                    job(str(tenth), now), [out_of_sync("m1"), out_of_sync("m1", "other")]
+                )
+                store.applied.record_proof(
+                    str(tenth), "m1", now + 0.5, min_interval=apply.min_interval
+                )
                 runs.append(now)
         assert runs[1:6] == [0.0, 0.1, 0.2, 2.5, 5.0]
         assert len(runs[1:]) == 3 + 23
         # Fewer than one at once and one for each maximum delay of a change.
-        assert len(runs[1:]) <= 1 + 60 / Timing().longest
+        assert len(runs[1:]) <= 1 + 60 / Timing().max_delay
 
-    def test_who_rests_has_another_burst_and_who_goes_is_forgotten(self, store):
+    def test_a_minion_that_rests_has_another_burst_and_a_deleted_one_has_no_pacing(self, store):
         apply = ApplyConfig(min_interval=2.5, burst=3)
         for jid, at in (("1", 10.0), ("2", 10.1), ("3", 10.2)):
-            store.ledger.dispatched(job(jid, at), [late("m1")])
-            store.ledger.proven(jid, "m1", at, min_interval=apply.min_interval)
-        assert apply.next_run(10.2, store.ledger.rested()["m1"]) == pytest.approx(12.5)
-        store.ledger.dispatched(job("4", 20.0), [late("m1")])
-        store.ledger.proven("4", "m1", 20.0, min_interval=apply.min_interval)
-        assert apply.next_run(20.0, store.ledger.rested()["m1"]) < 20.0
-        # Who was forced to run more often waits no longer for that, nor who had a longer pace.
+            store.jobs.record_dispatch(job(jid, at), [out_of_sync("m1")])
+            store.applied.record_proof(jid, "m1", at, min_interval=apply.min_interval)
+        assert apply.next_run(10.2, store.minion_facts.full_burst_at()["m1"]) == pytest.approx(12.5)
+        store.jobs.record_dispatch(job("4", 20.0), [out_of_sync("m1")])
+        store.applied.record_proof("4", "m1", 20.0, min_interval=apply.min_interval)
+        assert apply.next_run(20.0, store.minion_facts.full_burst_at()["m1"]) < 20.0
+        # More runs by force, or an interval that was longer before, lengthen no wait.
         assert apply.next_run(20.0, 99.0) == 22.5
-        store.subscriptions.forget("m1", 1.0)
-        assert store.ledger.rested() == {}
+        store.subscriptions.delete("m1", 1.0)
+        assert store.minion_facts.full_burst_at() == {}
 
 
 class TestHistory:
     def test_it_is_bounded_and_the_newest_stays(self, store, monkeypatch):
-        monkeypatch.setattr(history, "MOST", 10)
+        monkeypatch.setattr(history, "MAX_ENTRIES", 10)
         for n in range(25):
             store.history.record(
                 HistoryEntry(at=n, cluster="prod", what="changed", detail={"n": n})
@@ -271,19 +262,19 @@ class TestHistory:
         assert store.history.newest("other", 3) == []
 
 
-class TestHeld:
+class TestHolds:
     def test_a_kind_that_is_held_on_keeps_its_time(self, store):
         held = Held(kind=Kind.SHRINK, why="gone", keys=frozenset(["n2", "n1"]))
-        store.holds.hold("prod", [held], 1.0)
-        store.holds.hold("prod", [held], 9.0)
+        store.holds.replace("prod", [held], 1.0)
+        store.holds.replace("prod", [held], 9.0)
         (change,) = store.holds.of("prod")
         assert (change.since, change.keys) == (1.0, ["n1", "n2"])
-        store.holds.hold("prod", [], 10.0)
+        store.holds.replace("prod", [], 10.0)
         assert store.holds.of("prod") == []
 
 
-class TestWhoCanReadIt:
-    def test_only_its_owner(self, store, folder):
+class TestFileModes:
+    def test_only_its_owner_can_read_it(self, store, folder):
         before = os.umask(0)
         try:
             save(store)
@@ -294,7 +285,7 @@ class TestWhoCanReadIt:
         assert modes["store.sqlite3"] == 0o600
         assert set(modes.values()) == {0o600}
 
-    def test_what_takes_the_place_of_a_damaged_file_too(self, folder):
+    def test_nor_can_others_read_the_new_file_after_a_damaged_one(self, folder):
         folder.mkdir()
         (folder / "store.sqlite3").write_bytes(b"junk" * 1000)
         before = os.umask(0)
@@ -309,20 +300,25 @@ class TestWhoCanReadIt:
 
 
 class TestDamage:
-    """Whatever is wrong with the file, it is set aside, said so, and a new one works."""
+    """A file with any damage is set aside, the log says so, and a new one works."""
 
-    def assert_begins_anew(self, folder: Path, caplog, said: str) -> None:
+    def assert_begins_anew(self, folder: Path, caplog, why: str) -> None:
         with caplog.at_level(logging.ERROR):
             store = Store(str(folder))
             assert store.snapshots.load("prod") is None
         save(store, member("n1", "192.0.2.1"))
         assert Store(str(folder)).snapshots.load("prod") is not None
         (kept,) = aside(folder)
-        assert "set aside" in caplog.text
-        assert kept.name in caplog.text
-        assert said in caplog.text
+        (record,) = [one for one in caplog.records if "[store-set-aside]" in one.getMessage()]
+        message = record.getMessage()
+        assert message.startswith(f"store: cannot use {folder / 'store.sqlite3'} (")
+        assert why in message
+        assert f"set aside as {kept.name}" in message
+        assert "Lost: " in message
+        assert "salt-run k8s_nodes.discover" in message
+        assert "salt-run k8s_nodes.pause" in message
 
-    def test_no_database(self, folder, caplog):
+    def test_random_bytes(self, folder, caplog):
         folder.mkdir()
         (folder / "store.sqlite3").write_bytes(random.Random(7).randbytes(20_000))
         self.assert_begins_anew(folder, caplog, "not a database")
@@ -334,72 +330,31 @@ class TestDamage:
         raw.close()
         self.assert_begins_anew(folder, caplog, "its version is 999")
 
-    def test_an_older_version_is_brought_up_to_date(self, store, folder):
-        save(store, member("n1", "192.0.2.1"))
-        first = store.snapshots.load("prod")
-        store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
-        store.ledger.dispatched(job("7", 10.0), [late("m1", desired="then")])
-        tables = columns(folder)
+    def test_a_version_of_the_time_before_a_release(self, store, folder, caplog):
+        save(store)
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            new = (
-                "published",
-                "served",
-                "wave",
-                "word",
-                "module",
-                "took",
-                "rest",
-                "origin",
-                "endless",
-            )
-            for table in new:
-                raw.execute(f"DROP TABLE {table}")
-            for column in NEW_IN_2:
-                raw.execute(f"ALTER TABLE ledger DROP COLUMN {column}")
-            raw.execute("ALTER TABLE subscription DROP COLUMN changed_at")
-            raw.execute("PRAGMA user_version = 1")
+            raw.execute("PRAGMA user_version = 4")
         raw.close()
-        found = Store(str(folder))
-        assert found.snapshots.load("prod") == first
-        assert found.ledger.outstanding()["7"][0].dispatched == "then"
-        assert columns(folder) == tables
-        assert aside(folder) == []
+        self.assert_begins_anew(folder, caplog, "its version is 4, this release uses 1")
 
-    @pytest.mark.parametrize(
-        ("version", "new"), [(2, ("rest", "origin", "endless")), (3, ("endless",))]
-    )
-    def test_a_version_before_gets_the_tables_that_are_new(self, store, folder, version, new):
-        save(store, member("n1", "192.0.2.1"))
-        tables = columns(folder)
-        with sqlite3.connect(folder / "store.sqlite3") as raw:
-            for table in new:
-                raw.execute(f"DROP TABLE {table}")
-            raw.execute(f"PRAGMA user_version = {version}")
-        raw.close()
-        found = Store(str(folder))
-        assert found.snapshots.origin()
-        assert found.ledger.endless() == frozenset()
-        assert columns(folder) == tables
-        assert aside(folder) == []
-
-    def test_somebody_elses_database(self, folder, caplog):
+    def test_the_database_of_another_program(self, folder, caplog):
         folder.mkdir()
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            raw.execute("CREATE TABLE theirs (x)")
+            raw.execute("CREATE TABLE foreign_table (x)")
         raw.close()
-        self.assert_begins_anew(folder, caplog, "not ours")
+        self.assert_begins_anew(folder, caplog, "not a k8s_nodes store")
 
-    def test_somebody_elses_database_of_the_same_version(self, folder, caplog):
+    def test_the_database_of_another_program_of_the_same_version(self, folder, caplog):
         folder.mkdir()
         with sqlite3.connect(folder / "store.sqlite3") as raw:
-            raw.execute("CREATE TABLE theirs (x)")
+            raw.execute("CREATE TABLE foreign_table (x)")
             raw.execute(f"PRAGMA user_version = {schema.VERSION}")
         raw.close()
-        self.assert_begins_anew(folder, caplog, "not ours")
+        self.assert_begins_anew(folder, caplog, "not a k8s_nodes store")
 
     def test_a_file_that_was_cut(self, store, folder, caplog):
         save(store, *(member(f"n{n}", f"10.0.0.{n}", labels={"a": "b" * 500}) for n in range(200)))
-        path = settled(store, folder)
+        path = closed_file(store, folder)
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size // 2 // 4096 * 4096)
         with contextlib.suppress(StoreError):
@@ -411,7 +366,7 @@ class TestDamage:
     def test_bytes_that_were_flipped(self, store, folder, seed):
         many = [member(f"n{n}", f"10.0.0.{n}", labels={"a": "b" * 500}) for n in range(200)]
         save(store, *many)
-        path = settled(store, folder)
+        path = closed_file(store, folder)
         data = bytearray(path.read_bytes())
         dice = random.Random(seed)
         for at in (dice.randrange(len(data)) for _ in range(len(data) // 50)):
@@ -423,13 +378,13 @@ class TestDamage:
 
     def test_a_row_that_cannot_be_decoded(self, store, folder, caplog):
         save(store, member("n1", "192.0.2.1"))
-        store.health.tell("prod", Health(state="watching", reported_at=1.0))
+        store.health.report("prod", Health(state="watching", reported_at=1.0))
         for change, read in (
             ("UPDATE node SET member = x'93a1'", lambda: store.snapshots.load("prod")),
-            ("UPDATE health SET told = x'7b'", lambda: store.health.of("prod")),
+            ("UPDATE health SET report = x'7b'", lambda: store.health.of("prod")),
         ):
             save(store, member("n1", "192.0.2.1"))
-            store.health.tell("prod", Health(state="watching", reported_at=1.0))
+            store.health.report("prod", Health(state="watching", reported_at=1.0))
             with sqlite3.connect(folder / "store.sqlite3") as raw:
                 raw.execute(change)
             raw.close()
@@ -459,7 +414,7 @@ class TestDamage:
         save(store, member("n2", "192.0.2.2"))
         assert list(Store(str(folder)).snapshots.load("prod").members) == ["n2"]
 
-    def test_two_that_find_the_damage_at_once_lose_nothing_of_the_new_file(self, folder):
+    def test_threads_that_find_the_damage_at_once_lose_nothing_of_the_new_file(self, folder):
         for turn in range(10):
             (folder / "store.sqlite3").parent.mkdir(exist_ok=True)
             for path in folder.glob("*"):
@@ -485,27 +440,27 @@ class TestDamage:
             assert [found.snapshots.revision(f"c{n}") for n in range(4)] == [1, 1, 1, 1]
             assert len(aside(folder)) == 1
 
-    def test_what_was_read_of_the_old_file_is_not_taken_for_the_new(self, store, folder):
+    def test_what_was_read_of_the_old_file_does_not_count_for_the_new(self, store, folder):
         settings = config.read(
             {"clusters": {"prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}}}
         )
-        resolving = Resolver(store)
+        resolver = Resolver(store)
         save(store, member("n1", "192.0.2.1"))
-        assert resolving.addresses("k8s://prod", settings) == ("192.0.2.1",)
+        assert resolver.addresses("k8s://prod", settings) == ("192.0.2.1",)
         for path in folder.glob("store.sqlite3*"):
             path.unlink()
-        assert isinstance(resolving.addresses("k8s://prod", settings), Unresolved)
+        assert isinstance(resolver.addresses("k8s://prod", settings), Unresolved)
         # The new file counts revisions from 1 again.
         other = replace(snapshot(member("n2", "192.0.2.2")), observed_at=2_000_000_000.0)
         store.snapshots.save(other, other.members.values(), [])
-        assert resolving.addresses("k8s://prod", settings) == ("192.0.2.2",)
+        assert resolver.addresses("k8s://prod", settings) == ("192.0.2.2",)
 
 
 class TestOutOfReach:
-    """What cannot be opened is an error that names the file, and nothing is set aside."""
+    """A file that cannot be opened is an error with its path, and is not set aside."""
 
     @pytest.mark.parametrize("what", ["a file", "a dangling link", "nothing"])
-    def test_a_folder_that_is_none(self, tmp_path, what):
+    def test_a_path_that_is_not_a_folder(self, tmp_path, what):
         folder = tmp_path / "state"
         if what == "a file":
             folder.write_text("x")
@@ -531,7 +486,7 @@ class TestOutOfReach:
             blocked = Store(str(folder))
             with pytest.raises(StoreError, match="locked"):
                 save(blocked, member("n2", "192.0.2.2"))
-            # Who only reads does not wait.
+            # A reader does not wait.
             assert list(blocked.snapshots.load("prod").members) == ["n1"]
         finally:
             other.close()
@@ -583,14 +538,14 @@ def assert_whole(store: Store, name: str) -> int:
     return n
 
 
-def test_another_thread_that_begins_leaves_the_first_ones_journal_alone(folder):
+def test_a_second_thread_leaves_the_journal_of_the_first_alone(folder):
     store = Store(str(folder))
     path = folder / "store.sqlite3"
     look = f"import sqlite3; c = sqlite3.connect({str(path)!r}); print(*c.execute("
     look += "'SELECT revision FROM cluster').fetchall()); c.close()"
 
-    def told() -> str:
-        """What another process finds; it closes the file after it."""
+    def in_another_process() -> str:
+        """The revision that another process reads; it closes the file after it."""
         return subprocess.run(
             [sys.executable, "-c", look], capture_output=True, text=True, check=True
         ).stdout.strip()
@@ -599,11 +554,11 @@ def test_another_thread_that_begins_leaves_the_first_ones_journal_alone(folder):
     store.snapshots.save(snapshot(one, revision=1), [one], [])
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(store.snapshots.revision, "prod").result() == 1
-        assert told() == "(1,)"
+        assert in_another_process() == "(1,)"
         store.snapshots.save(snapshot(one, revision=2), [one], [])
-        assert told() == "(2,)"
+        assert in_another_process() == "(2,)"
     store.snapshots.save(snapshot(one, revision=3), [one], [])
-    assert told() == "(3,)"
+    assert in_another_process() == "(3,)"
 
 
 def test_threads_that_begin_at_once_wait_for_each_other(folder, monkeypatch):
@@ -637,7 +592,7 @@ def test_a_process_that_is_killed_at_any_instant_leaves_a_whole_store(folder):
     store = Store(str(folder))
     for _ in range(8):
         process = writer(folder, "prod")
-        # Not a wait for something: the instant is what varies.
+        # Not a wait: the instant varies.
         time.sleep(dice.uniform(0.0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -659,7 +614,7 @@ def test_a_connection_is_not_used_on_both_sides_of_a_fork(store, folder):
         finally:
             os._exit(code)
     for _ in range(50):
-        store.health.tell("prod", Health(state="watching", reported_at=1.0))
+        store.health.report("prod", Health(state="watching", reported_at=1.0))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert len(store.snapshots.load("prod").members) == 2

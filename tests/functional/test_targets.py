@@ -1,4 +1,4 @@
-"""Which minions of the master a compound target means."""
+"""Which minions of the master a compound target matches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def opts(tmp_path):
         ("*", {"db1", "db2", "web1"}),
         ("db*", {"db1", "db2"}),
         ("L@web1,other", {"web1"}),
-        # Nobody knows the grains of db2; those of a minion may be known longer than its key.
+        # No grains of db2 are cached; those of a minion may be cached longer than its key.
         ("G@role:db", {"db1", "gone"}),
         (ANY_GRAINS, {"db1", "web1", "gone"}),
         ("db* and not G@role:db", {"db2"}),
@@ -42,13 +42,13 @@ def opts(tmp_path):
         ("X@y", set()),
     ],
 )
-def test_it_means_minions_by_what_is_known_of_them(opts, target, minions):
+def test_it_matches_by_keys_and_cached_grains(opts, target, minions):
     assert TargetMatcher(opts)(target) == minions
 
 
-def test_what_was_found_is_kept_for_a_while(opts, tmp_path):
-    keeping, asking = TargetMatcher(opts, keep=600.0), TargetMatcher(opts)
-    assert keeping("db*") == asking("db*")
+def test_answers_are_kept_for_a_while(opts, tmp_path):
+    caching, plain = TargetMatcher(opts, keep=600.0), TargetMatcher(opts)
+    assert caching("db*") == plain("db*")
     (tmp_path / "pki" / "minions" / "db2").unlink()
-    assert keeping("db*") == {"db1", "db2"}
-    assert asking("db*") == {"db1"}
+    assert caching("db*") == {"db1", "db2"}
+    assert plain("db*") == {"db1"}

@@ -64,9 +64,9 @@ class Master:
         """Let the job cache have the minion's return; what the ledger makes of it."""
         config, opts = settings(self.pillars.opts), {**self.pillars.opts, **opts}
         convergence = RolloutController(config, self.store, opts, HintMailbox(), threading.Event())
-        mine = self.store.ledger.outstanding()[jid]
-        convergence._judge(jid, self.store.ledger.job(jid), "m1", told, mine)
-        return self.store.ledger.all().get(("m1", "prod"))
+        mine = self.store.applied.outstanding()[jid]
+        convergence._judge(jid, self.store.jobs.get(jid), "m1", told, mine)
+        return self.store.applied.all().get(("m1", "prod"))
 
 
 @pytest.fixture
@@ -137,4 +137,4 @@ def test_a_reference_that_is_gone_needs_no_compile(make):
     master.compile()
     jid = master.publish()
     master.returns(jid)
-    assert master.store.ledger.all() == {}
+    assert master.store.applied.all() == {}

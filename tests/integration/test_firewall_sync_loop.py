@@ -96,7 +96,7 @@ def test_whoever_tells_an_older_module_is_brought_up_to_date(sets: Sets) -> None
     part.write_text(part.read_text() + "# old\n")
     world.nodes.create("x1", internal=["10.77.2.201"])
     wait_until(
-        lambda: sets.minion("minion2").get("module") not in (None, minion_module.version()),
+        lambda: sets.minion("minion2").get("module") not in (None, minion_module.shipped_version()),
         within=WITHIN,
         what="an older module",
         every=0.05,
@@ -106,7 +106,7 @@ def test_whoever_tells_an_older_module_is_brought_up_to_date(sets: Sets) -> None
     world.nodes.create("x2", internal=["10.77.2.202"])
     wait_until(
         lambda: (
-            sets.minion("minion2").get("module") == minion_module.version()
+            sets.minion("minion2").get("module") == minion_module.shipped_version()
             and sets.up_to_date("minion2")
         ),
         within=WITHIN,

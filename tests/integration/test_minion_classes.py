@@ -43,7 +43,9 @@ def test_the_class_is_told_its_function_and_the_others_theirs(looking: Looking) 
 
 def test_modules_went_out_before_their_first_use(looking: Looking) -> None:
     assert told(looking)[:2] == ["saltutil.sync_all", "k8s_firewall.sync"]
-    assert looking.store.ledger.modules() == {"minion2": minion_module.version()}
+    assert looking.store.minion_facts.module_versions() == {
+        "minion2": minion_module.shipped_version()
+    }
 
 
 def test_and_go_out_again_after_an_upgrade(looking: Looking) -> None:
@@ -60,4 +62,6 @@ def test_and_go_out_again_after_an_upgrade(looking: Looking) -> None:
     wait_until(lambda: lets_in(looking, "10.77.2.202"), within=WITHIN, what="a node that is let in")
     looking.wait("minion1", "minion2")
     assert told(looking)[before:] == ["saltutil.sync_all", "k8s_firewall.sync"]
-    assert looking.store.ledger.modules() == {"minion2": minion_module.version()}
+    assert looking.store.minion_facts.module_versions() == {
+        "minion2": minion_module.shipped_version()
+    }

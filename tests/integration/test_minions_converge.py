@@ -80,7 +80,7 @@ def test_a_forged_return_proves_nothing(looking: Looking, forging: World) -> Non
     try:
         node(looking, "x1", "10.77.2.201")
         looking.wait("minion1")
-        jid = looking.store.ledger.all()["minion2", "prod"].jid
+        jid = looking.store.applied.all()["minion2", "prod"].jid
         assert jid
         done = {"return": {"a_|-b_|-b_|-c": {"result": True}}, "retcode": 0, "success": True}
         told = {**done, "id": "minion2", "jid": jid, "fun": "state.apply"}

@@ -62,7 +62,7 @@ def in_force(world: World, address: str) -> list[bool]:
 
 def test_both_see_everything_and_a_change_is_a_run_by_each(masters: list[Looking]) -> None:
     world = masters[0].world
-    origins = {one.store.snapshots.origin() for one in masters}
+    origins = {one.store.snapshots.store_id() for one in masters}
     engines = {one.status()["engine_pid"] for one in masters}
     assert (len(origins), len(engines)) == (2, 2)
     before = [[one.proven(minion) for minion in BOTH] for one in masters]

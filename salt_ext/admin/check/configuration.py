@@ -43,11 +43,11 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             f"paused by {paused.by} since {utc(paused.at)}",
             "salt-run k8s_nodes.resume goes on",
         )
-    unheeded = store.control.unheeded()
-    if unheeded is not None:
+    silent_since = store.health.reactor_silent_since()
+    if silent_since is not None:
         yield error(
             "publishing",
-            f"nobody has acted on the engine's events since {utc(unheeded.at)}",
+            f"nobody has acted on the engine's events since {utc(silent_since)}",
             "the master's log says why the reactor does not call k8s_nodes.apply, or why that "
             "fails; until then salt-run k8s_nodes.apply does it by hand",
         )

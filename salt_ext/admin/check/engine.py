@@ -11,7 +11,7 @@ from salt_ext.core.diagnosis.config_files import ConfigFile
 from salt_ext.core.diagnosis.finding import Finding, error, warning
 from salt_ext.core.diagnosis.wiring import engine_is_listed
 from salt_ext.master import master_process
-from salt_ext.master.config_files import newest
+from salt_ext.master.config_files import last_changed
 from salt_ext.store import Store
 
 _SETTLED = 5.0
@@ -48,7 +48,7 @@ def findings(
             else "restart the master",
         )
         return
-    path, at = newest(written)
+    path, at = last_changed(written)
     if engine.read_at is not None and at > engine.read_at + _SETTLED:
         yield warning(
             "engine",

@@ -11,7 +11,7 @@ from salt_ext.core.diagnosis import config_files, pillar_options, wiring
 from salt_ext.core.diagnosis.config_files import ConfigFile
 from salt_ext.core.diagnosis.finding import Finding, error
 from salt_ext.master.config_files import reactor_map
-from salt_ext.master.loader_check import missing
+from salt_ext.master.loader_check import why_not_loaded
 
 
 def findings(
@@ -25,7 +25,7 @@ def findings(
         return
     yield from pillar_options.findings(opts)
     for what in ("pillar", "engines"):
-        if why := missing(dict(opts), what):
+        if why := why_not_loaded(dict(opts), what):
             yield error(
                 what,
                 f"Salt does not load our module: {why}",

@@ -22,8 +22,8 @@ def findings(
     opts: Mapping[str, Any], config: Config, store: Store, meant: TargetMatches
 ) -> Iterator[Finding]:
     """Yield what keeps minions from the module, or at an old one."""
-    shipped = minion_module.version()
-    roots = minion_module.in_file_roots(opts)
+    shipped = minion_module.shipped_version()
+    roots = minion_module.copies_in_file_roots(opts)
     if not roots:
         yield (error if uses_module(config) else info)(
             "file_roots",
@@ -44,7 +44,7 @@ def findings(
                 f"take that folder out of file_roots; {_PRINTS}",
             )
     yield from _minions(config, store, meant, shipped)
-    if endless := store.ledger.endless():
+    if endless := store.minion_facts.cannot_reset():
         yield warning(
             names(endless),
             "cannot end connections: who leaves is shut out, and goes on with what is open (ss is "
@@ -55,7 +55,7 @@ def findings(
 
 
 def _minions(config: Config, store: Store, meant: TargetMatches, shipped: str) -> Iterator[Finding]:
-    known = store.ledger.modules()
+    known = store.minion_facts.module_versions()
     minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
     members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
     late: dict[str, list[str]] = defaultdict(list)

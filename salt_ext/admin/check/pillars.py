@@ -14,8 +14,8 @@ from salt_ext.core.diagnosis.multi_master import known_masters, lockouts
 from salt_ext.core.diagnosis.publish_coverage import uncovered
 from salt_ext.core.display import names
 from salt_ext.core.references.expand import Unresolved
-from salt_ext.master.config_files import sls
-from salt_ext.master.pillar_compiler import NoGrains, NotCompiled, PillarCompiler
+from salt_ext.master.file_roots import sls_text
+from salt_ext.master.pillar_compiler import NoCachedGrains, PillarCompiler, PillarFailed
 from salt_ext.references.resolver import Resolver
 from salt_ext.rollout.selection import TargetMatches
 from salt_ext.store import Store
@@ -47,7 +47,7 @@ def findings(
             break
         looked += 1
         try:
-            pillar = pillars.as_written(minion)
+            pillar = pillars.unexpanded(minion)
             several = known_masters(pillar, pillars.grains(minion))
             for master in several:
                 named[master].add(minion)
@@ -55,12 +55,12 @@ def findings(
             for trap in (
                 *pitfalls(pillar, lines),
                 *lockouts(pillar, several or peers),
-                *uncovered(pillar, published, lambda name: sls(opts, name)),
+                *uncovered(pillar, published, lambda name: sls_text(opts, name)),
             ):
                 found[trap].add(minion)
-        except NoGrains:
+        except NoCachedGrains:
             pass
-        except NotCompiled as exc:
+        except PillarFailed as exc:
             failed[str(exc).partition(": ")[2]].add(minion)
     if named:
         those = set().union(*named.values())

@@ -19,7 +19,7 @@ from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis.finding import Finding, Level, by_severity, error
 from salt_ext.core.errors import K8sNodesError, NotConfigured
 from salt_ext.master.config_files import config_files
-from salt_ext.master.secrets import Secrets
+from salt_ext.master.secrets import SecretResolver
 from salt_ext.master.settings import engine_settings
 from salt_ext.master.targets import TargetMatcher
 from salt_ext.store import Store
@@ -44,7 +44,7 @@ def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]
     config = engine_settings(opts)
     store = Store(config.state_dir)
     written = config_files(opts)
-    asked_clusters = clusters.ask_all(config, Secrets(opts))
+    asked_clusters = clusters.ask_all(config, SecretResolver(opts))
     meant = TargetMatcher(opts, keep=60)
     groups: tuple[Callable[[], Iterable[Finding]], ...] = (
         lambda: configuration.findings(config, store),
