@@ -211,7 +211,6 @@ WORKER = """
 import json, sys, threading
 from pathlib import Path
 from types import SimpleNamespace
-from tests.core.build import addresses_of
 from tests.faults.watched import Watched
 endpoint = SimpleNamespace(url=sys.argv[2], ca_file=sys.argv[3], tokens={"reader": sys.argv[4]})
 import tests.faults.watched as module

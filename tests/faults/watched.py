@@ -14,7 +14,6 @@ from lab.kubernetes.backend import Backend
 from lab.kubernetes.nodes import Nodes
 from salt_ext.admin.confirm import confirm
 from salt_ext.admin.status import status
-from salt_ext.core.cluster.member import addresses_of
 from salt_ext.core.config import config
 from salt_ext.references.resolver import Resolver
 from salt_ext.store import Health, Store
@@ -22,6 +21,7 @@ from salt_ext.supervisor import Worker
 from salt_ext.watch.reconciler import ClusterReconciler
 from salt_ext.watch.updates import WatchOpened
 from salt_ext.watch.watcher import ClusterWatcher
+from tests.core.build import addresses_of
 
 ALLOWED = ["10.0.0.0/8", "2001:db8::/32"]
 

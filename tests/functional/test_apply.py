@@ -92,10 +92,8 @@ def test_whoever_is_behind_is_published_to_in_batches(settings, store):
     published = Published()
     applying = ApplyRun(settings, store, published)
     done = applying.run(ALL)
-    assert done == {
-        "jobs": {"1": ["m1", "m2"]},
-        "held": {"m3": "waiting for the previous batch of 2"},
-    }
+    waiting = {"m3": "waiting for the previous batch of 2"}
+    assert done == {"jobs": {"1": ["m1", "m2"]}, "held": waiting}
     prove(store, published)
     assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
     assert published.jobs == {"1": ["m1", "m2"], "2": ["m3"]}
