@@ -54,7 +54,7 @@ class Engine:
             self._stop,
             follower,
         )
-        self.heard = follower.heard
+        self.counters = follower.counters
         self._runs = (follower.run, self.keeper.run)
 
     def start(self) -> None:
@@ -64,7 +64,7 @@ class Engine:
 
     def events(self) -> int:
         """Return how many watch events came."""
-        return self.heard.events
+        return self.counters.events
 
 
 def sync(engine: Engine, bus: Bus) -> None:
@@ -103,7 +103,7 @@ def soak(engine: Engine, bus: Bus, seconds: float) -> None:
 def latency(engine: Engine, bus: Bus, changes: int) -> None:
     """Time each change from the arrival of its line to the store and to Salt's bus."""
     arrived, stored, fired = [], [], []
-    cut, save = api.lines, engine.store.snapshots.save
+    cut, save = api.read_lines, engine.store.snapshots.save
 
     def lines(response: Any) -> Any:
         for line in cut(response):
@@ -114,7 +114,7 @@ def latency(engine: Engine, bus: Bus, changes: int) -> None:
         save(*args, **kwargs)
         stored.append(time.monotonic())
 
-    api.lines = lines
+    api.read_lines = lines
     engine.store.snapshots.save = saved  # type: ignore[method-assign]
     engine.start()
     bus.changed.wait(120)

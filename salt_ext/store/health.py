@@ -16,8 +16,6 @@ class Health(msgspec.Struct, kw_only=True):
     """When this was written; an engine that lives writes every few seconds."""
     by: str = "engine"
     """Who follows the cluster: ``engine``, or ``ext_pillar`` where none runs."""
-    in_sync_since: float = 0.0
-    """Since when the watch has been running without an error; 0 while it is not."""
     lost_since: float = 0.0
     """Since when it has been failing; 0 while it is not."""
     listed_at: float = 0.0
