@@ -1,14 +1,4 @@
-"""
-The engine: runs the threads that watch clusters and roll changes out, and writes metrics.
-
-.. code-block:: text
-
-    Engine.run, the main thread, once a second
-        |-- Supervisor "cluster <name>"    for each cluster: watcher, reconciler
-        |-- Supervisor "engine"            event-listener, rollout-controller, key-watcher
-        |-- refresh requests               from ``salt-run k8s_nodes.refresh`` to the watchers
-        `-- metrics                        to the textfile, every 15 s
-"""
+"""The engine: runs the threads that watch clusters and roll changes out, and writes metrics."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class _NoWatcher:
     def request_list(self) -> None:
         """Do nothing: the next compile lists again."""
 
-    def accept_regression(self) -> None:
+    def accept_older_state(self) -> None:
         """Do nothing: each LIST is compared with the stored view alone."""
 
 

@@ -52,7 +52,7 @@ class WatchControl(Protocol):
     def request_list(self) -> None:
         """List again now."""
 
-    def accept_regression(self) -> None:
+    def accept_older_state(self) -> None:
         """Accept the older state of the nodes as the newest."""
 
 
@@ -228,7 +228,7 @@ class ClusterReconciler:
             self._guard.accepted_view(view, judgement.members, now)
             if view.regressed:
                 self._regressed = False
-                self._watcher.accept_regression()
+                self._watcher.accept_older_state()
             self._deleted &= judgement.members.keys()
 
     def _save_holds(self, holds: tuple[Held, ...]) -> None:

@@ -72,7 +72,7 @@ class ClusterWatcher:
         self._reflector.ask()
         self._api.abort_watch()
 
-    def accept_regression(self) -> None:
+    def accept_older_state(self) -> None:
         """Accept the older state of the nodes as the newest; safe from another thread."""
         self._reflector.forgive()
 
