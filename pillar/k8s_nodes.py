@@ -89,7 +89,7 @@ def ext_pillar(
             from salt_ext.watch.on_demand import on_demand_lister
 
             fetcher = on_demand_lister(fetch_settings(__opts__), SecretResolver(__opts__))
-            prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
+            prepare = partial(fetcher.ensure_fresh, ttl=ttl, timeout=timeout)
         compiled = partial(pillar_compile.current_compile, __opts__, minion_id)
         renderer(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001

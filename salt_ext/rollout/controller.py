@@ -81,14 +81,14 @@ class RolloutController:
         self._waits: dict[str, float] = {}
         """Minions whose next run is too early now, and when it is not."""
         self._tell_at = 0.0
-        self.pulse = Heartbeat(_HANGS)
+        self.heartbeat = Heartbeat(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
         bus = Bus(self._opts)
         jobs = JobCache(self._opts)
         while not self._stop.is_set():
-            self.pulse.beat()
+            self.heartbeat.beat()
             hints = self._board.take(self._patience())
             now = time.monotonic()
             self._hinted |= dict.fromkeys(hints.returned, now + 2.0)

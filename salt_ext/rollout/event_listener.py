@@ -55,13 +55,13 @@ class EventListener:
         self._board = board
         self._opts = opts
         self._stop = stop
-        self.pulse = Heartbeat(_HANGS)
+        self.heartbeat = Heartbeat(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
         with open_event_stream(self._opts) as ear:
             while not self._stop.is_set():
-                self.pulse.beat()
+                self.heartbeat.beat()
                 begun = time.monotonic()
                 heard = ear.next(_WAIT)
                 if heard is not None:

@@ -57,12 +57,12 @@ class KeyWatcher:
         self._nudge = nudge or threading.Event()
         self._expect = expect
         self._tries = RateLimiter(burst=3, min_interval=least)
-        self.pulse = Heartbeat(_HANGS)
+        self.heartbeat = Heartbeat(_HANGS)
 
     def run(self) -> None:
         """Go on until told to stop."""
         while self._wait():
-            self.pulse.beat()
+            self.heartbeat.beat()
             try:
                 self._look()
             except K8sNodesError as exc:

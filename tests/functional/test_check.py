@@ -467,22 +467,33 @@ def test_a_server_that_does_not_answer_is_an_error_and_the_others_are_asked(aliv
 
 
 def answered(**given) -> ClusterInfo:
-    usual = {"server": "", "version": "v1", "asked_with": "a file", "skew": 0.0, "lifetime": None}
+    usual = {
+        "server": "",
+        "version": "v1",
+        "credential_source": "a file",
+        "clock_skew": 0.0,
+        "credential_lifetime": None,
+    }
     return ClusterInfo(**{**usual, **given})
 
 
 @pytest.mark.parametrize(
     ("given", "level", "where", "said"),
     [
-        ({"skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of ours"),
-        ({"skew": -300.0}, "error", "clock", "its clock is 300 s behind ours"),
+        ({"clock_skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of ours"),
+        ({"clock_skew": -300.0}, "error", "clock", "its clock is 300 s behind ours"),
         (
-            {"lifetime": CredentialLifetime(0.1, 7200.0)},
+            {"credential_lifetime": CredentialLifetime(0.1, 7200.0)},
             "warning",
             "credentials",
             "a file ends in 0.1 hours, and nobody has replaced it yet",
         ),
-        ({"error": "may I list nodes: 403"}, "warning", "RBAC", "it cannot be asked what we may"),
+        (
+            {"permissions_error": "may I list nodes: 403"},
+            "warning",
+            "RBAC",
+            "it cannot be asked what we may",
+        ),
     ],
 )
 def test_clocks_and_credentials_that_end_are_looked_at(alive, given, level, where, said):

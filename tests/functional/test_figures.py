@@ -95,20 +95,20 @@ def service(tmp_path):
 def test_an_engine_writes_its_figures_and_not_more_often_than_they_are_asked_for(service, tmp_path):
     path = tmp_path / "k8s_nodes.prom"
     engine = service(path)
-    engine._write_figures()
+    engine._write_metrics()
     assert 'k8s_nodes_minions_behind{cluster="prod"} 0' in path.read_text().splitlines()
     path.unlink()
-    engine._write_figures()
+    engine._write_metrics()
     assert not path.exists()
-    engine._figures_at = 0.0
-    engine._write_figures()
+    engine._next_metrics_at = 0.0
+    engine._write_metrics()
     assert path.exists()
 
 
 def test_an_engine_whose_figures_cannot_be_written_says_so_and_goes_on(service, tmp_path, caplog):
     path = tmp_path / "no folder" / "k8s_nodes.prom"
-    service(path)._write_figures()
-    assert f"the figures could not be written to {path}: " in caplog.text
+    service(path)._write_metrics()
+    assert f"engine: cannot write metrics to {path}: " in caplog.text
 
 
 def test_label_values_are_escaped():

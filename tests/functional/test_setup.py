@@ -20,8 +20,8 @@ from lab.kubernetes.real_backend import unavailable
 from salt_ext import formula
 from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.diagnosis import config_files, rbac_manifest
-from salt_ext.kube.api import Changed, NodesApi
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, preflight
+from salt_ext.kube.api import NodeChanged, NodesApi
+from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, preflight
 from salt_ext.kube.session import Session
 from salt_ext.master.config_files import config_files as files_of
 from salt_ext.store import Health, Store
@@ -280,18 +280,18 @@ def test_the_manifest_gives_the_engine_what_it_needs_and_nothing_else(real, tmp_
         server=real.endpoint.url, ca_file=str(real.endpoint.ca_file), token_file=str(token)
     )
     deadline = time.monotonic() + 60
-    while not all((found := preflight(access)).may[right] for right in NEEDED):
-        assert time.monotonic() < deadline, found.may
-    assert not found.may[EVERYTHING]
-    assert found.lifetime is not None
-    assert not found.lifetime.nearly_over(time.time())
+    while not all((found := preflight(access)).permissions[right] for right in REQUIRED):
+        assert time.monotonic() < deadline, found.permissions
+    assert not found.permissions[CLUSTER_ADMIN]
+    assert found.credential_lifetime is not None
+    assert not found.credential_lifetime.expires_soon(time.time())
     api = NodesApi(Session(access))
     assert api.identity()
-    watch = api.watch(api.page(10, "").resource_version, 60, 30)
+    watch = api.watch(api.list_page(10, "").resource_version, 60, 30)
     next(watch)
     nodes = Nodes(real.endpoint)
     nodes.create("n1")
-    seen = next(event for event in watch if isinstance(event, Changed))
+    seen = next(event for event in watch if isinstance(event, NodeChanged))
     assert seen.node.name == "n1"
     watch.close()
     nodes.close()

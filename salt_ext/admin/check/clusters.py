@@ -14,7 +14,7 @@ from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import names, utc
 from salt_ext.kube.credential import SecretLookup
 from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, ClusterInfo, preflight
+from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, ClusterInfo, preflight
 from salt_ext.store import Health, Store
 
 _AT_ONCE = 16
@@ -39,17 +39,19 @@ class ClusterAnswer:
         return {
             "server": found.server,
             "version": found.version,
-            "asked_with": found.asked_with,
-            "clock_ahead_seconds": None if found.skew is None else round(found.skew, 1),
-            "credential_ends": utc(found.lifetime.ends) if found.lifetime else None,
-            "may": {str(right): yes for right, yes in found.may.items()},
+            "asked_with": found.credential_source,
+            "clock_ahead_seconds": None if found.clock_skew is None else round(found.clock_skew, 1),
+            "credential_ends": utc(found.credential_lifetime.expires_at)
+            if found.credential_lifetime
+            else None,
+            "may": {str(right): yes for right, yes in found.permissions.items()},
         }
 
     def __str__(self) -> str:
         found = self.answered
         if found is None:
             return "not reached"
-        return f"{found.version} at {found.server}, asked with {found.asked_with}"
+        return f"{found.version} at {found.server}, asked with {found.credential_source}"
 
 
 def ask_all(config: Config, secret: SecretLookup) -> dict[str, ClusterAnswer]:
@@ -88,51 +90,52 @@ def _failed(at: str, failed: RequestFailed, cluster: Cluster) -> Finding:
     if isinstance(failed, Unauthorized):
         return error(
             f"{at}: credentials",
-            f"are refused: {failed.why}",
+            f"are refused: {failed.reason}",
             "make a new token (salt-run k8s_nodes.setup says how) and put it there",
         )
     where = cluster.access.server or cluster.access.kubeconfig or "in_cluster"
     return error(
         f"{at}: reachability",
-        f"no answer: {failed.why}",
+        f"no answer: {failed.reason}",
         f"see whether this machine gets through to it ({where}), and which name and CA it shows",
     )
 
 
 def _answered(at: str, found: ClusterInfo, now: float) -> Iterator[Finding]:
-    if found.error:
+    if found.permissions_error:
         yield warning(
             f"{at}: RBAC",
-            f"it cannot be asked what we may: {found.error}",
+            f"it cannot be asked what we may: {found.permissions_error}",
             "the ClusterRole system:basic-user lets every user ask; bind it again",
         )
-    for right in NEEDED:
-        if found.may.get(right) is False:
+    for right in REQUIRED:
+        if found.permissions.get(right) is False:
             yield error(
                 f"{at}: RBAC",
-                f"{found.asked_with} may not `{right}`",
+                f"{found.credential_source} may not `{right}`",
                 _RIGHTS,
             )
-    if found.may.get(EVERYTHING):
+    if found.permissions.get(CLUSTER_ADMIN):
         yield warning(
             f"{at}: RBAC",
-            f"{found.asked_with} may do everything in this cluster, where reading nodes is enough",
+            f"{found.credential_source} may do everything in this cluster, where reading nodes is "
+            "enough",
             _RIGHTS,
         )
-    if found.skew is not None and abs(found.skew) >= _SKEW:
-        ahead = "ahead of" if found.skew > 0 else "behind"
-        yield (error if abs(found.skew) >= _SKEW_MUCH else warning)(
+    if found.clock_skew is not None and abs(found.clock_skew) >= _SKEW:
+        ahead = "ahead of" if found.clock_skew > 0 else "behind"
+        yield (error if abs(found.clock_skew) >= _SKEW_MUCH else warning)(
             f"{at}: clock",
-            f"its clock is {abs(found.skew):.0f} s {ahead} ours, so that tokens and certificates "
-            "begin and end at the wrong time",
+            f"its clock is {abs(found.clock_skew):.0f} s {ahead} ours, so that tokens and "
+            "certificates begin and end at the wrong time",
             "see which of the two has no NTP",
         )
-    ends = found.lifetime
-    if ends is not None and ends.nearly_over(now):
-        hours = (ends.ends - now) / 3600
+    ends = found.credential_lifetime
+    if ends is not None and ends.expires_soon(now):
+        hours = (ends.expires_at - now) / 3600
         yield warning(
             f"{at}: credentials",
-            f"{found.asked_with} ends in {hours:.1f} hours, and nobody has replaced it yet",
+            f"{found.credential_source} ends in {hours:.1f} hours, and nobody has replaced it yet",
             "replace it; a token of a Secret (salt-run k8s_nodes.setup) does not end",
         )
 

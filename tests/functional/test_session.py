@@ -1,4 +1,4 @@
-"""Each way to a cluster that an operator can configure, against real HTTPS."""
+"""Each kind of access that an operator can configure, over real HTTPS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from salt_ext.kube import connection, request
 from salt_ext.kube.api import NodesApi
 from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized, UnexpectedResponse
 from salt_ext.kube.session import Session
-from tests.functional.ways import Proxy, ask, kubeconfig
+from tests.functional.kube_access import Proxy, ask, kubeconfig
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def backend(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def seen(backend, monkeypatch):
-    """What the API server was asked in this test."""
+    """Users of the requests that the API server received in this test."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -51,7 +51,7 @@ def proxy(backend):
 
 
 def refusal(access: ClusterAccess, **options) -> str:
-    """Return why there is no access; nothing may have been sent for that."""
+    """Return the error of an access that is refused before anything is sent."""
     with pytest.raises(BadCredentials) as caught:
         ask(Session(access, **options))
     return str(caught.value)
@@ -98,15 +98,15 @@ def test_the_context_of_the_configuration_wins_over_the_current_one(backend, tmp
     path.write_text(json.dumps(config))
     ask(Session(ClusterAccess(kubeconfig=access.kubeconfig, context="there")))
     assert seen() == ["reader"]
-    told = refusal(ClusterAccess(kubeconfig=access.kubeconfig, context="nowhere"))
-    assert told == f"{path}: has no context 'nowhere'; it has here, there"
+    message = refusal(ClusterAccess(kubeconfig=access.kubeconfig, context="nowhere"))
+    assert message == f"{path}: has no context 'nowhere' (available: here, there)"
 
 
-@pytest.mark.parametrize("way_there", ["token_file", "tokenFile"])
-def test_a_rotated_token_file_is_picked_up(backend, tmp_path, seen, way_there):
+@pytest.mark.parametrize("key", ["token_file", "tokenFile"])
+def test_a_rotated_token_file_is_picked_up(backend, tmp_path, seen, key):
     token = tmp_path / "token"
     shutil.copy(backend.endpoint.tokens["nobody"], token)
-    if way_there == "token_file":
+    if key == "token_file":
         session = Session(by_server(backend, token_file=str(token)))
     else:
         session = Session(kubeconfig(tmp_path, backend, {"tokenFile": "token"}))
@@ -145,7 +145,7 @@ def test_a_pod_uses_its_service_account(backend, tmp_path, seen, monkeypatch):
     shutil.copy(backend.endpoint.tokens["reader"], tmp_path / "token")
     monkeypatch.setattr(connection, "SERVICE_ACCOUNT", str(tmp_path))
     access = ClusterAccess(in_cluster=True)
-    assert "this is no pod" in refusal(access)
+    assert "in_cluster works only inside a pod" in refusal(access)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", parts.hostname)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(parts.port))
     session = Session(access)
@@ -164,7 +164,7 @@ def test_a_pod_in_an_ipv6_cluster(tmp_path, monkeypatch, backend):
     assert found.host == "https://[fd00::1]:443"
 
 
-def test_a_secret_is_asked_for_once_and_again_after_it_was_refused(backend, seen):
+def test_a_secret_is_looked_up_once_and_again_after_it_was_refused(backend, seen):
     asked = []
 
     def secret(uri):
@@ -177,26 +177,26 @@ def test_a_secret_is_asked_for_once_and_again_after_it_was_refused(backend, seen
     ask(session)
     assert asked == ["sdb://vault/k8s"]
     backend.control.on(do=actions.respond(401))
-    with pytest.raises(Unauthorized, match="asked with sdb://vault/k8s"):
+    with pytest.raises(Unauthorized, match="credentials from sdb://vault/k8s"):
         ask(session)
     ask(session)
     assert len(asked) == 2
     assert seen() == ["reader"] * 4
 
 
-def test_a_secret_that_cannot_be_had_is_no_access(backend, seen):
+def test_a_missing_secret_is_an_error(backend, seen):
     def secret(uri):
         raise NoSecret(uri, "the vault is sealed")
 
     access = by_server(backend, token_file=None, token="sdb://vault/k8s")
-    assert refusal(access, secret=secret) == "sdb://vault/k8s: the vault is sealed"
-    assert refusal(access, secret=lambda _: " \n") == "sdb://vault/k8s: is empty"
-    assert "there are no secrets here" in refusal(access)
+    assert refusal(access, secret_lookup=secret) == "sdb://vault/k8s: the vault is sealed"
+    assert refusal(access, secret_lookup=lambda _: " \n") == "sdb://vault/k8s: token is empty"
+    assert "no Salt configuration is loaded" in refusal(access)
     assert seen() == []
 
 
 def test_a_proxy_carries_every_request(backend, tmp_path, proxy, seen):
-    # A name that no resolver knows: only the proxy can have connected.
+    # DNS cannot resolve this name: only the proxy can have connected.
     access = kubeconfig(
         tmp_path,
         backend,
@@ -209,31 +209,31 @@ def test_a_proxy_carries_every_request(backend, tmp_path, proxy, seen):
     )
     ask(Session(access))
     assert seen() == ["reader"]
-    assert proxy.asked[0].startswith(b"CONNECT api.invalid:6443 HTTP/1.")
-    assert backend.endpoint.token("reader").encode() not in b"".join(proxy.asked)
+    assert proxy.requests[0].startswith(b"CONNECT api.invalid:6443 HTTP/1.")
+    assert backend.endpoint.token("reader").encode() not in b"".join(proxy.requests)
 
 
-def test_a_proxy_is_told_who_asks(backend, tmp_path, proxy, seen):
+def test_a_proxy_gets_the_login_of_its_url(backend, tmp_path, proxy, seen):
     url = proxy.url.replace("//", "//someone:p%40ss@")
     user = {"token": backend.endpoint.token("reader")}
     ask(Session(kubeconfig(tmp_path, backend, user, cluster={"proxy-url": url})))
     login = base64.b64encode(b"someone:p@ss")
-    assert b"Basic " + login in proxy.asked[0]
+    assert b"Basic " + login in proxy.requests[0]
 
 
 def test_a_proxy_is_used_whatever_no_proxy_says(backend, tmp_path, proxy, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     user = {"token": backend.endpoint.token("reader")}
     ask(Session(kubeconfig(tmp_path, backend, user, cluster={"proxy-url": proxy.url})))
-    assert proxy.asked
+    assert proxy.requests
 
 
-def test_a_proxy_that_is_not_there_is_named(backend, tmp_path, proxy):
+def test_a_proxy_that_does_not_listen_is_named(backend, tmp_path, proxy):
     user = {"token": backend.endpoint.token("reader")}
     url = proxy.url.replace("//", "//someone:secret-of-proxy@")
     access = kubeconfig(tmp_path, backend, user, cluster={"proxy-url": url})
     proxy.close()
-    with pytest.raises(RequestFailed, match=r"the proxy fails \(Connection refused\)") as caught:
+    with pytest.raises(RequestFailed, match=r"the proxy failed \(Connection refused\)") as caught:
         ask(Session(access))
     assert "secret-of-proxy" not in str(caught.value)
 
@@ -241,8 +241,8 @@ def test_a_proxy_that_is_not_there_is_named(backend, tmp_path, proxy):
 @pytest.mark.parametrize("url", ["ftp://proxy", "proxy:8080", "http://", "http://a:b:c@[::1"])
 def test_a_proxy_url_is_checked(backend, tmp_path, url):
     user = {"token": backend.endpoint.token("reader")}
-    told = refusal(kubeconfig(tmp_path, backend, user, cluster={"proxy-url": url}))
-    assert told.startswith(f"{tmp_path}/kubeconfig: the proxy-url of its cluster 'lab' has to be")
+    message = refusal(kubeconfig(tmp_path, backend, user, cluster={"proxy-url": url}))
+    assert message.startswith(f"{tmp_path}/kubeconfig: proxy-url of cluster 'lab' must be")
 
 
 def test_tls_server_name_is_the_name_that_is_verified(backend, tmp_path, seen):
@@ -305,75 +305,78 @@ def test_verification_can_be_turned_off_for_a_url(backend, seen):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", None, "https://me:secret@127.0.0.1"])
 def test_only_https_without_a_password_in_it_is_asked(backend, tmp_path, url):
     user = {"token": backend.endpoint.token("reader")}
-    told = refusal(kubeconfig(tmp_path, backend, user, cluster={"server": url}))
-    assert "the server of its cluster 'lab' has to be an https:// URL" in told
-    assert "secret" not in told
+    message = refusal(kubeconfig(tmp_path, backend, user, cluster={"server": url}))
+    assert "server of cluster 'lab' must be an https:// URL" in message
+    assert "secret" not in message
 
 
 @pytest.mark.parametrize(
     "user", [None, {}, {"token": ""}, {"username": "me"}], ids=["no user", "empty", "token", "name"]
 )
-def test_nothing_is_asked_without_credentials(backend, tmp_path, seen, user):
+def test_nothing_is_sent_without_credentials(backend, tmp_path, seen, user):
     access = kubeconfig(tmp_path, backend, user)
     if user is None:
         path = tmp_path / "kubeconfig"
         path.write_text(path.read_text().replace('"user": "me"', '"user": ""'))
-    assert "no credentials: the user" in refusal(access)
+    assert "no credentials: user" in refusal(access)
     assert seen() == []
 
 
 @pytest.mark.parametrize(
-    ("user", "told"),
+    ("user", "message"),
     [
         ({"auth-provider": {"name": "oidc", "config": {}}}, "auth-provider 'oidc'.*use exec"),
-        ({"token": "t", "as": "root"}, "acts as another one"),
-        ({"token": "t", "as-groups": ["system:masters"]}, "acts as another one"),
+        ({"token": "t", "as": "root"}, "uses impersonation"),
+        ({"token": "t", "as-groups": ["system:masters"]}, "uses impersonation"),
         ({"token": 12345}, r"Expected `str \| null`, got `int` - at `\$.users\[0\].user.token`"),
-        ({"token": "a b"}, "the token of its user 'me': is no token"),
+        ({"token": "a b"}, "token of user 'me': not a valid token"),
         ({"tokenFile": "none"}, r"/none: No such file or directory \(tokenFile of "),
-        ({"client-certificate-data": "%"}, "client-certificate-data is not base64"),
+        ({"client-certificate-data": "%"}, "client-certificate-data is not valid base64"),
         ({"client-certificate": "here"}, r"/here: No such file or directory \(client-cert"),
         ({"client-key-data": "YQ=="}, "has a client-key without a client-certificate"),
     ],
 )
-def test_what_cannot_be_used_in_a_kubeconfig_is_named(backend, tmp_path, seen, user, told):
+def test_an_unsupported_part_of_a_kubeconfig_is_named(backend, tmp_path, seen, user, message):
     access = kubeconfig(tmp_path, backend, user)
-    with pytest.raises(BadCredentials, match=told) as caught:
+    with pytest.raises(BadCredentials, match=message) as caught:
         ask(Session(access))
     assert str(caught.value).startswith(str(tmp_path))
     assert seen() == []
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("", "is empty"),
-        ("users: [{name: a, user: {token: sesame}}, {", "cannot be read as YAML at line 1"),
-        ("token: &sesame [*sesame]", "has no current-context; set context, to none"),
+        ("", "file is empty"),
+        (
+            "users: [{name: a, user: {token: sesame}}, {",
+            "not a valid kubeconfig: YAML syntax error (line 1)",
+        ),
+        ("token: &sesame [*sesame]", "has no current-context; set context (available: none)"),
         ("- sesame", "Expected `object`, got `array`"),
-        ("sesame: !!python/object:x {}", "cannot be read as YAML at line 1"),
-        ("\0sesame", "cannot be read as YAML"),
+        ("sesame: !!python/object:x {}", "not a valid kubeconfig: YAML syntax error (line 1)"),
+        ("\0sesame", "not a valid kubeconfig: YAML syntax error"),
         ("clusters: {a: {server: sesame}}", r"Expected `array \| null`, got `object`"),
-        ("current-context: x", "has no context 'x'; it has none"),
+        ("current-context: x", "has no context 'x' (available: none)"),
         (
             "{current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}]}",
-            "context 'x' names the cluster 'c', which it has not",
+            "context 'x' refers to cluster 'c', which this kubeconfig does not define",
         ),
         (
             (
                 "{current-context: x, contexts: [{name: x, context: {cluster: c, user: u}}], "
                 "clusters: [{name: c, cluster: {server: 'https://192.0.2.1'}}]}"
             ),
-            "context 'x' names the user 'u', which it has not",
+            "context 'x' refers to user 'u', which this kubeconfig does not define",
         ),
     ],
 )
-def test_what_is_no_kubeconfig_is_told_without_its_text(tmp_path, text, told):
+def test_an_invalid_kubeconfig_is_described_without_its_text(tmp_path, text, message):
     path = tmp_path / "kubeconfig"
     path.write_text(text)
     found = refusal(ClusterAccess(kubeconfig=str(path)))
     assert found.startswith(f"{path}: ")
-    assert told.replace("\\", "") in found
+    assert message.replace("\\", "") in found
     assert "sesame" not in found
 
 
@@ -383,15 +386,15 @@ def test_missing_files_are_named(backend, tmp_path, seen):
         refusal(ClusterAccess(kubeconfig=none)) == f"{none}: No such file or directory (kubeconfig)"
     )
     for key in ("ca_file", "token_file"):
-        told = refusal(by_server(backend, **{key: none}))
-        assert told == f"{none}: No such file or directory ({key})"
+        message = refusal(by_server(backend, **{key: none}))
+        assert message == f"{none}: No such file or directory ({key})"
     (tmp_path / "text").write_text("no certificate")
-    told = refusal(by_server(backend, ca_file=str(tmp_path / "text")))
-    assert told == f"{tmp_path}/text: holds no certificate (PEM is wanted)"
+    message = refusal(by_server(backend, ca_file=str(tmp_path / "text")))
+    assert message == f"{tmp_path}/text: contains no PEM certificate"
     assert seen() == []
 
 
-def test_a_session_that_lost_its_file_says_so_and_recovers(backend, tmp_path):
+def test_a_session_recovers_when_a_missing_file_is_back(backend, tmp_path):
     token = tmp_path / "token"
     shutil.copy(backend.endpoint.tokens["reader"], token)
     session = Session(by_server(backend, token_file=str(token)))
@@ -403,7 +406,7 @@ def test_a_session_that_lost_its_file_says_so_and_recovers(backend, tmp_path):
     ask(session)
 
 
-def test_a_password_goes_along_as_http_wants_it(backend, tmp_path):
+def test_a_password_is_sent_as_http_basic_authentication(backend, tmp_path):
     access = kubeconfig(tmp_path, backend, {"username": "me", "password": "open sesame"})
     found = connection.load(access, connection.TrackedFiles(), str).credential_source()
     assert found.authorization == "Basic " + base64.b64encode(b"me:open sesame").decode()
@@ -414,28 +417,28 @@ def test_a_password_goes_along_as_http_wants_it(backend, tmp_path):
 def test_a_token_with_a_line_break_is_refused_and_not_quoted(backend, tmp_path, seen):
     token = tmp_path / "token"
     token.write_text("open\r\nsesame: 1\n")
-    told = refusal(by_server(backend, token_file=str(token)))
-    assert told.startswith(f"{token}: is no token")
-    assert "sesame" not in told
+    message = refusal(by_server(backend, token_file=str(token)))
+    assert message.startswith(f"{token}: not a valid token")
+    assert "sesame" not in message
     assert seen() == []
 
 
 def test_a_refused_token_is_named_by_its_file(backend, tmp_path):
     token = tmp_path / "token"
     token.write_text("sesame")
-    with pytest.raises(Unauthorized, match=f"401 .*; asked with {token}") as caught:
+    with pytest.raises(Unauthorized, match=f"401 .*; credentials from {token}") as caught:
         ask(Session(by_server(backend, token_file=str(token))))
     assert "sesame" not in str(caught.value)
 
 
 def test_an_answer_that_never_ends_is_not_read_into_memory(backend, monkeypatch):
     api = NodesApi(Session(by_server(backend)))
-    whole = api.page(500, "")
-    monkeypatch.setattr(request, "_LARGEST_ANSWER", 10)
+    whole = api.list_page(500, "")
+    monkeypatch.setattr(request, "_MAX_BODY_BYTES", 10)
     with pytest.raises(UnexpectedResponse, match="answered more than 10 bytes"):
-        api.page(500, "")
+        api.list_page(500, "")
     monkeypatch.undo()
-    assert api.page(500, "") == whole
+    assert api.list_page(500, "") == whole
 
 
 def test_two_clusters_are_never_asked_with_each_others_credentials(tmp_path_factory, backend):
@@ -443,7 +446,9 @@ def test_two_clusters_are_never_asked_with_each_others_credentials(tmp_path_fact
         both = [(backend, "reader"), (other, "admin")]
         sessions = [
             Session(
-                kubeconfig(tmp_path_factory.mktemp("way"), one, {"token": one.endpoint.token(user)})
+                kubeconfig(
+                    tmp_path_factory.mktemp("access"), one, {"token": one.endpoint.token(user)}
+                )
             )
             for one, user in both
         ]

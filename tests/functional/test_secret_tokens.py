@@ -1,4 +1,4 @@
-"""A token that the configuration names by an ``sdb://`` URI, with Salt's own configuration."""
+"""A token behind an ``sdb://`` URI, looked up with Salt's own configuration."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from salt_ext.master.secrets import SecretResolver
 from salt_ext.master.settings import engine_settings, settings
 from salt_ext.store import Store
 from salt_ext.watch.watcher import ClusterWatcher
+from tests.functional.kube_access import ask
 from tests.functional.pillars import Pillars
-from tests.functional.ways import ask
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,13 @@ def test_the_uri_is_found_in_an_included_file_too(master):
     assert settings(opts).clusters["prod"].access.token == "sdb://kept/prod"
 
 
-def test_a_token_that_is_rotated_is_asked_for_again(master, backend):
+def test_a_rotated_token_is_looked_up_again(master, backend):
     opts = master.opts(token="sdb://kept/prod")
     access = settings(opts).clusters["prod"].access
     session = Session(access, SecretResolver(opts))
     ask(session)
     backend.rotate("reader")
-    with pytest.raises(Unauthorized, match=r"401 .*; asked with sdb://kept/prod"):
+    with pytest.raises(Unauthorized, match=r"401 .*; credentials from sdb://kept/prod"):
         ask(session)
     master.keep(backend.endpoint.token("reader"))
     ask(session)
@@ -107,7 +107,7 @@ def test_a_token_that_is_written_out_is_refused_and_not_shown(master, caplog):
 
 
 @pytest.mark.parametrize(
-    ("cluster", "told"),
+    ("cluster", "message"),
     [
         ({"token": "sdb://kept/prod", "token_file": "/t"}, "only without token_file"),
         ({"token": 12345}, "an sdb:// URI such as"),
@@ -118,9 +118,9 @@ def test_a_token_that_is_written_out_is_refused_and_not_shown(master, caplog):
         ),
     ],
 )
-def test_a_token_is_a_uri_and_alone(master, cluster, told):
+def test_a_token_is_a_uri_and_alone(master, cluster, message):
     problems = [str(problem) for problem in settings(master.opts(**cluster)).problems]
-    assert any(":token: '(not shown)'" in line and told in line for line in problems)
+    assert any(":token: '(not shown)'" in line and message in line for line in problems)
     assert "sesame" not in str(problems)
 
 
@@ -133,7 +133,7 @@ def test_a_token_is_a_uri_and_alone(master, cluster, told):
         ("sdb://broken/prod", "its sdb driver failed"),
     ],
 )
-def test_a_secret_that_is_not_there_is_no_access(master, uri, why):
+def test_a_missing_secret_is_an_error(master, uri, why):
     opts = master.opts(token_file="/t", main={"broken": {"driver": "no_such_driver"}})
     with pytest.raises(NoSecret, match=why):
         SecretResolver(opts)(uri)
@@ -152,9 +152,9 @@ def test_an_engine_without_verification_says_so_at_each_start_and_in_status(mast
     stop.set()
     ClusterWatcher(config.clusters["prod"], queue.Queue(), stop).run()
     (record,) = [one for one in caplog.records if "is not verified" in one.getMessage()]
-    assert (record.levelname, record.getMessage()[:6]) == ("WARNING", "prod: ")
-    told = status(config, Store(config.state_dir))
-    assert "insecure_skip_tls_verify: true" in told["clusters"]["prod"]["warnings"][0]
+    assert (record.levelname, record.getMessage()[:14]) == ("WARNING", "cluster prod: ")
+    message = status(config, Store(config.state_dir))
+    assert "insecure_skip_tls_verify: true" in message["clusters"]["prod"]["warnings"][0]
 
 
 def test_a_verified_cluster_has_no_warnings(master):
@@ -162,11 +162,11 @@ def test_a_verified_cluster_has_no_warnings(master):
     assert status(config, Store(config.state_dir))["clusters"]["prod"]["warnings"] == []
 
 
-def test_engine_and_ext_pillar_ask_salt_for_the_secret(master, backend, tmp_path):
+def test_engine_and_ext_pillar_look_the_secret_up_in_salt(master, backend, tmp_path):
     opts = master.opts(token="sdb://kept/prod")
-    service = Engine(opts)
-    parts = service._cluster(service._config.clusters["prod"], threading.Event())
-    ask(parts["follow"]._session)
+    engine = Engine(opts)
+    workers = engine._cluster_workers(engine._config.clusters["prod"], threading.Event())
+    ask(workers["watcher"]._session)
     Nodes(backend.endpoint).create("n1", internal=["192.0.2.1"])
     pillars = Pillars(
         tmp_path,

@@ -15,7 +15,7 @@ from lab.kubernetes import certificates, open_backend
 from lab.kubernetes.real_backend import unavailable
 from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized
 from salt_ext.kube.session import Session
-from tests.functional.ways import ask, kubeconfig, plugin
+from tests.functional.kube_access import ask, kubeconfig, plugin
 
 
 @pytest.fixture(
@@ -69,7 +69,7 @@ def test_rotated_certificate_is_picked_up_on_a_new_connection(backend, tmp_path)
     put(backend, "reader", tmp_path)
     assert ask(session)
     put(backend, "nobody", tmp_path)
-    # The connection that is open was made with the certificate that was good.
+    # The open connection was made with the previous certificate.
     with pytest.raises(Unauthorized, match=r'403 .*User "nobody"'):
         ask(session)
 
@@ -95,11 +95,11 @@ def test_certificate_of_another_ca_is_refused(backend, tmp_path):
     session = Session(kubeconfig(tmp_path, backend, user))
     with pytest.raises(RequestFailed) as caught:
         ask(session)
-    # The real server says it in HTTP, the emulator ends the connection.
+    # The real server answers in HTTP, the emulator ends the connection.
     if backend.name == "real":
         assert isinstance(caught.value, Unauthorized)
-        assert "asked with" in str(caught.value)
-        assert "the client certificate of its user 'me'" in str(caught.value)
+        assert "credentials from" in str(caught.value)
+        assert "client certificate of user 'me'" in str(caught.value)
     else:
         assert not isinstance(caught.value, Unauthorized)
 
@@ -120,15 +120,17 @@ def test_certificate_that_tls_refused_is_read_again(emulator, tmp_path):
     assert marks.read_text() == "xx"
 
 
-def test_key_of_another_certificate_is_no_access(emulator, tmp_path):
+def test_key_of_another_certificate_is_an_error(emulator, tmp_path):
     cert, _ = emulator.client_certificate("reader", tmp_path)
     _, key = emulator.client_certificate("nobody", tmp_path)
     session = Session(kubeconfig(tmp_path, emulator, inline(cert, key)))
-    with pytest.raises(BadCredentials, match="key does not belong to its certificate"):
+    with pytest.raises(
+        BadCredentials, match="client key does not belong to the client certificate"
+    ):
         ask(session)
 
 
-def test_key_with_a_password_is_no_access_and_nobody_is_asked(emulator, tmp_path):
+def test_encrypted_key_is_an_error_and_no_password_is_asked_for(emulator, tmp_path):
     cert, key = emulator.client_certificate("reader", tmp_path)
     plain = serialization.load_pem_private_key(key.read_bytes(), None)
     key.write_bytes(
@@ -139,7 +141,7 @@ def test_key_with_a_password_is_no_access_and_nobody_is_asked(emulator, tmp_path
         )
     )
     session = Session(kubeconfig(tmp_path, emulator, inline(cert, key)))
-    with pytest.raises(BadCredentials, match="the client's key has a password"):
+    with pytest.raises(BadCredentials, match="the client key is encrypted"):
         ask(session)
 
 
@@ -149,15 +151,15 @@ def test_nothing_is_written_and_no_file_stays_open(emulator, tmp_path, monkeypat
     (tmp_path / "temporary").mkdir()
     access = kubeconfig(tmp_path, emulator, user)
     ask(Session(access))
-    before, theirs = open_files(), dict(kube_config._temp_files)
+    before, temp_files = open_files(), dict(kube_config._temp_files)
     for _ in range(20):
         session = Session(access)
         ask(session)
-        session.forget()
-    # Others open and close files in this process too; a leak would be one for each session.
+        session.reset()
+    # Other code opens files in this process too; a leak would be one for each session.
     assert open_files() < before + 10
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert kube_config._temp_files == theirs
+    assert kube_config._temp_files == temp_files
 
 
 def test_sessions_side_by_side_show_their_own_certificates(emulator, tmp_path):

@@ -1,4 +1,4 @@
-"""A network between the engine and an API server that can be cut, held and drop what it carries."""
+"""A network between engine and API server that can be held, cut, or drop its data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from lab.kubernetes.endpoint import Endpoint
 
 
-class Wire:
+class Network:
     """
-    Carries bytes as they are to a server, so TLS and the server's certificate stay its own.
+    Forwards bytes unchanged, so TLS and the server's certificate stay the server's own.
 
-    Held, it accepts connections, as a kernel or a middlebox does for a server that is gone, and
-    carries nothing either way.
+    While held, it accepts connections but forwards nothing, as a kernel or a middlebox does for a
+    dead server.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -36,15 +36,15 @@ class Wire:
         return f"https://{self._address[0]}:{self._address[1]}"
 
     def hold(self) -> None:
-        """Carry nothing more, with every connection open and new ones accepted."""
+        """Forward nothing; connections stay open and new ones are accepted."""
         self._flows.clear()
 
     def flow(self) -> None:
-        """Carry again, what was held first."""
+        """Forward again, the held bytes first."""
         self._flows.set()
 
     def strand(self) -> None:
-        """Carry nothing more on the connections that are open, whose ends are not told."""
+        """Drop all data of the open connections without closing them."""
         with self._lock:
             self._stranded |= self._open
 
@@ -56,7 +56,7 @@ class Wire:
                     one.shutdown(socket.SHUT_RDWR)
 
     def cut_after(self, count: int) -> None:
-        """Carry so many bytes more towards the client, and end the connection inside the next."""
+        """Forward ``count`` more bytes to the client, then close the connection."""
         with self._lock:
             self._cut_after = count
 
@@ -66,7 +66,7 @@ class Wire:
         self.cut()
 
     def listen(self) -> None:
-        """Take connections again, on the same address."""
+        """Accept connections again, on the same address."""
         self._listener = self._listen(self._address)
 
     def close(self) -> None:
@@ -94,9 +94,9 @@ class Wire:
             with self._lock:
                 self._open |= {client, server}
             for source, to, down in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._carry, args=(source, to, down), daemon=True).start()
+                threading.Thread(target=self._forward, args=(source, to, down), daemon=True).start()
 
-    def _carry(self, source: socket.socket, to: socket.socket, down: bool) -> None:
+    def _forward(self, source: socket.socket, to: socket.socket, down: bool) -> None:
         with contextlib.suppress(OSError):
             while piece := source.recv(65536):
                 self._flows.wait()

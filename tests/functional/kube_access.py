@@ -1,4 +1,4 @@
-"""Ways to the lab's API server, as an operator would write them down."""
+"""Kubeconfigs, exec plugins and a proxy to reach the lab's API server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from salt_ext.kube.session import Session
 
 
 def ask(session: Session) -> str:
-    """Ask for the cluster's identity, which every credential that is good gets."""
+    """Request the cluster's identity, which every valid credential may read."""
     return NodesApi(session).identity()
 
 
@@ -32,7 +32,7 @@ def kubeconfig(
     cluster: dict[str, Any] | None = None,
     **access: Any,
 ) -> ClusterAccess:
-    """Write a kubeconfig of one user, and return what names it."""
+    """Write a kubeconfig of one user, and return an access that names it."""
     path = folder / "kubeconfig"
     authority = base64.b64encode(backend.endpoint.ca_file.read_bytes()).decode()
     config = {
@@ -76,29 +76,29 @@ def say(**status):
 
 
 class Proxy:
-    """A proxy that connects to one place, whatever it is asked for; remembers what that was."""
+    """A proxy that connects every request to one address, and records the request heads."""
 
     def __init__(self, to: tuple[str, int]) -> None:
         self._to = to
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.asked: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.requests: list[bytes] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        """URL of the proxy."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)  # ends the accept of the other thread
-        self._listening.close()
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends the accept of the other thread
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:
             try:
-                client, _ = self._listening.accept()
+                client, _ = self._listener.accept()
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -107,7 +107,7 @@ class Proxy:
         head = b""
         while b"\r\n\r\n" not in head:
             head += client.recv(4096)
-        self.asked.append(head)
+        self.requests.append(head)
         with client, socket.create_connection(self._to) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             other = {client: server, server: client}

@@ -1,4 +1,4 @@
-"""Credential plugins: what they print is used, and what goes wrong with them is said."""
+"""Exec plugins: their credentials are used, and each failure is described."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from salt_ext.kube.errors import BadCredentials, Unauthorized
 from salt_ext.kube.session import Session
 from salt_ext.watch.updates import Failed, Replaced
 from salt_ext.watch.watcher import ClusterWatcher
-from tests.functional.ways import ask, kubeconfig, plugin
+from tests.functional.kube_access import ask, kubeconfig, plugin
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +29,19 @@ def backend(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def seen(backend):
-    """Who the API server was asked by in this test."""
+    """Users of the requests that the API server received in this test."""
     backend.control.clear()
     backend.control.forget_requests()
     return lambda: [request.user for request in backend.control.requests()]
 
 
 def runs(folder: Path) -> int:
-    """Return how often a plugin ran that notes it."""
+    """Return how often a counted plugin ran."""
     file = folder / "runs"
     return len(file.read_text()) if file.exists() else 0
 
 
-def noting(folder: Path, body: str) -> str:
+def counted(folder: Path, body: str) -> str:
     return f"open({str(folder / 'runs')!r}, 'a').write('x')\n{body}"
 
 
@@ -53,7 +53,7 @@ def refusal(access) -> str:
 
 def test_the_token_is_used_until_it_expires(backend, tmp_path, seen):
     token = backend.endpoint.token("reader")
-    body = noting(tmp_path, f"say(token={token!r}, expirationTimestamp=os.environ['UNTIL'])")
+    body = counted(tmp_path, f"say(token={token!r}, expirationTimestamp=os.environ['UNTIL'])")
     later = [{"name": "UNTIL", "value": "2999-01-01T00:00:00Z"}]
     session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body, env=later)))
     ask(session)
@@ -67,9 +67,9 @@ def test_the_token_is_used_until_it_expires(backend, tmp_path, seen):
     assert seen() == ["reader"] * 4
 
 
-def test_a_lifetime_is_counted_on_a_clock_that_nobody_sets(backend, tmp_path, monkeypatch):
+def test_a_lifetime_is_counted_on_the_monotonic_clock(backend, tmp_path, monkeypatch):
     token = backend.endpoint.token("reader")
-    body = noting(
+    body = counted(
         tmp_path,
         f"""
 from datetime import datetime, timedelta, timezone
@@ -88,12 +88,12 @@ say(token={token!r}, expirationTimestamp=until.isoformat())
     assert runs(tmp_path) == 2
 
 
-def test_a_refused_token_is_asked_for_again(backend, tmp_path, seen):
+def test_the_plugin_runs_again_after_its_token_was_refused(backend, tmp_path, seen):
     token = backend.endpoint.token("reader")
-    body = noting(tmp_path, f"say(token={token!r})")
+    body = counted(tmp_path, f"say(token={token!r})")
     session = Session(kubeconfig(tmp_path, backend, plugin(tmp_path, body)))
     backend.control.on(do=actions.respond(401))
-    with pytest.raises(Unauthorized, match=f"asked with exec plugin {tmp_path}/plugin"):
+    with pytest.raises(Unauthorized, match=f"credentials from exec plugin {tmp_path}/plugin"):
         ask(session)
     ask(session)
     assert runs(tmp_path) == 2
@@ -102,7 +102,7 @@ def test_a_refused_token_is_asked_for_again(backend, tmp_path, seen):
 
 @pytest.fixture
 def typed():
-    """Something to read from our own standard input, which is nobody else's business."""
+    """Put text into this process's standard input, which a plugin must not read."""
     kept = os.dup(0)
     reader, writer = os.pipe()
     os.write(writer, b"typed")
@@ -114,13 +114,15 @@ def typed():
     os.close(kept)
 
 
-def test_the_plugin_gets_what_the_kubeconfig_says(backend, tmp_path, seen, monkeypatch, typed):
+def test_a_plugin_gets_its_arguments_environment_and_cluster(
+    backend, tmp_path, seen, monkeypatch, typed
+):
     monkeypatch.setenv("FROM_OUTSIDE", "kept")
     body = f"""
 info = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
-told = {{"args": sys.argv[1:], "own": os.environ["OWN"], "outside": os.environ["FROM_OUTSIDE"],
+message = {{"args": sys.argv[1:], "own": os.environ["OWN"], "outside": os.environ["FROM_OUTSIDE"],
         "info": info, "input": sys.stdin.read()}}
-open({str(tmp_path / "told")!r}, "w").write(json.dumps(told))
+open({str(tmp_path / "input")!r}, "w").write(json.dumps(message))
 say(token={backend.endpoint.token("reader")!r})
 """
     user = plugin(
@@ -136,10 +138,10 @@ say(token={backend.endpoint.token("reader")!r})
     name = "client.authentication.k8s.io/exec"
     cluster = {"extensions": [{"name": name, "extension": {"audience": "x"}}]}
     ask(Session(kubeconfig(tmp_path, backend, user, cluster=cluster)))
-    told = json.loads((tmp_path / "told").read_text())
-    assert told["args"] == ["a b", "$(touch no)", "*"]
-    assert (told["own"], told["outside"], told["input"]) == ("yes", "kept", "")
-    spec = told["info"]["spec"]
+    message = json.loads((tmp_path / "input").read_text())
+    assert message["args"] == ["a b", "$(touch no)", "*"]
+    assert (message["own"], message["outside"], message["input"]) == ("yes", "kept", "")
+    spec = message["info"]["spec"]
     assert spec["interactive"] is False
     assert spec["cluster"]["server"] == backend.endpoint.url
     assert spec["cluster"]["config"] == {"audience": "x"}
@@ -150,35 +152,35 @@ say(token={backend.endpoint.token("reader")!r})
 def test_a_command_without_a_slash_is_found_in_the_path(backend, tmp_path, seen, monkeypatch):
     user = plugin(tmp_path, f"say(token={backend.endpoint.token('reader')!r})", command="plugin")
     access = kubeconfig(tmp_path, backend, user)
-    told = refusal(access)
-    assert told == "exec plugin plugin: cannot be started: No such file or directory"
+    message = refusal(access)
+    assert message == "exec plugin plugin: cannot start: No such file or directory"
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     ask(Session(access))
     assert seen() == ["reader"]
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("sys.exit('Token expired\\nplease log in\\n\\n')", "exit status 1: please log in"),
-        ("sys.exit(3)", "exit status 3, and said nothing"),
-        ("os.kill(os.getpid(), 15)", "ended by signal 15, and said nothing"),
+        ("sys.exit(3)", "exit status 3; no output on stderr"),
+        ("os.kill(os.getpid(), 15)", "killed by signal 15; no output on stderr"),
         ("sys.exit('no\\x1b[31m way \\x07' + 'x' * 500)", "exit status 1: no[31m way " + "x" * 185),
         ("sys.exit('denied: ' + os.environ['KEY'])", "exit status 1: denied: ..."),
-        ("print('sesame')", "printed no ExecCredential: JSON is malformed"),
-        ("print('[]')", "printed no ExecCredential: Expected `object`, got `array`"),
-        ("pass", "printed no ExecCredential: Input data was truncated"),
+        ("print('sesame')", "printed no valid ExecCredential: JSON is malformed"),
+        ("print('[]')", "printed no valid ExecCredential: Expected `object`, got `array`"),
+        ("pass", "printed no valid ExecCredential: Input data was truncated"),
         ("say()", "printed neither a token nor a client certificate"),
         ("say(token='')", "printed neither a token nor a client certificate"),
-        ("say(token='open\\nsesame')", "is no token: it holds a space"),
+        ("say(token='open\\nsesame')", "not a valid token: it contains spaces"),
         ("say(token=7)", "got `int` - at `$.status.token`"),
         ("say(token='t', expirationTimestamp='x')", "Invalid RFC3339 encoded datetime"),
         ("say(clientCertificateData='x')", "a client certificate or a key, but not both"),
         ("say(clientCertificateData='x', clientKeyData='y')", "certificate and key cannot be read"),
-        ("print(json.dumps(dict(kind='Status', apiVersion='v1')))", "something else than an Exec"),
+        ("print(json.dumps(dict(kind='Status', apiVersion='v1')))", "another object than an Exec"),
         (
             "print(json.dumps(dict(kind='ExecCredential', apiVersion='v1')))",
-            "something else than an ExecCredential of client.authentication.k8s.io/v1",
+            "another object than an ExecCredential of client.authentication.k8s.io/v1",
         ),
         (
             (
@@ -189,25 +191,27 @@ def test_a_command_without_a_slash_is_found_in_the_path(backend, tmp_path, seen,
         ),
     ],
 )
-def test_a_plugin_that_fails_is_no_access(backend, tmp_path, seen, body, told, caplog):
+def test_a_failing_plugin_is_an_error_and_nothing_is_sent(
+    backend, tmp_path, seen, body, message, caplog
+):
     user = plugin(tmp_path, body, env=[{"name": "KEY", "value": "sesame"}])
     found = refusal(kubeconfig(tmp_path, backend, user))
-    assert told in found
+    assert message in found
     assert "sesame" not in found + caplog.text
     assert found.startswith((f"exec plugin {tmp_path}/plugin: ", f"{tmp_path}/kubeconfig: "))
     assert seen() == []
 
 
-def test_what_installs_a_plugin_is_told(backend, tmp_path):
+def test_the_install_hint_of_a_missing_plugin_is_shown(backend, tmp_path):
     user = plugin(tmp_path, "", installHint="get it from https://example.org\nand so on")
     (tmp_path / "plugin").unlink()
-    told = refusal(kubeconfig(tmp_path, backend, user))
-    assert told.endswith(
-        "cannot be started: No such file or directory (get it from https://example.org)"
+    message = refusal(kubeconfig(tmp_path, backend, user))
+    assert message.endswith(
+        "cannot start: No such file or directory (get it from https://example.org)"
     )
 
 
-def test_a_plugin_that_hangs_is_ended_with_all_that_it_started(backend, tmp_path, seen):
+def test_a_plugin_that_hangs_is_killed_with_its_children(backend, tmp_path, seen):
     body = f"""
 import subprocess
 child = subprocess.Popen(["sleep", "1000"])
@@ -216,9 +220,9 @@ print("waiting for the browser", file=sys.stderr, flush=True)
 child.wait()
 """
     access = kubeconfig(tmp_path, backend, plugin(tmp_path, body), exec_timeout=5.0)
-    told = refusal(access)
-    assert told == (
-        f"exec plugin {tmp_path}/plugin: ended by us after 5 s without an answer: "
+    message = refusal(access)
+    assert message == (
+        f"exec plugin {tmp_path}/plugin: timed out after 5 s and was killed: "
         "waiting for the browser"
     )
     assert seen() == []
@@ -226,7 +230,7 @@ child.wait()
         assert gone(int(pid))
 
 
-def test_what_a_plugin_leaves_behind_does_not_hold_us_up(backend, tmp_path, seen):
+def test_a_background_process_of_a_plugin_delays_no_request(backend, tmp_path, seen):
     body = f"""
 import subprocess
 child = subprocess.Popen(["sleep", "1000"])
@@ -240,28 +244,30 @@ say(token={backend.endpoint.token("reader")!r})
 
 
 @pytest.mark.parametrize(
-    ("section", "told"),
+    ("section", "message"),
     [
-        ({"interactiveMode": "Always"}, "interactiveMode: Always, and there is nobody to ask"),
+        ({"interactiveMode": "Always"}, "interactiveMode: Always, but no terminal is available"),
         ({"apiVersion": "client.authentication.k8s.io/v1alpha1"}, "v1alpha1'; supported: client."),
         ({"command": None}, "Expected `str`, got `null` - at `$.users[0].user.exec.command`"),
         ({"args": ["a\0b"]}, "a zero byte"),
     ],
 )
-def test_what_cannot_be_run_is_not_tried(backend, tmp_path, section, told):
-    user = plugin(tmp_path, noting(tmp_path, "say(token='t')"), **section)
-    assert told in refusal(kubeconfig(tmp_path, backend, user))
+def test_an_unsupported_exec_section_is_refused_without_running_it(
+    backend, tmp_path, section, message
+):
+    user = plugin(tmp_path, counted(tmp_path, "say(token='t')"), **section)
+    assert message in refusal(kubeconfig(tmp_path, backend, user))
     assert runs(tmp_path) == 0
 
 
 def test_a_token_wins_over_a_plugin(backend, tmp_path, seen):
-    user = {"token": backend.endpoint.token("reader"), **plugin(tmp_path, noting(tmp_path, ""))}
+    user = {"token": backend.endpoint.token("reader"), **plugin(tmp_path, counted(tmp_path, ""))}
     ask(Session(kubeconfig(tmp_path, backend, user)))
     assert seen() == ["reader"]
     assert runs(tmp_path) == 0
 
 
-def test_a_follower_survives_a_plugin_that_fails_and_goes_on(backend, tmp_path, seen):
+def test_a_watcher_survives_a_plugin_that_fails(backend, tmp_path, seen):
     body = f"""
 if not os.path.exists({str(tmp_path / "login")!r}):
     sys.exit("not logged in")
@@ -280,8 +286,8 @@ say(token={backend.endpoint.token("reader")!r})
         }
     )
     updates, stop = queue.Queue(), threading.Event()
-    follower = ClusterWatcher(settings.clusters["prod"], updates, stop)
-    thread = threading.Thread(target=follower.run, daemon=True)
+    watcher = ClusterWatcher(settings.clusters["prod"], updates, stop)
+    thread = threading.Thread(target=watcher.run, daemon=True)
     thread.start()
     try:
         failed = updates.get(timeout=60)
@@ -295,13 +301,13 @@ say(token={backend.endpoint.token("reader")!r})
         assert set(seen()) == {"reader"}
     finally:
         stop.set()
-        follower.list_again()
+        watcher.request_list()
         thread.join(60)
     assert not thread.is_alive()
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends, or has ended; whoever inherited it may not have noticed yet."""
+    """Whether a process has ended; its parent may not have collected it yet."""
     limit = time.monotonic() + 10
     while time.monotonic() < limit:
         try:

@@ -1,4 +1,4 @@
-"""Where no engine runs, the ext_pillar lists by itself."""
+"""Without an engine, the ext_pillar lists a cluster itself."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def pillars(emulator, tmp_path):
 
 
 def expire(pillars: Pillars) -> None:
-    """Make what was listed older than its time to live."""
+    """Make the stored view older than its time to live."""
     health = Store(str(pillars.state_dir)).health
-    told = health.of("prod")
-    told.listed_at -= 61
-    told.retry_at = 0.0
-    health.report("prod", told)
+    record = health.of("prod")
+    record.listed_at -= 61
+    record.retry_at = 0.0
+    health.report("prod", record)
 
 
 def test_the_first_compile_lists_and_serves(pillars, emulator):
@@ -65,7 +65,7 @@ def test_the_first_compile_lists_and_serves(pillars, emulator):
     assert len(emulator.control.requests(verb="list")) == 1
 
 
-def test_without_the_option_nothing_is_asked_and_the_reference_stays(pillars, emulator):
+def test_without_the_option_nothing_is_requested_and_the_reference_stays(pillars, emulator):
     pillar = pillars.compile(ext_pillar=[{"k8s_nodes": {}}])
     assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
     assert emulator.control.requests() == []
@@ -80,7 +80,7 @@ def test_within_its_time_to_live_a_list_is_not_repeated(pillars, emulator):
     assert len(emulator.control.requests(verb="list")) == 2
 
 
-def test_a_pillar_without_a_reference_asks_nothing(pillars, emulator):
+def test_a_pillar_without_a_reference_requests_nothing(pillars, emulator):
     pillars.write({"allow": ["198.51.100.1"]})
     assert pillars.compile()["allow"] == ["198.51.100.1"]
     assert emulator.control.requests() == []
@@ -96,7 +96,7 @@ def test_a_pillar_without_a_reference_asks_nothing(pillars, emulator):
     ],
     ids=["500", "html", "another list", "closed"],
 )
-def test_on_an_error_the_last_known_nodes_stay_and_it_is_not_asked_again_at_once(
+def test_on_an_error_the_last_known_nodes_stay_and_it_is_not_listed_again_at_once(
     pillars, emulator, fault
 ):
     pillars.compile()
@@ -106,22 +106,22 @@ def test_on_an_error_the_last_known_nodes_stay_and_it_is_not_asked_again_at_once
     pillar = pillars.compile()
     assert pillar["allow"] == ["198.51.100.1", "192.0.2.1"]
     assert pillar["k8s_nodes"]["clusters"]["prod"]["stale"] is True
-    asked = len(emulator.control.requests())
-    assert asked > 0
+    count = len(emulator.control.requests())
+    assert count > 0
     pillars.compile()
-    assert len(emulator.control.requests()) == asked
+    assert len(emulator.control.requests()) == count
 
 
-def test_an_api_that_does_not_answer_holds_a_compile_no_longer_than_asked(pillars, emulator):
+def test_an_api_that_does_not_answer_delays_a_compile_by_the_timeout_at_most(pillars, emulator):
     emulator.control.on("list", do=actions.hang(), times=None)
     pillar = pillars.compile(ext_pillar=[{"k8s_nodes": {"fetch": True, "timeout": 0.2}}])
-    # It came back while the LIST still hangs: only the time limit can have done that.
+    # The compile ended while the LIST still hangs: only the timeout can be the reason.
     assert emulator.control.requests(verb="list")[-1].status == 0
     assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
     emulator.control.clear()
 
 
-def test_for_a_minion_that_the_cluster_does_not_serve_nothing_is_asked(pillars, emulator):
+def test_a_minion_outside_serve_to_causes_no_request(pillars, emulator):
     pillars.opts["k8s_nodes"]["clusters"]["prod"]["serve_to"] = "db*"
     assert pillars.compile("web1")["allow"] == ["198.51.100.1", "k8s://prod"]
     assert emulator.control.requests() == []
@@ -136,7 +136,7 @@ def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypa
     assert sum(dict(refused).values()) == 1
 
 
-def test_an_engine_has_them_in_never(pillars, monkeypatch):
+def test_an_engine_denies_them(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
     monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))
     limits = Engine(pillars.opts)._config.clusters["prod"].limits
@@ -144,7 +144,7 @@ def test_an_engine_has_them_in_never(pillars, monkeypatch):
     assert limits.refuse(ipaddress.ip_address("192.0.2.2")) is None
 
 
-def test_those_of_a_masterless_minion_are_not(pillars, monkeypatch):
+def test_the_addresses_of_a_masterless_minion_are_not_refused(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
     monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))
     assert pillars.compile(__role="minion")["allow"] == ["198.51.100.1", "192.0.2.1"]
@@ -156,12 +156,14 @@ def test_many_workers_list_once(pillars, emulator):
         on_demand.OnDemandLister(_config(pillars), Store(str(pillars.state_dir))) for _ in range(8)
     ]
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(one.ensure, "prod", ttl=60, timeout=10) for one in workers]:
-            done.result()
+        for future in [
+            pool.submit(lister.ensure_fresh, "prod", ttl=60, timeout=10) for lister in workers
+        ]:
+            future.result()
     assert len(emulator.control.requests(verb="list")) == 1
 
 
-def test_while_an_engine_lives_nothing_is_asked(pillars, emulator):
+def test_while_an_engine_runs_nothing_is_requested(pillars, emulator):
     pillars.state_dir.mkdir(mode=0o700)
     lock = os.open(pillars.state_dir / "engine.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
@@ -172,7 +174,7 @@ def test_while_an_engine_lives_nothing_is_asked(pillars, emulator):
         os.close(lock)
 
 
-def test_guards_hold_for_a_fetch_too(pillars, emulator):
+def test_guards_apply_on_demand_too(pillars, emulator):
     pillars.compile()
     expire(pillars)
     emulator.control.on(

@@ -1,4 +1,4 @@
-"""What an API server is asked before anybody relies on it; each back end answers alike."""
+"""The preflight of an API server; emulator and real server answer alike."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cryptography.x509.oid import NameOID
 from lab.kubernetes import open_backend
 from lab.kubernetes.real_backend import unavailable
 from salt_ext.core.config.access import ClusterAccess
-from salt_ext.kube import preflight as probing
+from salt_ext.kube import preflight as preflight_module
 from salt_ext.kube.credential import Credential, bearer
-from salt_ext.kube.credential_lifetime import CredentialLifetime, lifetime
+from salt_ext.kube.credential_lifetime import CredentialLifetime, lifetime_of
 from salt_ext.kube.errors import Unauthorized
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, preflight
-from tests.functional.ways import kubeconfig, plugin
+from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, preflight
+from tests.functional.kube_access import kubeconfig, plugin
 
 DAY = 86_400.0
-LIST, WATCH, IDENTITY = NEEDED
+LIST, WATCH, IDENTITY = REQUIRED
 
 
 @pytest.fixture(
@@ -46,24 +46,24 @@ def access(backend, user: str = "reader") -> ClusterAccess:
 
 
 @pytest.mark.parametrize(
-    ("user", "may"),
+    ("user", "permissions"),
     [
-        ("reader", {LIST: True, WATCH: True, IDENTITY: True, EVERYTHING: False}),
-        ("nobody", {LIST: False, WATCH: False, IDENTITY: False, EVERYTHING: False}),
-        ("admin", {LIST: True, WATCH: True, IDENTITY: True, EVERYTHING: True}),
+        ("reader", {LIST: True, WATCH: True, IDENTITY: True, CLUSTER_ADMIN: False}),
+        ("nobody", {LIST: False, WATCH: False, IDENTITY: False, CLUSTER_ADMIN: False}),
+        ("admin", {LIST: True, WATCH: True, IDENTITY: True, CLUSTER_ADMIN: True}),
     ],
 )
-def test_it_knows_what_each_user_may(backend, user, may):
-    found = preflight(access(backend, user))
-    assert found.may == may
-    assert found.server == backend.endpoint.url
-    assert found.version.startswith("v1.")
-    assert found.asked_with == str(backend.endpoint.tokens[user])
-    assert found.skew is not None
-    assert abs(found.skew) < 5
+def test_permissions_of_each_user(backend, user, permissions):
+    info = preflight(access(backend, user))
+    assert info.permissions == permissions
+    assert info.server == backend.endpoint.url
+    assert info.version.startswith("v1.")
+    assert info.credential_source == str(backend.endpoint.tokens[user])
+    assert info.clock_skew is not None
+    assert abs(info.clock_skew) < 5
 
 
-def test_a_single_verb_that_is_missing_is_known(backend):
+def test_a_single_missing_verb_is_reported(backend):
     if backend.name != "real":
         pytest.skip("the emulator's rights come as a whole")
     api = "/apis/rbac.authorization.k8s.io/v1"
@@ -84,14 +84,14 @@ def test_a_single_verb_that_is_missing_is_known(backend):
     assert client.request("POST", f"{api}/clusterroles", role).status == 201
     assert client.request("POST", f"{api}/clusterrolebindings", binding).status == 201
     deadline = time.monotonic() + 60
-    while not (found := preflight(access(backend, "nobody")).may)[LIST]:
+    while not (permissions := preflight(access(backend, "nobody")).permissions)[LIST]:
         assert time.monotonic() < deadline
-    assert found == {LIST: True, WATCH: False, IDENTITY: False, EVERYTHING: False}
+    assert permissions == {LIST: True, WATCH: False, IDENTITY: False, CLUSTER_ADMIN: False}
     client.request("DELETE", f"{api}/clusterrolebindings/only-list")
     client.close()
 
 
-def test_who_is_not_let_in_is_told_apart(backend, tmp_path):
+def test_a_refused_credential_is_unauthorized(backend, tmp_path):
     wrong = tmp_path / "token"
     wrong.write_text("wrong")
     with pytest.raises(Unauthorized, match="401"):
@@ -104,19 +104,19 @@ def _fields(one: ClusterAccess) -> dict:
 
 def test_a_clock_that_is_wrong_is_measured(backend, monkeypatch):
     real = time.time
-    monkeypatch.setattr(probing.time, "time", lambda: real() + 300)
-    skew = preflight(access(backend)).skew
+    monkeypatch.setattr(preflight_module.time, "time", lambda: real() + 300)
+    skew = preflight(access(backend)).clock_skew
     assert skew is not None
     assert -310 < skew < -290
 
 
-def test_what_a_plugin_gives_has_no_end_that_matters(backend, tmp_path):
+def test_the_credential_of_a_plugin_has_no_lifetime(backend, tmp_path):
     token = backend.endpoint.token("reader")
     user = plugin(tmp_path, f"say(token={token!r})")
-    assert preflight(kubeconfig(tmp_path, backend, user)).lifetime is None
+    assert preflight(kubeconfig(tmp_path, backend, user)).credential_lifetime is None
 
 
-# When a credential ends
+# When a credential expires
 
 
 def token(**claims: object) -> Credential:
@@ -137,34 +137,34 @@ def certificate(begins: dt.datetime, ends: dt.datetime) -> bytes:
     )
 
 
-def test_a_token_tells_when_it_ends():
-    assert lifetime(token(iat=100, exp=200)) == CredentialLifetime(100, 200)
-    assert lifetime(token(exp=200)) == CredentialLifetime(0, 200)
+def test_a_token_states_its_expiry():
+    assert lifetime_of(token(iat=100, exp=200)) == CredentialLifetime(100, 200)
+    assert lifetime_of(token(exp=200)) == CredentialLifetime(0, 200)
 
 
 @pytest.mark.parametrize("text", ["opaque", "a.b", "a.!.c", "a.e30.c", "a.bm8.c", "....."])
-def test_a_token_that_tells_nothing_has_no_end(text):
-    assert lifetime(bearer(text, "a file")) is None
+def test_an_opaque_token_states_no_expiry(text):
+    assert lifetime_of(bearer(text, "a file")) is None
 
 
-def test_a_client_certificate_tells_when_it_ends():
+def test_a_client_certificate_states_its_expiry():
     begins = dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
     pem = certificate(begins, begins + dt.timedelta(days=365))
-    found = lifetime(Credential(certificate=pem))
+    found = lifetime_of(Credential(certificate=pem))
     assert found == CredentialLifetime(begins.timestamp(), begins.timestamp() + 365 * DAY)
-    assert lifetime(Credential(certificate=b"no certificate")) is None
-    assert lifetime(Credential()) is None
+    assert lifetime_of(Credential(certificate=b"no certificate")) is None
+    assert lifetime_of(Credential()) is None
 
 
-def test_what_is_rotated_in_time_is_not_nearly_over():
+def test_a_credential_that_is_rotated_in_time_does_not_expire_soon():
     hour = CredentialLifetime(0.0001, 3600)
     # A kubelet replaces its pods' tokens when a fifth of their life is left.
-    assert not hour.nearly_over(3600 * 0.85)
-    assert hour.nearly_over(3600 * 0.95)
+    assert not hour.expires_soon(3600 * 0.85)
+    assert hour.expires_soon(3600 * 0.95)
     year = CredentialLifetime(0.0001, 365 * DAY)
-    assert not year.nearly_over(300 * DAY)
-    assert year.nearly_over(340 * DAY)
-    assert year.nearly_over(400 * DAY)
+    assert not year.expires_soon(300 * DAY)
+    assert year.expires_soon(340 * DAY)
+    assert year.expires_soon(400 * DAY)
     unknown = CredentialLifetime(0, 365 * DAY)
-    assert not unknown.nearly_over(350 * DAY)
-    assert unknown.nearly_over(352 * DAY)
+    assert not unknown.expires_soon(350 * DAY)
+    assert unknown.expires_soon(352 * DAY)
