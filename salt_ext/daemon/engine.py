@@ -83,12 +83,16 @@ class Engine:
         return {"follow": follower, "keep": keeper}
 
     def _minions(self, stop: threading.Event) -> Mapping[str, Worker]:
-        board = HintMailbox()
+        mailbox = HintMailbox()
         return {
-            "listen": EventListener(board, self._opts, stop),
-            "converge": RolloutController(self._config, self._store, self._opts, board, stop),
+            "listen": EventListener(mailbox, self._opts, stop),
+            "converge": RolloutController(self._config, self._store, self._opts, mailbox, stop),
             "forget": KeyWatcher(
-                self._store, self._opts, stop, nudge=board.keys, expect=board.expect
+                self._store,
+                self._opts,
+                stop,
+                keys_changed=mailbox.keys_changed,
+                expect=mailbox.expect,
             ),
         }
 

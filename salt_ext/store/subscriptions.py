@@ -34,7 +34,7 @@ class Seen:
     cluster: str
     answer: Answer
     digest: str = ""
-    """Of the addresses that took its place."""
+    """Of the addresses that took its place, or of the reason that it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +92,15 @@ class SubscriptionTable:
             )
         return bool(put or gone)
 
-    def references_of(self, minion: str, pillarenv: str) -> list[str]:
-        """Return what one pillar of a minion refers to."""
+    def recorded(self, minion: str, pillarenv: str) -> dict[str, Seen]:
+        """Return what is recorded of each reference in one pillar of a minion."""
         with self._database.reading() as connection:
             rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
-        return [row.reference for row in rows if not row.gone]
+        return {row.reference: row.seen for row in rows if not row.gone}
+
+    def references_of(self, minion: str, pillarenv: str) -> list[str]:
+        """Return what one pillar of a minion refers to."""
+        return list(self.recorded(minion, pillarenv))
 
     def environments(self) -> dict[str, list[str]]:
         """Return the pillar environments in which each minion has references."""

@@ -13,7 +13,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.references.expand import DEEPEST, Expansion, Unresolved, expand
+from salt_ext.core.references.expand import MAX_DEPTH, Expansion
+from salt_ext.core.references.expand import expand as expand_with
+from salt_ext.core.references.resolution import Resolution, SnapshotStamp, Unresolved
+from salt_ext.core.references.scan import scan
 
 ONE, TWO = "192.0.2.1", "192.0.2.2"
 
@@ -25,14 +28,23 @@ CLUSTERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def resolve(text: str) -> tuple[str, ...] | Unresolved:
-    return CLUSTERS.get(text, Unresolved("is not configured"))
+def resolve(text: str) -> Resolution | Unresolved:
+    if text in CLUSTERS:
+        return Resolution(CLUSTERS[text], SnapshotStamp(1, 1.0))
+    return Unresolved("is not configured")
+
+
+def expand(pillar: dict[Any, Any]) -> Expansion:
+    """Expand what a scan found; a whole pillar comes to the same."""
+    scanned = scan(pillar)
+    resolutions = {text: resolve(text) for text in scanned.texts}
+    return expand_with(scanned.entries, resolutions)
 
 
 def expanded(pillar: dict[Any, Any]) -> dict[Any, Any]:
     """Return the pillar as ext_pillar leaves it, after a look that nothing was altered."""
     before = copy.deepcopy(pillar)
-    done = expand(pillar, resolve)
+    done = expand(pillar)
     assert pillar == before
     assert all(done.changed[key] is not pillar[key] for key in done.changed)
     return {**pillar, **done.changed}
@@ -143,7 +155,7 @@ class TestMappings:
 
     def test_two_references_in_a_mapping_stay_and_are_named(self):
         pillar = {"rules": [{"source": "k8s://prod", "destination": "k8s://test"}]}
-        done = expand(pillar, resolve)
+        done = expand(pillar)
         assert done.changed == {}
         assert set(done.unresolved) == {"k8s://prod", "k8s://test"}
         assert "another reference" in done.unresolved["k8s://prod"]
@@ -179,15 +191,15 @@ class TestMappings:
             {part: {"address": "k8s://prod"}, "port": {"portid": 22}, "accept": {}},
             {part: {part: {"address": "k8s://prod"}}},
         ):
-            done = expand({"zone": {"rule": rule, "target": "DROP"}}, resolve)
+            done = expand({"zone": {"rule": rule, "target": "DROP"}})
             assert done.changed == {}
             assert list(done.unresolved) == ["k8s://prod"]
 
     def test_an_entry_beside_other_values_is_no_rule_among_rules(self):
         for beside in ("ipv4", True, 1, ["x"]):
-            done = expand({"rule": {"match": {"address": "k8s://prod"}, "x": beside}}, resolve)
+            done = expand({"rule": {"match": {"address": "k8s://prod"}, "x": beside}})
             assert done.changed == {}
-            assert "no rule among rules" in done.unresolved["k8s://prod"]
+            assert "siblings are not rules" in done.unresolved["k8s://prod"]
 
     def test_an_empty_rule_is_a_rule(self):
         pillar = {"rules": {"a": None, "b": {}, "db": {"source": "k8s://lone"}}}
@@ -196,7 +208,7 @@ class TestMappings:
     def test_a_rule_that_is_a_part_of_itself_ends(self):
         rule: dict[str, Any] = {"source": {"address": "k8s://lone"}}
         rule["to"] = rule
-        done = expand({"rules": [rule]}, resolve)
+        done = expand({"rules": [rule]})
         assert done.changed["rules"][0]["source"] == {"address": "192.0.2.9"}
 
     def test_a_list_in_a_repeated_mapping_is_expanded_too(self):
@@ -211,13 +223,13 @@ class TestMappings:
 
     @pytest.mark.parametrize("key", ["k8s://lone", "k8s://unknown"])
     def test_below_a_key_that_is_a_reference_no_other_can_be_repeated(self, key):
-        done = expand({"rules": {key: {"source": "k8s://prod"}}}, resolve)
+        done = expand({"rules": {key: {"source": "k8s://prod"}}})
         left = {"192.0.2.9" if key == "k8s://lone" else key: {"source": "k8s://prod"}}
         assert {"rules": left, **done.changed} == {"rules": left}
         assert "put it into a list" in done.unresolved["k8s://prod"]
 
     def test_an_entry_whose_id_is_no_text_is_not_repeated(self):
-        done = expand({"services": {22: {"source": "k8s://prod"}}}, resolve)
+        done = expand({"services": {22: {"source": "k8s://prod"}}})
         assert done.changed == {}
         assert "put it into a list" in done.unresolved["k8s://prod"]
 
@@ -255,7 +267,7 @@ class TestWhatStays:
     )
     def test_an_unresolved_reference_stays_byte_for_byte(self, pillar):
         before = json.dumps(pillar)
-        done = expand(pillar, resolve)
+        done = expand(pillar)
         assert done.changed == {}
         assert done.served == {}
         assert done.unresolved == {"k8s://unknown": "is not configured"}
@@ -276,25 +288,25 @@ class TestWhatStays:
         ],
     )
     def test_where_nothing_can_be_repeated_the_reason_is_said(self, pillar):
-        done = expand(pillar, resolve)
+        done = expand(pillar)
         assert done.changed == {}
         assert done.unresolved["k8s://prod"]
 
     @pytest.mark.parametrize("order", [1, -1])
     def test_a_reference_in_a_wrong_place_spoils_none_in_a_right_one(self, order):
         pillar = {"note": "k8s://prod", "allow": ["k8s://prod"], "rules": [{"s": "k8s://prod"}]}
-        done = expand(dict(list(pillar.items())[::order]), resolve)
+        done = expand(dict(list(pillar.items())[::order]))
         assert done.changed == {"allow": [ONE, TWO], "rules": [{"s": ONE}, {"s": TWO}]}
         assert "put it into a list" in done.unresolved["k8s://prod"]
         assert done.served == {"k8s://prod": (ONE, TWO)}
 
     def test_a_pillar_without_references_is_not_touched(self):
         pillar = {"a": [1, {"b": ("x", None, 1.5, b"k8s://prod")}], "c": "see k8s://prod", "d": {}}
-        assert expand(pillar, resolve) == Expansion()
+        assert expand(pillar) == Expansion()
 
     def test_keys_beside_a_change_keep_their_objects(self):
         pillar = {"firewall": {"allow": ["k8s://prod"], "other": {"deep": [1, 2]}}, "rest": [1]}
-        done = expand(pillar, resolve)
+        done = expand(pillar)
         assert list(done.changed) == ["firewall"]
         assert done.changed["firewall"]["other"] is pillar["firewall"]["other"]
 
@@ -310,14 +322,14 @@ class TestShapes:
         laughs: list[Any] = ["k8s://prod"]
         for _ in range(60):
             laughs = [laughs, laughs]
-        assert expand({"a": laughs}, resolve).served == {"k8s://prod": (ONE, TWO)}
+        assert expand({"a": laughs}).served == {"k8s://prod": (ONE, TWO)}
 
     def test_a_cycle_ends(self):
         knot: list[Any] = ["k8s://prod"]
         knot.append(knot)
         ring: dict[str, Any] = {"allow": ["k8s://prod"]}
         ring["ring"] = ring
-        done = expand({"knot": knot, "ring": ring}, resolve)
+        done = expand({"knot": knot, "ring": ring})
         assert done.changed["knot"][:2] == [ONE, TWO]
         assert done.changed["ring"]["allow"] == [ONE, TWO]
         assert knot[0] == "k8s://prod"
@@ -332,32 +344,50 @@ class TestShapes:
             return value
 
         for wrap in (lambda inner: {"x": inner}, lambda inner: [inner]):
-            done = expand({"fine": nested(DEEPEST - 1, wrap)}, resolve)
+            done = expand({"fine": nested(MAX_DEPTH - 1, wrap)})
             assert "fine" in done.changed
-            for depth in (DEEPEST, 100_000):
-                done = expand({"deep": nested(depth, wrap)}, resolve)
+            for depth in (MAX_DEPTH, 100_000):
+                done = expand({"deep": nested(depth, wrap)})
                 assert done.changed == {}
                 assert "deeper" in done.unresolved["k8s://prod"]
 
-    def test_each_reference_is_looked_up_once(self):
-        asked: list[str] = []
-
-        def asking(text: str) -> tuple[str, ...] | Unresolved:
-            asked.append(text)
-            return resolve(text)
-
+    def test_a_scan_finds_each_reference_once_wherever_it_stands(self):
         rules = [{"source": "k8s://prod"}, {"source": "k8s://unknown"}]
-        expand({"a": ["k8s://prod", "k8s://unknown"], "b": rules, "c": rules}, asking)
-        assert sorted(asked) == ["k8s://prod", "k8s://unknown"]
+        pillar = {
+            "a": ["k8s://prod", "k8s://unknown"],
+            "b": rules,
+            "c": rules,
+            "k8s://key": 1,
+            "d": {("k8s://tuple", 1): None},
+            "e": "k8s://value",
+            "text": "see k8s://prod",
+            "f": [1, {"x": None}],
+        }
+        scanned = scan(pillar)
+        assert sorted(scanned.texts) == [
+            *("k8s://key", "k8s://prod", "k8s://tuple", "k8s://unknown", "k8s://value")
+        ]
+        assert "f" not in scanned.entries
+        assert all(scanned.entries[key] is pillar[key] for key in scanned.entries)
+
+    def test_a_whole_pillar_expands_to_the_same_as_what_a_scan_found_in_it(self):
+        pillar = {"a": ["k8s://prod"], "b": [1, {"c": None}], "d": {"e": {"s": "k8s://lone"}}}
+        resolutions = {text: resolve(text) for text in scan(pillar).texts}
+        assert expand_with(pillar, resolutions) == expand(pillar)
+
+    def test_a_reference_that_was_not_looked_up_stays(self):
+        assert expand_with({"a": ["k8s://prod"]}, {}) == Expansion(
+            unresolved={"k8s://prod": "was not looked up"}
+        )
 
     def test_a_large_pillar(self):
         pillar = {f"key{n}": {"allow": [n, "x"]} for n in range(100_000)}
         pillar["last"] = {"allow": ["k8s://prod"] * 10_000}
-        done = expand(pillar, resolve)
+        done = expand(pillar)
         assert done.changed == {"last": {"allow": [ONE, TWO]}}
 
     def test_a_hostile_pillar_of_empty_containers(self):
-        assert expand({"a": [], "b": {}, "c": (), "d": [{}, []], "e": None}, resolve) == Expansion()
+        assert expand({"a": [], "b": {}, "c": (), "d": [{}, []], "e": None}) == Expansion()
 
 
 SCALARS = st.one_of(
@@ -397,7 +427,7 @@ def references(value: Any) -> set[str]:
 @given(PILLARS)
 def test_whatever_the_pillar(pillar):
     found = expanded(pillar)
-    done = expand(pillar, resolve)
+    done = expand(pillar)
     # What is left is named with a reason, and nothing was made up.
     assert references(found) <= done.unresolved.keys()
     assert done.served.keys() | done.unresolved.keys() <= references(pillar)

@@ -14,7 +14,7 @@ import pytest
 from place import MEMBER, OTHER, PORT, Minion, Place
 
 from salt_ext.master.settings import settings
-from salt_ext.rollout.apply import Applying
+from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -65,7 +65,7 @@ class Office:
     def publish(self) -> dict[str, Any]:
         """Publish to whoever is behind; the keywords of the call."""
         self.published.what.clear()
-        done = Applying(settings(self.pillars.opts), self.store, self.published).run(
+        done = ApplyRun(settings(self.pillars.opts), self.store, self.published).run(
             frozenset(["prod"])
         )
         for jid, minions in done["jobs"].items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ from salt_ext.admin.status import status
 from salt_ext.core.config import config
 from salt_ext.master import minion_module
 from salt_ext.rollout.apply import ApplyRun
-from salt_ext.rollout.controller import RolloutController
-from salt_ext.rollout.event_listener import HintMailbox
+from salt_ext.rollout.settlement import JobSettlement
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.test_apply import CLUSTER, Published, refer
@@ -39,13 +37,13 @@ def store(settings):
 @pytest.fixture
 def returning(settings, store):
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    convergence = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
+    settlement = JobSettlement(settings, store, opts)
 
     def returning(jid: str, answer: Any, retcode: int = 0) -> None:
         """Let the job cache have m1's answer to a job."""
         told = {"return": answer, "retcode": retcode, "success": retcode == 0}
         mine = store.ledger.outstanding()[jid]
-        convergence._judge(jid, store.ledger.job(jid), "m1", told, mine)
+        settlement.settle_return(jid, store.ledger.job(jid), "m1", told, mine)
 
     return returning
 

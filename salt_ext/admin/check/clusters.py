@@ -10,11 +10,10 @@ from typing import Any
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.config import KEY, Cluster, Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
-from salt_ext.core.display import utc
+from salt_ext.core.display import names, utc
 from salt_ext.kube.credential import SecretLookup
 from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized
 from salt_ext.kube.preflight import EVERYTHING, NEEDED, ClusterInfo, preflight
-from salt_ext.rollout.selection import names
 from salt_ext.store import Health, Store
 
 _AT_ONCE = 16

@@ -11,11 +11,12 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, locks_out, masters, traps
 from salt_ext.core.diagnosis.publish_coverage import uncovered
-from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.display import names
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.master.config_files import sls
 from salt_ext.master.pillar_compiler import NoGrains, NotCompiled, PillarCompiler
-from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches, names
+from salt_ext.references.resolver import shared_resolver
+from salt_ext.rollout.classes import TargetMatches
 from salt_ext.store import Store
 
 
@@ -25,13 +26,13 @@ def findings(
     """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
     if within <= 0:
         return
-    resolving = Resolver(store)
+    resolver = shared_resolver(store)
     pillars = PillarCompiler(opts)
     peers = _masters(opts)
     members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
 
     def lines(text: str) -> tuple[str, ...] | None:
-        found = resolving.lines(text, config)
+        found = resolver.lines(text, config)
         return None if isinstance(found, Unresolved) else found
 
     found: dict[Pitfall, set[str]] = defaultdict(set)

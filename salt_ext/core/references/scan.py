@@ -1,20 +1,42 @@
-"""Finds the references in a pillar of any size and shape, in time that is in proportion to it."""
+"""Find the references in a pillar of any size and shape, in time proportional to its size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from salt_ext.core.references.reference import SCHEME, is_reference
 
-# What most of a pillar is made of, and no reference can be.
+# Most values of a pillar have one of these types; none of them can be a reference.
 _ATOMS = frozenset([int, float, bool, bytes, type(None)])
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The references of one pillar, and the part of it that has them."""
+
+    entries: Mapping[Any, Any] = field(default_factory=dict)
+    """The top-level entries that may contain a reference."""
+    texts: tuple[str, ...] = ()
+    """Every reference below them, once."""
+
+
+def scan(pillar: Mapping[Any, Any]) -> Scan:
+    """Return the references of a pillar; nothing below its top level is copied."""
+    if not may_contain(pillar):
+        return Scan()
+    entries = {
+        key: value for key, value in list(pillar.items()) if is_reference(key) or may_contain(value)
+    }
+    keys = (key for key in entries if is_reference(key))
+    return Scan(entries, tuple(dict.fromkeys([*keys, *find_references([*entries.values()])])))
+
+
 def may_contain(root: Any) -> bool:
-    """Whether there may be a reference below; in doubt there is."""
-    # This is all that a pillar without a reference costs: it is written for speed. Each container
-    # is looked at once.
+    """Return whether a value may contain a reference; in doubt True."""
+    # A pillar without a reference costs this pass and nothing else, so it is written for speed.
+    # Each container is visited once.
     seen: set[int] = set()
     stack = [root]
     while stack:
@@ -45,7 +67,7 @@ def may_contain(root: Any) -> bool:
 
 
 def find_references(root: Any) -> Iterator[str]:
-    """Yield the references anywhere below, each container looked at once, without recursion."""
+    """Yield every reference below a value, without recursion; each container is visited once."""
     seen: set[int] = set()
     stack = [root]
     while stack:

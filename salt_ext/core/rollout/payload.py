@@ -15,11 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from salt_ext.core.references.resolution import SnapshotStamp
+
 ARGUMENT = "delivered"
 """Of ``k8s_firewall.sync``."""
-
-SnapshotStamp = tuple[int, float]
-"""The revision of a cluster, and when it was observed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,16 +115,16 @@ def test_it_is_bounded_and_goes_on_where_it_stopped(pillars, store, discover):
     assert list(references(store)) == ["db1", "db2", "db3"]
 
 
-def test_who_has_no_key_any_more_is_forgotten(pillars, store, discover):
+def test_a_minion_without_a_key_is_forgotten(pillars, store, discover):
     known(pillars, "db1", role="db")
     store.subscriptions.record("old", "", {"k8s://prod": SEEN}, 1.0)
     assert discover()["forgotten"] == ["old"]
     assert list(references(store)) == ["db1"]
 
 
-def test_when_no_key_is_found_at_all_nobody_is_forgotten(pillars, store, discover):
+def test_when_no_key_is_found_at_all_no_minion_is_forgotten(pillars, store, discover):
     store.subscriptions.record("m1", "", {"k8s://prod": SEEN}, 1.0)
-    assert "nobody is forgotten" in discover()["error"]
+    assert "no minion was forgotten" in discover()["error"]
     assert list(references(store)) == ["m1"]
 
 
@@ -173,8 +173,8 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
     job = Job(jid="1", at=1.0, class_="", function="state.apply")
     store.ledger.dispatched(job, [behind("db1")])
     stop = threading.Event()
-    forgetting = KeyWatcher(store, pillars.opts, stop, every=0.02)
-    thread = threading.Thread(target=forgetting.run)
+    watcher = KeyWatcher(store, pillars.opts, stop, interval=0.02)
+    thread = threading.Thread(target=watcher.run)
     thread.start()
     try:
         (pillars.folder / "pki" / "minions" / "db1").unlink()
@@ -182,7 +182,7 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
         assert store.ledger.all() == {}
         # A folder of keys that is away is no reason to forget anybody.
         (pillars.folder / "pki" / "minions" / "db2").unlink()
-        wait_for(lambda: "nobody is forgotten" in caplog.text)
+        wait_for(lambda: "no minion was forgotten" in caplog.text)
         assert list(references(store)) == ["db2"]
     finally:
         stop.set()
@@ -198,14 +198,16 @@ def test_an_event_makes_it_look_sooner_but_not_all_the_time(pillars, store, monk
         "salt_ext.rollout.key_watcher.every_accepted",
         lambda opts: looks.append(time.monotonic()) or every_accepted(opts),
     )
-    stop, nudge = threading.Event(), threading.Event()
-    forgetting = KeyWatcher(store, pillars.opts, stop, every=600, least=0.6, nudge=nudge)
-    thread = threading.Thread(target=forgetting.run)
+    stop, keys_changed = threading.Event(), threading.Event()
+    watcher = KeyWatcher(
+        store, pillars.opts, stop, interval=600, min_interval=0.6, keys_changed=keys_changed
+    )
+    thread = threading.Thread(target=watcher.run)
     thread.start()
     try:
-        nudge.set()
+        keys_changed.set()
         wait_for(lambda: list(references(store)) == ["db1"])
-        wait_for(lambda: bool(nudge.set() or len(looks) >= 3))
+        wait_for(lambda: bool(keys_changed.set() or len(looks) >= 3))
         assert min(b - a for a, b in pairwise(looks)) >= 0.6
         assert store.history.newest("", 1)[0].detail == {"minion": "db2"}
     finally:
@@ -236,22 +238,27 @@ class TestAKeyThatIsAcceptedAgain:
             known(pillars, name, role="db")
             store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
         expected: list[frozenset[str]] = []
-        nudge = threading.Event()
-        forgetting = KeyWatcher(
-            store, pillars.opts, threading.Event(), least=0.0, nudge=nudge, expect=expected.append
+        keys_changed = threading.Event()
+        watcher = KeyWatcher(
+            store,
+            pillars.opts,
+            threading.Event(),
+            min_interval=0.0,
+            keys_changed=keys_changed,
+            expect=expected.append,
         )
         key = pillars.folder / "pki" / "minions" / "db1"
         key.unlink()
-        forgetting._look()
+        watcher.check()
         assert list(references(store)) == ["db2"]
         assert expected == [frozenset(["db1"])]
         key.write_text("a key")
 
         def look() -> list[str]:
-            nudge.clear()
-            forgetting._look()
+            keys_changed.clear()
+            watcher.check()
             # Whoever was asked is looked after soon.
-            assert nudge.is_set() is bool(asked)
+            assert keys_changed.is_set() is bool(asked)
             told = [*asked]
             asked.clear()
             return told
@@ -304,14 +311,14 @@ def test_the_names_of_the_forgotten_are_bounded(store, monkeypatch):
 
 
 def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():
-    board = HintMailbox()
-    board.leave("salt/auth", "db1")
-    assert not board.keys.is_set()
-    board.expect(frozenset(["db1"]))
-    board.leave("salt/auth", "db2")
-    assert not board.keys.is_set()
-    board.leave("salt/auth", "db1")
-    assert board.keys.is_set()
+    mailbox = HintMailbox()
+    mailbox.post("salt/auth", "db1")
+    assert not mailbox.keys_changed.is_set()
+    mailbox.expect(frozenset(["db1"]))
+    mailbox.post("salt/auth", "db2")
+    assert not mailbox.keys_changed.is_set()
+    mailbox.post("salt/auth", "db1")
+    assert mailbox.keys_changed.is_set()
 
 
 def behind(minion: str) -> OutOfSync:

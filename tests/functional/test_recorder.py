@@ -207,9 +207,9 @@ def test_ten_workers_at_once_lose_and_double_nothing(tmp_path):
 
 def _work(block, at_once, turn):
     found = config.read(block)
-    serving = PillarRenderer(Store(block["state_dir"]))
+    renderer = PillarRenderer(Store(block["state_dir"]))
     at_once.wait()
     for n in range(30):
         pillar = {"allow": [PROD_TEXT, WEB][:: 1 if turn % 2 else -1]}
-        done = serving.serve(f"m{n}", "", pillar, found, lambda _: True, PillarCompile)
+        done = renderer.render(f"m{n}", "", pillar, found, lambda _: True, PillarCompile)
         assert done.served[PROD_TEXT] == ("192.0.2.1", "192.0.2.2")
