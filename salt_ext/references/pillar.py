@@ -123,7 +123,7 @@ class PillarRenderer:
         pillar: Mapping[str, Any],
         config: Config,
         compiled: Callable[[], PillarCompile],
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Return the pillar key ``k8s_nodes``, with what the pillar has under it already."""
         if rendering.empty:
             return {}

@@ -86,7 +86,7 @@ class Rendering:
 
     def _unresolved(self, text: str, cluster: str, why: str) -> Seen:
         resolution = self.resolutions.get(text)
-        # One that only stands in a wrong place is not refused.
+        # A reference that is only in a wrong place is not refused.
         refused = (
             isinstance(resolution, Unresolved) and resolution.refused and resolution.why == why
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from salt_ext.core import events
 from salt_ext.core.config.config import Config
@@ -28,7 +28,7 @@ _RECENT = 5.0
 class EventBus(Protocol):
     """Where the reactor listens."""
 
-    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+    def fire(self, tag: str, data: Mapping[str, object]) -> None:
         """Fire an event."""
 
 

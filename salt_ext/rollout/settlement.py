@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import Config
@@ -23,7 +23,7 @@ _ANNOUNCED_FOR = 2.0
 _FULL_LOOK_INTERVAL = 5.0
 """Seconds between two looks for returns whose announcement was lost."""
 
-Returned = Mapping[str, Any]
+Returned = Mapping[str, object]
 """One minion's return: ``return``, and ``retcode`` and ``success`` where the minion sent them."""
 
 
@@ -37,7 +37,7 @@ class Returns(Protocol):
 class JobSettlement:
     """Finds proofs, failures and minions that did not return, job by job."""
 
-    def __init__(self, config: Config, store: Store, opts: Mapping[str, Any]) -> None:
+    def __init__(self, config: Config, store: Store, opts: Mapping[str, object]) -> None:
         self._config = config
         self._store = store
         self._master_cluster = bool(opts.get("cluster_id"))
@@ -151,7 +151,7 @@ class JobSettlement:
         # Another master of the cluster may have compiled it, and recorded that in its own store.
         return [] if self._master_cluster else self._store.ledger.unserved(jid, minion)
 
-    def _record_module_version(self, minion: str, answer: Mapping[str, Any]) -> None:
+    def _record_module_version(self, minion: str, answer: Mapping[str, object]) -> None:
         """Have a module of another version synced before the next run."""
         version = answer.get("version")
         if version is None or self._store.ledger.modules().get(minion) == str(version):
@@ -166,7 +166,7 @@ class JobSettlement:
                 *(minion, version, MODULE, shipped),
             )
 
-    def _record_connections(self, minion: str, job: Job, answer: Mapping[str, Any]) -> None:
+    def _record_connections(self, minion: str, job: Job, answer: Mapping[str, object]) -> None:
         """Keep for `check` whether a minion can end connections; a delivery does not say it."""
         if job.function == f"{MODULE}.sync" and answer.get("delivered") is not True:
             able = answer.get("ends_connections") is not False

@@ -86,7 +86,7 @@ def prove(store: Store, published: Published, *, min_interval: float = 0.0) -> N
             store.ledger.proven(jid, minion, time.time(), min_interval=min_interval)
 
 
-def test_whoever_is_behind_is_published_to_in_batches(settings, store):
+def test_minions_out_of_sync_are_published_to_in_batches(settings, store):
     for minion in ("m3", "m1", "m2"):
         refer(store, minion, "prod")
     published = Published()
@@ -172,7 +172,7 @@ class TestAClusterThatChangesWhileAJobRuns:
         assert DesiredState(store).out_of_sync(settings) == []
 
 
-def test_nobody_is_behind(settings, store):
+def test_no_minion_is_out_of_sync(settings, store):
     assert ApplyRun(settings, store, Published()).run(ALL) == {"jobs": {}}
 
 
@@ -281,8 +281,8 @@ class TestNotPublished:
         assert apply_run.run(ALL) == {"jobs": {}}
         assert apply_run.run(ALL, force=True) == {"jobs": {"3": ["m1", "m2"]}}
 
-    @pytest.mark.parametrize(("care", "told"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
-    def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, told):
+    @pytest.mark.parametrize(("care", "size"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
+    def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, size):
         monkeypatch.setattr("salt_ext.rollout.apply._RETRY_AFTER", 0.0)
         minions = [f"m{n}" for n in range(6)]
         for minion in minions:
@@ -298,15 +298,15 @@ class TestNotPublished:
         published = Published()
         apply_run = ApplyRun(careful, store, published)
         jobs = apply_run.run(ALL)["jobs"]
-        assert [len(batch) for batch in jobs.values()] == [told]
-        # Whoever goes first still decides whether the others are told of a change that fails.
+        assert [len(batch) for batch in jobs.values()] == [size]
+        # The first minions still decide whether a change that fails reaches the others.
         for jid, batch in jobs.items():
             fail(store, jid, *batch)
         assert apply_run.run(ALL)["jobs"] == {}
         assert set(store.rollouts.all()) == {""}
 
 
-class TestAMasterThatDoesNotAnswer:
+class TestSilentMaster:
     """Each publish would hold the reactor's thread for as long as Salt waits for the master."""
 
     @pytest.fixture
@@ -316,17 +316,17 @@ class TestAMasterThatDoesNotAnswer:
         classes = {f"c{n}": {"target": f"m{n}", "states": ["firewall"]} for n in range(2)}
         return block(settings, classes=classes)
 
-    def test_it_is_asked_once_and_whoever_is_left_is_counted(self, settings, store, caplog):
+    def test_it_is_asked_once_and_the_minions_left_are_counted(self, settings, store, caplog):
         tried: list[str] = []
 
         def during(jid: str) -> None:
             tried.append(jid)
             raise MasterSilent("the request timed out")
 
-        told = ApplyRun(settings, store, Published(during), match).run(ALL)
+        answer = ApplyRun(settings, store, Published(during), match).run(ALL)
         assert tried == ["1"]
         left = "the master does not answer; 2 more minions are published to later"
-        assert told == {"jobs": {}, "waiting": left}
+        assert answer == {"jobs": {}, "waiting": left}
         assert left in caplog.text
         (entry,) = store.ledger.all().values()
         assert (entry.minion, entry.jid, entry.attempts) == ("m0", None, 0)
@@ -351,8 +351,8 @@ class TestAMasterThatDoesNotAnswer:
             if jid == "1":
                 raise NotPublished("the master took no minion of it")
 
-        told = ApplyRun(settings, store, Published(during), match).run(ALL)
-        assert told == {"jobs": {"2": ["m1"], "3": ["m2"]}}
+        answer = ApplyRun(settings, store, Published(during), match).run(ALL)
+        assert answer == {"jobs": {"2": ["m1"], "3": ["m2"]}}
 
 
 class TestTriggers:
@@ -390,7 +390,7 @@ class TestTriggers:
         assert len(looks) == 2
         assert published.jobs == {"1": ["m1"]}
 
-    def test_a_wish_of_its_own_waits_for_the_run_that_it_meets(self, settings, store):
+    def test_an_operators_request_waits_for_the_run_that_it_meets(self, settings, store):
         refer(store, "m1", "prod")
         refer(store, "m2", "test")
         observing, answers, others = block(settings), [], []
@@ -414,17 +414,17 @@ class TestTriggers:
         assert answers[0]["jobs"] == {"2": ["m2"]}
 
     @pytest.mark.parametrize("wish", [{"force": True}, {"minions": "m1"}])
-    def test_but_not_for_ever_and_then_it_says_so(self, settings, store, monkeypatch, wish):
+    def test_but_not_for_ever(self, settings, store, monkeypatch, wish):
         monkeypatch.setattr("salt_ext.rollout.apply._LOCK_TIMEOUT", 0.1)
         with exclusive(Path(settings.state_dir) / APPLY):
-            told = ApplyRun(settings, store, Published(), match).run(ALL, **wish)
-        assert told == {
+            answer = ApplyRun(settings, store, Published(), match).run(ALL, **wish)
+        assert answer == {
             "jobs": {},
             "waiting": "another apply has been running for 0 s; "
             "this one published nothing: run it again",
         }
 
-    def test_what_a_killed_run_left_behind_is_in_nobodys_way(self, settings, store):
+    def test_files_of_a_killed_run_do_not_matter(self, settings, store):
         refer(store, "m1", "prod")
         for name in ("apply.again", "apply.lock"):
             (Path(settings.state_dir) / name).touch()
@@ -549,7 +549,7 @@ def fail(store: Store, jid: str, *minions: str, silent: bool = False) -> None:
 
 
 class TestClasses:
-    def test_each_minion_is_told_what_its_class_says(self, settings, store):
+    def test_each_minion_gets_the_action_of_its_class(self, settings, store):
         for minion in ("m1", "m2", "m3"):
             refer(store, minion, "prod")
         classes = {
@@ -558,15 +558,15 @@ class TestClasses:
         }
         published = Published()
         ApplyRun(block(settings, classes=classes), store, published, match).run(ALL)
-        told = dict(zip(map(str, published.what), published.jobs.values(), strict=True))
-        assert told == {
+        actions = dict(zip(map(str, published.what), published.jobs.values(), strict=True))
+        assert actions == {
             "fw.sync x=1": ["m1"],
             "state.apply": ["m3"],
             "state.apply firewall": ["m2"],
         }
         assert store.ledger.job("1").function == "fw.sync"
 
-    def test_who_is_only_observed_is_told_nothing(self, settings, store):
+    def test_an_observed_minion_is_not_published_to(self, settings, store):
         for minion in ("m1", "m2"):
             refer(store, minion, "prod")
         classes = {"seen": {"target": "m1", "mode": "observe"}}
@@ -575,17 +575,19 @@ class TestClasses:
         # Unless a person says so.
         assert apply_run.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
 
-    def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store, monkeypatch):
+    def test_an_unknown_class_is_asked_for_its_pillar(self, settings, store, monkeypatch):
         for minion in ("db1", "m1", "web1"):
             refer(store, minion, "prod")
         classes = {
             "web": {"target": "web1", "highstate": True},
             "db": {"target": "G@role:db", "mode": "observe"},
         }
-        careful, told = block(settings, classes=classes), {"m1"}
+        careful, with_grains = block(settings, classes=classes), {"m1"}
 
         def known(target: str) -> set[str]:
-            return {ANY_GRAINS: told, "G@role:db": told & {"db1"}}.get(target, {"web1"})
+            return {ANY_GRAINS: with_grains, "G@role:db": with_grains & {"db1"}}.get(
+                target, {"web1"}
+            )
 
         published = Published()
         done = ApplyRun(careful, store, published, known).run(ALL)
@@ -597,14 +599,14 @@ class TestClasses:
         assert store.ledger.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
         assert (planned["publishes"], planned["when"]) == (None, done["skipped"]["db1"])
-        # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
+        # Not even force publishes to an unknown class; and it is not asked all the time.
         assert ApplyRun(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
         monkeypatch.setattr("salt_ext.rollout.selection._ASK_INTERVAL", 0.0)
         observed = block(settings, mode="observe", classes=classes)
         assert ApplyRun(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
         assert ApplyRun(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
         store.ledger.asked("4", "db1")
-        told.add("db1")
+        with_grains.add("db1")
         done = ApplyRun(careful, store, published, known).run(ALL)
         assert done == {"jobs": {}, "skipped": {"db1": OBSERVED}}
 
@@ -627,9 +629,9 @@ class TestClasses:
     def test_a_mistake_in_what_is_published_publishes_nothing(self, settings, store):
         refer(store, "m1", "prod")
         wrong = block(settings, stats=["firewall"])
-        told = ApplyRun(wrong, store, Published()).run(ALL, force=True)
-        assert told["jobs"] == {}
-        assert "k8s_nodes:apply:stats" in told["waiting"]
+        answer = ApplyRun(wrong, store, Published()).run(ALL, force=True)
+        assert answer["jobs"] == {}
+        assert "k8s_nodes:apply:stats" in answer["waiting"]
 
 
 @pytest.mark.usefixtures("fleet")
@@ -644,9 +646,9 @@ class TestCare:
         assert store.control.pause(ControlFlag("alice", 1.0))
         assert not store.control.pause(ControlFlag("bob", 2.0))
         for force in (False, True):
-            told = apply_run.run(ALL, force=force)
-            assert told["jobs"] == {}
-            assert told["waiting"].startswith("paused by alice")
+            answer = apply_run.run(ALL, force=force)
+            assert answer["jobs"] == {}
+            assert answer["waiting"].startswith("paused by alice")
         assert Store(settings.state_dir).control.resume()
         assert not store.control.resume()
         assert len(apply_run.run(ALL)["jobs"]["1"]) == 5
@@ -667,8 +669,8 @@ class TestCare:
         apply_run = ApplyRun(block(settings, canary=1), store, Published())
         apply_run.run(ALL)
         fail(store, "1", "m0", silent=True)
-        told = apply_run.run(ALL)
-        assert (told["jobs"], set(told["skipped"].values())) == (
+        answer = apply_run.run(ALL)
+        assert (answer["jobs"], set(answer["skipped"].values())) == (
             {},
             {"stopped: 1 of 1 minions failed"},
         )
@@ -680,9 +682,9 @@ class TestCare:
         apply_run = ApplyRun(block(settings, max_per_minute=6), store, Published())
         assert len(apply_run.run(ALL)["jobs"]["1"]) == 5
         fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
-        told = apply_run.run(ALL)
-        assert told["jobs"] == {"2": ["m0"]}
-        assert told["skipped"]["m1"] == (
+        answer = apply_run.run(ALL)
+        assert answer["jobs"] == {"2": ["m0"]}
+        assert answer["skipped"]["m1"] == (
             "rate limited: at most 6 publishes a minute (apply:max_per_minute)"
         )
 
@@ -696,8 +698,8 @@ class TestCare:
                 member("n1", f"192.0.2.{revision}"), cluster="prod", revision=revision
             )
             store.snapshots.save(changed, changed.members.values(), [])
-        told = ApplyRun(slow, store, Published()).run(ALL)
-        assert (told["jobs"], told["skipped"]["m0"]) == ({}, RATE_LIMITED)
+        answer = ApplyRun(slow, store, Published()).run(ALL)
+        assert (answer["jobs"], answer["skipped"]["m0"]) == ({}, RATE_LIMITED)
         assert ApplyRun(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):
@@ -707,18 +709,18 @@ class TestCare:
 
 @pytest.mark.usefixtures("proven")
 class TestAClockThatIsSetBack:
-    """Nobody waits until it is again as late as it was."""
+    """No minion waits until the clock shows the old time again."""
 
     @pytest.fixture
     def clock(self, monkeypatch):
         found = SimpleNamespace(now=time.time())
-        told = SimpleNamespace(time=lambda: found.now)
-        monkeypatch.setattr("salt_ext.rollout.apply.time", told)
+        clock = SimpleNamespace(time=lambda: found.now)
+        monkeypatch.setattr("salt_ext.rollout.apply.time", clock)
         return found
 
     @pytest.fixture
     def proven(self, settings, store, clock):
-        """Let everybody have what there was, and then change it an hour earlier."""
+        """Let every minion have the addresses, then change them an hour earlier."""
         published = Published()
         for n in range(5):
             refer(store, f"m{n}", "prod")
@@ -730,9 +732,9 @@ class TestAClockThatIsSetBack:
         clock.now -= 3600
 
     @pytest.mark.parametrize("care", [{"max_per_minute": 5}, {"min_interval": 60, "burst": 1}])
-    def test_neither_by_the_ceiling_nor_by_its_pace(self, settings, store, care):
-        told = ApplyRun(block(settings, **care), store, Published()).run(ALL)
-        assert told == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
+    def test_neither_by_max_per_minute_nor_by_min_interval(self, settings, store, care):
+        answer = ApplyRun(block(settings, **care), store, Published()).run(ALL)
+        assert answer == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
 
     def test_what_was_proven_before_opens_no_way(self, settings, store, clock):
         apply_run = ApplyRun(block(settings, canary=1), store, Published())
@@ -746,11 +748,11 @@ class TestModules:
     def syncing(self, settings, store):
         refer(store, "m1", "prod")
         published = Published()
-        told = block(settings, states=None, function="k8s_firewall.sync")
+        syncing = block(settings, states=None, function="k8s_firewall.sync")
 
         def apply(version: str) -> list[str]:
             published.what.clear()
-            ApplyRun(told, store, published, module_version=version).run(ALL)
+            ApplyRun(syncing, store, published, module_version=version).run(ALL)
             return [str(what) for what in published.what]
 
         return apply

@@ -1,4 +1,4 @@
-"""Who refers to what is found again from keys and grains alone, in bounded time."""
+"""Subscriptions are rebuilt from keys and cached grains alone, in bounded time."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_every_accepted_minion_is_found_by_its_grains(pillars, store, discover):
         known(pillars, name, role="db")
     known(pillars, "web1", role="web")
     pillars.accept("new")
-    told = discover()
-    assert told == {
+    answer = discover()
+    assert answer == {
         "compiled": 3,
         "referring": {"db1": ["k8s://prod"], "db2": ["k8s://prod"]},
         "failed": {},
@@ -106,12 +106,12 @@ def test_after_the_store_was_set_aside_they_are_all_there_again(pillars, store, 
 def test_it_is_bounded_and_goes_on_where_it_stopped(pillars, store, discover):
     for name in ("db1", "db2", "db3"):
         known(pillars, name, role="db")
-    told = discover(within=0)
-    assert (told["compiled"], told["left"], told["go_on_after"]) == (1, 2, "db1")
+    answer = discover(within=0)
+    assert (answer["compiled"], answer["left"], answer["go_on_after"]) == (1, 2, "db1")
     assert list(references(store)) == ["db1"]
-    told = discover(after="db1")
-    assert (told["compiled"], told["left"]) == (2, 0)
-    assert "go_on_after" not in told
+    answer = discover(after="db1")
+    assert (answer["compiled"], answer["left"]) == (2, 0)
+    assert "go_on_after" not in answer
     assert list(references(store)) == ["db1", "db2", "db3"]
 
 
@@ -132,9 +132,9 @@ def test_a_pillar_that_fails_is_named_and_forgets_nothing(pillars, store, discov
     known(pillars, "db1", role="db")
     discover()
     (pillars.roots / "data.sls").write_text("{{ nothing.there }}\n")
-    told = discover()
-    assert list(told["failed"]) == ["db1"]
-    assert "errors" in told["failed"]["db1"]
+    answer = discover()
+    assert list(answer["failed"]) == ["db1"]
+    assert "errors" in answer["failed"]["db1"]
     assert list(references(store)) == ["db1"]
 
 
@@ -171,7 +171,7 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
         known(pillars, name, role="db")
         store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
     job = Job(jid="1", at=1.0, class_="", function="state.apply")
-    store.ledger.dispatched(job, [behind("db1")])
+    store.ledger.dispatched(job, [out_of_sync("db1")])
     stop = threading.Event()
     watcher = KeyWatcher(store, pillars.opts, stop, interval=0.02)
     thread = threading.Thread(target=watcher.run)
@@ -259,9 +259,9 @@ class TestAKeyThatIsAcceptedAgain:
             watcher.check()
             # Whoever was asked is looked after soon.
             assert keys_changed.is_set() is bool(asked)
-            told = [*asked]
+            minions = [*asked]
             asked.clear()
-            return told
+            return minions
 
         return look
 
@@ -321,7 +321,7 @@ def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():
     assert mailbox.keys_changed.is_set()
 
 
-def behind(minion: str) -> OutOfSync:
+def out_of_sync(minion: str) -> OutOfSync:
     entry = LedgerEntry(minion=minion, cluster="prod")
     return OutOfSync(minion=minion, cluster="prod", desired="x", entry=entry)
 

@@ -155,7 +155,7 @@ def test_a_mistake_does_not_take_a_list_back(listing, mistake):
 
 def test_a_cluster_that_was_never_listed_is_no_empty_list(tmp_path):
     pillars = Pillars(tmp_path, clusters={"prod": {**CLUSTER, **TO_LB}})
-    told = pillars.compile("lb1")["k8s_nodes"]
-    assert "never been listed" in told["unresolved"]["nodes://prod?labels=zone"]
-    assert told["clusters"] == {}
+    block = pillars.compile("lb1")["k8s_nodes"]
+    assert "never been listed" in block["unresolved"]["nodes://prod?labels=zone"]
+    assert block["clusters"] == {}
     assert config.KEY in pillars.opts

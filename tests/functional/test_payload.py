@@ -59,16 +59,16 @@ class Master:
         self.published.what.clear()
         self.block["apply"] |= block
         apply_run = ApplyRun(config.read(self.block), self.store, self.published)
-        told = []
+        sent = []
         while apply_run.run(ALL)["jobs"]:
             for jid, minions in self.published.jobs.items():
                 for minion in minions:
                     if prove:
                         self.store.ledger.proven(jid, minion, time.time())
-            told += list(zip(self.published.jobs.values(), self.published.what, strict=True))
+            sent += list(zip(self.published.jobs.values(), self.published.what, strict=True))
             self.published.jobs.clear()
             self.published.what.clear()
-        return [(minions, what.kwarg.get("delivered")) for minions, what in told]
+        return [(minions, what.kwarg.get("delivered")) for minions, what in sent]
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def test_minions_with_the_same_references_get_them_in_one_publish(master):
     for name in ("m1", "m2"):
         master.refer(name, "k8s://prod")
     master.refer("m3", "k8s://prod", "k8s://test")
-    assert [told for _, told in master.apply()] == [None, None]
+    assert [payload for _, payload in master.apply()] == [None, None]
     master.change("prod", 2)
-    jobs = {tuple(minions): told for minions, told in master.apply()}
+    jobs = {tuple(minions): payload for minions, payload in master.apply()}
     assert set(jobs) == {("m1", "m2"), ("m3",)}
     two, three = jobs["m1", "m2"], jobs["m3",]
     assert two["references"] == {"k8s://prod": ["192.0.2.2"]}
@@ -101,8 +101,8 @@ def test_above_max_inline_addresses_the_minion_asks_for_its_pillar(master):
     master.change("prod", 2, "192.0.2.1", "192.0.2.2", "192.0.2.3")
     assert master.apply(max_inline_addresses=2) == [(["m1"], None)]
     master.change("prod", 3, "192.0.2.1", "192.0.2.2")
-    ((_, told),) = master.apply()
-    assert told["references"] == {"k8s://prod": ["192.0.2.1", "192.0.2.2"]}
+    ((_, payload),) = master.apply()
+    assert payload["references"] == {"k8s://prod": ["192.0.2.1", "192.0.2.2"]}
     master.change("prod", 4)
     assert master.apply(max_inline_addresses=0) == [(["m1"], None)]
 
@@ -170,10 +170,10 @@ def compiled(
 def test_a_pillar_has_the_block_as_it_was_written_and_a_key(tmp_path):
     pillar = compiled(tmp_path, SETS)
     assert pillar["k8s_firewall"]["sets"]["prod"] == ["192.0.2.1", "192.0.2.200"]
-    told = pillar["k8s_nodes"]["delivery"]
-    assert told["block"] == SETS["k8s_firewall"]
-    assert told["references"] == ["k8s://prod"]
-    assert len(bytes.fromhex(told["key"])) == 32
+    grant = pillar["k8s_nodes"]["delivery"]
+    assert grant["block"] == SETS["k8s_firewall"]
+    assert grant["references"] == ["k8s://prod"]
+    assert len(bytes.fromhex(grant["key"])) == 32
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_a_pillar_has_the_block_as_it_was_written_and_a_key(tmp_path):
     ],
 )
 def test_where_no_address_may_be_published_nothing_is_granted(tmp_path, pillar, cluster):
-    told = compiled(tmp_path, pillar, **cluster)["k8s_nodes"]
-    assert told["served"]
-    assert "delivery" not in told
+    block = compiled(tmp_path, pillar, **cluster)["k8s_nodes"]
+    assert block["served"]
+    assert "delivery" not in block
 
 
 @pytest.mark.parametrize("override", [{"k8s_firewall": {"keep": ["203.0.113.9"]}}, {"x": 1}])

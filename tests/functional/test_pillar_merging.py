@@ -44,9 +44,9 @@ def test_a_reference_in_a_list_becomes_addresses_and_the_pillar_says_what_was_se
     assert pillar["allow"] == ["198.51.100.1", "192.0.2.1", "192.0.2.2", "198.51.100.2"]
     assert pillar["k8s_nodes"]["served"] == ["192.0.2.1", "192.0.2.2"]
     assert pillar["k8s_nodes"]["unresolved"] == {}
-    told = pillar["k8s_nodes"]["clusters"]["prod"]
-    assert (told["revision"], told["stale"]) == (1, False)
-    assert told["store"] == Store(str(pillars.state_dir)).snapshots.origin()
+    prod = pillar["k8s_nodes"]["clusters"]["prod"]
+    assert (prod["revision"], prod["stale"]) == (1, False)
+    assert prod["store"] == Store(str(pillars.state_dir)).snapshots.origin()
 
 
 def test_a_pillar_without_a_reference_is_left_as_it_is(pillars):
