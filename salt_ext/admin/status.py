@@ -12,9 +12,10 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import publishing_stopped, when
-from salt_ext.rollout.selection import ApplyRequest, BatchSelector, TargetMatches, no_minions
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
 
 _MOST_NAMES = 20
@@ -161,12 +162,12 @@ def _classes(config: Config, store: Store, now: float) -> dict[str, Any]:
 
 
 def _minions(config: Config, store: Store, meant: TargetMatches, now: float) -> dict[str, Any]:
-    places = DesiredState(store)
-    wanted = places.desired(config)
+    desired_state = DesiredState(store)
+    wanted = desired_state.desired(config)
     ledger = store.applied.all()
-    late = places.behind(config, ledger)
-    choosing = BatchSelector(config, store, places, meant)
-    choice = choosing.choose(ApplyRequest(clusters=frozenset(config.names)), now, late)
+    late = desired_state.out_of_sync(config, ledger)
+    selector = BatchSelector(config, store, desired_state, meant)
+    selection = selector.select(ApplyRequest(clusters=frozenset(config.names)), now, late)
     behind = {(one.minion, one.cluster): one for one in late if not one.proof_expired}
     modules = store.minion_facts.module_versions()
     told: dict[str, dict[str, Any]] = {}
@@ -175,7 +176,7 @@ def _minions(config: Config, store: Store, meant: TargetMatches, now: float) -> 
         one = behind.get(place)
         standing = _standing(one, want.unresolved, ledger.get(place), config, now)
         if one is not None:
-            standing["next"] = when(minion, choice.rows[minion], choice, config, now)
+            standing["next"] = when(minion, selection.out_of_sync[minion], selection, config, now)
         if minion in modules:
             standing["module"] = modules[minion]
         told.setdefault(minion, {})[cluster or "unreadable"] = standing

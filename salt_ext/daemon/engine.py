@@ -86,14 +86,18 @@ class Engine:
         return {"watcher": watcher, "reconciler": reconciler}
 
     def _rollout_workers(self, stop: threading.Event) -> Mapping[str, Worker]:
-        hints = HintMailbox()
+        mailbox = HintMailbox()
         return {
-            "event-listener": EventListener(hints, self._opts, stop),
+            "event-listener": EventListener(mailbox, self._opts, stop),
             "rollout-controller": RolloutController(
-                self._config, self._store, self._opts, hints, stop
+                self._config, self._store, self._opts, mailbox, stop
             ),
             "key-watcher": KeyWatcher(
-                self._store, self._opts, stop, nudge=hints.keys, expect=hints.expect
+                self._store,
+                self._opts,
+                stop,
+                keys_changed=mailbox.keys_changed,
+                expect=mailbox.expect,
             ),
         }
 

@@ -18,14 +18,13 @@ class MetricsCollector:
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
-        self._places = DesiredState(store)
+        self._desired_state = DesiredState(store)
 
     def samples(self) -> Iterator[Sample]:
         """Yield what is known now."""
-        wanted = Counter(cluster for _, cluster in self._places.desired(self._config))
-        late = Counter(
-            one.cluster for one in self._places.behind(self._config) if not one.proof_expired
-        )
+        wanted = Counter(cluster for _, cluster in self._desired_state.desired(self._config))
+        rows = self._desired_state.out_of_sync(self._config)
+        late = Counter(row.cluster for row in rows if not row.proof_expired)
         for name in self._config.names:
             label = (("cluster", name),)
             yield Sample(metrics.MINIONS, wanted[name], label)

@@ -100,9 +100,9 @@ def apply(
     """
     Publish to the minions that are behind and due what their class is told; do not wait for them.
 
-    Returns ``jobs`` (job id to minions), ``held`` (minions that are behind and not published to,
-    and why not) and ``waiting`` (why nothing is published at all). The engine follows the returns
-    and asks for the next batch.
+    Returns ``jobs`` (job id to minions), ``skipped`` (minions that are behind and not published
+    to, and why not) and ``waiting`` (why nothing is published at all). The engine follows the
+    returns and asks for the next batch.
 
     CLI Example:
 
@@ -128,18 +128,19 @@ def apply(
     """
 
     def run(config: Config, store: Store) -> dict[str, Any]:
-        applying = ApplyRun(
+        apply_run = ApplyRun(
             config,
             store,
             Publisher(__opts__),
             TargetMatcher(__opts__),
             minion_module.shipped_version(),
         )
-        told = applying.run(_chosen(config, cluster), minions=minions, force=force)
-        if told["jobs"] and (force or minions is not None):
+        answer = apply_run.run(_chosen(config, cluster), minions=minions, force=force)
+        jobs = answer["jobs"]
+        if jobs and (force or minions is not None):
             # By hand: the reactor says neither.
-            controls.record_apply(store, _person(), force=force, minions=minions, jobs=told["jobs"])
-        return told
+            controls.record_apply(store, _person(), force=force, minions=minions, jobs=jobs)
+        return dict(answer)
 
     return _answer(run)
 
@@ -296,7 +297,8 @@ def discover(after: str = "", within: float = 300) -> dict[str, Any]:
 
     def run(_: Config, store: Store) -> dict[str, Any]:
         limit = _number("within", within)
-        return discovering.discover(store, PillarCompiler(__opts__), after=str(after), within=limit)
+        pillars = PillarCompiler(__opts__)
+        return dict(discovering.discover(store, pillars, after=str(after), within=limit))
 
     return _answer(run)
 

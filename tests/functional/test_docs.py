@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,13 +15,23 @@ from salt_ext.admin.check.report import GROUPS
 from salt_ext.core.config import config
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references import reference
-from salt_ext.core.references.expand import expand
+from salt_ext.core.references.expand import Expansion
+from salt_ext.core.references.expand import expand as expand_with
+from salt_ext.core.references.resolution import Resolution, SnapshotStamp
+from salt_ext.core.references.scan import scan
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 WRONG = r"^\| `(k8s://[^`]*)` \| `([^`]+)` \|$"
 """A row of the table of references that cannot be read, and why."""
+
+
+def expand(pillar: dict[str, Any], look: Callable[[str], list[str]]) -> Expansion:
+    """Return what a pillar becomes with these addresses."""
+    stamp = SnapshotStamp(1, 1.0)
+    texts = scan(pillar).texts
+    return expand_with(pillar, {text: Resolution(tuple(look(text)), stamp) for text in texts})
 
 
 def blocks(page: Path) -> list[object]:

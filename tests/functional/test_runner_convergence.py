@@ -144,7 +144,7 @@ class TestPlan:
 
     def test_who_is_only_observed_is_in_it(self, run):
         told = run["k8s_nodes.plan"]()["minions"]["m3"]
-        assert (told["class"], told["when"]) == ("seen", "only observed")
+        assert (told["class"], told["when"]) == ("seen", "observed only (mode: observe)")
 
     def test_only_what_is_asked_for(self, run):
         assert set(run["k8s_nodes.plan"]("prod", minions="L@m2,m3")["minions"]) == {"m2", "m3"}

@@ -12,7 +12,7 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import names
 from salt_ext.master import minion_module
-from salt_ext.rollout.selection import TargetMatches
+from salt_ext.rollout.classes import TargetMatches
 from salt_ext.store import Store
 
 _PRINTS = "python3 -m salt_ext.formula prints the file_roots entry; so does k8s_nodes.setup"

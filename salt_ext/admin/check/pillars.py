@@ -13,11 +13,11 @@ from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, pitfalls
 from salt_ext.core.diagnosis.multi_master import known_masters, lockouts
 from salt_ext.core.diagnosis.publish_coverage import uncovered
 from salt_ext.core.display import names
-from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.master.file_roots import sls_text
 from salt_ext.master.pillar_compiler import NoCachedGrains, PillarCompiler, PillarFailed
-from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches
+from salt_ext.references.resolver import shared_resolver
+from salt_ext.rollout.classes import TargetMatches
 from salt_ext.store import Store
 
 
@@ -27,13 +27,13 @@ def findings(
     """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
     if within <= 0:
         return
-    resolving = Resolver(store)
+    resolver = shared_resolver(store)
     pillars = PillarCompiler(opts)
     peers = _masters(opts)
     members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
 
     def lines(text: str) -> tuple[str, ...] | None:
-        found = resolving.lines(text, config)
+        found = resolver.lines(text, config)
         return None if isinstance(found, Unresolved) else found
 
     found: dict[Pitfall, set[str]] = defaultdict(set)

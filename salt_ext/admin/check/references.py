@@ -13,11 +13,11 @@ from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import names
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references import node_lists, reference
-from salt_ext.core.references.expand import Unresolved
 from salt_ext.core.references.reference import Reference
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.core.references.resolve import PLACEHOLDERS, select_members
-from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches
+from salt_ext.references.resolver import Resolver, shared_resolver
+from salt_ext.rollout.classes import TargetMatches
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Subscription
 
@@ -33,9 +33,9 @@ def findings(config: Config, store: Store, meant: TargetMatches) -> Iterator[Fin
     by_text: dict[str, list[Subscription]] = defaultdict(list)
     for row in rows:
         by_text[row.reference].append(row)
-    resolving = Resolver(store)
+    resolver = shared_resolver(store)
     for text, found in sorted(by_text.items()):
-        yield from _reference(text, found, config, store, resolving)
+        yield from _reference(text, found, config, store, resolver)
     yield from _clusters({row.seen.cluster for row in rows}, config, any_=bool(rows))
     for name, cluster in config.clusters.items():
         snapshot = store.snapshots.load(name)
@@ -63,7 +63,7 @@ def _reference(
     rows: list[Subscription],
     config: Config,
     store: Store,
-    resolving: Resolver,
+    resolver: Resolver,
 ) -> Iterator[Finding]:
     at = f"{text} of {names({row.minion for row in rows})}"
     refused = {row.minion for row in rows if row.seen.answer is Answer.REFUSED}
@@ -73,7 +73,7 @@ def _reference(
             f"the cluster does not serve {names(refused)} (serve_to)",
             f"add them to {KEY}:clusters:{rows[0].seen.cluster}:serve_to, or take it away there",
         )
-    lines = resolving.lines(text, config)
+    lines = resolver.lines(text, config)
     if isinstance(lines, Unresolved):
         if _is_mistake(text, config):
             yield error(

@@ -1,4 +1,4 @@
-"""Minions that start, come back and go: what is heard of them costs little and is checked."""
+"""Minions that restart, drift and come back: events about them are bounded, and only hints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.core.rollout.hints import Hints
 from salt_ext.core.rollout.wave import RolloutState
-from salt_ext.rollout.minion_events import MinionEvents
+from salt_ext.rollout.minion_events import DRIFTED, RESTARTED, MinionEvents
 from salt_ext.store import Store
 from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
@@ -27,13 +27,13 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def attend(store):
-    attending = MinionEvents(store)
+def handle(store):
+    events = MinionEvents(store)
 
-    def take(now: float, **hints) -> None:
-        attending.attend(Hints(**hints), store.applied.all(), now)
+    def handle(now: float, **hints) -> None:
+        events.handle(Hints(**hints), store.applied.all(), now)
 
-    return take
+    return handle
 
 
 def send(store: Store, minion: str, jid: str = "1") -> None:
@@ -47,61 +47,61 @@ def entry(store: Store, minion: str = "m1") -> LedgerEntry:
     return store.applied.all()[minion, "prod"]
 
 
-def test_drift_voids_what_was_applied_on_that_minion_a_few_times(store, attend):
-    attend(0.0, drifted={"m1", "unknown"})
-    assert (entry(store).applied, entry(store).error) == (None, "somebody has changed its firewall")
+def test_drift_voids_what_was_applied_on_that_minion_a_few_times(store, handle):
+    handle(0.0, drifted={"m1", "unknown"})
+    assert (entry(store).applied, entry(store).error) == (None, DRIFTED)
     assert entry(store, "m2").applied == "d"
     voided = 0
     for second in range(1, 60):
         store.applied.record_proof("2", "m1", time.time())
         send(store, "m1", "2")
         store.applied.record_proof("2", "m1", time.time())
-        attend(float(second), drifted={"m1"})
+        handle(float(second), drifted={"m1"})
         voided += entry(store).applied is None
     # Each five seconds apart, five in all.
     assert voided == 4
 
 
 class TestStarts:
-    def test_a_start_voids_what_was_applied_on_that_minion(self, store, attend):
-        attend(0.0, started={"m1"})
-        assert (entry(store).applied, entry(store).error) == (None, "it has started since")
+    def test_a_start_voids_what_was_applied_on_that_minion(self, store, handle):
+        handle(0.0, started={"m1"})
+        assert (entry(store).applied, entry(store).error) == (None, RESTARTED)
         assert entry(store).behind_since is not None
         assert entry(store, "m2").applied == "d"
 
-    def test_the_job_on_its_way_is_given_up(self, store, attend):
+    def test_the_job_on_its_way_is_given_up(self, store, handle):
         send(store, "m1", "2")
-        attend(0.0, started={"m1"})
+        handle(0.0, started={"m1"})
         assert store.applied.outstanding() == {}
         store.applied.record_proof("2", "m1", time.time())
         assert (entry(store).jid, entry(store).applied) == (None, None)
 
-    def test_a_forger_gets_a_few_runs_and_a_start_meanwhile_is_not_lost(self, store, attend):
+    def test_a_forger_gets_a_few_runs_and_a_start_meanwhile_is_not_lost(self, store, handle):
         voided = []
         for second in range(80):
-            attend(float(second), started={"m1"})
+            handle(float(second), started={"m1"})
             if entry(store).applied is None:
                 voided.append(second)
             send(store, "m1", "2")
             store.applied.record_proof("2", "m1", time.time())
         assert voided == [0, 5, 10, 15, 20]
-        attend(80.0)
+        handle(80.0)
         assert entry(store).applied is None
 
-    def test_names_that_nobody_knows_are_nothing(self, store, attend):
-        attend(0.0, started={f"x{n}" for n in range(100)})
+    def test_unknown_names_are_ignored(self, store, handle):
+        handle(0.0, started={f"x{n}" for n in range(100)})
         assert set(store.applied.all()) == {("m1", "prod"), ("m2", "prod")}
 
-    def test_a_class_that_was_stopped_is_tried(self, store, attend):
+    def test_a_class_that_was_stopped_is_tried(self, store, handle):
         until = time.time() + 500
         store.rollouts.save(
             "", RolloutState(started_at=1.0, stopped="x", retry_at=until, consecutive_stops=3)
         )
-        attend(0.0, started={"m1"})
+        handle(0.0, started={"m1"})
         assert store.rollouts.all()[""].retry_at <= time.time()
 
 
-class TestLives:
+class TestReturns:
     def fail(self, store: Store, *, silent: bool) -> None:
         send(store, "m1", "2")
         later = time.time() + 500
@@ -109,15 +109,15 @@ class TestLives:
             "2", "m1", "no", counted=True, next_at=later, now=time.time(), silent=silent
         )
 
-    def test_who_did_not_return_and_is_there_again_is_tried_at_once(self, store, attend):
+    def test_a_minion_that_did_not_return_and_answers_again_is_tried_at_once(self, store, handle):
         self.fail(store, silent=True)
-        attend(0.0, alive={"m2"})
+        handle(0.0, alive={"m2"})
         assert entry(store).next_at > time.time()
-        attend(1.0, alive={"m1"})
+        handle(1.0, alive={"m1"})
         assert entry(store).next_at == 0
 
-    def test_who_returned_a_failure_keeps_its_pace(self, store, attend):
+    def test_a_minion_that_returned_a_failure_keeps_its_backoff(self, store, handle):
         self.fail(store, silent=False)
-        attend(0.0, alive={"m1"})
+        handle(0.0, alive={"m1"})
         assert not store.applied.retry_now("m1")
         assert entry(store).next_at > time.time()

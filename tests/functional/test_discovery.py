@@ -1,4 +1,4 @@
-"""Who refers to what is found again from keys and grains alone, in bounded time."""
+"""Subscriptions are rebuilt from keys and cached grains alone, in bounded time."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_every_accepted_minion_is_found_by_its_grains(pillars, store, discover):
         known(pillars, name, role="db")
     known(pillars, "web1", role="web")
     pillars.accept("new")
-    told = discover()
-    assert told == {
+    answer = discover()
+    assert answer == {
         "compiled": 3,
         "referring": {"db1": ["k8s://prod"], "db2": ["k8s://prod"]},
         "failed": {},
@@ -106,25 +106,25 @@ def test_after_the_store_was_set_aside_they_are_all_there_again(pillars, store, 
 def test_it_is_bounded_and_goes_on_where_it_stopped(pillars, store, discover):
     for name in ("db1", "db2", "db3"):
         known(pillars, name, role="db")
-    told = discover(within=0)
-    assert (told["compiled"], told["left"], told["go_on_after"]) == (1, 2, "db1")
+    answer = discover(within=0)
+    assert (answer["compiled"], answer["left"], answer["go_on_after"]) == (1, 2, "db1")
     assert list(references(store)) == ["db1"]
-    told = discover(after="db1")
-    assert (told["compiled"], told["left"]) == (2, 0)
-    assert "go_on_after" not in told
+    answer = discover(after="db1")
+    assert (answer["compiled"], answer["left"]) == (2, 0)
+    assert "go_on_after" not in answer
     assert list(references(store)) == ["db1", "db2", "db3"]
 
 
-def test_who_has_no_key_any_more_is_forgotten(pillars, store, discover):
+def test_a_minion_without_a_key_is_forgotten(pillars, store, discover):
     known(pillars, "db1", role="db")
     store.subscriptions.record("old", "", {"k8s://prod": SEEN}, 1.0)
     assert discover()["forgotten"] == ["old"]
     assert list(references(store)) == ["db1"]
 
 
-def test_when_no_key_is_found_at_all_nobody_is_forgotten(pillars, store, discover):
+def test_when_no_key_is_found_at_all_no_minion_is_forgotten(pillars, store, discover):
     store.subscriptions.record("m1", "", {"k8s://prod": SEEN}, 1.0)
-    assert "nobody is forgotten" in discover()["error"]
+    assert "no minion was forgotten" in discover()["error"]
     assert list(references(store)) == ["m1"]
 
 
@@ -132,9 +132,9 @@ def test_a_pillar_that_fails_is_named_and_forgets_nothing(pillars, store, discov
     known(pillars, "db1", role="db")
     discover()
     (pillars.roots / "data.sls").write_text("{{ nothing.there }}\n")
-    told = discover()
-    assert list(told["failed"]) == ["db1"]
-    assert "errors" in told["failed"]["db1"]
+    answer = discover()
+    assert list(answer["failed"]) == ["db1"]
+    assert "errors" in answer["failed"]["db1"]
     assert list(references(store)) == ["db1"]
 
 
@@ -171,10 +171,10 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
         known(pillars, name, role="db")
         store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
     job = Job(jid="1", at=1.0, class_="", function="state.apply")
-    store.jobs.record_dispatch(job, [behind("db1")])
+    store.jobs.record_dispatch(job, [out_of_sync("db1")])
     stop = threading.Event()
-    forgetting = KeyWatcher(store, pillars.opts, stop, every=0.02)
-    thread = threading.Thread(target=forgetting.run)
+    watcher = KeyWatcher(store, pillars.opts, stop, interval=0.02)
+    thread = threading.Thread(target=watcher.run)
     thread.start()
     try:
         (pillars.folder / "pki" / "minions" / "db1").unlink()
@@ -182,7 +182,7 @@ def test_the_engine_forgets_a_minion_when_its_key_goes(pillars, store, caplog):
         assert store.applied.all() == {}
         # A folder of keys that is away is no reason to forget anybody.
         (pillars.folder / "pki" / "minions" / "db2").unlink()
-        wait_for(lambda: "nobody is forgotten" in caplog.text)
+        wait_for(lambda: "no minion was forgotten" in caplog.text)
         assert list(references(store)) == ["db2"]
     finally:
         stop.set()
@@ -198,14 +198,16 @@ def test_an_event_makes_it_look_sooner_but_not_all_the_time(pillars, store, monk
         "salt_ext.rollout.key_watcher.accepted_minions",
         lambda opts: looks.append(time.monotonic()) or accepted_minions(opts),
     )
-    stop, nudge = threading.Event(), threading.Event()
-    forgetting = KeyWatcher(store, pillars.opts, stop, every=600, least=0.6, nudge=nudge)
-    thread = threading.Thread(target=forgetting.run)
+    stop, keys_changed = threading.Event(), threading.Event()
+    watcher = KeyWatcher(
+        store, pillars.opts, stop, interval=600, min_interval=0.6, keys_changed=keys_changed
+    )
+    thread = threading.Thread(target=watcher.run)
     thread.start()
     try:
-        nudge.set()
+        keys_changed.set()
         wait_for(lambda: list(references(store)) == ["db1"])
-        wait_for(lambda: bool(nudge.set() or len(looks) >= 3))
+        wait_for(lambda: bool(keys_changed.set() or len(looks) >= 3))
         assert min(b - a for a, b in pairwise(looks)) >= 0.6
         assert store.history.newest("", 1)[0].detail == {"minion": "db2"}
     finally:
@@ -236,25 +238,30 @@ class TestAKeyThatIsAcceptedAgain:
             known(pillars, name, role="db")
             store.subscriptions.record(name, "", {"k8s://prod": SEEN}, 1.0)
         expected: list[frozenset[str]] = []
-        nudge = threading.Event()
-        forgetting = KeyWatcher(
-            store, pillars.opts, threading.Event(), least=0.0, nudge=nudge, expect=expected.append
+        keys_changed = threading.Event()
+        watcher = KeyWatcher(
+            store,
+            pillars.opts,
+            threading.Event(),
+            min_interval=0.0,
+            keys_changed=keys_changed,
+            expect=expected.append,
         )
         key = pillars.folder / "pki" / "minions" / "db1"
         key.unlink()
-        forgetting._look()
+        watcher.check()
         assert list(references(store)) == ["db2"]
         assert expected == [frozenset(["db1"])]
         key.write_text("a key")
 
         def look() -> list[str]:
-            nudge.clear()
-            forgetting._look()
+            keys_changed.clear()
+            watcher.check()
             # Whoever was asked is looked after soon.
-            assert nudge.is_set() is bool(asked)
-            told = [*asked]
+            assert keys_changed.is_set() is bool(asked)
+            minions = [*asked]
             asked.clear()
-            return told
+            return minions
 
         return look
 
@@ -304,23 +311,23 @@ def test_the_names_of_the_forgotten_are_bounded(store, monkeypatch):
 
 
 def test_an_authentication_is_news_of_a_key_only_from_who_is_expected():
-    board = HintMailbox()
-    board.leave("salt/auth", "db1")
-    assert not board.keys.is_set()
-    board.expect(frozenset(["db1"]))
-    board.leave("salt/auth", "db2")
-    assert not board.keys.is_set()
-    board.leave("salt/auth", "db1")
-    assert board.keys.is_set()
+    mailbox = HintMailbox()
+    mailbox.post("salt/auth", "db1")
+    assert not mailbox.keys_changed.is_set()
+    mailbox.expect(frozenset(["db1"]))
+    mailbox.post("salt/auth", "db2")
+    assert not mailbox.keys_changed.is_set()
+    mailbox.post("salt/auth", "db1")
+    assert mailbox.keys_changed.is_set()
 
 
-def behind(minion: str) -> OutOfSync:
+def out_of_sync(minion: str) -> OutOfSync:
     entry = LedgerEntry(minion=minion, cluster="prod")
     return OutOfSync(minion=minion, cluster="prod", desired="x", entry=entry)
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.01)

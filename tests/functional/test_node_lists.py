@@ -1,4 +1,4 @@
-"""Lists of nodes reach the minions that the configuration names, and nobody else."""
+"""Lists of nodes reach the minions that the configuration names, and no others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from salt_ext.core.config import config
 from salt_ext.master.settings import settings
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.store import Store
+from salt_ext.store.subscriptions import Answer
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
 
@@ -22,7 +23,7 @@ TO_LB = {"node_lists": [{"to": "lb*", "labels": ["zone"]}]}
 
 
 @pytest.fixture
-def serving(tmp_path):
+def listing(tmp_path):
     """Return pillars of a master whose cluster has this in its configuration."""
 
     def make(**cluster):
@@ -41,12 +42,12 @@ def recorded(pillars):
 
 
 def digests(pillars):
-    places = DesiredState(Store(str(pillars.state_dir))).desired(settings(pillars.opts))
-    return {minion: wanted.digest for (minion, _), wanted in places.items()}
+    desired = DesiredState(Store(str(pillars.state_dir))).desired(settings(pillars.opts))
+    return {minion: wanted.digest for (minion, _), wanted in desired.items()}
 
 
-def test_a_minion_that_is_named_gets_the_nodes_without_a_reference(serving):
-    pillars = serving(**TO_LB)
+def test_a_minion_that_is_named_gets_the_nodes_without_a_reference(listing):
+    pillars = listing(**TO_LB)
     pillar = pillars.compile("lb1")
     assert pillar["k8s_nodes"]["clusters"]["prod"]["nodes"] == NODES
     assert pillar["k8s_nodes"]["clusters"]["prod"]["revision"] == 1
@@ -55,15 +56,15 @@ def test_a_minion_that_is_named_gets_the_nodes_without_a_reference(serving):
     assert recorded(pillars) == {("lb1", "nodes://prod?labels=zone"): False}
 
 
-def test_targets_may_be_grains(serving):
-    pillars = serving(node_lists=[{"to": "G@role:proxy"}])
+def test_targets_may_be_grains(listing):
+    pillars = listing(node_lists=[{"to": "G@role:proxy"}])
     assert "k8s_nodes" in pillars.compile("m1", grains={"id": "m1", "role": "proxy"})
     assert pillars.compile("m2", grains={"id": "m2", "role": "db"}) == {}
 
 
-def test_a_list_and_a_reference_stand_beside_each_other(serving):
+def test_a_list_and_a_reference_stand_beside_each_other(listing):
     groups = {"web": {"labelSelector": "pool=web"}}
-    pillars = serving(node_lists=[{"to": "lb*", "group": "web"}], groups=groups)
+    pillars = listing(node_lists=[{"to": "lb*", "group": "web"}], groups=groups)
     pillars.write({"allow": ["k8s://prod"]})
     pillar = pillars.compile("lb1")
     assert pillar["allow"] == ["192.0.2.1", "192.0.2.2"]
@@ -71,7 +72,7 @@ def test_a_list_and_a_reference_stand_beside_each_other(serving):
     assert pillar["k8s_nodes"]["served"] == ["192.0.2.1", "192.0.2.2"]
 
 
-def test_however_many_clusters_hand_out_lists(tmp_path):
+def test_forty_clusters_with_node_lists(tmp_path):
     names = [f"c{n:02}" for n in range(40)]
     clusters = {name: {**CLUSTER, "node_lists": [{"to": "lb*"}]} for name in names}
     pillars = Pillars(tmp_path, clusters=clusters)
@@ -85,25 +86,25 @@ def test_however_many_clusters_hand_out_lists(tmp_path):
     assert len(recorded(pillars)) == 41
 
 
-def test_an_error_of_ours_serves_nothing_that_is_not_recorded(serving, monkeypatch):
+def test_a_bug_serves_nothing_that_is_not_recorded(listing, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    pillars = serving(**TO_LB)
+    pillars = listing(**TO_LB)
     pillars.write({"allow": ["k8s://prod"]})
-    monkeypatch.setattr("salt_ext.references.pillar.PillarRenderer._told", broken)
+    monkeypatch.setattr("salt_ext.references.annotation.Annotator.annotate", broken)
     pillar = pillars.compile("lb1")
     assert pillar == {"allow": ["k8s://prod"]}
 
 
-def test_each_pillar_gets_a_list_of_its_own(serving):
-    pillars = serving(**TO_LB)
+def test_each_pillar_gets_a_list_of_its_own(listing):
+    pillars = listing(**TO_LB)
     pillars.compile("lb1")["k8s_nodes"]["clusters"]["prod"]["nodes"]["n1"]["addresses"].clear()
     assert pillars.compile("lb2")["k8s_nodes"]["clusters"]["prod"]["nodes"] == NODES
 
 
-def test_a_label_that_is_shown_changes_what_the_minion_should_have(serving):
-    pillars = serving(**TO_LB)
+def test_a_label_that_is_shown_changes_what_the_minion_should_have(listing):
+    pillars = listing(**TO_LB)
     pillars.compile("lb1")
     before = digests(pillars)
     moved = member("n1", "192.0.2.1", labels={"zone": "c"})
@@ -116,15 +117,26 @@ def test_a_label_that_is_shown_changes_what_the_minion_should_have(serving):
     assert digests(pillars) == before
 
 
-def test_serve_to_holds_for_lists_too(serving):
-    pillars = serving(**TO_LB, serve_to="db*")
+def test_serve_to_holds_for_lists_too(listing):
+    pillars = listing(**TO_LB, serve_to="db*")
     pillar = pillars.compile("lb1")
     assert pillar["k8s_nodes"]["clusters"] == {}
     assert "serve_to" in pillar["k8s_nodes"]["unresolved"]["nodes://prod?labels=zone"]
 
 
-def test_an_entry_that_is_taken_out_is_gone_but_not_forgotten(serving, tmp_path):
-    pillars = serving(**TO_LB)
+def test_a_list_that_serve_to_refuses_is_not_what_the_minion_should_have(listing):
+    pillars = listing(**TO_LB, serve_to="db*")
+    pillars.compile("lb1")
+    (row,) = Store(str(pillars.state_dir)).subscriptions.all()
+    assert row.seen.answer is Answer.REFUSED
+    (desired,) = (
+        DesiredState(Store(str(pillars.state_dir))).desired(settings(pillars.opts)).values()
+    )
+    assert (desired.served, desired.unresolved) == ({}, ("nodes://prod?labels=zone",))
+
+
+def test_an_entry_that_is_taken_out_is_gone_but_not_forgotten(listing, tmp_path):
+    pillars = listing(**TO_LB)
     pillars.compile("lb1")
     pillars.opts["k8s_nodes"]["clusters"]["prod"].pop("node_lists")
     assert pillars.compile("lb1") == {}
@@ -132,8 +144,8 @@ def test_an_entry_that_is_taken_out_is_gone_but_not_forgotten(serving, tmp_path)
 
 
 @pytest.mark.parametrize("mistake", [{"node_lists": [{"too": "lb*"}]}, {"serve-to": "x"}])
-def test_a_mistake_does_not_take_a_list_back(serving, mistake):
-    pillars = serving(**TO_LB)
+def test_a_mistake_does_not_take_a_list_back(listing, mistake):
+    pillars = listing(**TO_LB)
     pillars.compile("lb1")
     pillars.opts["k8s_nodes"]["clusters"]["prod"].update(mistake)
     pillar = pillars.compile("lb1")
@@ -143,7 +155,7 @@ def test_a_mistake_does_not_take_a_list_back(serving, mistake):
 
 def test_a_cluster_that_was_never_listed_is_no_empty_list(tmp_path):
     pillars = Pillars(tmp_path, clusters={"prod": {**CLUSTER, **TO_LB}})
-    told = pillars.compile("lb1")["k8s_nodes"]
-    assert "never been listed" in told["unresolved"]["nodes://prod?labels=zone"]
-    assert told["clusters"] == {}
+    block = pillars.compile("lb1")["k8s_nodes"]
+    assert "never been listed" in block["unresolved"]["nodes://prod?labels=zone"]
+    assert block["clusters"] == {}
     assert config.KEY in pillars.opts

@@ -1,4 +1,4 @@
-"""Who is published the addresses themselves: only who needs nothing else, and may see them."""
+"""Which minions get the addresses with the publish: those that need nothing else, if public."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class Master:
         self.published.jobs.clear()
         self.published.what.clear()
         self.block["apply"] |= block
-        applying = ApplyRun(config.read(self.block), self.store, self.published)
-        told = []
-        while applying.run(ALL)["jobs"]:
+        apply_run = ApplyRun(config.read(self.block), self.store, self.published)
+        sent = []
+        while apply_run.run(ALL)["jobs"]:
             for jid, minions in self.published.jobs.items():
                 for minion in minions:
                     if prove:
                         self.store.applied.record_proof(jid, minion, time.time())
-            told += list(zip(self.published.jobs.values(), self.published.what, strict=True))
+            sent += list(zip(self.published.jobs.values(), self.published.what, strict=True))
             self.published.jobs.clear()
             self.published.what.clear()
-        return [(minions, what.kwarg.get("delivered")) for minions, what in told]
+        return [(minions, what.kwarg.get("delivered")) for minions, what in sent]
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def master(tmp_path):
     return Master(tmp_path)
 
 
-def test_those_who_are_due_the_same_get_it_in_one_publish(master):
+def test_minions_with_the_same_references_get_them_in_one_publish(master):
     for name in ("m1", "m2"):
         master.refer(name, "k8s://prod")
     master.refer("m3", "k8s://prod", "k8s://test")
-    assert [told for _, told in master.apply()] == [None, None]
+    assert [payload for _, payload in master.apply()] == [None, None]
     master.change("prod", 2)
-    jobs = {tuple(minions): told for minions, told in master.apply()}
+    jobs = {tuple(minions): payload for minions, payload in master.apply()}
     assert set(jobs) == {("m1", "m2"), ("m3",)}
     two, three = jobs["m1", "m2"], jobs["m3",]
     assert two["references"] == {"k8s://prod": ["192.0.2.2"]}
@@ -95,14 +95,14 @@ def test_those_who_are_due_the_same_get_it_in_one_publish(master):
     }
 
 
-def test_above_a_size_the_minion_asks_for_its_pillar(master):
+def test_above_max_inline_addresses_the_minion_asks_for_its_pillar(master):
     master.refer("m1", "k8s://prod")
     master.apply()
     master.change("prod", 2, "192.0.2.1", "192.0.2.2", "192.0.2.3")
     assert master.apply(max_inline_addresses=2) == [(["m1"], None)]
     master.change("prod", 3, "192.0.2.1", "192.0.2.2")
-    ((_, told),) = master.apply()
-    assert told["references"] == {"k8s://prod": ["192.0.2.1", "192.0.2.2"]}
+    ((_, payload),) = master.apply()
+    assert payload["references"] == {"k8s://prod": ["192.0.2.1", "192.0.2.2"]}
     master.change("prod", 4)
     assert master.apply(max_inline_addresses=0) == [(["m1"], None)]
 
@@ -115,14 +115,14 @@ def test_above_a_size_the_minion_asks_for_its_pillar(master):
         {"arg": [True]},
     ],
 )
-def test_whoever_wants_something_else_gets_nothing_along(master, ask):
+def test_an_action_with_other_arguments_carries_no_addresses(master, ask):
     master.refer("m1", "k8s://prod")
     master.apply(**ask)
     master.change("prod", 2)
     assert master.apply() == [(["m1"], None)]
 
 
-def test_who_has_failed_or_lacks_a_reference_asks_for_the_pillar(master):
+def test_a_minion_that_failed_or_has_an_unresolved_reference_asks_for_its_pillar(master):
     master.refer("m1", "k8s://prod")
     master.apply()
     master.change("prod", 2)
@@ -152,7 +152,7 @@ def test_lists_of_nodes_and_clusters_for_some_minions_are_not_published(tmp_path
         assert master.apply() == [(["m1"], None)]
 
 
-# What a pillar tells for it
+# What the pillar grants
 
 SETS = {"k8s_firewall": {"sets": {"prod": ["k8s://prod", "192.0.2.200"]}}}
 
@@ -167,13 +167,13 @@ def compiled(
     return pillars.compile("m1", override=override)
 
 
-def test_a_pillar_tells_the_block_as_it_was_written_and_a_key(tmp_path):
+def test_a_pillar_has_the_block_as_it_was_written_and_a_key(tmp_path):
     pillar = compiled(tmp_path, SETS)
     assert pillar["k8s_firewall"]["sets"]["prod"] == ["192.0.2.1", "192.0.2.200"]
-    told = pillar["k8s_nodes"]["delivery"]
-    assert told["block"] == SETS["k8s_firewall"]
-    assert told["references"] == ["k8s://prod"]
-    assert len(bytes.fromhex(told["key"])) == 32
+    grant = pillar["k8s_nodes"]["delivery"]
+    assert grant["block"] == SETS["k8s_firewall"]
+    assert grant["references"] == ["k8s://prod"]
+    assert len(bytes.fromhex(grant["key"])) == 32
 
 
 @pytest.mark.parametrize(
@@ -186,21 +186,21 @@ def test_a_pillar_tells_the_block_as_it_was_written_and_a_key(tmp_path):
         (SETS, {"node_lists": [{"to": "m*"}]}),
     ],
 )
-def test_where_nothing_can_be_delivered_it_tells_none(tmp_path, pillar, cluster):
-    told = compiled(tmp_path, pillar, **cluster)["k8s_nodes"]
-    assert told["served"]
-    assert "delivery" not in told
+def test_where_no_address_may_be_published_nothing_is_granted(tmp_path, pillar, cluster):
+    block = compiled(tmp_path, pillar, **cluster)["k8s_nodes"]
+    assert block["served"]
+    assert "delivery" not in block
 
 
 @pytest.mark.parametrize("override", [{"k8s_firewall": {"keep": ["203.0.113.9"]}}, {"x": 1}])
-def test_an_override_is_no_ground_to_deliver_on(tmp_path, override):
+def test_an_override_is_not_granted_anything(tmp_path, override):
     pillar = compiled(tmp_path, SETS, override)
     assert pillar["k8s_firewall"]["sets"]["prod"] == ["192.0.2.1", "192.0.2.200"]
     assert pillar["k8s_nodes"]["served"] == ["192.0.2.1"]
     assert "delivery" not in pillar["k8s_nodes"]
 
 
-def test_the_secret_is_made_once_and_for_nobody_else_to_read(tmp_path):
+def test_the_secret_is_made_once_and_only_root_reads_it(tmp_path):
     folder = str(tmp_path / "state")
     script = f"from salt_ext.store import Store; print(Store({folder!r}).signing_key.read().hex())"
     several = [

@@ -42,16 +42,16 @@ def subscribed(pillars):
 MINE = {("m1", "", PROD_TEXT): False}
 
 
-def test_what_a_pillar_begins_and_ceases_to_refer_to_is_in_the_history(pillars):
+def test_references_that_come_and_go_are_in_the_history(pillars):
     for allow in ([PROD_TEXT], [PROD_TEXT, WEB], [PROD_TEXT, WEB], [WEB]):
         pillars.write({"allow": allow})
         pillars.compile("m1")
         pillars.compile("m1", override={"allow": []})
-    told = [
+    changes = [
         (one.what, one.detail["minion"], one.detail["refers_to"], one.detail["no_longer_to"])
         for one in Store(str(pillars.state_dir)).history.newest("", 9)
     ]
-    assert told == [
+    assert changes == [
         ("pillar", "m1", [], [PROD_TEXT]),
         ("pillar", "m1", [WEB], []),
         ("pillar", "m1", [PROD_TEXT], []),
@@ -66,7 +66,7 @@ class TestAnOverride:
         ]
         assert subscribed() == MINE
 
-    def test_that_brings_a_reference_subscribes_nobody(self, pillars, subscribed):
+    def test_that_brings_a_reference_does_not_subscribe_the_minion(self, pillars, subscribed):
         pillars.compile("m1")
         pillars.compile("m1", override={"more": [WEB]})
         assert subscribed() == MINE
@@ -156,7 +156,7 @@ class TestAPillarThatFails:
         assert subscribed() == {**MINE, ("m1", "", WEB): False}
 
 
-class TestWhoIsNoMinionOfThisMaster:
+class TestHostsThatAreNotMinionsOfThisMaster:
     def test_a_minion_whose_key_is_not_accepted(self, pillars, subscribed):
         show = salt.loader.runner(pillars.opts)["pillar.show_pillar"]
         assert show("nobody")["allow"] == ["192.0.2.1", "192.0.2.2"]
@@ -207,9 +207,9 @@ def test_ten_workers_at_once_lose_and_double_nothing(tmp_path):
 
 def _work(block, at_once, turn):
     found = config.read(block)
-    serving = PillarRenderer(Store(block["state_dir"]))
+    renderer = PillarRenderer(Store(block["state_dir"]))
     at_once.wait()
     for n in range(30):
         pillar = {"allow": [PROD_TEXT, WEB][:: 1 if turn % 2 else -1]}
-        done = serving.serve(f"m{n}", "", pillar, found, lambda _: True, PillarCompile)
+        done = renderer.render(f"m{n}", "", pillar, found, lambda _: True, PillarCompile)
         assert done.resolved[PROD_TEXT] == ("192.0.2.1", "192.0.2.2")

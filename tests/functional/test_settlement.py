@@ -1,16 +1,14 @@
-"""States that succeed on a pillar in which our ext_pillar had no part are no proof."""
+"""States that succeed on a pillar without our ext_pillar prove nothing."""
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
 
 from salt_ext.master.settings import settings
 from salt_ext.rollout.apply import ApplyRun
-from salt_ext.rollout.controller import RolloutController
-from salt_ext.rollout.event_listener import HintMailbox
+from salt_ext.rollout.settlement import JobSettlement
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.pillars import Pillars
@@ -32,7 +30,7 @@ EVERY = [
 
 
 class Master:
-    """One minion, whose pillar refers to a cluster, and who is told of each change."""
+    """One minion whose pillar refers to a cluster."""
 
     def __init__(self, folder, **apply) -> None:
         cluster = {**CLUSTER, "groups": GROUPS, "node_lists": [{"to": "m1", "group": "web"}]}
@@ -56,16 +54,17 @@ class Master:
         published = Published()
         published._jids = iter([self.turns])
         config = settings(self.pillars.opts)
-        applying = ApplyRun(config, self.store, published)
-        (jid,) = applying.run(frozenset(["prod"]), force=force)["jobs"]
+        apply_run = ApplyRun(config, self.store, published)
+        (jid,) = apply_run.run(frozenset(["prod"]), force=force)["jobs"]
         return jid
 
-    def returns(self, jid: str, told=DONE, **opts):
-        """Let the job cache have the minion's return; what the ledger makes of it."""
+    def returns(self, jid: str, returned=DONE, **opts):
+        """Settle the minion's return as the job cache has it; return the ledger's entry."""
         config, opts = settings(self.pillars.opts), {**self.pillars.opts, **opts}
-        convergence = RolloutController(config, self.store, opts, HintMailbox(), threading.Event())
-        mine = self.store.applied.outstanding()[jid]
-        convergence._judge(jid, self.store.jobs.get(jid), "m1", told, mine)
+        entries = self.store.applied.outstanding()[jid]
+        JobSettlement(config, self.store, opts).settle_return(
+            jid, self.store.jobs.get(jid), "m1", returned, entries
+        )
         return self.store.applied.all().get(("m1", "prod"))
 
 
@@ -93,10 +92,10 @@ def test_a_run_without_our_ext_pillar_is_none_and_is_tried_again(make, monkeypat
     master = make()
     jid = master.publish()
     with monkeypatch.context() as broken:
-        broken.setattr("salt_ext.references.pillar.PillarRenderer._told", lambda *_: 1 / 0)
+        broken.setattr("salt_ext.references.annotation.Annotator.annotate", lambda *_: 1 / 0)
         assert master.compile()["allow"] == EVERY
     entry = master.returns(jid)
-    assert entry.error.startswith("its pillar was not served k8s://prod as it is now")
+    assert entry.error.startswith("the pillar of this run was not served k8s://prod as it is now")
     assert (entry.attempts, entry.applied == entry.dispatched) == (1, False)
     assert entry.next_at > time.time()
     jid = master.publish(force=True)
@@ -133,7 +132,7 @@ def test_it_is_enough_that_the_pillar_of_one_environment_is_right(make):
 def test_a_reference_that_is_gone_needs_no_compile(make):
     master = make()
     master.pillars.write({"allow": []})
-    master.pillars.opts["k8s_nodes"]["clusters"]["prod"].pop("serve")
+    master.pillars.opts["k8s_nodes"]["clusters"]["prod"].pop("node_lists")
     master.compile()
     jid = master.publish()
     master.returns(jid)
