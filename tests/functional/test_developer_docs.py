@@ -118,6 +118,18 @@ def test_each_page_for_developers_is_linked_from_another():
     assert [page.name for page in DEVELOPERS.glob("*.md") if f"{page.name}" not in text] == []
 
 
+def test_each_changelog_fragment_has_a_kind_that_towncrier_knows():
+    kinds = re.findall(
+        r'^\[\[tool\.towncrier\.type\]\]\ndirectory = "(\w+)"',
+        (ROOT / "pyproject.toml").read_text(),
+        re.MULTILINE,
+    )
+    fragments = [path.name for path in (ROOT / "changelog").glob("*.md")]
+    assert fragments
+    # Another kind is dropped without an error.
+    assert [name for name in fragments if name.split(".")[-2] not in kinds] == []
+
+
 def test_the_page_of_guards_has_a_section_for_each():
     assert {kind.value for kind in Kind} <= headings(DEVELOPERS / "guards.md")
 
