@@ -93,9 +93,7 @@ def test_each_function_of_a_walk_is_in_its_file():
     for file, functions in rows:
         known = definitions(ast.parse((ROOT / file).read_text()))
         missing += [
-            f"{file}: {name}"
-            for name in re.findall(r"`([\w.]+)`", functions)
-            if name not in known
+            f"{file}: {name}" for name in re.findall(r"`([\w.]+)`", functions) if name not in known
         ]
     assert missing == []
 
