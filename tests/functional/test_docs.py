@@ -64,7 +64,7 @@ def test_each_configuration_is_accepted(page, block):
 
 
 def test_the_configuration_page_names_every_key():
-    (full,) = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
+    _, full = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
     prod = full["clusters"]["prod"]
     text = (ROOT / "docs/configuration.md").read_text()
     for key in (*prod["guards"], *full["apply"], *full["metrics"], *prod["timing"], *prod):
@@ -72,6 +72,17 @@ def test_the_configuration_page_names_every_key():
             "guards",
             "timing",
         )
+
+
+def test_the_configuration_page_begins_with_ten_keys_and_an_example_of_each():
+    text = (ROOT / "docs/configuration.md").read_text().partition("## Advanced")[0]
+    keys = re.findall(r"^\| `([\w:<>]+)` \|", text, re.MULTILINE)
+    assert len(keys) == 10
+    (example, _) = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
+    for key in keys:
+        value = example
+        for part in key.split(":"):
+            value = value["prod" if part == "<name>" else part]
 
 
 def test_each_bad_reference_of_the_page_is_refused_as_it_says():
