@@ -1,4 +1,8 @@
-"""The engine's figures for monitoring; the configuration bounds their label sets."""
+"""
+The metrics of the engine, and Prometheus' text format for them.
+
+Label values are names of configured clusters and fixed reasons, so their number is bounded.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from enum import Enum
 
 
 class MetricType(str, Enum):
-    """How a figure moves."""
+    """The type of a metric, as Prometheus names it."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -16,18 +20,18 @@ class MetricType(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric; its name is that of Prometheus, with the unit at its end."""
+    """One metric; its name ends with its unit, a counter's with ``_total``."""
 
     name: str
-    sort: MetricType
+    type: MetricType
     help: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of a figure."""
+    """One value of a metric; ``labels`` are pairs of name and value."""
 
-    figure: Metric
+    metric: Metric
     value: float
     labels: tuple[tuple[str, str], ...] = ()
 
@@ -40,21 +44,23 @@ def _counter(name: str, text: str) -> Metric:
     return Metric(f"k8s_nodes_{name}_total", MetricType.COUNTER, text)
 
 
-IN_SYNC = _gauge("in_sync", "1 while the watch of the cluster works.")
-NODES = _gauge("nodes", "Nodes that the API server tells of.")
-REVISION = _gauge("revision", "Changes of the cluster that were stored.")
-LISTED = _gauge("last_list_timestamp_seconds", "When a LIST last succeeded.")
-HEARD = _gauge("last_heard_timestamp_seconds", "When the API server was last heard.")
-TOLD = _gauge("engine_timestamp_seconds", "When the engine last told how the cluster is doing.")
-FAILURES = _gauge("failures_in_a_row", "Requests that failed since the last one that worked.")
-HELD = _gauge("held_changes", "Changes that wait for more proof or a person, by reason.")
-REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are dropped, by reason.")
-BEHIND = _gauge("minions_behind", "Minions that have not proved to have the current addresses.")
-MINIONS = _gauge("minions", "Minions that refer to the cluster.")
-LISTS = _counter("lists", "LISTs that succeeded since the engine started.")
+IN_SYNC = _gauge("in_sync", "1 while the watch of the cluster works, else 0.")
+NODES = _gauge("nodes", "Nodes of the cluster, as its API server reported them last.")
+REVISION = _gauge("revision", "Number of the last stored change of the cluster.")
+LISTED = _gauge("last_list_timestamp_seconds", "Time of the last successful LIST.")
+HEARD = _gauge("last_heard_timestamp_seconds", "Time of the last data from the API server.")
+REPORTED = _gauge(
+    "engine_reported_timestamp_seconds", "Time of the engine's last report on the cluster."
+)
+FAILURES = _gauge("consecutive_failures", "Failed requests since the last successful one.")
+HELD = _gauge("held_changes", "Changes that a guard holds, by reason.")
+REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are not let in, by reason.")
+BEHIND = _gauge("minions_behind", "Minions without proof of the current addresses.")
+MINIONS = _gauge("minions", "Minions that reference the cluster.")
+LISTS = _counter("lists", "Successful LISTs since the engine started.")
 EVENTS = _counter("watch_events", "Watch events since the engine started.")
-IGNORED = _counter("ignored_events", "Watch lines that nothing could be made of.")
-ERRORS = _counter("failed_requests", "Requests that failed since the engine started.")
+IGNORED = _counter("ignored_events", "Unreadable watch events since the engine started.")
+ERRORS = _counter("failed_requests", "Failed requests since the engine started.")
 
 ALL = (
     IN_SYNC,
@@ -62,7 +68,7 @@ ALL = (
     REVISION,
     LISTED,
     HEARD,
-    TOLD,
+    REPORTED,
     FAILURES,
     HELD,
     REFUSED,
@@ -76,17 +82,17 @@ ALL = (
 
 
 def exposition(samples: Iterable[Sample]) -> Iterator[str]:
-    """Yield the lines of Prometheus' text format; each figure's samples together."""
-    by_figure: dict[Metric, list[Sample]] = {}
+    """Yield the lines of Prometheus' text format, the samples of each metric together."""
+    by_metric: dict[Metric, list[Sample]] = {}
     for sample in samples:
-        by_figure.setdefault(sample.figure, []).append(sample)
-    for figure, found in by_figure.items():
-        yield f"# HELP {figure.name} {figure.help}"
-        yield f"# TYPE {figure.name} {figure.sort.value}"
-        for sample in found:
-            labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sample.labels)
-            yield f"{figure.name}{{{labels}}} {sample.value:.17g}"
+        by_metric.setdefault(sample.metric, []).append(sample)
+    for metric, its_samples in by_metric.items():
+        yield f"# HELP {metric.name} {metric.help}"
+        yield f"# TYPE {metric.name} {metric.type.value}"
+        for sample in its_samples:
+            labels = ",".join(f'{name}="{_escape(value)}"' for name, value in sample.labels)
+            yield f"{metric.name}{{{labels}}} {sample.value:.17g}"
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

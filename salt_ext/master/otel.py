@@ -35,7 +35,7 @@ def export_metrics(opts: Mapping[str, Any], port: int | None, read: Read) -> boo
         create = {
             MetricType.GAUGE: meter.create_observable_gauge,
             MetricType.COUNTER: meter.create_observable_counter,
-        }[figure.sort]
+        }[figure.type]
         # The exporter for Prometheus adds the suffix to counters itself.
         name = figure.name.removesuffix("_total")
         create(name, callbacks=[partial(_observe, figure, read)], description=figure.help)
@@ -45,5 +45,5 @@ def export_metrics(opts: Mapping[str, Any], port: int | None, read: Read) -> boo
 def _observe(figure: Metric, read: Read, _options: object) -> Iterator[Any]:
     observation = importlib.import_module("opentelemetry.metrics").Observation
     for sample in read():
-        if sample.figure is figure:
+        if sample.metric is figure:
             yield observation(sample.value, dict(sample.labels))

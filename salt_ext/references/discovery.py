@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
+from salt_ext.core import answers
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.master.keys import NoKeys
 from salt_ext.master.pillar_compiler import NoGrains, NotCompiled
@@ -34,7 +35,7 @@ class Minions(Protocol):
         """Compile a pillar, which records what it refers to."""
 
 
-def discover(store: Store, minions: Minions, *, after: str, within: float) -> dict[str, Any]:
+def discover(store: Store, minions: Minions, *, after: str, within: float) -> answers.Discovered:
     """
     Compile the pillar of every accepted minion from its kept grains; none of them is touched.
 
@@ -63,7 +64,7 @@ def discover(store: Store, minions: Minions, *, after: str, within: float) -> di
             without.append(minion)
         except NotCompiled as exc:
             failed[minion] = str(exc)
-    told: dict[str, Any] = {
+    told: answers.Discovered = {
         "compiled": done - len(failed) - len(without),
         "referring": _referring(store, todo[:done]),
         "failed": failed,
@@ -71,7 +72,9 @@ def discover(store: Store, minions: Minions, *, after: str, within: float) -> di
         "forgotten": forgotten,
         "left": len(todo) - done,
     }
-    return {**told, "go_on_after": todo[done - 1]} if told["left"] else told
+    if told["left"]:
+        told["go_on_after"] = todo[done - 1]
+    return told
 
 
 def forget_gone(store: Store, accepted: Iterable[str]) -> list[str]:

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from salt_ext.core import answers
 from salt_ext.core.config.apply import Action
 from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
@@ -75,7 +76,7 @@ class ApplyRun:
 
     def run(
         self, clusters: frozenset[str], *, minions: str | None = None, force: bool = False
-    ) -> dict[str, Any]:
+    ) -> answers.Applied:
         """
         Publish to every minion that is behind in one of the clusters and due.
 
@@ -87,7 +88,7 @@ class ApplyRun:
             # A slip of the pen must not become a highstate everywhere.
             return {"jobs": {}, "waiting": f"nothing is published: {self._config.in_doubt[0]}"}
         wish = ApplyRequest(clusters=clusters, minions=minions, force=force)
-        told: dict[str, Any] = {"jobs": {}}
+        told: answers.Applied = {"jobs": {}}
         again = Path(self._config.state_dir) / "apply.again"
         try:
             again.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,7 +113,7 @@ class ApplyRun:
                 return told
             wish, patience = ApplyRequest(clusters=frozenset(self._config.names)), 0.0
 
-    def _publish(self, wish: ApplyRequest, told: dict[str, Any]) -> bool:
+    def _publish(self, wish: ApplyRequest, told: answers.Applied) -> bool:
         """Publish to whom the wish means; False when the master does not answer."""
         paused = self._store.control.paused()
         if paused is not None:
@@ -126,7 +127,7 @@ class ApplyRun:
                 log.error("minions of class %s: %s", name or "(none)", wave.stopped)
             self._store.rollouts.keep(name, wave)
         if choice.waiting:
-            told["held"] = dict(sorted(choice.waiting.items()))
+            told["skipped"] = dict(sorted(choice.waiting.items()))
         batches = self._batches(choice)
         try:
             for parcel, class_, batch in batches:

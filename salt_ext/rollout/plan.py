@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from salt_ext.core import answers
 from salt_ext.core.cluster.address import order
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
@@ -25,19 +25,19 @@ def plan(
     meant: TargetMatches,
     clusters: frozenset[str],
     minions: str | None = None,
-) -> dict[str, Any]:
+) -> answers.Plan:
     """
     Return the minions that are behind, and which addresses would come and go on each.
 
-    ``in`` and ``out`` are None where it is not known what is in force: nothing was proven yet, or
-    the minion has started since; ``publishes`` is None where its class is not known.
+    ``added`` and ``removed`` are None where it is not known what is in force: nothing was proven
+    yet, or the minion has started since; ``publishes`` is None where its class is not known.
     """
     now = time.time()
     choosing = BatchSelector(config, store, DesiredState(store), meant)
     choice = choosing.choose(ApplyRequest(clusters=clusters, minions=minions), now)
     asked = meant(minions) if minions is not None else None
     at_once = {name for _, names in choice.chosen for name in names}
-    told = {}
+    told: dict[str, answers.PlannedMinion] = {}
     for name, rows in choice.rows.items():
         mine = [row for row in rows if row.cluster in clusters]
         if not mine or (asked is not None and name not in asked):
@@ -76,12 +76,16 @@ def when(
     return f"in {next_at - now:.0f} s" if next_at > now else "now"
 
 
-def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> dict[str, Any]:
+def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> answers.PlannedChange:
     applied = row.entry.applied
     had = store.ledger.served(applied) if applied is not None else None
-    told: dict[str, Any] = {"why": row.why(now, config.apply.timeout)}
-    told["in"], told["out"] = (None, None) if had is None else address_changes(had, row.served)
-    told["wanted"] = len(_addresses(row.served))
+    added, removed = (None, None) if had is None else address_changes(had, row.served)
+    told: answers.PlannedChange = {
+        "why": row.why(now, config.apply.timeout),
+        "added": added,
+        "removed": removed,
+        "desired": len(_addresses(row.served)),
+    }
     if row.unresolved:
         told["unresolved"] = list(row.unresolved)
     return told

@@ -618,11 +618,11 @@ class TestClasses:
         assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
-        assert done["held"]["db1"].startswith("its class is not known")
+        assert done["skipped"]["db1"].startswith("its class is not known")
         store.ledger.asked("3", "db1")
         assert store.ledger.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
-        assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
+        assert (planned["publishes"], planned["when"]) == (None, done["skipped"]["db1"])
         # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
         assert ApplyRun(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
         monkeypatch.setattr("salt_ext.rollout.selection._ASKED", 0.0)
@@ -694,7 +694,7 @@ class TestCare:
         applying.run(ALL)
         fail(store, "1", "m0", silent=True)
         told = applying.run(ALL)
-        assert (told["jobs"], set(told["held"].values())) == (
+        assert (told["jobs"], set(told["skipped"].values())) == (
             {},
             {"stopped: 1 of 1 minions failed"},
         )
@@ -708,7 +708,7 @@ class TestCare:
         fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
         told = applying.run(ALL)
         assert told["jobs"] == {"2": ["m0"]}
-        assert told["held"]["m1"] == "at most 6 publishes a minute"
+        assert told["skipped"]["m1"] == "at most 6 publishes a minute"
 
     def test_a_minion_has_a_burst_of_runs_and_then_they_are_spread(self, settings, store):
         slow = block(settings, min_interval=60, burst=3)
@@ -721,7 +721,7 @@ class TestCare:
             )
             store.snapshots.save(changed, changed.members.values(), [])
         told = ApplyRun(slow, store, Published()).run(ALL)
-        assert (told["jobs"], told["held"]["m0"]) == ({}, "its last runs were a moment ago")
+        assert (told["jobs"], told["skipped"]["m0"]) == ({}, "its last runs were a moment ago")
         assert ApplyRun(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):

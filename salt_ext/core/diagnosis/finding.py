@@ -33,7 +33,7 @@ class Finding:
     def to_dict(self) -> dict[str, str]:
         """Return it as JSON has it."""
         told = {"level": self.level.value, "where": self.where, "what": self.what}
-        return {**told, "mend": self.mend} if self.mend else told
+        return {**told, "fix": self.mend} if self.mend else told
 
 
 def error(where: str, what: str, mend: str = "") -> Finding:
