@@ -175,10 +175,10 @@ class PlannedChange(Change, total=False):
 PlannedMinion = TypedDict(
     "PlannedMinion",
     {
-        "publishes": "str | None",
-        "class": "str | None",
-        "when": "str",
-        "clusters": "dict[str, PlannedChange]",
+        "publishes": str | None,
+        "class": str | None,
+        "when": str,
+        "clusters": dict[str, PlannedChange],
     },
 )
 """One minion that is out of date; ``publishes`` is None while its class is unknown."""
@@ -245,7 +245,7 @@ class Listed(TypedDict):
     held: int
 
 
-Refreshed = dict[str, "Listed | str"]
+Refreshed = dict[str, Listed | str]
 """The answer of ``refresh``: each cluster, or why it was not listed."""
 
 
