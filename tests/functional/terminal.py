@@ -152,7 +152,6 @@ class Master:
             "reported_at": self.now,
             "listed_at": START,
             "heard_at": self.now - 2.5,
-            "in_sync_since": START,
             "nodes": 2,
             "lists": 1,
             "events": 17,

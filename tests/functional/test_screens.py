@@ -51,7 +51,6 @@ def test_status_with_one_cluster_lost(healthy):
         state="waiting",
         heard_at=healthy.now - 290,
         lost_since=healthy.now - 290,
-        in_sync_since=0.0,
         error="https://192.0.2.251:6443: Connection refused",
         failures=14,
         errors=14,
