@@ -6,6 +6,7 @@ import ipaddress
 import time
 from collections.abc import Iterable, Mapping
 
+from salt_ext.core import answers
 from salt_ext.core.cluster.address import sort_key
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
@@ -25,19 +26,19 @@ def plan(
     match: TargetMatches,
     clusters: frozenset[str],
     minions: str | None = None,
-) -> dict[str, object]:
+) -> answers.Plan:
     """
     Return the minions that are out of sync, and which addresses would come and go on each.
 
-    ``in`` and ``out`` are None while the applied addresses are unknown: nothing was proven yet, or
-    the minion has restarted. ``publishes`` is None for a minion of unknown class.
+    ``added`` and ``removed`` are None where it is not known what is in force: nothing was proven
+    yet, or the minion has started since; ``publishes`` is None where its class is not known.
     """
     now = time.time()
     selector = BatchSelector(config, store, DesiredState(store), match)
     selection = selector.select(ApplyRequest(clusters=clusters, minions=minions), now)
     asked_for = match(minions) if minions is not None else None
     batched = {name for _, names in selection.batches for name in names}
-    planned: dict[str, object] = {}
+    planned: dict[str, answers.PlannedMinion] = {}
     for name, rows in selection.out_of_sync.items():
         shown = [row for row in rows if row.cluster in clusters]
         if not shown or (asked_for is not None and name not in asked_for):
@@ -67,26 +68,28 @@ def when(
 ) -> str:
     """Return in words when a minion that is out of sync is published to."""
     timeout = config.apply.timeout
-    flying = next((row for row in rows if row.in_flight(now, timeout)), None)
-    if flying is not None:
-        return f"job {flying.entry.jid} is on its way"
+    in_flight = next((row for row in rows if row.in_flight(now, timeout)), None)
+    if in_flight is not None:
+        return f"job {in_flight.entry.jid} is on its way"
     if name in selection.reasons:
         return selection.reasons[name]
     next_at = max(row.entry.next_at for row in rows)
     return f"in {next_at - now:.0f} s" if next_at > now else "now"
 
 
-def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> dict[str, object]:
-    digest = row.entry.applied
-    applied = store.address_sets.get(digest) if digest is not None else None
-    added, removed = (None, None) if applied is None else address_changes(applied, row.resolved)
-    changes: dict[str, object] = {
+def _changes(store: Store, config: Config, row: OutOfSync, now: float) -> answers.PlannedChange:
+    applied = row.entry.applied
+    had = store.address_sets.get(applied) if applied is not None else None
+    added, removed = (None, None) if had is None else address_changes(had, row.resolved)
+    change: answers.PlannedChange = {
         "why": row.why(now, config.apply.timeout),
-        "in": added,
-        "out": removed,
-        "wanted": len(_addresses(row.resolved)),
+        "added": added,
+        "removed": removed,
+        "desired": len(_addresses(row.resolved)),
     }
-    return {**changes, "unresolved": list(row.unresolved)} if row.unresolved else changes
+    if row.unresolved:
+        change["unresolved"] = list(row.unresolved)
+    return change
 
 
 def address_changes(applied: Resolved, desired: Resolved) -> tuple[list[str], list[str]]:

@@ -24,7 +24,7 @@ from salt_ext.references.resolver import Resolver
 from salt_ext.rollout.apply import ApplyRun
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import plan
-from salt_ext.rollout.selection import OBSERVED, RATE_LIMITED, UNKNOWN_CLASS
+from salt_ext.rollout.selection import OBSERVED
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
 from salt_ext.store.locks import APPLY, exclusive
@@ -594,12 +594,12 @@ class TestClasses:
         assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
-        assert done["skipped"]["db1"] == UNKNOWN_CLASS
+        assert done["skipped"]["db1"].startswith("its class is not known")
         store.applied.record_pillar_refresh("3", "db1")
         assert store.applied.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
         assert (planned["publishes"], planned["when"]) == (None, done["skipped"]["db1"])
-        # Not even force publishes to an unknown class; and it is not asked all the time.
+        # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
         assert ApplyRun(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
         monkeypatch.setattr("salt_ext.rollout.selection._ASK_INTERVAL", 0.0)
         observed = block(settings, mode="observe", classes=classes)
@@ -669,8 +669,8 @@ class TestCare:
         apply_run = ApplyRun(block(settings, canary=1), store, Published())
         apply_run.run(ALL)
         fail(store, "1", "m0", silent=True)
-        answer = apply_run.run(ALL)
-        assert (answer["jobs"], set(answer["skipped"].values())) == (
+        told = apply_run.run(ALL)
+        assert (told["jobs"], set(told["skipped"].values())) == (
             {},
             {"stopped: 1 of 1 minions failed"},
         )
@@ -682,11 +682,9 @@ class TestCare:
         apply_run = ApplyRun(block(settings, max_per_minute=6), store, Published())
         assert len(apply_run.run(ALL)["jobs"]["1"]) == 5
         fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
-        answer = apply_run.run(ALL)
-        assert answer["jobs"] == {"2": ["m0"]}
-        assert answer["skipped"]["m1"] == (
-            "rate limited: at most 6 publishes a minute (apply:max_per_minute)"
-        )
+        told = apply_run.run(ALL)
+        assert told["jobs"] == {"2": ["m0"]}
+        assert told["skipped"]["m1"] == "at most 6 publishes a minute"
 
     def test_a_minion_has_a_burst_of_runs_and_then_they_are_spread(self, settings, store):
         slow = block(settings, min_interval=60, burst=3)
@@ -698,8 +696,8 @@ class TestCare:
                 member("n1", f"192.0.2.{revision}"), cluster="prod", revision=revision
             )
             store.snapshots.save(changed, changed.members.values(), [])
-        answer = ApplyRun(slow, store, Published()).run(ALL)
-        assert (answer["jobs"], answer["skipped"]["m0"]) == ({}, RATE_LIMITED)
+        told = ApplyRun(slow, store, Published()).run(ALL)
+        assert (told["jobs"], told["skipped"]["m0"]) == ({}, "its last runs were a moment ago")
         assert ApplyRun(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):

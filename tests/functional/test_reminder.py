@@ -113,10 +113,10 @@ def test_a_silent_reactor_is_reported_until_something_is_published(
         return status(settings, store)["publishing"]
 
     assert publishing() == "on"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while (said := publishing()) == "on":
         assert time.monotonic() < until
-    assert said.startswith("nobody has acted on the engine's events since 2")
+    assert said.startswith("reactor not working: minions are out of date and nothing was published")
     assert "reactor not working: minions are out of date" in caplog.text
     # An engine that was started since does not know it, and takes it back as well.
     reminder = reminder_of(settings, store)

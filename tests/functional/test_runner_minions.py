@@ -1,4 +1,4 @@
-"""What a person sees and says of the minions, from salt-run."""
+"""The runner with minions: plan, status, pause, history, refresh."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def save(store: Store, *addresses: str, at: float | None = None) -> None:
 
 
 def apply(opts, store: Store, *proven: str) -> None:
-    """Publish to whoever is behind, and let some prove it."""
+    """Publish to all minions that are out of date, and let some prove it."""
     publisher = Publisher()
     applying = ApplyRun(settings(opts), store, publisher)
     applying.run(frozenset(["prod"]), force=True)
@@ -105,34 +105,32 @@ def apply(opts, store: Store, *proven: str) -> None:
 
 @pytest.mark.usefixtures("store")
 class TestPlan:
-    def test_it_says_which_addresses_come_and_go_where_and_publishes_nothing(
-        self, opts, run, store
-    ):
+    def test_it_shows_the_addresses_to_add_and_remove_and_publishes_nothing(self, opts, run, store):
         apply(opts, store, "m1", "m2")
         save(store, "192.0.2.2", "192.0.2.10", "192.0.2.9")
         for _ in range(2):
-            told = json.loads(json.dumps(run["k8s_nodes.plan"]()))
-            assert told["waiting"] is None
-            assert told["minions"]["m1"] == {
+            answer = json.loads(json.dumps(run["k8s_nodes.plan"]()))
+            assert answer["waiting"] is None
+            assert answer["minions"]["m1"] == {
                 "publishes": "state.apply firewall",
                 "class": None,
                 "when": "now",
                 "clusters": {
                     "prod": {
                         "why": "addresses changed",
-                        "in": ["192.0.2.9", "192.0.2.10"],
-                        "out": ["192.0.2.1"],
-                        "wanted": 3,
+                        "added": ["192.0.2.9", "192.0.2.10"],
+                        "removed": ["192.0.2.1"],
+                        "desired": 3,
                     }
                 },
             }
         assert store.jobs.minions_published_to(0.0, time.time()) == 3
 
-    def test_what_is_in_force_is_not_guessed(self, run):
-        told = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
-        assert (told["why"], told["in"], told["out"]) == ("never applied", None, None)
+    def test_the_present_addresses_are_not_guessed(self, run):
+        change = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
+        assert (change["why"], change["added"], change["removed"]) == ("never applied", None, None)
 
-    def test_why_somebody_has_to_wait(self, opts, run, store):
+    def test_it_shows_why_a_minion_waits(self, opts, run, store):
         apply(opts, store)
         store.applied.record_failure(
             "1", "m2", "no", counted=True, next_at=time.time() + 99, now=time.time()
@@ -142,28 +140,28 @@ class TestPlan:
         assert minions["m2"]["when"] in ("in 98 s", "in 99 s")
         assert minions["m2"]["clusters"]["prod"]["why"] == "no"
 
-    def test_who_is_only_observed_is_in_it(self, run):
-        told = run["k8s_nodes.plan"]()["minions"]["m3"]
-        assert (told["class"], told["when"]) == ("seen", "observed only (mode: observe)")
+    def test_a_minion_that_is_only_observed_is_in_it(self, run):
+        answer = run["k8s_nodes.plan"]()["minions"]["m3"]
+        assert (answer["class"], answer["when"]) == ("seen", "only observed")
 
-    def test_only_what_is_asked_for(self, run):
+    def test_it_can_be_limited_to_clusters_and_minions(self, run):
         assert set(run["k8s_nodes.plan"]("prod", minions="L@m2,m3")["minions"]) == {"m2", "m3"}
         assert run["k8s_nodes.plan"]("test")["minions"] == {}
 
     def test_a_long_list_is_cut(self, opts, run, store):
         apply(opts, store, "m1")
         save(store, *(f"192.0.2.{n}" for n in range(1, 151)))
-        told = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
-        assert (len(told["in"]), told["in"][-1]) == (101, "and 48 more")
+        change = run["k8s_nodes.plan"]()["minions"]["m1"]["clusters"]["prod"]
+        assert (len(change["added"]), change["added"][-1]) == (101, "and 48 more")
 
 
 class TestStatus:
-    def test_it_says_who_is_behind_since_when_and_what_comes_next(self, opts, run, store):
+    def test_it_shows_since_when_minions_are_out_of_date_and_what_is_next(self, opts, run, store):
         apply(opts, store, "m1")
-        told = json.loads(json.dumps(run["k8s_nodes.status"]()))
-        assert told["summary"] == "1 of 3 minions are up to date, not: m2, m3"
-        assert told["publishing"] == "on"
-        one, two = (told["minions"][name]["prod"] for name in ("m1", "m2"))
+        answer = json.loads(json.dumps(run["k8s_nodes.status"]()))
+        assert answer["summary"] == "1 of 3 minions are up to date, not: m2, m3"
+        assert answer["publishing"] == "on"
+        one, two = (answer["minions"][name]["prod"] for name in ("m1", "m2"))
         assert (one["up_to_date"], one["revision"]) == (True, 1)
         assert (two["why"], two["next"]) == (
             "job 1 has not returned yet",
@@ -172,39 +170,37 @@ class TestStatus:
         assert two["behind_since"].endswith("Z")
         assert (two["published"]["jid"], two["published"]["revision"]) == ("1", 1)
         assert "published" not in one
-        assert told["classes"]["seen"] == {
+        assert answer["classes"]["seen"] == {
             "publishes": "state.apply firewall",
             "mode": "observe",
             "target": "L@m3",
         }
 
-    def test_what_failed_last_is_told_while_the_next_try_is_on_its_way(self, opts, run, store):
+    def test_the_last_error_stays_while_the_next_try_is_in_flight(self, opts, run, store):
         apply(opts, store)
         again = time.time() + 99
         store.applied.record_failure("1", "m2", "no", counted=True, next_at=again, now=time.time())
-        told = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
-        assert (told["last_error"], told["why"]) == ("no", "no")
-        assert told["next_try_at"] == utc(again)
+        answer = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
+        assert (answer["last_error"], answer["why"]) == ("no", "no")
+        assert answer["next_try_at"] == utc(again)
         apply(opts, store)
-        told = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
-        assert (told["last_error"], told["failed_attempts"]) == ("no", 1)
-        assert "has not returned yet" in told["why"]
+        answer = run["k8s_nodes.status"]()["minions"]["m2"]["prod"]
+        assert (answer["last_error"], answer["failed_attempts"]) == ("no", 1)
+        assert "has not returned yet" in answer["why"]
 
-    def test_a_terminal_is_shown_who_is_not_up_to_date_and_a_program_everybody(self, opts, store):
+    def test_a_terminal_shows_minions_that_are_out_of_date_and_json_all(self, opts, store):
         apply(opts, store, "m1")
         for number in range(30):
             seen = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED)}
             store.subscriptions.record(f"x{number:02}", "base", seen, time.time())
-        told = salt.loader.runner({**opts, "fun": "k8s_nodes.status"})["k8s_nodes.status"]()
-        assert list(told["minions"])[:3] == ["m2", "m3", "x00"]
-        assert len(told["minions"]) == 20
-        assert told["summary"].startswith("1 of 33 minions")
+        answer = salt.loader.runner({**opts, "fun": "k8s_nodes.status"})["k8s_nodes.status"]()
+        assert list(answer["minions"])[:3] == ["m2", "m3", "x00"]
+        assert len(answer["minions"]) == 20
+        assert answer["summary"].startswith("1 of 33 minions")
         asked = {**opts, "fun": "k8s_nodes.status", "output": "json"}
         assert len(salt.loader.runner(asked)["k8s_nodes.status"]()["minions"]) == 33
 
-    def test_an_engine_whose_thread_for_the_minions_is_silent_is_not_just_running(
-        self, run, store, monkeypatch
-    ):
+    def test_a_silent_minion_thread_of_the_engine_is_shown(self, run, store, monkeypatch):
         now = time.time()
         monkeypatch.setattr("salt_ext.master.processes.started_at", lambda _: now - 7200)
         store.health.report("prod", Health(state="watching", reported_at=now))
@@ -212,40 +208,40 @@ class TestStatus:
         with engine_lock(store.database.path.parent / ENGINE, threading.Event()):
             assert run["k8s_nodes.status"]()["engine"] == "running"
             store.health.minion_loop_seen(now - 600)
-            told = run["k8s_nodes.status"]()["engine"]
-        assert told.startswith("running, but its thread for the minions has told nothing for 60")
+            answer = run["k8s_nodes.status"]()["engine"]
+        assert answer.startswith("running, but its minion thread has reported nothing for 60")
 
     def test_a_class_that_is_stopped_is_shown_with_its_next_try(self, run, store):
         wave = RolloutState(
             started_at=1.0, stopped="stopped: x", retry_at=time.time() + 600, consecutive_stops=1
         )
         store.rollouts.save("", wave)
-        told = run["k8s_nodes.status"]()
-        assert told["classes"]["(none)"]["stopped"] == "stopped: x"
-        assert 300 < told["classes"]["(none)"]["next_try_seconds"] <= 600
-        assert told["minions"]["m1"]["prod"]["next"] == "stopped: x"
+        answer = run["k8s_nodes.status"]()
+        assert answer["classes"]["(none)"]["stopped"] == "stopped: x"
+        assert 55 < answer["classes"]["(none)"]["next_try_seconds"] <= 60
+        assert answer["minions"]["m1"]["prod"]["next"] == "stopped: x"
 
-    def test_a_mistake_that_stops_publishing_is_said(self, opts):
+    def test_a_mistake_that_stops_publishing_is_shown(self, opts):
         opts["k8s_nodes"]["apply"]["stats"] = ["x"]
-        told = salt.loader.runner(opts)["k8s_nodes.status"]()
-        assert "k8s_nodes:apply:stats" in told["publishing"]
+        answer = salt.loader.runner(opts)["k8s_nodes.status"]()
+        assert "k8s_nodes:apply:stats" in answer["publishing"]
 
 
 class TestPause:
-    def test_it_stops_everything_and_says_who(self, run, store):
-        told = run["k8s_nodes.pause"]()
-        assert told["paused"]
-        assert run["k8s_nodes.apply"]()["waiting"].startswith(f"paused by {told['by']}")
-        assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {told['by']}")
+    def test_it_stops_all_publishing_and_names_the_user(self, run, store):
+        answer = run["k8s_nodes.pause"]()
+        assert answer["paused"]
+        assert run["k8s_nodes.apply"]()["waiting"].startswith(f"paused by {answer['by']}")
+        assert run["k8s_nodes.status"]()["publishing"].startswith(f"paused by {answer['by']}")
         assert run["k8s_nodes.plan"]()["waiting"].startswith("paused by")
-        assert run["k8s_nodes.pause"]()["since"] == told["since"]
+        assert run["k8s_nodes.pause"]()["since"] == answer["since"]
         store.rollouts.save(
             "", RolloutState(started_at=1.0, stopped="x", retry_at=1e12, consecutive_stops=9)
         )
         assert run["k8s_nodes.resume"]() == {
             "paused": False,
             "was_paused": True,
-            "classes_that_were_stopped": ["(none)"],
+            "restarted_classes": ["(none)"],
         }
         assert run["k8s_nodes.resume"]()["was_paused"] is False
         assert store.rollouts.all() == {}
@@ -253,7 +249,7 @@ class TestPause:
 
 
 class TestHistory:
-    def test_it_says_what_changed_and_how_long_each_minion_took(self, opts, run, store):
+    def test_it_shows_changes_and_how_long_each_minion_took(self, opts, run, store):
         now = time.time()
         save(store, "192.0.2.3", at=now - 30)
         save(store, "192.0.2.4", at=now - 2)
@@ -261,27 +257,27 @@ class TestHistory:
         store.history.record(
             HistoryEntry(at=now + 1, cluster="", what="paused", detail={"by": "a"})
         )
-        told = json.loads(json.dumps(run["k8s_nodes.history"](count=3)))["entries"]
-        assert [entry["what"] for entry in told] == ["paused", "changed", "changed"]
-        assert told[0]["by"] == "a"
-        assert (told[1]["revision"], told[1]["added"]) == (3, ["192.0.2.4"])
-        assert 2 <= told[1]["seconds"]["m1"] < 29
-        # Both had been seen behind only after that: it did not concern them.
-        assert told[2]["seconds"] == {}
+        answer = json.loads(json.dumps(run["k8s_nodes.history"](count=3)))["entries"]
+        assert [entry["what"] for entry in answer] == ["paused", "changed", "changed"]
+        assert answer[0]["by"] == "a"
+        assert (answer[1]["revision"], answer[1]["added"]) == (3, ["192.0.2.4"])
+        assert 2 <= answer[1]["seconds"]["m1"] < 12
+        # Both were out of date only after that change.
+        assert answer[2]["seconds"] == {}
         assert len(run["k8s_nodes.history"]("prod", count="1")["entries"]) == 1
 
-    def test_it_says_who_had_something_published_by_hand(self, run, store, monkeypatch):
+    def test_it_names_the_user_of_an_apply_by_hand(self, run, store, monkeypatch):
         publisher = Publisher()
         monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
         run["k8s_nodes.apply"]("prod")
         assert publisher.jobs
         assert store.history.newest("", 9) == []
         run["k8s_nodes.apply"](minions="m3", force=True)
-        (told,) = run["k8s_nodes.history"](count=1)["entries"]
-        del told["at"], told["by"]
-        assert told == {"what": "applied", "force": True, "minions": "m3", "jobs": ["2"]}
+        (answer,) = run["k8s_nodes.history"](count=1)["entries"]
+        del answer["at"], answer["by"]
+        assert answer == {"what": "applied", "force": True, "minions": "m3", "jobs": ["2"]}
 
-    def test_a_minion_reaches_several_changes_with_one_run(self, opts, run, store):
+    def test_one_run_of_a_minion_proves_several_changes(self, opts, run, store):
         apply(opts, store, "m1")
         now = time.time() - 1
         save(store, "192.0.2.3", at=now)
@@ -293,18 +289,18 @@ class TestHistory:
 
 
 class TestRefresh:
-    def test_without_an_engine_it_says_so(self, run, store):
-        told = run["k8s_nodes.refresh"]("prod")
-        assert told == {"prod": "not listed: the engine is not running"}
+    def test_without_an_engine_it_lists_nothing_and_says_so(self, run, store):
+        answer = run["k8s_nodes.refresh"]("prod")
+        assert answer == {"prod": "not listed: the engine is not running"}
         assert store.control.take_refreshes() == []
 
     def test_it_asks_the_engine_and_waits_for_the_list(self, opts, store):
         config = settings(opts)
         stop = threading.Event()
-        told: dict = {}
+        answer: dict = {}
         with engine_lock(store.database.path.parent / ENGINE, stop):
             thread = threading.Thread(
-                target=lambda: told.update(
+                target=lambda: answer.update(
                     controls.refresh(config, store, frozenset(["prod", "test"]), "me", 2.0)
                 )
             )
@@ -318,8 +314,8 @@ class TestRefresh:
             store.health.report("test", Health(state="waiting", reported_at=1.0, error="refused"))
             thread.join()
         assert sorted(taken) == ["prod", "test"]
-        assert (told["prod"]["nodes"], told["prod"]["revision"]) == (2, 1)
-        assert told["test"] == "not listed within 2 s: refused"
+        assert (answer["prod"]["nodes"], answer["prod"]["revision"]) == (2, 1)
+        assert answer["test"] == "not listed within 2 s: refused"
 
 
 @pytest.mark.parametrize("function", ["plan", "apply", "refresh", "history"])

@@ -1,4 +1,4 @@
-"""The engine's figures reach an operator's monitoring, on every Salt."""
+"""The engine's metrics reach an operator's monitoring, on every Salt."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def told(tmp_path):
+def configured(tmp_path):
+    """A configuration and a store, with a watched cluster and one without a report."""
     settings = config.read(
         {
             "state_dir": str(tmp_path / "state"),
             "clusters": {
                 "prod": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]},
-                "silent": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]},
+                "unreported": {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]},
             },
         }
     )
@@ -46,6 +47,7 @@ def told(tmp_path):
             reported_at=10.0,
             heard_at=9.5,
             nodes=3,
+            failures=2,
             refused={"inside denied_networks": 2},
         ),
     )
@@ -54,31 +56,33 @@ def told(tmp_path):
     return settings, store
 
 
-def test_textfile_holds_what_the_store_knows(told, tmp_path):
+def test_the_textfile_has_the_state_of_the_store(configured, tmp_path):
     path = tmp_path / "k8s_nodes.prom"
-    textfile.write(path, MetricsCollector(*told).samples())
+    textfile.write(path, MetricsCollector(*configured).samples())
     lines = path.read_text().splitlines()
     assert 'k8s_nodes_in_sync{cluster="prod"} 1' in lines
     assert 'k8s_nodes_nodes{cluster="prod"} 3' in lines
     assert 'k8s_nodes_last_heard_timestamp_seconds{cluster="prod"} 9.5' in lines
+    assert 'k8s_nodes_engine_reported_timestamp_seconds{cluster="prod"} 10' in lines
+    assert 'k8s_nodes_consecutive_failures{cluster="prod"} 2' in lines
     assert 'k8s_nodes_held_changes{cluster="prod",reason="shrink"} 1' in lines
     assert 'k8s_nodes_refused_addresses{cluster="prod",reason="inside denied_networks"} 2' in lines
-    assert 'k8s_nodes_minions_behind{cluster="silent"} 0' in lines
+    assert 'k8s_nodes_minions_behind{cluster="unreported"} 0' in lines
     assert "# TYPE k8s_nodes_lists_total counter" in lines
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_textfile_that_cannot_be_written_leaves_nothing_behind(told, tmp_path):
+def test_a_textfile_that_cannot_be_written_leaves_no_temporary_file(configured, tmp_path):
     target = tmp_path / "folder"
     (target / "k8s_nodes.prom").mkdir(parents=True)
     with pytest.raises(OSError, match=r"k8s_nodes\.prom"):
-        textfile.write(target / "k8s_nodes.prom", MetricsCollector(*told).samples())
+        textfile.write(target / "k8s_nodes.prom", MetricsCollector(*configured).samples())
     assert [path.name for path in target.iterdir()] == ["k8s_nodes.prom"]
 
 
 @pytest.fixture
-def service(tmp_path):
-    """Make an engine that writes its figures to a file."""
+def engine(tmp_path):
+    """Make an engine that writes its metrics to a file."""
 
     def make(path: Path) -> Engine:
         cluster = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
@@ -92,23 +96,23 @@ def service(tmp_path):
     return make
 
 
-def test_an_engine_writes_its_figures_and_not_more_often_than_they_are_asked_for(service, tmp_path):
+def test_an_engine_writes_the_textfile_no_more_often_than_it_is_scraped(engine, tmp_path):
     path = tmp_path / "k8s_nodes.prom"
-    engine = service(path)
-    engine._write_metrics()
+    made = engine(path)
+    made._write_figures()
     assert 'k8s_nodes_minions_behind{cluster="prod"} 0' in path.read_text().splitlines()
     path.unlink()
-    engine._write_metrics()
+    made._write_figures()
     assert not path.exists()
-    engine._next_metrics_at = 0.0
-    engine._write_metrics()
+    made._figures_at = 0.0
+    made._write_figures()
     assert path.exists()
 
 
-def test_an_engine_whose_figures_cannot_be_written_says_so_and_goes_on(service, tmp_path, caplog):
+def test_an_engine_that_cannot_write_the_textfile_logs_it_and_goes_on(engine, tmp_path, caplog):
     path = tmp_path / "no folder" / "k8s_nodes.prom"
-    service(path)._write_metrics()
-    assert f"engine: cannot write metrics to {path}: " in caplog.text
+    engine(path)._write_figures()
+    assert f"the figures could not be written to {path}: " in caplog.text
 
 
 def test_label_values_are_escaped():
@@ -121,24 +125,24 @@ def alert_rules() -> list[str]:
     return [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
 
 
-def test_alert_rules_name_only_figures_that_exist():
+def test_alert_rules_name_only_existing_metrics():
     used = {name for rule in alert_rules() for name in re.findall(r"k8s_nodes_\w+", rule)}
     assert used
-    assert used <= {figure.name for figure in metrics.ALL}
+    assert used <= {metric.name for metric in metrics.ALL}
 
 
-def test_alert_rules_find_an_engine_that_is_dead_with_its_figures_and_one_without():
-    told_at = metrics.REPORTED.name
-    assert f"time() - {told_at} > 60" in alert_rules()
-    # A comparison with figures that nobody hands out is empty, and no alert.
-    assert f"absent({told_at})" in alert_rules()
+def test_alert_rules_find_a_dead_engine_with_stale_metrics_and_one_without_metrics():
+    reported = metrics.REPORTED.name
+    assert f"time() - {reported} > 60" in alert_rules()
+    # A comparison with a missing metric is empty, and raises no alert.
+    assert f"absent({reported})" in alert_rules()
 
 
-def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
+def test_salts_own_exporter_serves_the_metrics_to_prometheus(configured):
     pytest.importorskip(
         "salt.utils.metrics", reason="this Salt has no metrics of its own; it uses the textfile"
     )
-    settings, _ = told
+    settings, _ = configured
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -160,16 +164,24 @@ def test_salts_own_metrics_serve_the_figures_to_prometheus(told):
         print(urllib.request.urlopen("http://127.0.0.1:{port}/metrics").read().decode())
         """
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     served = [
-        re.sub(r"otel_scope_[a-z_]+=\"[^\"]*\",?", "", line) for line in done.stdout.splitlines()
+        re.sub(r"otel_scope_[a-z_]+=\"[^\"]*\",?", "", line) for line in process.stdout.splitlines()
     ]
     assert any(re.match(r'k8s_nodes_nodes\{cluster="prod",?\} 3\.0', line) for line in served)
     assert any(line.startswith("k8s_nodes_lists_total{") for line in served)
 
 
-def test_metrics_that_are_not_enabled_register_nothing(told):
+def test_metrics_that_are_not_enabled_register_nothing(configured):
     assert otel.export_metrics({"metrics": {"enabled": False}}, None, list) is False
+
+
+def test_names_have_prometheus_units_and_suffixes():
+    for metric in metrics.ALL:
+        assert metric.name.startswith("k8s_nodes_")
+        assert metric.name.endswith("_total") is (metric.type is metrics.MetricType.COUNTER)
+        if "timestamp" in metric.name:
+            assert metric.name.endswith("_timestamp_seconds")
