@@ -125,8 +125,8 @@ def _preflight(where: str, found: ClusterInfo, now: float) -> Iterator[Finding]:
         ahead = "ahead of" if found.clock_skew > 0 else "behind"
         yield (error if abs(found.clock_skew) >= _SKEW_ERROR else warning)(
             f"{where}: clock",
-            f"its clock is {abs(found.clock_skew):.0f} s {ahead} this machine's; tokens and certificates "
-            "start and expire at the wrong time",
+            f"its clock is {abs(found.clock_skew):.0f} s {ahead} this machine's; tokens and "
+            "certificates start and expire at the wrong time",
             "start NTP on the machine whose clock is wrong",
         )
     lifetime = found.credential_lifetime
