@@ -161,7 +161,7 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_for_it(settings, store):
     assert store.words.unheeded().at == now - 3600
 
 
-def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):
+def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store, clock):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
     Applying(settings, store, Published()).run(ALL)
     store.ledger.proven("1", "m1", clock.now, pace=settings.apply.pace)
