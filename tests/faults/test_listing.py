@@ -65,6 +65,8 @@ def pages(watched, before=None) -> list[int]:
 
 def test_every_page_is_taken_and_none_before_the_last(paged):
     paged.serves(*paged.every)
+    # What it serves is stored a moment before the list is counted.
+    paged.watching()
     assert paged.revision() == 1
     lists, sizes = paged.health().lists, pages(paged)
     paged.request_list()
