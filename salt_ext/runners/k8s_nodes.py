@@ -463,7 +463,7 @@ def _without_traceback(call: Callable[[], _Answer]) -> _Answer | answers.Error:
         answer = {"error": str(exc), "retcode": 1}
         # An operator reads the answer; that of the reactor's call is seen in the log only.
         if not str(__opts__.get("fun", "")).startswith(f"{KEY}."):
-            log.error("%s", exc)
+            log.error("runner: %s [runner-error]", exc)
     # Salt reads the success of a job here, and never resets it for the reactor. A text, which has
     # no retcode, is a success.
     __context__["retcode"] = answer.get("retcode", 0) if isinstance(answer, Mapping) else 0

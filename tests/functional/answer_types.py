@@ -25,7 +25,7 @@ def mismatches(value: object, kind: Any, path: str = "") -> Iterator[str]:
 def _mismatches(value: object, kind: Any, path: str) -> Iterator[str]:
     if typing.is_typeddict(kind):
         if not isinstance(value, dict):
-            yield f"{path}: {value!r} is no object"
+            yield f"{path}: {value!r} is not an object"
             return
         hints = get_type_hints(kind)
         for key in sorted(kind.__required_keys__ - value.keys()):

@@ -142,7 +142,7 @@ def test_a_mistake_of_the_reactors_call_is_in_the_masters_log(reactor, caplog):
         job = call(reactor, "other")
     assert job["return"]["error"] == UNKNOWN
     assert [record.getMessage() for record in caplog.records if record.exc_info is None] == [
-        UNKNOWN
+        f"runner: {UNKNOWN} [runner-error]"
     ]
 
 
