@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from typing import Protocol, TypedDict
+from typing import Protocol
 
+from salt_ext.core import answers
 from salt_ext.core.errors import K8sNodesError
 from salt_ext.master.keys import KeysUnreadable
 from salt_ext.master.pillar_compiler import NoCachedGrains, PillarFailed
@@ -34,24 +35,9 @@ class MinionPillars(Protocol):
         """Compile a pillar, which records what it refers to."""
 
 
-class _Discovered(TypedDict):
-    compiled: int
-    referring: dict[str, list[str]]
-    failed: dict[str, str]
-    """Minion to the error of its pillar."""
-    without_grains: list[str]
-    forgotten: list[str]
-    left: int
-    """Minions that there was no time for."""
-
-
-class DiscoverAnswer(_Discovered, total=False):
-    """What ``salt-run k8s_nodes.discover`` returns."""
-
-    go_on_after: str
-
-
-def discover(store: Store, minions: MinionPillars, *, after: str, within: float) -> DiscoverAnswer:
+def discover(
+    store: Store, minions: MinionPillars, *, after: str, within: float
+) -> answers.Discovered:
     """
     Compile the pillar of every accepted minion from its cached grains; no minion is contacted.
 
@@ -82,7 +68,7 @@ def discover(store: Store, minions: MinionPillars, *, after: str, within: float)
             without_grains.append(minion)
         except PillarFailed as exc:
             failed[minion] = str(exc)
-    answer: DiscoverAnswer = {
+    answer: answers.Discovered = {
         "compiled": done - len(failed) - len(without_grains),
         "referring": _referring(store, todo[:done]),
         "failed": failed,

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol
 
+from salt_ext.core import answers
 from salt_ext.core.config.apply import Action
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names
@@ -37,20 +38,6 @@ _RETRY_AFTER = 5.0
 
 _LOCK_TIMEOUT = 60.0
 """Seconds that an operator's request waits for another run of apply."""
-
-
-class _Answer(TypedDict):
-    jobs: dict[str, list[str]]
-    """Job id to minions."""
-
-
-class ApplyAnswer(_Answer, total=False):
-    """What ``salt-run k8s_nodes.apply`` returns."""
-
-    skipped: dict[str, str]
-    """Minions that are out of sync and not published to, and why."""
-    waiting: str
-    """Why nothing, or not everything, is published."""
 
 
 class JobPublisher(Protocol):
@@ -84,7 +71,7 @@ class ApplyRun:
 
     def run(
         self, clusters: frozenset[str], *, minions: str | None = None, force: bool = False
-    ) -> ApplyAnswer:
+    ) -> answers.Applied:
         """
         Publish to every minion that is out of sync in one of the clusters and due.
 
@@ -96,7 +83,7 @@ class ApplyRun:
             # A typing error must not become a highstate everywhere.
             return {"jobs": {}, "waiting": f"nothing is published: {self._config.in_doubt[0]}"}
         request = ApplyRequest(clusters=clusters, minions=minions, force=force)
-        answer: ApplyAnswer = {"jobs": {}}
+        answer: answers.Applied = {"jobs": {}}
         note = Path(self._config.state_dir) / "apply.again"
         try:
             note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,7 +109,7 @@ class ApplyRun:
                 return answer
             request, timeout = ApplyRequest(clusters=frozenset(self._config.names)), 0.0
 
-    def _publish(self, request: ApplyRequest, answer: ApplyAnswer) -> bool:
+    def _publish(self, request: ApplyRequest, answer: answers.Applied) -> bool:
         """Publish what a request selects; False when the master does not answer."""
         paused = self._store.control.paused()
         if paused is not None:

@@ -19,7 +19,7 @@ from salt_ext import formula
 from salt_ext.admin import setup
 from salt_ext.admin.check import clusters
 from salt_ext.core.config.config import KEY
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, ClusterInfo
+from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, ClusterInfo
 from salt_ext.master import master_process, processes
 from salt_ext.master.settings import settings
 from salt_ext.rollout.apply import ApplyRun
@@ -213,8 +213,8 @@ class Master:
         return ClusterInfo(
             server=server,
             version="v1.31.4",
-            asked_with=getattr(access, "token_file", ""),
-            skew=0.2,
-            lifetime=None,
-            may={**dict.fromkeys(NEEDED, True), EVERYTHING: False},
+            credential_source=getattr(access, "token_file", ""),
+            clock_skew=0.2,
+            credential_lifetime=None,
+            permissions={**dict.fromkeys(REQUIRED, True), CLUSTER_ADMIN: False},
         )

@@ -382,7 +382,8 @@ def test_an_engine_with_a_silent_minion_thread_is_an_error(old, ago):
     assert (level, where) == ("error", "engine")
     assert what.startswith("its minion thread has reported nothing for 60")
     # Without any report, the time of its start counts.
-    old.store.control._take_back("minions")
+    with old.store.database.writing() as connection:
+        connection.execute("DELETE FROM engine_sign")
     assert "has reported nothing for 72" in old.one()[2]
 
 
@@ -483,15 +484,20 @@ def answered(**given) -> ClusterInfo:
 @pytest.mark.parametrize(
     ("given", "level", "where", "text"),
     [
-        ({"skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of this machine's"),
-        ({"skew": -300.0}, "error", "clock", "its clock is 300 s behind this machine's"),
+        ({"clock_skew": 20.0}, "warning", "clock", "its clock is 20 s ahead of this machine's"),
+        ({"clock_skew": -300.0}, "error", "clock", "its clock is 300 s behind this machine's"),
         (
             {"credential_lifetime": CredentialLifetime(0.1, 7200.0)},
             "warning",
             "credentials",
             "a file expires in 0.1 hours and was not renewed",
         ),
-        ({"error": "may I list nodes: 403"}, "warning", "RBAC", "the rights cannot be queried"),
+        (
+            {"permissions_error": "may I list nodes: 403"},
+            "warning",
+            "RBAC",
+            "the rights cannot be queried",
+        ),
     ],
 )
 def test_clocks_and_expiring_credentials_are_checked(alive, given, level, where, text):
@@ -546,7 +552,7 @@ def test_a_node_without_an_accepted_address_differs_from_one_with_others(alive):
     [
         ("k8s://other", "error", "cluster 'other' is not configured; configured: prod"),
         ("k8s://prod/other", "error", "cluster 'prod' has no group 'other'"),
-        ("k8s://prod?famly=ipv4", "error", "'famly' is no parameter"),
+        ("k8s://prod?famly=ipv4", "error", "'famly' is not a parameter"),
         ("k8s://prod?labelSelector=pool=db", "warning", "matches none of the 1 nodes of prod"),
         ("k8s://prod?family=ipv6&empty=placeholder", "warning", "matches none of the 1 nodes"),
     ],

@@ -99,20 +99,20 @@ def engine(tmp_path):
 def test_an_engine_writes_the_textfile_no_more_often_than_it_is_scraped(engine, tmp_path):
     path = tmp_path / "k8s_nodes.prom"
     made = engine(path)
-    made._write_figures()
+    made._write_metrics()
     assert 'k8s_nodes_minions_behind{cluster="prod"} 0' in path.read_text().splitlines()
     path.unlink()
-    made._write_figures()
+    made._write_metrics()
     assert not path.exists()
-    made._figures_at = 0.0
-    made._write_figures()
+    made._next_metrics_at = 0.0
+    made._write_metrics()
     assert path.exists()
 
 
 def test_an_engine_that_cannot_write_the_textfile_logs_it_and_goes_on(engine, tmp_path, caplog):
     path = tmp_path / "no folder" / "k8s_nodes.prom"
-    engine(path)._write_figures()
-    assert f"the figures could not be written to {path}: " in caplog.text
+    engine(path)._write_metrics()
+    assert f"engine: cannot write metrics to {path}: " in caplog.text
 
 
 def test_label_values_are_escaped():

@@ -142,7 +142,7 @@ class TestPlan:
 
     def test_a_minion_that_is_only_observed_is_in_it(self, run):
         answer = run["k8s_nodes.plan"]()["minions"]["m3"]
-        assert (answer["class"], answer["when"]) == ("seen", "only observed")
+        assert (answer["class"], answer["when"]) == ("seen", "observed only (mode: observe)")
 
     def test_it_can_be_limited_to_clusters_and_minions(self, run):
         assert set(run["k8s_nodes.plan"]("prod", minions="L@m2,m3")["minions"]) == {"m2", "m3"}
@@ -218,7 +218,7 @@ class TestStatus:
         store.rollouts.save("", wave)
         answer = run["k8s_nodes.status"]()
         assert answer["classes"]["(none)"]["stopped"] == "stopped: x"
-        assert 55 < answer["classes"]["(none)"]["next_try_seconds"] <= 60
+        assert 300 < answer["classes"]["(none)"]["next_try_seconds"] <= 600
         assert answer["minions"]["m1"]["prod"]["next"] == "stopped: x"
 
     def test_a_mistake_that_stops_publishing_is_shown(self, opts):
@@ -261,7 +261,7 @@ class TestHistory:
         assert [entry["what"] for entry in answer] == ["paused", "changed", "changed"]
         assert answer[0]["by"] == "a"
         assert (answer[1]["revision"], answer[1]["added"]) == (3, ["192.0.2.4"])
-        assert 2 <= answer[1]["seconds"]["m1"] < 12
+        assert 2 <= answer[1]["seconds"]["m1"] < 29
         # Both were out of date only after that change.
         assert answer[2]["seconds"] == {}
         assert len(run["k8s_nodes.history"]("prod", count="1")["entries"]) == 1

@@ -103,7 +103,7 @@ def test_check_exits_with_1_when_there_is_an_error(salt_run):
     done = salt_run("k8s_nodes.check")
     assert done.returncode == 1
     assert "\nerrors:\n    - ext_pillar: has no k8s_nodes" in done.stdout
-    assert "      -> add `- k8s_nodes: {}` to the list" in done.stdout
+    assert "      -> add `- k8s_nodes: {}` at the end of the list" in done.stdout
     # One screen, even of a set-up that is wrong in everything.
     assert len(done.stdout.splitlines()) <= 40
     done = salt_run("k8s_nodes.check", "--out=json")
