@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,40 +62,47 @@ def store(settings):
     return found
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The time for the engine and the runner; it stands still until it is set."""
+    clock = SimpleNamespace(now=time.time())
+    clocks = SimpleNamespace(time=lambda: clock.now, monotonic=lambda: clock.now)
+    for module in ("apply", "controller", "desired_state", "reminder"):
+        monkeypatch.setattr(f"salt_ext.rollout.{module}.time", clocks)
+    return clock
+
+
 def test_a_change_while_a_minion_is_rate_limited_is_reminded_of_as_soon_as_that_ends(
-    settings, store
+    settings, store, clock
 ):
     published, bus = Published(), Bus()
     apply_run = ApplyRun(settings, store, published)
     apply_run.run(ALL)
-    store.applied.record_proof("1", "m1", time.time(), min_interval=settings.apply.min_interval)
+    store.applied.record_proof("1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     assert apply_run.run(ALL)["jobs"] == {}
     reminder = reminder_of(settings, store)
     # It reminded of something else a moment ago, and looks only when the rate limit is over.
-    reminder._reminded["prod"] = time.monotonic()
-    sent = store.applied.all()["m1", "prod"].dispatched_at
-    while time.time() < sent + settings.apply.min_interval:
-        time.sleep(0.01)
+    reminder._reminded["prod"] = clock.now
+    clock.now += settings.apply.min_interval
     reminder.remind(bus, frozenset())
     reminder.remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
 
 
-def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store):
+def test_a_try_that_was_put_off_is_asked_for_as_soon_as_it_is_time(settings, store, clock):
     ApplyRun(settings, store, Published()).run(ALL)
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
     controller = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
     reminder, bus = controller.reminder, Bus()
-    next_at = time.time() + 0.1
-    store.applied.record_failure("1", "m1", "busy", counted=False, next_at=next_at, now=time.time())
+    next_at = clock.now + 0.125
+    store.applied.record_failure("1", "m1", "busy", counted=False, next_at=next_at, now=clock.now)
     reminder.remind(bus, frozenset())
     assert bus.fired == []
-    assert controller.patience() <= 0.1
-    reminder._reminded["prod"] = time.monotonic()
-    while time.time() < next_at:
-        time.sleep(0.01)
+    assert controller.patience() <= 0.125
+    reminder._reminded["prod"] = clock.now
+    clock.now = next_at
     reminder.remind(bus, frozenset())
     reminder.remind(bus, frozenset())
     assert bus.fired == ["salt/k8s_nodes/prod/lagging"]
@@ -168,10 +176,10 @@ def test_a_clock_that_is_set_back_delays_nothing(settings, store):
     assert store.health.reactor_silent_since() == now - 3600
 
 
-def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store):
+def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store, clock):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
     ApplyRun(settings, store, Published()).run(ALL)
-    store.applied.record_proof("1", "m1", time.time(), min_interval=settings.apply.min_interval)
+    store.applied.record_proof("1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     bus = Bus()
