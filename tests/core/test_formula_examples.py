@@ -39,6 +39,12 @@ def blocks(kind: str) -> list[tuple[str, str]]:
     return found
 
 
+def with_addresses(pillar: dict[str, Any], addresses: tuple[str, ...]) -> Expansion:
+    """Return what a pillar becomes when each reference means these addresses."""
+    stamp = SnapshotStamp(1, 1.0)
+    return expand(pillar, {text: Resolution(addresses, stamp) for text in scan(pillar).texts})
+
+
 def expanded(pillar: dict[str, Any], nodes: Snapshot) -> dict[str, Any]:
     """Return a pillar as a minion receives it."""
     stamp = SnapshotStamp(1, 1.0)
@@ -281,10 +287,10 @@ def test_the_warnings_of_the_page_are_true():
     )
     assert {port for _, port, _ in ufw(pillar)} == {f"5432-{one}" for one in V4}
     # An id that is a number is not repeated at all.
-    done = expanded({"ruleset": {20: {"source": "k8s://prod"}}}, lambda _: V4)
+    done = with_addresses({"ruleset": {20: {"source": "k8s://prod"}}}, V4)
     assert done.changed == {}
     # A row that is a list gets longer.
     row = expanded({"acls": [["host", "all", "k8s://prod?family=ipv4", "md5"]]}, NODES)["acls"]
     assert row == [["host", "all", *V4, "md5"]]
     # The text of a rule is left alone.
-    assert expanded({"rules": ["ip saddr k8s://prod accept"]}, lambda _: V4) == Expansion()
+    assert with_addresses({"rules": ["ip saddr k8s://prod accept"]}, V4) == Expansion()

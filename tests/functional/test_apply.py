@@ -92,7 +92,10 @@ def test_minions_out_of_sync_are_published_to_in_batches(settings, store):
     published = Published()
     apply_run = ApplyRun(settings, store, published)
     done = apply_run.run(ALL)
-    assert done == {"jobs": {"1": ["m1", "m2"]}, "skipped": {"m3": "waits for the 2 before it"}}
+    assert done == {
+        "jobs": {"1": ["m1", "m2"]},
+        "skipped": {"m3": "waiting for the previous batch of 2"},
+    }
     prove(store, published)
     assert apply_run.run(ALL) == {"jobs": {"2": ["m3"]}}
     assert published.jobs == {"1": ["m1", "m2"], "2": ["m3"]}
@@ -141,9 +144,7 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1")
         prove(store, published)
         (late,) = DesiredState(store).out_of_sync(settings)
-        assert late.why(time.time(), 60) == (
-            "the cluster changed while it was applied: it is applied again"
-        )
+        assert late.why(time.time(), 60) == ("the cluster changed during the run; re-applying")
 
     def test_nor_when_that_was_what_the_minion_had_been_served_before(
         self, settings, store, view, compiled
@@ -594,7 +595,7 @@ class TestClasses:
         assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
-        assert done["skipped"]["db1"].startswith("its class is not known")
+        assert done["skipped"]["db1"].startswith("unknown class: no cached grains")
         store.applied.record_pillar_refresh("3", "db1")
         assert store.applied.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
@@ -684,7 +685,10 @@ class TestCare:
         fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
         told = apply_run.run(ALL)
         assert told["jobs"] == {"2": ["m0"]}
-        assert told["skipped"]["m1"] == "at most 6 publishes a minute"
+        assert (
+            told["skipped"]["m1"]
+            == "rate limited: at most 6 publishes a minute (apply:max_per_minute)"
+        )
 
     def test_a_minion_has_a_burst_of_runs_and_then_they_are_spread(self, settings, store):
         slow = block(settings, min_interval=60, burst=3)
@@ -697,7 +701,10 @@ class TestCare:
             )
             store.snapshots.save(changed, changed.members.values(), [])
         told = ApplyRun(slow, store, Published()).run(ALL)
-        assert (told["jobs"], told["skipped"]["m0"]) == ({}, "its last runs were a moment ago")
+        assert (told["jobs"], told["skipped"]["m0"]) == (
+            {},
+            "rate limited: its last runs are less than apply:min_interval ago",
+        )
         assert ApplyRun(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):

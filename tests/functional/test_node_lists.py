@@ -132,7 +132,7 @@ def test_a_list_that_serve_to_refuses_is_not_what_the_minion_should_have(listing
     (desired,) = (
         DesiredState(Store(str(pillars.state_dir))).desired(settings(pillars.opts)).values()
     )
-    assert (desired.served, desired.unresolved) == ({}, ("nodes://prod?labels=zone",))
+    assert (desired.resolved, desired.unresolved) == ({}, ("nodes://prod?labels=zone",))
 
 
 def test_an_entry_that_is_taken_out_is_gone_but_not_forgotten(listing, tmp_path):

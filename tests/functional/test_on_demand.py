@@ -140,8 +140,8 @@ def test_an_engine_denies_them(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
     monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))
     limits = Engine(pillars.opts)._config.clusters["prod"].limits
-    assert limits.refuse(ipaddress.ip_address("192.0.2.1")) is RejectReason.DENIED
-    assert limits.refuse(ipaddress.ip_address("192.0.2.2")) is None
+    assert limits.reject_reason(ipaddress.ip_address("192.0.2.1")) is RejectReason.DENIED
+    assert limits.reject_reason(ipaddress.ip_address("192.0.2.2")) is None
 
 
 def test_the_addresses_of_a_masterless_minion_are_not_refused(pillars, monkeypatch):

@@ -105,9 +105,9 @@ def test_what_ext_pillars_before_us_add_is_expanded_and_their_memory_is_not_alte
     [
         ("k8s://nowhere", "is not configured; configured: prod, unseen"),
         ("k8s://unseen", "never been listed"),
-        ("k8s://prod?familly=ipv4", "'familly' is no parameter"),
+        ("k8s://prod?familly=ipv4", "'familly' is not a parameter"),
         ("k8s://prod/workers", "has no group 'workers'"),
-        ("k8s://Prod", "is no cluster name"),
+        ("k8s://Prod", "is not a cluster name"),
     ],
 )
 def test_what_cannot_be_resolved_stays_and_says_why(pillars, caplog, text, why):

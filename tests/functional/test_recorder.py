@@ -212,4 +212,4 @@ def _work(block, at_once, turn):
     for n in range(30):
         pillar = {"allow": [PROD_TEXT, WEB][:: 1 if turn % 2 else -1]}
         done = renderer.render(f"m{n}", "", pillar, found, lambda _: True, PillarCompile)
-        assert done.resolved[PROD_TEXT] == ("192.0.2.1", "192.0.2.2")
+        assert done.served[PROD_TEXT] == ("192.0.2.1", "192.0.2.2")
