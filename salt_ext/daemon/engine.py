@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.config.config import Config
@@ -43,7 +42,7 @@ _METRICS_INTERVAL = 15.0
 class Engine:
     """Everything that runs in the engine's process."""
 
-    def __init__(self, opts: dict[str, Any]) -> None:
+    def __init__(self, opts: dict[str, object]) -> None:
         self._opts = opts
         self._config: Config = engine_settings(opts)
         self._store = Store(self._config.state_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import salt.payload
 import salt.utils.event
@@ -16,7 +16,7 @@ _TAG_ENDS = b"\n\n"
 class Bus:
     """Fires from one thread; make one for each thread."""
 
-    def __init__(self, opts: dict[str, Any]) -> None:
+    def __init__(self, opts: dict[str, object]) -> None:
         self._event = salt.utils.event.get_event(
             "master", sock_dir=opts["sock_dir"], opts=opts, listen=False
         )
@@ -37,7 +37,7 @@ class BusEvent:
 class SaltEvent(Protocol):
     """The part of ``salt.utils.event.SaltEvent`` that is used here."""
 
-    unpack: Any
+    unpack: object
 
     def get_event(self, **options: object) -> Mapping[str, object] | None:
         """Return the next event that the options allow, None when there is none in time."""
@@ -62,7 +62,7 @@ class EventStream:
 
 
 @contextlib.contextmanager
-def open_event_stream(opts: dict[str, Any]) -> Iterator[EventStream]:
+def open_event_stream(opts: dict[str, object]) -> Iterator[EventStream]:
     """Lend a stream of the master's events, closed at the end."""
     event = salt.utils.event.get_event(
         "master", sock_dir=opts["sock_dir"], opts=opts, listen=True, keep_loop=False

@@ -43,7 +43,7 @@ def config_files(opts: Mapping[str, Any]) -> list[ConfigFile]:
     return files
 
 
-def unresolved_block(opts: Mapping[str, Any]) -> object:
+def unresolved_block(opts: Mapping[str, object]) -> object:
     """
     Return the ``k8s_nodes`` block, with ``sdb://`` URIs for tokens where the files have them.
 
@@ -62,7 +62,7 @@ def unresolved_block(opts: Mapping[str, Any]) -> object:
     return {**block, "clusters": unresolved}
 
 
-def reactor_map(path: str) -> list[Any] | None:
+def reactor_map(path: str) -> list[object] | None:
     """Return the list in a file that ``reactor`` names instead of one; None when it has none."""
     try:
         with salt.utils.files.fopen(path) as file:
@@ -79,7 +79,7 @@ def last_changed(files: Iterable[ConfigFile]) -> tuple[str, float]:
     return path, at
 
 
-def _read(path: str, layer: int, parse: Callable[[], Mapping[str, Any]]) -> ConfigFile:
+def _read(path: str, layer: int, parse: Callable[[], Mapping[str, object]]) -> ConfigFile:
     try:
         values = parse()
     except SystemExit:

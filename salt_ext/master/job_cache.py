@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import salt.loader
 
@@ -14,11 +13,11 @@ log = logging.getLogger(__name__)
 class JobCache:
     """Reads returns that the master has verified; events on the bus can be forged."""
 
-    def __init__(self, opts: dict[str, Any]) -> None:
+    def __init__(self, opts: dict[str, object]) -> None:
         self._returner = f"{opts['master_job_cache']}.get_jid"
         self._returners = salt.loader.returners(opts, salt.loader.minion_mods(opts))
 
-    def returns(self, jid: str) -> Mapping[str, Mapping[str, Any]]:
+    def returns(self, jid: str) -> Mapping[str, Mapping[str, object]]:
         """Return what each minion returned to a job; empty while none has."""
         try:
             returns = self._returners[self._returner](jid)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import salt.key
 from salt.exceptions import SaltException
@@ -16,7 +15,7 @@ class KeysUnreadable(K8sNodesError):
     """The accepted keys are not known: no minion may be deleted for that."""
 
 
-def is_accepted(opts: Mapping[str, Any], minion: object) -> bool:
+def is_accepted(opts: Mapping[str, object], minion: object) -> bool:
     """Whether a minion's key is accepted, asked of a file alone; in doubt it is."""
     if not isinstance(minion, str) or not minion:
         return False
@@ -27,7 +26,7 @@ def is_accepted(opts: Mapping[str, Any], minion: object) -> bool:
     return Path(str(folder), "minions", minion).is_file()
 
 
-def accepted_minions(opts: Mapping[str, Any]) -> frozenset[str]:
+def accepted_minions(opts: Mapping[str, object]) -> frozenset[str]:
     """Return the minions with an accepted key; :class:`KeysUnreadable`."""
     try:
         keys = salt.key.get_key(dict(opts)).list_keys()

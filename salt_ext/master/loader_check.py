@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import salt.loader
 
 from salt_ext.core.config.config import KEY
 
 
-def why_not_loaded(opts: dict[str, Any], kind: str) -> str:
+def why_not_loaded(opts: dict[str, object], kind: str) -> str:
     """Return why the module of a kind, ``engines`` or ``pillar``, is not loaded; empty if it is."""
     if kind == "engines":
         loader, name = salt.loader.engines(opts, {}, {}, {}), f"{KEY}.start"

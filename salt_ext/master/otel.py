@@ -42,7 +42,7 @@ def export_metrics(opts: Mapping[str, Any], port: int | None, read: Read) -> boo
     return True
 
 
-def _observe(metric: Metric, read: Read, _options: object) -> Iterator[Any]:
+def _observe(metric: Metric, read: Read, _options: object) -> Iterator[object]:
     observation = importlib.import_module("opentelemetry.metrics").Observation
     for sample in read():
         if sample.metric is metric:

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 from salt_ext.master import keys
 
@@ -23,7 +22,7 @@ class PillarCompile:
     """The pillar that a minion of this master gets, and not a question with other grains."""
 
 
-def current_compile(opts: Mapping[str, Any], minion: object) -> PillarCompile:
+def current_compile(opts: Mapping[str, object], minion: object) -> PillarCompile:
     """Return what the stack tells of the compile that called the ext_pillar."""
     override: Mapping[object, object] = {}
     complete, with_arguments = True, False

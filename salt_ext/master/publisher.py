@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import salt.client
 import salt.utils.jid
@@ -24,7 +23,7 @@ class MasterSilent(NotPublished):
 class Publisher:
     """The master's own publisher, used from the runner."""
 
-    def __init__(self, opts: dict[str, Any]) -> None:
+    def __init__(self, opts: dict[str, object]) -> None:
         self._opts = opts
 
     def new_jid(self) -> str:

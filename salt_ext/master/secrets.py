@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import salt.utils.sdb
 from salt.exceptions import SaltException
@@ -16,7 +15,7 @@ from salt_ext.core.errors import NoSecret
 class SecretResolver:
     """Asks Salt's ``sdb`` at each call: a secret may have been rotated."""
 
-    opts: Mapping[str, Any] = field(repr=False)
+    opts: Mapping[str, object] = field(repr=False)
 
     def __call__(self, uri: str) -> str:
         """Return the text behind a URI; :class:`NoSecret` when there is none, or it is not text."""

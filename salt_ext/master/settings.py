@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import salt.utils.network
@@ -20,7 +19,7 @@ _settings: LRUCache[bytes, Config] = LRUCache(maxsize=8)
 _fetch_settings: LRUCache[bytes, Config] = LRUCache(maxsize=8)
 
 
-def settings(opts: Mapping[str, Any]) -> Config:
+def settings(opts: Mapping[str, object]) -> Config:
     """Return the ``k8s_nodes`` block of a master's (or masterless minion's) options."""
     key = _cache_key(opts.get(config.KEY))
     cached = _settings.get(key)
@@ -29,12 +28,12 @@ def settings(opts: Mapping[str, Any]) -> Config:
     return cached
 
 
-def engine_settings(opts: Mapping[str, Any]) -> Config:
+def engine_settings(opts: Mapping[str, object]) -> Config:
     """Return the same for the engine, which never opens the master's own addresses to nodes."""
     return config.read(unresolved_block(opts), own_networks())
 
 
-def fetch_settings(opts: Mapping[str, Any]) -> Config:
+def fetch_settings(opts: Mapping[str, object]) -> Config:
     """
     Return the same for an ext_pillar that lists by itself, as the engine would have it.
 

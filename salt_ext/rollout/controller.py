@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
 
 from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
@@ -42,7 +41,7 @@ class RolloutController:
         self,
         config: Config,
         store: Store,
-        opts: dict[str, Any],
+        opts: dict[str, object],
         mailbox: HintMailbox,
         stop: threading.Event,
     ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 from salt_ext.core.rollout.hints import KEY_TAG, Hints
 from salt_ext.master.bus import open_event_stream
@@ -52,7 +51,9 @@ class HintMailbox:
 class EventListener:
     """Runs in a thread of its own."""
 
-    def __init__(self, mailbox: HintMailbox, opts: dict[str, Any], stop: threading.Event) -> None:
+    def __init__(
+        self, mailbox: HintMailbox, opts: dict[str, object], stop: threading.Event
+    ) -> None:
         self._mailbox = mailbox
         self._opts = opts
         self._stop = stop

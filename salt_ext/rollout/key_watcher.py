@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Set
-from typing import Any
 
 from salt_ext.core.display import names
 from salt_ext.core.errors import K8sNodesError
@@ -40,7 +39,7 @@ class KeyWatcher:
     def __init__(
         self,
         store: Store,
-        opts: Mapping[str, Any],
+        opts: Mapping[str, object],
         stop: threading.Event,
         *,
         interval: float = _INTERVAL,

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from salt_ext.core.config.config import Config
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
@@ -33,7 +32,7 @@ class _Survey:
 
 
 def findings(
-    opts: Mapping[str, Any], config: Config, store: Store, match: TargetMatches, within: float
+    opts: Mapping[str, object], config: Config, store: Store, match: TargetMatches, within: float
 ) -> Iterator[Finding]:
     """
     Compile the pillars of minions that reference a cluster, and yield their pitfalls.
@@ -68,7 +67,7 @@ def findings(
 
 
 def _survey(
-    opts: Mapping[str, Any],
+    opts: Mapping[str, object],
     config: Config,
     store: Store,
     match: TargetMatches,
@@ -111,7 +110,7 @@ def _survey(
     return survey
 
 
-def _peers(opts: Mapping[str, Any]) -> tuple[str, ...]:
+def _peers(opts: Mapping[str, object]) -> tuple[str, ...]:
     """Return the masters of this master's cluster, itself included; none outside a cluster."""
     peers = opts.get("cluster_peers")
     if not opts.get("cluster_id") or not isinstance(peers, list) or not peers:

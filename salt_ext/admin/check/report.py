@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import cast
 
 from salt_ext.admin.check import (
     clusters,
@@ -34,7 +34,7 @@ _TITLES = {Level.ERROR: "errors", Level.WARNING: "warnings", Level.INFO: "notes"
 
 
 def check(
-    opts: dict[str, Any], *, within: float, brief: bool
+    opts: dict[str, object], *, within: float, brief: bool
 ) -> answers.Checked | answers.CheckScreen:
     """
     Return the findings of all groups; ``retcode`` is 1 when one of them is an error.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from salt_ext.core.config.config import KEY
 from salt_ext.core.diagnosis.finding import Finding, error, warning
@@ -27,7 +26,7 @@ class ConfigFile:
     path: str
     layer: int
     """0 the main file, then ``default_include``, then ``include``: the last layer wins."""
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     broken: bool = False
     """Salt cannot parse it and ignores it."""
 
@@ -54,7 +53,7 @@ def mergeable(first: object, second: object) -> bool:
     return all(isinstance(first, kind) == isinstance(second, kind) for kind in (Mapping, list))
 
 
-def merge(first: Any, second: Any) -> Any:
+def merge(first: object, second: object) -> object:
     """Return Salt's merge of two values of a key in files of one folder."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return {**first, **{key: merge(first.get(key), value) for key, value in second.items()}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
 
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.errors import BadReference
@@ -85,7 +84,7 @@ class Pitfall:
 class _Place:
     path: tuple[str, ...]
     text: str
-    siblings: tuple[Any, ...]
+    siblings: tuple[object, ...]
     """All items of the list that contains it; empty when it is not in a list."""
 
     @property
@@ -93,7 +92,7 @@ class _Place:
         return ":".join(self.path)
 
 
-def pitfalls(pillar: Mapping[str, Any], resolve: Resolve) -> Iterator[Pitfall]:
+def pitfalls(pillar: Mapping[str, object], resolve: Resolve) -> Iterator[Pitfall]:
     """Yield the pitfalls in a pillar before its references are replaced."""
     used: dict[str, list[tuple[Formula, _Place, Sequence[str] | None]]] = {}
     for place in _places(pillar):
@@ -158,7 +157,7 @@ def _pitfalls_at(
 def _pitfalls_of_formula(
     name: str,
     places: list[tuple[Formula, _Place, Sequence[str] | None]],
-    pillar: Mapping[str, Any],
+    pillar: Mapping[str, object],
 ) -> Iterator[Pitfall]:
     where = ", ".join(dict.fromkeys(place.where for _, place, _ in places))
     block = pillar.get(MODULE)
@@ -197,9 +196,9 @@ def _fits(pattern: str, path: tuple[str, ...]) -> bool:
     return len(keys) == len(path) and all(map(fnmatch, path, keys))
 
 
-def _places(root: Mapping[str, Any]) -> Iterator[_Place]:
+def _places(root: Mapping[str, object]) -> Iterator[_Place]:
     """Yield each text that contains the scheme; items of a list have the path of the list."""
-    stack: list[tuple[tuple[str, ...], Any, tuple[Any, ...], int]] = [((), root, (), 0)]
+    stack: list[tuple[tuple[str, ...], object, tuple[object, ...], int]] = [((), root, (), 0)]
     seen: set[int] = set()
     while stack:
         path, value, siblings, depth = stack.pop()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.diagnosis.formula_pitfalls import Pitfall
 
 
-def known_masters(pillar: Mapping[str, Any], grains: Mapping[str, Any]) -> tuple[str, ...]:
+def known_masters(pillar: Mapping[str, object], grains: Mapping[str, object]) -> tuple[str, ...]:
     """
     Return the masters of a minion when several are known, else nothing.
 
     A minion that is connected to several masters reports to each only that one. All are known
     where the salt-formula manages the list, or the grains have it.
     """
-    managed: Any = pillar
+    managed: object = pillar
     for key in ("salt", "minion", "master"):
         managed = managed.get(key) if isinstance(managed, Mapping) else None
     for masters in (managed, grains.get("master")):
@@ -25,7 +24,7 @@ def known_masters(pillar: Mapping[str, Any], grains: Mapping[str, Any]) -> tuple
     return ()
 
 
-def lockouts(pillar: Mapping[str, Any], masters: Sequence[str]) -> Iterator[Pitfall]:
+def lockouts(pillar: Mapping[str, object], masters: Sequence[str]) -> Iterator[Pitfall]:
     """Yield that each run of ``k8s_firewall`` locks the other masters out."""
     block = pillar.get(MODULE)
     if not masters or not isinstance(block, Mapping) or block.get("keep"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from salt_ext.core.config.apply import MODULE, Action
 from salt_ext.core.diagnosis.formula_pitfalls import Pitfall
@@ -22,7 +21,7 @@ _PUBLISH = (
 )
 
 
-def uncovered(pillar: Mapping[str, Any], action: Action, read_sls: ReadSls) -> Iterator[Pitfall]:
+def uncovered(pillar: Mapping[str, object], action: Action, read_sls: ReadSls) -> Iterator[Pitfall]:
     """Yield that the published function does not, or may not, update the firewall."""
     block = pillar.get(MODULE)
     if not isinstance(block, Mapping):
@@ -52,7 +51,7 @@ def uncovered(pillar: Mapping[str, Any], action: Action, read_sls: ReadSls) -> I
     )
 
 
-def _updates(block: Mapping[str, Any], action: Action) -> bool:
+def _updates(block: Mapping[str, object], action: Action) -> bool:
     if action.function == f"{MODULE}.sync":
         return True
     if action.function == f"{MODULE}.prune":

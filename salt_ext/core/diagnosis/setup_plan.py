@@ -23,7 +23,7 @@ _EVENTS = ("changed", "lagging")
 class Plan:
     """The changes to the files, by path."""
 
-    put: dict[str, dict[str, Any]] = field(default_factory=dict)
+    put: dict[str, dict[str, object]] = field(default_factory=dict)
     """Keys with their whole new values."""
     take_out: dict[str, list[str]] = field(default_factory=dict)
     """Keys to remove, because another file replaces them."""
@@ -39,9 +39,9 @@ class RequiredOptions:
     """Path of the SLS that the reactor renders."""
     formula: str
     """Path of the folder with the minions' modules."""
-    clusters: Mapping[str, Any]
+    clusters: Mapping[str, object]
     """Clusters to add to the ``k8s_nodes`` block."""
-    first: Mapping[str, Any]
+    first: Mapping[str, object]
     """Other keys of the block, added only with its first cluster."""
     engine: bool = True
     """False on a master of masters."""
@@ -84,7 +84,7 @@ def _plan_key(
     changes: Plan,
     files: Sequence[ConfigFile],
     key: str,
-    complete: Callable[[Any], Any],
+    complete: Callable[[object], object],
     new_file: str,
 ) -> None:
     """Add the changes for one key; ``complete`` returns its present value with what it lacks."""
@@ -111,14 +111,14 @@ def _plan_key(
         changes.take_out.setdefault(file.path, []).append(key)
 
 
-def _with_reactor_list(file: ConfigFile, reactor_lists: Mapping[str, list[Any]]) -> ConfigFile:
+def _with_reactor_list(file: ConfigFile, reactor_lists: Mapping[str, list[object]]) -> ConfigFile:
     path = file.values.get("reactor")
     if not isinstance(path, str):
         return file
     return replace(file, values={**file.values, "reactor": reactor_lists[path]})
 
 
-def _combine(first: Any, second: Any) -> Any:
+def _combine(first: object, second: object) -> object:
     """Return the items of both values, also where Salt would keep only one of them."""
     if first is None or second is None:
         return first if second is None else second
@@ -136,7 +136,7 @@ def _without(value: object, others: Sequence[object]) -> object:
     return value
 
 
-def _as_list(value: object) -> list[Any]:
+def _as_list(value: object) -> list[object]:
     if isinstance(value, Mapping):
         return [{name: options} for name, options in value.items()]
     if isinstance(value, list):
@@ -183,7 +183,7 @@ def _reactor(required: RequiredOptions, present: object) -> list[object]:
 
 
 def _file_roots(
-    required: RequiredOptions, default: Mapping[str, Any], present: object
+    required: RequiredOptions, default: Mapping[str, object], present: object
 ) -> dict[str, Any]:
     roots = dict(present if isinstance(present, Mapping) else default)
     base = list(roots.get("base") or [])

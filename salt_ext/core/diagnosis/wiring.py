@@ -38,7 +38,7 @@ def engine_is_listed(opts: Mapping[str, Any]) -> bool:
     return False
 
 
-def reactor_files(opts: Mapping[str, Any], tag: str) -> list[str]:
+def reactor_files(opts: Mapping[str, object], tag: str) -> list[str]:
     """Return the SLS files that the reactor renders for a tag; only lists count, as in Salt."""
     paths: list[str] = []
     for entry in _entries(opts):
@@ -50,13 +50,13 @@ def reactor_files(opts: Mapping[str, Any], tag: str) -> list[str]:
     return paths
 
 
-def _entries(opts: Mapping[str, Any]) -> Sequence[object]:
+def _entries(opts: Mapping[str, object]) -> Sequence[object]:
     entries = opts.get("reactor")
     return entries if isinstance(entries, list) else ()
 
 
 def reactor(
-    opts: Mapping[str, Any], clusters: Iterable[str], read_sls: ReadSls
+    opts: Mapping[str, object], clusters: Iterable[str], read_sls: ReadSls
 ) -> Iterator[Finding]:
     """Yield why the reactor does not call :data:`CALL` for the events of the engine."""
     configured = opts.get("reactor")
@@ -122,7 +122,7 @@ def backend(opts: Mapping[str, Any], *, needed: bool) -> Iterator[Finding]:
         )
 
 
-def is_pure_master_of_masters(opts: Mapping[str, Any]) -> bool:
+def is_pure_master_of_masters(opts: Mapping[str, object]) -> bool:
     """Whether this is a master of masters without an engine, which compiles no pillars."""
     return bool(opts.get("order_masters")) and not engine_is_listed(opts)
 

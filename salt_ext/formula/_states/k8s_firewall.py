@@ -42,7 +42,7 @@ def __virtual__() -> str | tuple[bool, str]:
     return __virtualname__
 
 
-def applied(name: str) -> dict[str, Any]:
+def applied(name: str) -> dict[str, object]:
     """
     Apply the sets, gates and rules of the pillar, and prune where the pillar says so.
 
@@ -57,7 +57,7 @@ def applied(name: str) -> dict[str, Any]:
     return _state(name, "sync")
 
 
-def recorded(name: str) -> dict[str, Any]:
+def recorded(name: str) -> dict[str, object]:
     """
     Record the addresses that references serve, before another formula lets them in.
 
@@ -73,7 +73,7 @@ def recorded(name: str) -> dict[str, Any]:
     return _state(name, "record")
 
 
-def pruned(name: str) -> dict[str, Any]:
+def pruned(name: str) -> dict[str, object]:
     """
     Delete the rules of addresses that references served before and no longer serve.
 
@@ -89,7 +89,7 @@ def pruned(name: str) -> dict[str, Any]:
     return _state(name, "prune")
 
 
-def _state(name: str, function: str) -> dict[str, Any]:
+def _state(name: str, function: str) -> dict[str, object]:
     # The state run has asked for a fresh pillar already.
     outcome = __salt__[f"k8s_firewall.{function}"](fresh=False, test=__opts__["test"])
     changes = dict(outcome["changes"])
@@ -103,10 +103,10 @@ def _state(name: str, function: str) -> dict[str, Any]:
     }
 
 
-def _renamed(old: str, new: str) -> Callable[..., dict[str, Any]]:
+def _renamed(old: str, new: str) -> Callable[..., dict[str, object]]:
     """Return a state of an old name: it fails and says the new one."""
 
-    def state(name: str) -> dict[str, Any]:
+    def state(name: str) -> dict[str, object]:
         comment = f"k8s_firewall.{old} was renamed; write k8s_firewall.{new}"
         return {"name": name, "result": False, "comment": comment, "changes": {}}
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .desired import KEEP, Desired
 
 
-def decide(applied: Desired, address: str, protocol: str, port: int) -> dict[str, Any]:
+def decide(applied: Desired, address: str, protocol: str, port: int) -> dict[str, object]:
     """
     Return ``allowed``, ``decided_by`` and ``reason`` for a packet from another host to a port here.
 
@@ -29,7 +27,7 @@ def decide(applied: Desired, address: str, protocol: str, port: int) -> dict[str
     return _answer(None, "no gate or rule", "another firewall may have rules for it")
 
 
-def _decide_by_rules(applied: Desired, address: str, protocol: str, port: int) -> dict[str, Any]:
+def _decide_by_rules(applied: Desired, address: str, protocol: str, port: int) -> dict[str, object]:
     if applied.keep.matches(address):
         return _answer(True, "k8s_firewall:keep", f"{address} is in it")
     for rule in applied.rules:
@@ -50,5 +48,5 @@ def _set_with(applied: Desired, address: str, names: tuple[str, ...]) -> str | N
     return next((name for name in (*names, KEEP) if sets[name].matches(address)), None)
 
 
-def _answer(allowed: bool | None, decided_by: str, reason: str) -> dict[str, Any]:
+def _answer(allowed: bool | None, decided_by: str, reason: str) -> dict[str, object]:
     return {"allowed": allowed, "decided_by": decided_by, "reason": reason}

@@ -47,7 +47,7 @@ class Gate:
             and other.first_port <= self.last_port
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the gate as JSON can hold it."""
         return {
             "protocol": self.protocol,

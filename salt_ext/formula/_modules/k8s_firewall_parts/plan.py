@@ -40,9 +40,9 @@ class Plan:
         """Whether the kernel has the desired state already."""
         return not (self.nft or self.ipset or self.unused_ipsets)
 
-    def changes(self) -> dict[str, Any]:
+    def changes(self) -> dict[str, object]:
         """Return the changes for a person and for Salt; long lists are cut."""
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         if self.sets:
             found["sets"] = {
                 name: {"added": _shortened(added), "removed": _shortened(removed)}
@@ -59,7 +59,7 @@ class Plan:
 
 
 def make(
-    desired: Desired, applied: Mapping[str, Any], unchanged_table: nft.Table | None = None
+    desired: Desired, applied: Mapping[str, object], unchanged_table: nft.Table | None = None
 ) -> Plan:
     """
     Read the kernel and return what has to change.
@@ -96,7 +96,7 @@ def read_structure() -> str:
 
 
 def needs_replacement(
-    applied: Mapping[str, Any], desired: Desired, table: nft.Table | None
+    applied: Mapping[str, object], desired: Desired, table: nft.Table | None
 ) -> bool:
     """Whether the nft table was changed since it was applied, or is to have another structure."""
     return (

@@ -9,7 +9,6 @@ network: not a set, not a range, not a negation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from .prune_iptables import StaleRule, canonical_source
 
@@ -17,7 +16,7 @@ _ACCEPT = {"accept": None}
 
 
 def stale_rules(
-    listing: Mapping[str, Any], table: str, chains: Sequence[str], removed: frozenset[str]
+    listing: Mapping[str, object], table: str, chains: Sequence[str], removed: frozenset[str]
 ) -> list[StaleRule]:
     """Return the rules to delete from what ``nft -j list table`` prints; ``rule`` is the handle."""
     stale: list[StaleRule] = []
@@ -38,7 +37,7 @@ def deletion(rules: Sequence[StaleRule]) -> str:
     return "".join(f"delete rule {rule.table} {rule.chain} handle {rule.rule}\n" for rule in rules)
 
 
-def _rules(listing: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _rules(listing: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
     items = listing.get("nftables")
     for item in items if isinstance(items, list) else ():
         rule = item.get("rule") if isinstance(item, Mapping) else None
@@ -46,7 +45,7 @@ def _rules(listing: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield rule
 
 
-def _accepted_source(statements: Sequence[Any]) -> str:
+def _accepted_source(statements: Sequence[object]) -> str:
     """Return the one address or network that a rule accepts; empty where there is not just one."""
     if _ACCEPT not in statements:
         return ""
@@ -59,7 +58,7 @@ def _accepted_source(statements: Sequence[Any]) -> str:
     return canonical_source(right) if isinstance(right, str) else ""
 
 
-def _source_matches(statements: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+def _source_matches(statements: Sequence[object]) -> Iterator[Mapping[str, object]]:
     for statement in statements:
         match = statement.get("match") if isinstance(statement, Mapping) else None
         if not isinstance(match, Mapping):

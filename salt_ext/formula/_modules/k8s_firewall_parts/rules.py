@@ -37,7 +37,7 @@ class Rule:
     log: str
     comment: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the rule as JSON can hold it."""
         return asdict(self)
 
@@ -118,7 +118,7 @@ def parse_policy(value: object, problems: list[str]) -> dict[str, str]:
     return {**POLICIES, **value}
 
 
-def _mistakes(item: Mapping[Any, Any]) -> Iterator[str]:
+def _mistakes(item: Mapping[object, object]) -> Iterator[str]:
     for key in item:
         if key not in KEYS:
             yield f"unknown key {key}; known keys: {', '.join(KEYS)}"
