@@ -26,6 +26,8 @@ class JobCache:
                 "job %s: cannot read its returns with %s (%s); trying again [job-cache-unreadable]",
                 *(jid, self._returner, type(exc).__name__),
             )
-            log.debug("job %s: why %s failed", jid, self._returner, exc_info=True)
+            log.debug(
+                "job %s: traceback of %s [job-cache-traceback]", jid, self._returner, exc_info=True
+            )
             return {}
         return returns if isinstance(returns, Mapping) else {}

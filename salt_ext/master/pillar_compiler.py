@@ -77,7 +77,9 @@ class PillarCompiler:
             raise
         except Exception as exc:
             # Renderers, other ext_pillars and cache drivers raise errors of every type.
-            log.debug("minion %s: why its pillar does not compile", minion, exc_info=True)
+            log.debug(
+                "minion %s: traceback of its pillar [pillar-traceback]", minion, exc_info=True
+            )
             raise PillarFailed(
                 f"minion {minion}: its pillar does not compile ({type(exc).__name__})"
             ) from exc

@@ -48,7 +48,7 @@ class ReactorWatchdog:
         if self._raised:
             self._raised = False
             if self._store.health.clear_reactor_alarm():
-                log.warning("reactor works again: something was published [reactor-recovered]")
+                log.warning("reactor: works again, something was published [reactor-recovered]")
 
     def _published(self, now: float) -> bool:
         return bool(self._since and self._store.jobs.minions_published_to(self._since, now))

@@ -121,7 +121,9 @@ def sync(
     try:
         outcome = run.deliver(delivered, __opts__["id"])
     except delivery.Rejected as exc:
-        log.info("delivery rejected, asking for the pillar: %s", exc)
+        log.info(
+            "k8s_firewall: delivery rejected (%s); asking for the pillar [delivery-rejected]", exc
+        )
         outcome = _run("sync", True, test)
         outcome["changes"] = {**run.outcome["changes"], **outcome["changes"]}
         return {**outcome, "delivered": str(exc)}
@@ -227,7 +229,7 @@ def drift(repair: bool = False) -> dict[str, Any]:
             outcome.update(result=False, comment="; ".join(remaining))
         event["repaired"] = outcome["result"] is True
     __salt__["event.send"](f"{tag}/{'repaired' if event['repaired'] else 'drift'}", event)
-    log.error("drift: %s", "; ".join(found["problems"]))
+    log.error("k8s_firewall: drift: %s [firewall-drift]", "; ".join(found["problems"]))
     return {**outcome, **event}
 
 
@@ -390,10 +392,13 @@ def _testing(test: bool | None) -> bool:
 
 def _logged(step: str, outcome: dict[str, Any]) -> dict[str, Any]:
     if outcome["result"] is False:
-        log.error("%s failed: %s", step, outcome["comment"])
+        log.error("k8s_firewall: %s failed: %s [step-failed]", step, outcome["comment"])
         __context__["retcode"] = 1
     elif outcome["result"] and outcome["changes"]:
-        log.info("%s: applied digest %s, %s", step, outcome["digest"], outcome["revision"])
+        log.info(
+            "k8s_firewall: %s applied digest %s, %s [step-applied]",
+            *(step, outcome["digest"], outcome["revision"]),
+        )
     return outcome
 
 
