@@ -15,7 +15,8 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 KEY = re.compile(r"[ \n]\[([a-z0-9]+(?:-[a-z0-9]+)*)\]$")
 SUBJECTS = re.compile(
     r"(cluster|minion|job|class) %s"
-    r"|(minion keys|reactor|reactor not working|config|engine|k8s_firewall|metrics|runner|store): |%s"
+    r"|(minion keys|reactor|reactor not working): "
+    r"|(config|engine|k8s_firewall|metrics|runner|store): |%s"
 )
 
 
