@@ -1,11 +1,11 @@
 """
-Watch the nodes of Kubernetes clusters, and tell the firewalls outside of them.
+Watch the nodes of Kubernetes clusters and update the firewalls outside of them.
 
 .. versionadded:: 0.1.0
 
-The engine LISTs and WATCHes the nodes of every configured cluster, keeps them in its store and
-fires an event after each change that is stored. The reactor that this package ships turns the
-event into ``salt-run k8s_nodes.apply``; the ext_pillar of the same name serves the addresses.
+The engine LISTs and WATCHes the nodes of every configured cluster. It keeps them in its store and
+fires an event after each stored change. The reactor of this package turns the event into
+``salt-run k8s_nodes.apply``. The ext_pillar of the same name puts the addresses into pillars.
 
 .. code-block:: yaml
 
@@ -20,9 +20,9 @@ event into ``salt-run k8s_nodes.apply``; the ext_pillar of the same name serves 
     engines:
       - k8s_nodes: {}
 
-Events, all with plain JSON data of bounded size. They are hints: an event can be lost, doubled or
-forged by a minion, so nothing that matters may be taken from its data. At most 100 addresses are
-named in an event and at most 100 node events are fired for a change.
+All events have plain JSON data of bounded size. Events are hints: one can be lost, doubled or
+forged by a minion, so do not rely on the data of an event. An event names at most 100 addresses;
+a change fires at most 100 node events.
 
 ==========================================  ====================================================
 tag                                         data
@@ -31,11 +31,11 @@ tag                                         data
                                             (addresses), ``truncated``, ``nodes`` (their number)
 ``salt/k8s_nodes/<cluster>/node/joined``    ``cluster``, ``revision``, ``node`` (its name),
                                             ``addresses`` (by type)
-``salt/k8s_nodes/<cluster>/node/left``      the same, with the addresses that it had
-``salt/k8s_nodes/<cluster>/node/updated``   the same, with the addresses that it has now
+``salt/k8s_nodes/<cluster>/node/left``      the same, with its last addresses
+``salt/k8s_nodes/<cluster>/node/updated``   the same, with its new addresses
 ``salt/k8s_nodes/<cluster>/sync/lost``      ``cluster``, ``error``
 ``salt/k8s_nodes/<cluster>/sync/restored``  ``cluster``
-``salt/k8s_nodes/<cluster>/lagging``        ``cluster``, ``minions`` (how many are behind)
+``salt/k8s_nodes/<cluster>/lagging``        ``cluster``, ``minions`` (how many are out of date)
 ==========================================  ====================================================
 """
 
@@ -61,7 +61,7 @@ def start() -> None:
     """
     Run until the master ends the engine's process.
 
-    Takes no arguments: everything is read from the ``k8s_nodes`` block of the master's
-    configuration. Mistakes in it are logged, a line each; clusters without one are followed.
+    Takes no arguments: all settings come from the ``k8s_nodes`` block of the master's
+    configuration. Each mistake in it is logged; clusters without a mistake are watched.
     """
     Engine(__opts__).run()

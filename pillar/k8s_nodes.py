@@ -1,5 +1,5 @@
 """
-Serve the addresses of a Kubernetes cluster's nodes wherever a pillar refers to them.
+Replace references to Kubernetes clusters in pillars by the addresses of their nodes.
 
 .. versionadded:: 0.1.0
 
@@ -11,8 +11,8 @@ Serve the addresses of a Kubernetes cluster's nodes wherever a pillar refers to 
 
 A list item ``k8s://prod`` is replaced, in place, by the addresses of the nodes of the cluster
 ``prod``; a mapping in a list that has a reference as a value is repeated once per address. They
-come from the store that the engine keeps: no pillar waits for the network. A reference that
-cannot be resolved stays as it is, and is logged.
+come from the store that the engine writes: no pillar waits for the network. A reference that
+cannot be resolved stays as it is, and is logged once.
 
 Without an engine, on a master or on a masterless minion, the ext_pillar can LIST by itself:
 
@@ -89,13 +89,13 @@ def ext_pillar(
             from salt_ext.watch.on_demand import on_demand_lister
 
             fetcher = on_demand_lister(fetch_settings(__opts__), SecretResolver(__opts__))
-            prepare = partial(fetcher.ensure, ttl=ttl, timeout=timeout)
+            prepare = partial(fetcher.ensure_fresh, ttl=ttl, timeout=timeout)
         compiled = partial(pillar_compile.current_compile, __opts__, minion_id)
-        renderer(config).serve(minion_id, environment, pillar, config, matches, compiled, prepare)
+        renderer(config).render(minion_id, environment, pillar, config, matches, compiled, prepare)
     except Exception:  # noqa: BLE001
         log.error(
-            "k8s_nodes: the references in the pillar of %s stay as they are, "
-            "because of an error of our own",
+            "minion %s: unexpected error (bug) in the ext_pillar k8s_nodes; the references in its "
+            "pillar stay as they are [ext-pillar-error]",
             minion_id,
             exc_info_on_loglevel=logging.DEBUG,  # type: ignore[call-arg]
         )

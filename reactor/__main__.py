@@ -1,9 +1,9 @@
-"""Prints the ``reactor:`` list for master.d: ``python3 -m salt_ext.reactor``."""
+"""Print the ``reactor:`` list for master.d: ``python3 -m salt_ext.reactor``."""
 
 from pathlib import Path
 
 _SNIPPET = """\
-# A list in a file of master.d replaces the one of the main file: put what you have beside these.
+# A list in a file of master.d replaces the list in the main file: add your own entries here.
 reactor:
   - 'salt/k8s_nodes/*/changed': [{apply}]
   - 'salt/k8s_nodes/*/lagging': [{apply}]

@@ -54,7 +54,7 @@ class ClusterThreads:
             self._stop,
             watcher,
         )
-        self.heard = watcher.heard
+        self.counters = watcher.counters
         self._runs = (watcher.run, reconciler.run)
 
     def start(self) -> None:
@@ -64,7 +64,7 @@ class ClusterThreads:
 
     def events(self) -> int:
         """Return how many watch events came."""
-        return self.heard.events
+        return self.counters.events
 
 
 def sync(threads: ClusterThreads, bus: RecordingBus) -> None:
@@ -103,7 +103,7 @@ def soak(threads: ClusterThreads, bus: RecordingBus, seconds: float) -> None:
 def latency(threads: ClusterThreads, bus: RecordingBus, changes: int) -> None:
     """Time each change from the arrival of its line to the store and to Salt's bus."""
     arrived, stored, fired = [], [], []
-    read_lines, save = api.lines, threads.store.snapshots.save
+    read_lines, save = api.read_lines, threads.store.snapshots.save
 
     def lines(response: Any) -> Any:
         for line in read_lines(response):
@@ -114,7 +114,7 @@ def latency(threads: ClusterThreads, bus: RecordingBus, changes: int) -> None:
         save(*args, **kwargs)
         stored.append(time.monotonic())
 
-    api.lines = lines
+    api.read_lines = lines
     threads.store.snapshots.save = saved  # type: ignore[method-assign]
     threads.start()
     bus.changed.wait(120)

@@ -136,7 +136,7 @@ def fetch(opts: Opts) -> None:
     """List the nodes into the store, as an engine would have."""
     config = read(opts["k8s_nodes"])
     store = Store(config.state_dir)
-    OnDemandLister(config, store, SecretResolver(opts)).ensure("prod", ttl=3600, timeout=300)
+    OnDemandLister(config, store, SecretResolver(opts)).ensure_fresh("prod", ttl=3600, timeout=300)
     snapshot = store.snapshots.load("prod")
     if snapshot is None:
         raise StoreError("the nodes could not be listed")

@@ -1,10 +1,10 @@
-"""Lets a held change through, by a person's word."""
+"""``confirm``: releases the changes that guards hold for a cluster."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
+from salt_ext.core import answers
 from salt_ext.core.cluster.guard import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.store import Store
@@ -12,20 +12,21 @@ from salt_ext.store.history import HistoryEntry
 from salt_ext.store.holds import HeldChange
 
 
-def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, Any]:
+def confirm(config: Config, store: Store, cluster: str, by: str) -> answers.Confirmed:
     """
-    Release what is held for a cluster now, and say what that was.
+    Release the changes that are held for a cluster now, and return them.
 
-    It holds for these changes only: nodes that are named now, this identity, this version.
+    The release applies to these nodes, this identity and this version only; the engine takes it up
+    within a second. :class:`UnknownCluster` when the cluster is not configured.
     """
     name = config.known(cluster)
     held = store.holds.of(name)
-    open_ = [change for change in held if change.kind != Kind.NODE.value]
-    told = {
-        "released": [_told(change) for change in open_],
-        "still_held": [_told(change) for change in held if change not in open_],
+    releasable = [change for change in held if change.kind != Kind.NODE.value]
+    confirmed: answers.Confirmed = {
+        "released": [_shown(change) for change in releasable],
+        "still_held": [_shown(change) for change in held if change not in releasable],
     }
-    if open_:
+    if releasable:
         now = time.time()
         # Before the engine can act on it, so that the history has cause and effect in order.
         store.history.record(
@@ -33,12 +34,12 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> dict[str, An
                 at=now,
                 cluster=name,
                 what="confirmed",
-                detail={"by": by, "changes": told["released"]},
+                detail={"by": by, "changes": confirmed["released"]},
             )
         )
-        store.holds.release(name, open_, by, now)
-    return told
+        store.holds.release(name, releasable, by, now)
+    return confirmed
 
 
-def _told(change: HeldChange) -> dict[str, Any]:
+def _shown(change: HeldChange) -> answers.Release:
     return {"what": change.kind, "why": change.why, "keys": change.keys}

@@ -1,12 +1,12 @@
-"""What a person may say to the whole: stop publishing, go on, look again, apply now."""
+"""The controls for the whole: pause and resume publishing, list clusters anew, record an apply."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from salt_ext.core import answers
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
@@ -15,61 +15,73 @@ from salt_ext.store.history import HistoryEntry
 from salt_ext.store.locks import ENGINE, lock_holder
 
 
-def pause(store: Store, by: str) -> dict[str, Any]:
-    """Publish nothing from now on, whoever asks; what is on its way is followed to its end."""
+def pause(store: Store, by: str) -> answers.Paused:
+    """Stop all publishing, also by hand; jobs in flight are followed to their end."""
     now = time.time()
     if store.control.pause(ControlFlag(by, now)):
         _record(store, "paused", by, now)
-    word = store.control.paused() or ControlFlag(by, now)
-    return {"paused": True, "by": word.by, "since": utc(word.at)}
+    flag = store.control.paused() or ControlFlag(by, now)
+    return {"paused": True, "by": flag.by, "since": utc(flag.at)}
 
 
-def resume(store: Store, by: str) -> dict[str, Any]:
-    """Take a pause back, and begin anew with classes that were stopped."""
-    paused = store.control.resume()
-    stopped = [name or "(none)" for name, wave in store.rollouts.all().items() if wave.stopped]
+def resume(store: Store, by: str) -> answers.Resumed:
+    """End a pause, and restart the rollout of every class that was stopped."""
+    was_paused = store.control.resume()
+    stopped = [name or "(none)" for name, state in store.rollouts.all().items() if state.stopped]
     store.rollouts.reset()
-    if paused or stopped:
+    if was_paused or stopped:
         _record(store, "resumed", by, time.time())
-    return {"paused": False, "was_paused": paused, "classes_that_were_stopped": stopped}
+    return {"paused": False, "was_paused": was_paused, "restarted_classes": stopped}
 
 
 def refresh(
     config: Config, store: Store, clusters: frozenset[str], by: str, wait: float
-) -> dict[str, Any]:
-    """Have the engine list clusters now, and wait for it."""
-    asked = time.time()
+) -> answers.Refreshed:
+    """
+    Ask the engine to list clusters now, and wait up to ``wait`` seconds for it.
+
+    Return each cluster by its name, or why it was not listed.
+    """
+    asked_at = time.time()
     if lock_holder(Path(config.state_dir) / ENGINE) is None:
         return dict.fromkeys(sorted(clusters), "not listed: the engine is not running")
-    told: dict[str, Any] = {}
+    answer: answers.Refreshed = {}
     for name in sorted(clusters):
         if name in config.broken:
-            told[name] = "not listed: its configuration has a mistake"
+            answer[name] = "not listed: its configuration has a mistake"
         else:
-            store.control.request_refresh(name, ControlFlag(by, asked))
+            store.control.request_refresh(name, ControlFlag(by, asked_at))
     until = time.monotonic() + wait
-    while len(told) < len(clusters) and time.monotonic() < until:
+    while len(answer) < len(clusters) and time.monotonic() < until:
         time.sleep(0.1)
-        for name in clusters - told.keys():
-            health = store.health.of(name)
-            if health is not None and health.listed_at > asked:
-                told[name] = {
-                    "listed_at": utc(health.listed_at),
-                    "nodes": health.nodes,
-                    "revision": store.snapshots.revision(name),
-                    "held": len(store.holds.of(name)),
-                }
-    for name in clusters - told.keys():
+        for name in clusters - answer.keys():
+            listed = _listed(store, name, asked_at)
+            if listed is not None:
+                answer[name] = listed
+    for name in clusters - answer.keys():
         health = store.health.of(name)
         why = f": {health.error}" if health is not None and health.error else ""
-        told[name] = f"not listed within {wait:.0f} s{why}"
-    return dict(sorted(told.items()))
+        answer[name] = f"not listed within {wait:.0f} s{why}"
+    return dict(sorted(answer.items()))
+
+
+def _listed(store: Store, name: str, since: float) -> answers.Listed | None:
+    """Return a cluster that was listed after a time, else None."""
+    health = store.health.of(name)
+    if health is None or health.listed_at <= since:
+        return None
+    return {
+        "listed_at": utc(health.listed_at),
+        "nodes": health.nodes,
+        "revision": store.snapshots.revision(name),
+        "held": len(store.holds.of(name)),
+    }
 
 
 def record_apply(
-    store: Store, by: str, *, force: bool, minions: str | None, jobs: Mapping[str, Any]
+    store: Store, by: str, *, force: bool, minions: str | None, jobs: Mapping[str, list[str]]
 ) -> None:
-    """Record that a person had something published that was not due, or to some minions alone."""
+    """Record an apply by hand, with ``force`` or for some minions only."""
     _record(store, "applied", by, time.time(), force=force, minions=minions, jobs=sorted(jobs))
 
 

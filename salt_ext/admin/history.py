@@ -1,52 +1,64 @@
-"""Who or what changed which addresses when, and how long each minion took."""
+"""``history``: what changed when, by whose hand, and how long each minion took to apply it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
+from salt_ext.core import answers
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.store.timings import ApplyTiming
 
-_MOST_RUNS = 5000
-"""Measured runs of one cluster that are looked through."""
-_SEEN_WITHIN = 5.0
-"""Seconds within which it is noticed that a change has left a minion behind."""
+_MAX_TIMINGS = 5000
+"""Timings of one cluster that are searched."""
+_NOTICED_WITHIN = 5.0
+"""Seconds after a change within which the engine notices the minions that are out of date."""
 
 
-def history(config: Config, store: Store, cluster: str | None, most: int) -> dict[str, Any]:
-    """Return the newest entries, newest first; each change with the minions that it reached."""
+def history(config: Config, store: Store, cluster: str | None, count: int) -> answers.History:
+    """
+    Return the newest ``count`` entries, newest first, of one cluster or of everything.
+
+    Each change of a cluster has the seconds until each minion proved it.
+    :class:`UnknownCluster` when the cluster is not configured.
+    """
     names = [config.known(cluster)] if cluster else ["", *config.names]
-    entries = [entry for name in names for entry in store.history.newest(name, most)]
+    entries = [entry for name in names for entry in store.history.newest(name, count)]
     entries.sort(key=lambda entry: entry.at, reverse=True)
-    runs = {name: store.timings.newest(name, _MOST_RUNS) for name in names}
-    return {"entries": [_told(entry, runs[entry.cluster]) for entry in entries[:most]]}
+    timings = {name: store.timings.newest(name, _MAX_TIMINGS) for name in names}
+    return {"entries": [_item(entry, timings[entry.cluster]) for entry in entries[:count]]}
 
 
-def _told(entry: HistoryEntry, runs: Sequence[ApplyTiming]) -> dict[str, Any]:
-    told: dict[str, Any] = {
+def _item(entry: HistoryEntry, timings: Sequence[ApplyTiming]) -> answers.HistoryItem:
+    item: dict[str, object] = {
         "at": utc(entry.at),
         "what": entry.what,
         **({"cluster": entry.cluster} if entry.cluster else {}),
         **{key: value for key, value in entry.detail.items() if key != "cluster"},
     }
     if entry.what == "changed":
-        told["seconds"] = seconds_to_apply(entry.at, int(entry.detail.get("revision", 0)), runs)
-    return told
+        revision = int(entry.detail.get("revision", 0))
+        item["seconds"] = seconds_to_apply(entry.at, revision, timings)
+    # The detail is JSON from the store, written by this version or an older one.
+    return cast("answers.HistoryItem", item)
 
 
-def seconds_to_apply(at: float, revision: int, runs: Sequence[ApplyTiming]) -> dict[str, float]:
+def seconds_to_apply(at: float, revision: int, timings: Sequence[ApplyTiming]) -> dict[str, float]:
     """
-    Return how many seconds after a change each minion had proved it.
+    Return the seconds from a change until each minion proved it.
 
-    That is the first run with its revision or a later one, of a minion that was behind then.
+    That is its first run with this revision or a later one, if it was out of date at that time.
     """
-    found: dict[str, float] = {}
-    for run in sorted(runs, key=lambda run: run.at):
-        behind_since = run.at - run.seconds
-        if run.at >= at and behind_since <= at + _SEEN_WITHIN and (run.revision or 0) >= revision:
-            found.setdefault(run.minion, round(run.at - at, 2))
-    return dict(sorted(found.items()))
+    seconds: dict[str, float] = {}
+    for timing in sorted(timings, key=lambda timing: timing.at):
+        behind_since = timing.at - timing.seconds
+        if (
+            timing.at >= at
+            and behind_since <= at + _NOTICED_WITHIN
+            and (timing.revision or 0) >= revision
+        ):
+            seconds.setdefault(timing.minion, round(timing.at - at, 2))
+    return dict(sorted(seconds.items()))

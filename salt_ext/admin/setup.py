@@ -1,4 +1,4 @@
-"""Prints what has to be written where, so that everything is wired, and no list is lost."""
+"""``setup``: the configuration to paste, merged with the master's files, and the next steps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 
 from salt_ext import formula
+from salt_ext.core import answers
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import KEY
 from salt_ext.core.diagnosis import rbac_manifest
@@ -22,83 +23,106 @@ from salt_ext.master.config_files import config_files, reactor_map
 _FOLDER = "/etc/salt/k8s"
 _SERVER = "https://API-SERVER:6443"
 _NETWORKS = "NETWORK-OF-THE-NODES/24"
-_SETS = f"sets: {{target: TARGET, function: {MODULE}.sync}}"
+_SETS_CLASS = f"sets: {{target: TARGET, function: {MODULE}.sync}}"
+
+Cluster = dict[str, "str | list[str] | None"]
+"""The configuration of one cluster."""
 
 
-def setup(opts: Mapping[str, Any], given: Mapping[str, Any], *, brief: bool) -> Any:
+class Given(TypedDict, total=False):
+    """The arguments of the runner: keys of the cluster to add, and the SLS of the firewall."""
+
+    cluster: str | None
+    server: str | None
+    kubeconfig: str | None
+    ca_file: str | None
+    token_file: str | None
+    allowed_networks: list[str] | None
+    states: list[str] | None
+
+
+def setup(opts: Mapping[str, object], given: Given, *, brief: bool) -> answers.Setup | str:
     """
-    Return the plan; as one text for a person, who pastes it.
+    Return what to write where; with ``brief`` as one text for an operator to paste.
 
-    ``given`` is what is known of a cluster to add: ``cluster``, and keys of its configuration.
+    :class:`ConfigError` when ``reactor`` names a file that has no list.
     """
-    found = config_files(opts)
+    files = config_files(opts)
     main = Path(str(opts.get("conf_file") or "/etc/salt/master"))
-    there = opts.get(KEY)
-    known = (there.get("clusters") if isinstance(there, Mapping) else None) or {}
+    block = opts.get(KEY)
+    known = (block.get("clusters") if isinstance(block, Mapping) else None) or {}
     clusters = _clusters(frozenset(known), given)
-    ours = RequiredOptions(
+    required = RequiredOptions(
         sls=str(resources.files("salt_ext.reactor") / "apply.sls"),
         formula=str(formula.path()),
         clusters=clusters,
         first={"apply": {"states": given.get("states") or ["firewall"]}},
         engine=not opts.get("order_masters"),
     )
-    maps = _maps(found)
-    made = plan(found, _usual(opts), _new_file(opts, main), ours, maps)
-    told = {
-        "put": {path: _yaml(keys) for path, keys in made.put.items()},
-        "take_out": made.take_out,
-        "right": made.right,
+    reactor_lists = _reactor_lists(files)
+    changes = plan(files, _defaults(opts), _new_file(opts, main), required, reactor_lists)
+    answer: answers.Setup = {
+        "put": {path: _yaml(keys) for path, keys in changes.put.items()},
+        "take_out": changes.take_out,
+        "unchanged": changes.right,
         "manifest": rbac_manifest.MANIFEST,
-        "then": [
-            *_unread(made, maps),
-            *_sets(made, there),
-            *_then(made, clusters, str(opts.get("user") or "root")),
+        "steps": [
+            *_unused_files(changes, reactor_lists),
+            *_sets_class(changes, block),
+            *_steps(changes, clusters, str(opts.get("user") or "root")),
         ],
     }
-    return _text(told, {file.path for file in found}) if brief else told
+    return _text(answer, {file.path for file in files}) if brief else answer
 
 
-def _maps(found: Iterable[ConfigFile]) -> dict[str, list[Any]]:
-    """Return the lists in files that the configuration names in place of them."""
-    maps = {}
-    for path in (file.values.get("reactor") for file in found):
+def _reactor_lists(files: Iterable[ConfigFile]) -> dict[str, list[object]]:
+    """Return the lists of the files that ``reactor`` names in place of a list, by path."""
+    lists = {}
+    for path in (file.values.get("reactor") for file in files):
         if isinstance(path, str):
-            listed = reactor_map(path)
-            if listed is None:
+            entries = reactor_map(path)
+            if entries is None:
                 raise ConfigError("reactor", path, "a list, or the path of a file that has one")
-            maps[path] = listed
-    return maps
+            lists[path] = entries
+    return lists
 
 
-def _unread(made: Plan, maps: Mapping[str, Any]) -> list[str]:
-    moved = any("reactor" in keys for keys in made.put.values())
-    return [f"# nothing reads {path} any more: reactor has its list now" for path in maps if moved]
-
-
-def _sets(made: Plan, there: object) -> list[str]:
-    """Tell the class that only the operator knows the minions of."""
-    told = there.get("apply") if isinstance(there, Mapping) else None
-    if not made.put or f"{MODULE}.sync" in str(told):
+def _unused_files(changes: Plan, reactor_lists: Mapping[str, object]) -> list[str]:
+    if not any("reactor" in keys for keys in changes.put.values()):
         return []
-    return [f"# for minions with {MODULE} in the pillar, below {KEY}:apply:classes: {_SETS}"]
+    return [f"# {path} is unused now: its list moved to the key reactor" for path in reactor_lists]
 
 
-def _usual(opts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what Salt itself has where nobody wrote anything, as plain values."""
-    roots = opts.get("file_roots") or {}
+def _sets_class(changes: Plan, block: object) -> list[str]:
+    """Return the class for sets, whose minions only the operator knows, unless there is one."""
+    apply = block.get("apply") if isinstance(block, Mapping) else None
+    if not changes.put or f"{MODULE}.sync" in str(apply):
+        return []
+    return [f"# for minions with {MODULE} in the pillar, below {KEY}:apply:classes: {_SETS_CLASS}"]
+
+
+def _defaults(opts: Mapping[str, object]) -> dict[str, object]:
+    """Return Salt's own values of lists that may be in no file, as plain types."""
+    roots = opts.get("file_roots")
+    backends = opts.get("fileserver_backend")
     return {
-        "file_roots": {str(name): [str(one) for one in found] for name, found in roots.items()},
-        "fileserver_backend": list(map(str, opts.get("fileserver_backend") or ())),
+        "file_roots": {str(name): _texts(folders) for name, folders in roots.items()}
+        if isinstance(roots, Mapping)
+        else {},
+        "fileserver_backend": _texts(backends),
     }
 
 
-def _clusters(known: frozenset[str], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cluster to add, if there is one."""
+def _texts(values: object) -> list[str]:
+    return [str(value) for value in values] if isinstance(values, Iterable) else []
+
+
+def _clusters(known: frozenset[str], given: Given) -> dict[str, Cluster]:
+    """Return the cluster to add by its name, if there is one."""
     name = given.get("cluster") or (None if known else "prod")
     if name is None or name in known:
         return {}
-    access: dict[str, Any] = {"kubeconfig": given.get("kubeconfig")}
+    access: Cluster = {"kubeconfig": given.get("kubeconfig")}
     if not access["kubeconfig"]:
         access = {
             "server": given.get("server") or _SERVER,
@@ -108,44 +132,50 @@ def _clusters(known: frozenset[str], given: Mapping[str, Any]) -> dict[str, Any]
     return {name: {**access, "allowed_networks": given.get("allowed_networks") or [_NETWORKS]}}
 
 
-def _new_file(opts: Mapping[str, Any], main: Path) -> str:
-    """Return the file that is ours where nothing speaks against it."""
-    usual = opts.get("default_include")
-    pattern = usual if isinstance(usual, str) else next(iter(usual or ()), "")
-    found = main.parent / Path(pattern).parent / f"{KEY}.conf"
-    return str(found if pattern and fnmatch(found.name, Path(pattern).name) else main)
+def _new_file(opts: Mapping[str, object], main: Path) -> str:
+    """Return the path of a file of our own, or the main file where Salt includes no other."""
+    include = opts.get("default_include")
+    patterns = [include] if isinstance(include, str) else _texts(include)
+    pattern = next(iter(patterns), "")
+    path = main.parent / Path(pattern).parent / f"{KEY}.conf"
+    return str(path if pattern and fnmatch(path.name, Path(pattern).name) else main)
 
 
-def _then(made: Plan, clusters: Mapping[str, Any], user: str) -> list[str]:
-    """Return what to do beside: edit, fetch credentials, restart, look."""
+def _steps(changes: Plan, clusters: Mapping[str, Cluster], user: str) -> list[str]:
+    """Return the next steps: edit, fetch credentials, restart, check."""
     steps = []
     for name, cluster in clusters.items():
-        open_ = [
+        placeholders = [
             key
-            for key, text in (("server", _SERVER), ("allowed_networks", [_NETWORKS]))
-            if cluster.get(key) == text
+            for key, value in (("server", _SERVER), ("allowed_networks", [_NETWORKS]))
+            if cluster.get(key) == value
         ]
-        if open_:
-            steps.append(f"# correct what stands in capitals: {' and '.join(open_)} of {name}")
+        if placeholders:
+            steps.append(f"# replace the words in capitals: {' and '.join(placeholders)} of {name}")
         if "token_file" in cluster:
-            steps += rbac_manifest.manifest(cluster["token_file"], cluster["ca_file"], user)
-    if made.put or made.take_out:
+            token_file, ca_file = str(cluster["token_file"]), str(cluster["ca_file"])
+            steps += rbac_manifest.manifest(token_file, ca_file, user)
+    if changes.put or changes.take_out:
         steps.append("systemctl restart salt-master")
     return [*steps, f"salt-run {KEY}.check"]
 
 
-def _text(told: Mapping[str, Any], existing: set[str]) -> str:
+def _text(answer: answers.Setup, existing: set[str]) -> str:
     lines = []
-    for path, text in told["put"].items():
-        how = "these keys as a whole, in place of those" if path in existing else "a new file"
+    for path, text in answer["put"].items():
+        how = "replace these keys as a whole" if path in existing else "a new file"
         lines += [f"# ---- {path}: {how}", text.rstrip(), ""]
-    for path, keys in told["take_out"].items():
-        lines += [f"# ---- {path}: take out {', '.join(keys)}: moved, see above", ""]
-    if told["right"]:
-        lines += [f"# ---- right as they are: {', '.join(told['right'])}", ""]
-    lines += ["# ---- on each cluster", f"kubectl apply -f - <<'END'\n{told['manifest']}END", ""]
-    return "\n".join([*lines, "# ---- then", *told["then"]])
+    for path, keys in answer["take_out"].items():
+        lines += [f"# ---- {path}: remove {', '.join(keys)}: moved, see above", ""]
+    if answer["unchanged"]:
+        lines += [f"# ---- correct already: {', '.join(answer['unchanged'])}", ""]
+    lines += ["# ---- on each cluster", _here_document(answer["manifest"]), ""]
+    return "\n".join([*lines, "# ---- then", *answer["steps"]])
 
 
-def _yaml(keys: Mapping[str, Any]) -> str:
+def _here_document(manifest: str) -> str:
+    return f"kubectl apply -f - <<'END'\n{manifest}END"
+
+
+def _yaml(keys: Mapping[str, object]) -> str:
     return msgspec.yaml.encode(keys).decode()

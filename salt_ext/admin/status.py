@@ -1,216 +1,242 @@
-"""What a person wants to know first: is it true, is it current, who is behind and why."""
+"""``status`` and ``nodes``: how current each view is, and why minions are out of date."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from salt_ext.admin import engine_state
+from salt_ext.core import answers
 from salt_ext.core.cluster.guard import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import publishing_stopped, when
-from salt_ext.rollout.selection import ApplyRequest, BatchSelector, TargetMatches, no_minions
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
+from salt_ext.store.holds import HeldChange
 
-_MOST_NAMES = 20
-"""Names that one held change shows."""
+_MAX_NAMES = 20
+"""Names that one held change and the summary show."""
 
-_SHOWN = 20
-"""Minions that a terminal is shown."""
+_MAX_MINIONS = 20
+"""Minions that are shown at a terminal."""
 
-_FETCHED = 300.0
+_ON_DEMAND_FRESH = 300.0
 """Seconds for which a LIST by the ext_pillar counts as current."""
 
 
 def status(
-    config: Config, store: Store, meant: TargetMatches = no_minions, *, brief: bool = False
-) -> dict[str, Any]:
-    """Return everything, in plain JSON types; ``brief`` of minions only who is not up to date."""
+    config: Config, store: Store, match: TargetMatches = no_minions, *, brief: bool = False
+) -> answers.Status:
+    """
+    Return the state of the engine, of each cluster and of each minion.
+
+    ``match`` finds the minions of a compound target. With ``brief`` there are only the first
+    minions that are out of date. :class:`StoreError` when the store cannot be read.
+    """
     now = time.time()
     engine = engine_state.engine_state(config, store, now)
-    minions = _minions(config, store, meant, now)
-    late = sorted(name for name, rows in minions.items() if not _all_up_to_date(rows))
+    minions = _minions(config, store, match, now)
+    behind = sorted(name for name, states in minions.items() if not _up_to_date(states.values()))
     return {
-        "engine": f"{engine}{_of_minions(engine_state.minion_loop_silence(store, engine, now))}",
+        "engine": f"{engine}{_minion_thread(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": publishing_stopped(config, store) or _reactor_silent(store) or "on",
-        "summary": f"{len(minions) - len(late)} of {len(minions)} minions are up to date"
-        + (f", not: {names(late, 20)}" if late else ""),
+        "summary": f"{len(minions) - len(behind)} of {len(minions)} minions are up to date"
+        + (f", not: {names(behind, _MAX_NAMES)}" if behind else ""),
         "problems": [str(problem) for problem in config.problems],
         "classes": _classes(config, store, now),
         "clusters": {
-            name: _cluster(name, config, store, now, alive=engine.running) for name in config.names
+            name: _cluster(name, config, store, now, engine_runs=engine.running)
+            for name in config.names
         },
-        "minions": {name: minions[name] for name in late[:_SHOWN]} if brief else minions,
+        "minions": {name: minions[name] for name in behind[:_MAX_MINIONS]} if brief else minions,
     }
 
 
-def _of_minions(silence: float) -> str:
-    if not silence:
-        return ""
-    return f", but its thread for the minions has told nothing for {silence:.0f} s"
+def _minion_thread(silence: float) -> str:
+    return f", but its minion thread has reported nothing for {silence:.0f} s" if silence else ""
 
 
 def _reactor_silent(store: Store) -> str | None:
-    silent_since = store.health.reactor_silent_since()
-    if silent_since is None:
+    silent = store.health.reactor_silent_since()
+    if silent is None:
         return None
-    since = f"nobody has acted on the engine's events since {_when(silent_since)}"
     return (
-        f"{since}: the reactor does not call k8s_nodes.apply, or its runs fail; "
-        "see salt-run k8s_nodes.check"
+        "reactor not working: minions are out of date and nothing was published since "
+        f"{utc(silent)}; run `salt-run k8s_nodes.check`"
     )
 
 
-def nodes(config: Config, store: Store, cluster: str) -> dict[str, Any]:
-    """Return the nodes of a cluster as last seen, with the addresses that were let through."""
+def nodes(config: Config, store: Store, cluster: str) -> dict[str, answers.Node]:
+    """
+    Return the nodes of a cluster as last seen, with their accepted addresses.
+
+    :class:`UnknownCluster` when it is not configured, :class:`NeverSeen` before its first LIST.
+    """
     snapshot = store.snapshots.load(config.known(cluster))
     if snapshot is None:
         raise NeverSeen(cluster)
-    return {
-        name: {
-            **{kind.value: [str(i) for i in items] for kind, items in member.addresses.items()},
-            "ready": member.ready,
-        }
-        for name, member in sorted(snapshot.members.items())
-    }
+    found: dict[str, answers.Node] = {}
+    for name, member in sorted(snapshot.members.items()):
+        node: answers.Node = {"ready": member.ready}
+        for kind, addresses in member.addresses.items():
+            node[kind.value] = [str(address) for address in addresses]
+        found[name] = node
+    return found
 
 
-def _cluster(name: str, config: Config, store: Store, now: float, *, alive: bool) -> dict[str, Any]:
+def _cluster(
+    name: str, config: Config, store: Store, now: float, *, engine_runs: bool
+) -> answers.Cluster:
     snapshot = store.snapshots.load(name)
     health = store.health.of(name)
-    followed = alive or _fetched(health, now)
-    synced = followed and health is not None and health.state == "watching"
-    told: dict[str, Any] = {
-        "state": _state(name, config, health, now, alive=alive),
-        "stale": not synced,
+    cluster = config.clusters.get(name)
+    watched = engine_runs or _listed_on_demand(health, now)
+    in_sync = watched and health is not None and health.state == "watching"
+    shown: answers.Cluster = {
+        "state": _state(name, config, health, now, engine_runs=engine_runs),
+        "stale": not in_sync,
         "nodes": len(snapshot.members) if snapshot else None,
         "revision": snapshot.revision if snapshot else None,
         "changed_at": _when(snapshot.observed_at) if snapshot else None,
+        "mode": config.mode(name).value,
+        "warnings": list(cluster.access.warnings) if cluster else [],
+        "held": [_held(name, change) for change in store.holds.of(name)],
     }
     if health is not None:
-        told["listed_at"] = _when(health.listed_at)
-        told["heard_seconds_ago"] = (
-            round(max(0.0, now - health.heard_at), 1) if health.heard_at else None
-        )
-        told["error"] = health.error or None
-        told["stale_since"] = _when(health.lost_since)
-        told["requests"] = {
-            "lists": health.lists,
-            "watch_events": health.events,
-            "ignored_events": health.ignored,
-            "failed": health.errors,
-            "failed_in_a_row": health.failures,
-        }
-        told["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
-        told["refused_addresses"] = dict(health.refused)
-    cluster = config.clusters.get(name)
-    told["mode"] = config.mode(name).value
-    told["warnings"] = list(cluster.access.warnings) if cluster else []
-    told["held"] = [
-        {
-            "what": change.kind,
-            "why": change.why,
-            "since": _when(change.since),
-            "names": change.keys[:_MOST_NAMES],
-            "release": None
-            if change.kind == Kind.NODE.value
-            else f"salt-run k8s_nodes.confirm {name}",
-        }
-        for change in store.holds.of(name)
-    ]
-    return told
+        _add_health(shown, health, now)
+    return shown
 
 
-def _state(name: str, config: Config, health: Health | None, now: float, *, alive: bool) -> str:
+def _add_health(shown: answers.Cluster, health: Health, now: float) -> None:
+    shown["listed_at"] = _when(health.listed_at)
+    shown["heard_seconds_ago"] = (
+        round(max(0.0, now - health.heard_at), 1) if health.heard_at else None
+    )
+    shown["error"] = health.error or None
+    shown["stale_since"] = _when(health.lost_since)
+    shown["requests"] = {
+        "lists": health.lists,
+        "watch_events": health.events,
+        "ignored_events": health.ignored,
+        "failed": health.errors,
+        "consecutive_failures": health.failures,
+    }
+    shown["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
+    shown["refused_addresses"] = dict(health.refused)
+
+
+def _held(cluster: str, change: HeldChange) -> answers.HeldChange:
+    # Only its kubelet ends what a guard holds of one node.
+    confirmable = change.kind != Kind.NODE.value
+    return {
+        "what": change.kind,
+        "why": change.why,
+        "since": _when(change.since),
+        "names": change.keys[:_MAX_NAMES],
+        "release": f"salt-run k8s_nodes.confirm {cluster}" if confirmable else None,
+    }
+
+
+def _state(
+    name: str, config: Config, health: Health | None, now: float, *, engine_runs: bool
+) -> str:
     if name in config.broken:
-        return "not followed: its configuration has a mistake, what is known stays in force"
-    if not alive and _fetched(health, now):
+        return "not watched: its configuration has a mistake; the last known nodes stay in force"
+    if not engine_runs and _listed_on_demand(health, now):
         return "listed by the ext_pillar"
-    if not alive:
-        return "not followed: the engine is not running, what is known stays in force"
+    if not engine_runs:
+        return "not watched: the engine is not running; the last known nodes stay in force"
     return health.state if health else "starting"
 
 
-def _fetched(health: Health | None, now: float) -> bool:
-    return health is not None and health.by == "ext_pillar" and now - health.listed_at < _FETCHED
+def _listed_on_demand(health: Health | None, now: float) -> bool:
+    return (
+        health is not None
+        and health.by == "ext_pillar"
+        and now - health.listed_at < _ON_DEMAND_FRESH
+    )
 
 
-def _all_up_to_date(clusters: Mapping[str, Mapping[str, Any]]) -> bool:
-    return all(one["up_to_date"] for one in clusters.values())
+def _up_to_date(states: Iterable[answers.Minion]) -> bool:
+    return all(state["up_to_date"] for state in states)
 
 
-def _classes(config: Config, store: Store, now: float) -> dict[str, Any]:
-    waves = store.rollouts.all()
-    told: dict[str, Any] = {}
-    for what in (*config.apply.classes, config.apply.default):
-        one: dict[str, Any] = {"publishes": str(what), "mode": what.mode.value}
-        if what.target is not None:
-            one["target"] = what.target
-        wave = waves.get(what.name)
-        if wave is not None and wave.stopped:
-            one["stopped"] = wave.stopped
-            one["next_try_seconds"] = round(max(0.0, wave.retry_at - now), 1)
-        told[what.name or "(none)"] = one
-    return told
+def _classes(config: Config, store: Store, now: float) -> dict[str, answers.Class]:
+    rollouts = store.rollouts.all()
+    classes: dict[str, answers.Class] = {}
+    for action in (*config.apply.classes, config.apply.default):
+        shown: answers.Class = {"publishes": str(action), "mode": action.mode.value}
+        if action.target is not None:
+            shown["target"] = action.target
+        rollout = rollouts.get(action.name)
+        if rollout is not None and rollout.stopped:
+            shown["stopped"] = rollout.stopped
+            shown["next_try_seconds"] = round(max(0.0, rollout.retry_at - now), 1)
+        classes[action.name or "(none)"] = shown
+    return classes
 
 
-def _minions(config: Config, store: Store, meant: TargetMatches, now: float) -> dict[str, Any]:
-    places = DesiredState(store)
-    wanted = places.desired(config)
+def _minions(
+    config: Config, store: Store, match: TargetMatches, now: float
+) -> dict[str, dict[str, answers.Minion]]:
+    desired_state = DesiredState(store)
+    desired = desired_state.desired(config)
     ledger = store.applied.all()
-    late = places.behind(config, ledger)
-    choosing = BatchSelector(config, store, places, meant)
-    choice = choosing.choose(ApplyRequest(clusters=frozenset(config.names)), now, late)
-    behind = {(one.minion, one.cluster): one for one in late if not one.proof_expired}
+    rows = desired_state.out_of_sync(config, ledger)
+    selector = BatchSelector(config, store, desired_state, match)
+    selection = selector.select(ApplyRequest(clusters=frozenset(config.names)), now, rows)
+    behind = {(row.minion, row.cluster): row for row in rows if not row.proof_expired}
     modules = store.minion_facts.module_versions()
-    told: dict[str, dict[str, Any]] = {}
-    for place, want in sorted(wanted.items(), key=lambda item: item[0]):
-        minion, cluster = place
-        one = behind.get(place)
-        standing = _standing(one, want.unresolved, ledger.get(place), config, now)
-        if one is not None:
-            standing["next"] = when(minion, choice.rows[minion], choice, config, now)
+    minions: dict[str, dict[str, answers.Minion]] = {}
+    for key, wanted in sorted(desired.items(), key=lambda item: item[0]):
+        minion, cluster = key
+        row = behind.get(key)
+        shown = _minion(row, wanted.unresolved, ledger.get(key), config, now)
+        if row is not None:
+            shown["next"] = when(minion, selection.out_of_sync[minion], selection, config, now)
         if minion in modules:
-            standing["module"] = modules[minion]
-        told.setdefault(minion, {})[cluster or "unreadable"] = standing
-    return told
+            shown["module"] = modules[minion]
+        minions.setdefault(minion, {})[cluster or "unreadable"] = shown
+    return minions
 
 
-def _standing(
-    late: OutOfSync | None,
+def _minion(
+    row: OutOfSync | None,
     unresolved: tuple[str, ...],
     entry: LedgerEntry | None,
     config: Config,
     now: float,
-) -> dict[str, Any]:
-    told: dict[str, Any] = {"up_to_date": late is None and not unresolved}
+) -> answers.Minion:
+    shown: answers.Minion = {
+        "up_to_date": row is None and not unresolved,
+        "applied_at": _when(entry.applied_at) if entry is not None else None,
+        "revision": entry.revision if entry is not None else None,
+    }
     if unresolved:
-        told["unresolved"] = list(unresolved)
-    if late is not None:
-        told["why"] = late.why(now, config.apply.timeout)
-        told["behind_since"] = _when(late.entry.behind_since)
-        told["last_error"] = late.entry.error
-        told["next_try_at"] = _when(late.entry.next_at)
+        shown["unresolved"] = list(unresolved)
+    if row is not None:
+        shown["why"] = row.why(now, config.apply.timeout)
+        shown["behind_since"] = _when(row.entry.behind_since)
+        shown["last_error"] = row.entry.error
+        shown["next_try_at"] = _when(row.entry.next_at)
     elif entry is not None and entry.error:
-        told["why"] = entry.error
+        shown["why"] = entry.error
     if entry is not None and entry.attempts:
-        told["failed_attempts"] = entry.attempts
-        told["failing_since"] = _when(entry.failing_since)
+        shown["failed_attempts"] = entry.attempts
+        shown["failing_since"] = _when(entry.failing_since)
     if entry is not None and entry.jid is not None:
-        told["published"] = {
+        shown["published"] = {
             "jid": entry.jid,
             "at": _when(entry.dispatched_at),
             "revision": entry.dispatched_revision,
         }
-    told["applied_at"] = _when(entry.applied_at) if entry is not None else None
-    told["revision"] = entry.revision if entry is not None else None
-    return told
+    return shown
 
 
 def _when(seconds: float | None) -> str | None:

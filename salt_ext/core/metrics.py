@@ -1,4 +1,8 @@
-"""The engine's metrics: names, types and help texts; the configuration bounds their labels."""
+"""
+The metrics of the engine, and Prometheus' text format for them.
+
+Label values are names of configured clusters and fixed reasons, so their number is bounded.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from enum import Enum
 
 
 class MetricType(str, Enum):
-    """The Prometheus type of a metric."""
+    """The type of a metric, as Prometheus names it."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -16,7 +20,7 @@ class MetricType(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric; the name follows Prometheus, with the unit as suffix."""
+    """One metric; its name ends with its unit, a counter's with ``_total``."""
 
     name: str
     type: MetricType
@@ -25,7 +29,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One value of a metric."""
+    """One value of a metric; ``labels`` are pairs of name and value."""
 
     metric: Metric
     value: float
@@ -40,22 +44,22 @@ def _counter(name: str, text: str) -> Metric:
     return Metric(f"k8s_nodes_{name}_total", MetricType.COUNTER, text)
 
 
-IN_SYNC = _gauge("in_sync", "1 while the watch of the cluster works.")
-NODES = _gauge("nodes", "Nodes that the API server reports.")
-REVISION = _gauge("revision", "Number of stored changes of the cluster.")
+IN_SYNC = _gauge("in_sync", "1 while the watch of the cluster works, else 0.")
+NODES = _gauge("nodes", "Nodes of the cluster, as its API server reported them last.")
+REVISION = _gauge("revision", "Number of the last stored change of the cluster.")
 LISTED = _gauge("last_list_timestamp_seconds", "Time of the last successful LIST.")
 HEARD = _gauge("last_heard_timestamp_seconds", "Time of the last data from the API server.")
 REPORTED = _gauge(
-    "engine_timestamp_seconds", "Time of the engine's last report on the state of the cluster."
+    "engine_reported_timestamp_seconds", "Time of the engine's last report on the cluster."
 )
 FAILURES = _gauge("consecutive_failures", "Failed requests since the last successful one.")
-HELD = _gauge("held_changes", "Held changes: they need more proof or a confirmation, by reason.")
-REFUSED = _gauge("refused_addresses", "Rejected addresses of present nodes, by reason.")
-BEHIND = _gauge("minions_behind", "Minions without proof that they have the current addresses.")
-MINIONS = _gauge("minions", "Minions that refer to the cluster.")
+HELD = _gauge("held_changes", "Changes that a guard holds, by reason.")
+REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are not let in, by reason.")
+BEHIND = _gauge("minions_behind", "Minions without proof of the current addresses.")
+MINIONS = _gauge("minions", "Minions that reference the cluster.")
 LISTS = _counter("lists", "Successful LISTs since the engine started.")
 EVENTS = _counter("watch_events", "Watch events since the engine started.")
-IGNORED = _counter("ignored_events", "Watch lines that could not be parsed.")
+IGNORED = _counter("ignored_events", "Unreadable watch events since the engine started.")
 ERRORS = _counter("failed_requests", "Failed requests since the engine started.")
 
 ALL = (
@@ -78,17 +82,17 @@ ALL = (
 
 
 def exposition(samples: Iterable[Sample]) -> Iterator[str]:
-    """Yield the lines of Prometheus' text format; the samples of a metric stay together."""
+    """Yield the lines of Prometheus' text format, the samples of each metric together."""
     by_metric: dict[Metric, list[Sample]] = {}
     for sample in samples:
         by_metric.setdefault(sample.metric, []).append(sample)
-    for metric, grouped in by_metric.items():
+    for metric, its_samples in by_metric.items():
         yield f"# HELP {metric.name} {metric.help}"
         yield f"# TYPE {metric.name} {metric.type.value}"
-        for sample in grouped:
-            labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sample.labels)
+        for sample in its_samples:
+            labels = ",".join(f'{name}="{_escape(value)}"' for name, value in sample.labels)
             yield f"{metric.name}{{{labels}}} {sample.value:.17g}"
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

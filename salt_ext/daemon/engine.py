@@ -1,4 +1,4 @@
-"""The engine: two threads for each cluster, one for the minions, and a watch over all of them."""
+"""The engine: runs the threads that watch clusters and roll changes out, and writes metrics."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from salt_ext.watch.watcher import ClusterWatcher
 
 log = logging.getLogger(__name__)
 
-_WAITING_UPDATES = 10_000
-_CHECK = 1.0
-"""Seconds between two looks at the threads."""
-_FIGURES = 15.0
-"""Seconds between two files of figures; Prometheus usually asks as often."""
+_MAX_QUEUED_UPDATES = 10_000
+_CHECK_INTERVAL = 1.0
+"""Seconds between two checks of the threads."""
+_METRICS_INTERVAL = 15.0
+"""Seconds between two writes of the textfile; Prometheus usually scrapes as often."""
 
 
 class Engine:
@@ -47,70 +47,78 @@ class Engine:
         self._opts = opts
         self._config: Config = engine_settings(opts)
         self._store = Store(self._config.state_dir)
-        self._figures = MetricsCollector(self._config, self._store)
-        self._figures_at = 0.0
-        self._followers: dict[str, ClusterWatcher] = {}
-        """The newest of each cluster: its group may be started again."""
+        self._metrics = MetricsCollector(self._config, self._store)
+        self._next_metrics_at = 0.0
+        self._watchers: dict[str, ClusterWatcher] = {}
+        """The current watcher of each cluster: a restart replaces it."""
 
     def run(self) -> None:
-        """Run until the process is told to end."""
+        """Run until the process ends; waits while another engine holds the lock."""
         for problem in self._config.problems:
-            log.error("configuration: %s", problem)
+            log.error("config: %s [config-problem]", problem)
         for finding in findings(self._opts):
-            log.warning("%s", finding)
+            log.warning("config: %s [config-finding]", finding)
         stop = threading.Event()
-        groups = [
-            Supervisor(cluster.name, partial(self._cluster, cluster))
+        supervisors = [
+            Supervisor(f"cluster {cluster.name}", partial(self._cluster_workers, cluster))
             for cluster in self._config.clusters.values()
         ]
-        groups.append(Supervisor("minions", self._minions))
+        supervisors.append(Supervisor("engine", self._rollout_workers))
         with engine_lock(Path(self._config.state_dir) / ENGINE, stop):
-            otel.export_metrics(self._opts, self._config.metrics.port, self._figures.samples)
+            otel.export_metrics(self._opts, self._config.metrics.port, self._metrics.samples)
             try:
-                while not stop.wait(_CHECK if self._figures_at else 0):
-                    for group in groups:
-                        group.check()
-                    self._list_again()
-                    self._write_figures()
+                while not stop.wait(_CHECK_INTERVAL if self._next_metrics_at else 0):
+                    for supervisor in supervisors:
+                        supervisor.ensure_running()
+                    self._request_lists()
+                    self._write_metrics()
             finally:
-                for group in groups:
-                    group.stop()
+                for supervisor in supervisors:
+                    supervisor.stop()
 
-    def _cluster(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Worker]:
-        updates: queue.Queue[Update] = queue.Queue(_WAITING_UPDATES)
-        follower = ClusterWatcher(cluster, updates, stop, SecretResolver(self._opts))
-        self._followers[cluster.name] = follower
-        keeper = ClusterReconciler(cluster, self._store, Bus(self._opts), updates, stop, follower)
-        return {"follow": follower, "keep": keeper}
+    def _cluster_workers(self, cluster: Cluster, stop: threading.Event) -> Mapping[str, Worker]:
+        updates: queue.Queue[Update] = queue.Queue(_MAX_QUEUED_UPDATES)
+        watcher = ClusterWatcher(cluster, updates, stop, SecretResolver(self._opts))
+        self._watchers[cluster.name] = watcher
+        reconciler = ClusterReconciler(
+            cluster, self._store, Bus(self._opts), updates, stop, watcher
+        )
+        return {"watcher": watcher, "reconciler": reconciler}
 
-    def _minions(self, stop: threading.Event) -> Mapping[str, Worker]:
-        board = HintMailbox()
+    def _rollout_workers(self, stop: threading.Event) -> Mapping[str, Worker]:
+        mailbox = HintMailbox()
         return {
-            "listen": EventListener(board, self._opts, stop),
-            "converge": RolloutController(self._config, self._store, self._opts, board, stop),
-            "forget": KeyWatcher(
-                self._store, self._opts, stop, nudge=board.keys, expect=board.expect
+            "event-listener": EventListener(mailbox, self._opts, stop),
+            "rollout-controller": RolloutController(
+                self._config, self._store, self._opts, mailbox, stop
+            ),
+            "key-watcher": KeyWatcher(
+                self._store,
+                self._opts,
+                stop,
+                keys_changed=mailbox.keys_changed,
+                expect=mailbox.expect,
             ),
         }
 
-    def _list_again(self) -> None:
-        """List the clusters that a person asks to be listed."""
+    def _request_lists(self) -> None:
+        """Pass refresh requests of the runner on to the watchers."""
         try:
             for name in self._store.control.take_refreshes():
-                if name in self._followers:
-                    self._followers[name].list_again()
+                if name in self._watchers:
+                    self._watchers[name].request_list()
         except StoreError as exc:
-            log.error("%s; trying again", exc)
+            log.error("store: %s; retrying in %.0f s [refresh-unread]", exc, _CHECK_INTERVAL)
 
-    def _write_figures(self) -> None:
+    def _write_metrics(self) -> None:
         now = time.monotonic()
-        if now < self._figures_at:
+        if now < self._next_metrics_at:
             return
-        self._figures_at = now + _FIGURES
+        self._next_metrics_at = now + _METRICS_INTERVAL
         path = self._config.metrics.textfile
         if path is None:
             return
         try:
-            textfile.write(Path(path), self._figures.samples())
+            textfile.write(Path(path), self._metrics.samples())
         except (OSError, StoreError) as exc:
-            log.error("the figures could not be written to %s: %s", path, exc)
+            log.error("engine: cannot write metrics to %s: %s [metrics-not-written]", path, exc)

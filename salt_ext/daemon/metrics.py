@@ -1,4 +1,4 @@
-"""Reads the figures from the store: the same for every way of handing them out."""
+"""Collects the metrics from the store: the same for the textfile and for OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from salt_ext.store import Store
 
 
 class MetricsCollector:
-    """The figures of every configured cluster; labels are cluster names and fixed reasons."""
+    """The metrics of every configured cluster; labels are cluster names and fixed reasons."""
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
         self._store = store
-        self._places = DesiredState(store)
+        self._desired_state = DesiredState(store)
 
     def samples(self) -> Iterator[Sample]:
-        """Yield what is known now."""
-        wanted = Counter(cluster for _, cluster in self._places.desired(self._config))
-        late = Counter(
-            one.cluster for one in self._places.behind(self._config) if not one.proof_expired
-        )
+        """Yield the current values; :class:`StoreError` when the store cannot be read."""
+        desired = self._desired_state.desired(self._config)
+        minions = Counter(cluster for _, cluster in desired)
+        rows = self._desired_state.out_of_sync(self._config)
+        behind = Counter(row.cluster for row in rows if not row.proof_expired)
         for name in self._config.names:
             label = (("cluster", name),)
-            yield Sample(metrics.MINIONS, wanted[name], label)
-            yield Sample(metrics.BEHIND, late[name], label)
+            yield Sample(metrics.MINIONS, minions[name], label)
+            yield Sample(metrics.BEHIND, behind[name], label)
             yield Sample(metrics.REVISION, self._store.snapshots.revision(name), label)
             yield from self._health(name, label)
 

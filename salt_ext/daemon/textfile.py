@@ -1,4 +1,4 @@
-"""Writes the figures for node_exporter's textfile collector, whole or not at all."""
+"""Writes the metrics for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from salt_ext.core.metrics import Sample, exposition
 
 
 def write(path: Path, samples: Iterable[Sample]) -> None:
-    """Replace the file in one step; readable by everybody, as node_exporter is not root."""
+    """
+    Replace the file in one step, so that no reader sees half of it.
+
+    Its mode is 0644, since node_exporter does not run as root. Raises :class:`OSError`.
+    """
     text = "".join(f"{line}\n" for line in exposition(samples))
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,4 +1,4 @@
-"""What proves who asks: found anew for each request, because it expires and is rotated."""
+"""A credential for one request, and where to read it: tokens expire and are rotated."""
 
 from __future__ import annotations
 
@@ -11,81 +11,84 @@ from salt_ext.core.errors import NoSecret
 from salt_ext.kube.errors import BadCredentials
 from salt_ext.kube.tracked_files import TrackedFiles
 
-# http.client's own error for anything else quotes the whole header.
+# http.client's own error for any other character quotes the whole header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """Goes with a request, with the connection, or both."""
+    """An Authorization header, a client certificate, or both; false without either."""
 
     authorization: str = field(default="", repr=False)
-    """The header of that name."""
+    """Value of the Authorization header."""
     certificate: bytes = field(default=b"", repr=False)
     """A client certificate and its key, PEM."""
-
-    origin: str = ""
-    """Where it came from, for people."""
+    source: str = ""
+    """The file, secret, plugin or kubeconfig user it was read from, for messages."""
 
     def __bool__(self) -> bool:
         return bool(self.authorization or self.certificate)
 
 
 CredentialSource = Callable[[], Credential]
-"""Returns the credential that is good now; raises :class:`BadCredentials`."""
+"""Returns the credential that is valid now; raises :class:`BadCredentials`."""
 
 SecretLookup = Callable[[str], str]
-"""Returns what an ``sdb://`` URI stands for; raises :class:`NoSecret`."""
+"""Returns the value of an ``sdb://`` URI; raises :class:`NoSecret`."""
 
 
 def no_secrets(uri: str) -> str:
-    """Be the ``SecretLookup`` where there is no Salt to ask."""
-    raise NoSecret(uri, "there are no secrets here")
+    """Refuse every URI: the ``SecretLookup`` of a process without Salt's configuration."""
+    raise NoSecret(uri, "sdb:// URIs cannot be read here: no Salt configuration is loaded")
 
 
 def bearer(text: str, source: str, *, certificate: bytes = b"") -> Credential:
-    """Return a token as a credential; ``source`` tells a person where it came from."""
+    """Return a token as a credential; raises :class:`BadCredentials` without quoting it."""
     token = text.strip()
     if not token:
-        raise BadCredentials(source, "is empty")
+        raise BadCredentials(source, "token is empty")
     if not _TOKEN.fullmatch(token):
         raise BadCredentials(
-            source, "is no token: it holds a space, a line break or no plain ASCII"
+            source, "not a valid token: it contains spaces, line breaks or non-ASCII characters"
         )
-    return Credential(authorization=f"Bearer {token}", certificate=certificate, origin=source)
+    return Credential(authorization=f"Bearer {token}", certificate=certificate, source=source)
 
 
-def basic(username: str, password: str, source: str) -> Credential:
-    """Return a name and a password as a credential."""
+def basic(username: str, password: str, source: str, *, certificate: bytes = b"") -> Credential:
+    """Return a username and a password as a credential (HTTP basic authentication)."""
     pair = base64.b64encode(f"{username}:{password}".encode()).decode()
-    return Credential(authorization=f"Basic {pair}", origin=source)
+    return Credential(authorization=f"Basic {pair}", certificate=certificate, source=source)
 
 
-def always(credential: Credential) -> CredentialSource:
-    """Return the same credential each time."""
+def constant(credential: Credential) -> CredentialSource:
+    """Return a source of one credential that never changes."""
     return lambda: credential
 
 
 def from_file(path: str, role: str, *, certificate: bytes = b"") -> CredentialSource:
-    """Read a token file at each request: kubelet and others replace it once an hour."""
+    """Return a source that reads a token file at each request: kubelet rotates it hourly."""
 
-    def find() -> Credential:
+    def read() -> Credential:
         content = TrackedFiles().read(path, role)
         return bearer(content.decode("latin-1"), path, certificate=certificate)
 
-    return find
+    return read
 
 
-def from_secret(uri: str, secret: SecretLookup) -> CredentialSource:
-    """Ask for a secret once; it is asked for again after the API server has refused it."""
-    found: list[Credential] = []
+def from_secret(uri: str, secret_lookup: SecretLookup) -> CredentialSource:
+    """
+    Return a source that looks a secret up once.
 
-    def find() -> Credential:
-        if not found:
+    The session makes a new source, and so a new lookup, after the API server refused the token.
+    """
+    cached: list[Credential] = []
+
+    def read() -> Credential:
+        if not cached:
             try:
-                found.append(bearer(secret(uri), uri))
+                cached.append(bearer(secret_lookup(uri), uri))
             except NoSecret as exc:
                 raise BadCredentials(exc.uri, exc.why) from exc
-        return found[0]
+        return cached[0]
 
-    return find
+    return read

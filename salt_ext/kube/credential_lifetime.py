@@ -1,4 +1,4 @@
-"""When a credential ends, as far as it says so itself."""
+"""When a credential expires, as far as the token or the certificate itself states it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from salt_ext.kube.credential import Credential
 
 @dataclass(frozen=True, slots=True)
 class CredentialLifetime:
-    """From when to when a credential is good, in seconds since the epoch; 0 for unknown."""
+    """The validity of a credential, in seconds since the epoch."""
 
-    begins: float
-    ends: float
+    not_before: float
+    """0 when the credential does not state it."""
+    expires_at: float
 
-    def nearly_over(self, now: float) -> bool:
-        """Whether nobody has replaced it although it was time: whoever rotates does so earlier."""
-        whole = self.ends - self.begins if self.begins else _USUAL
-        return self.ends - now < whole * _LAST_PART
+    def expires_soon(self, now: float) -> bool:
+        """Whether less than a tenth is left: every rotation in use replaces it earlier."""
+        whole = self.expires_at - self.not_before if self.not_before else _ASSUMED_LIFETIME
+        return self.expires_at - now < whole * _LAST_PART
 
 
 _LAST_PART = 0.1
-_USUAL = 140 * 86_400.0
-"""Counts as the whole life of what does not tell when it began: two weeks are its last part."""
+_ASSUMED_LIFETIME = 140 * 86_400.0
+"""Seconds, for a credential without a start: its last tenth is two weeks."""
 
 
 class _Claims(msgspec.Struct):
@@ -37,16 +38,16 @@ class _Claims(msgspec.Struct):
 _claims = msgspec.json.Decoder(_Claims)
 
 
-def lifetime(credential: Credential) -> CredentialLifetime | None:
-    """Return how long a credential is good, None where it does not say so."""
+def lifetime_of(credential: Credential) -> CredentialLifetime | None:
+    """Return the validity of a token or a client certificate, None when it states none."""
     kind, _, token = credential.authorization.partition(" ")
     if kind == "Bearer":
-        return _of_token(token)
-    return _of_certificate(credential.certificate) if credential.certificate else None
+        return _lifetime_of_token(token)
+    return _lifetime_of_certificate(credential.certificate) if credential.certificate else None
 
 
-def _of_token(token: str) -> CredentialLifetime | None:
-    # Only read, not verified: it is our own, and the API server does that.
+def _lifetime_of_token(token: str) -> CredentialLifetime | None:
+    # Decoded without verification: the API server verifies its own tokens.
     parts = token.split(".")
     if len(parts) != 3 or not re.fullmatch(r"[\w-]+", parts[1]):
         return None
@@ -57,15 +58,16 @@ def _of_token(token: str) -> CredentialLifetime | None:
     return CredentialLifetime(claims.iat, claims.exp)
 
 
-def _of_certificate(pem: bytes) -> CredentialLifetime | None:
+def _lifetime_of_certificate(pem: bytes) -> CredentialLifetime | None:
     try:
-        # Salt brings it along on every platform; nothing depends on it here.
+        # Salt depends on it on every platform; without it only this warning is missing.
         from cryptography import x509
     except ImportError:
         return None
     try:
-        found = x509.load_pem_x509_certificate(pem)
-        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+        certificate = x509.load_pem_x509_certificate(pem)
+        not_before = certificate.not_valid_before_utc
+        expires_at = certificate.not_valid_after_utc
     except (ValueError, AttributeError):
         return None
-    return CredentialLifetime(begins.timestamp(), ends.timestamp())
+    return CredentialLifetime(not_before.timestamp(), expires_at.timestamp())

@@ -1,4 +1,4 @@
-"""What a request to the Kubernetes API can end in, named after what to do next."""
+"""Errors of a request to the Kubernetes API, each named after the next step it asks for."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ from salt_ext.core.errors import K8sNodesError
 
 
 class RequestFailed(K8sNodesError):
-    """The request failed: keep what is known, try again later."""
+    """The request failed: keep the last known nodes and try again later."""
 
-    def __init__(self, what: str, why: str, *, retry_after: float = 0.0) -> None:
-        super().__init__(what, why)
-        self.what = what
-        self.why = why
+    def __init__(self, subject: str, reason: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        """The request, such as ``LIST nodes``, or the file, secret or plugin that is wrong."""
+        self.reason = reason
         self.retry_after = retry_after
-        """Seconds that the server asked to wait."""
+        """Seconds from the server's Retry-After header, 0 without one."""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.why}"
+        return f"{self.subject}: {self.reason}"
 
 
 class Expired(RequestFailed):
-    """The version or the continue token is gone from the server: list from the start."""
+    """The server dropped the version or the continue token: list from the start."""
 
 
 class Unauthorized(RequestFailed):
-    """The credentials are refused or lack a right: someone must look at them."""
+    """The server refused the credentials or they lack a right: an operator must replace them."""
 
 
 class BadCredentials(RequestFailed):
-    """The credentials or the CA cannot be read: someone must look at the files."""
+    """The credentials or the CA cannot be read: an operator must correct the files."""
 
 
 class UnexpectedResponse(RequestFailed):
-    """The server answered something else than what was asked for."""
+    """The response is not of the requested kind, as from a proxy's login page."""
 
 
 class WatchIdle(RequestFailed):
-    """Nothing was heard on a watch for long: ask whether the server is still there."""
+    """The watch was silent for too long: probe the server before the next watch."""

@@ -1,8 +1,8 @@
 """
-Runs a credential plugin, as a kubeconfig's ``exec`` section names it.
+Runs the credential plugin of a kubeconfig's ``exec`` section.
 
-Not with the official client, which goes on without any credential when a plugin fails, and waits
-for ever when it hangs.
+Not with the official client: it continues without credentials when a plugin fails, and waits
+forever when one hangs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -24,32 +24,33 @@ from salt_ext.kube.credential import Credential, bearer
 from salt_ext.kube.errors import BadCredentials
 
 _GROUP = "client.authentication.k8s.io"
-VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1")
+API_VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1")
 
-_LARGEST = 1024 * 1024
-_EARLY = 10.0
-"""Seconds before its end that a credential is not used any more."""
-_UNTIL_KILLED = 5.0
+_MAX_OUTPUT = 1024 * 1024
+_EXPIRY_MARGIN = 10.0
+"""Seconds before its expiry that a credential is no longer used."""
+_KILL_TIMEOUT = 5.0
+"""Seconds to wait for a killed plugin to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin:
-    """A command that prints a credential."""
+class ExecPlugin:
+    """A command that prints an ExecCredential."""
 
     command: str
     arguments: tuple[str, ...] = field(default=(), repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    version: str
-    cluster: Mapping[str, Any] | None = field(default=None, repr=False)
-    """What the plugin is told about the cluster."""
-    hint: str = ""
-    """How to install it, in the words of whoever wrote the kubeconfig."""
-    seconds: float = 30.0
-    """How long it may take."""
+    api_version: str
+    cluster_info: Mapping[str, object] | None = field(default=None, repr=False)
+    """``spec.cluster`` of the plugin's input; None without ``provideClusterInfo``."""
+    install_hint: str = ""
+    """``installHint`` of the kubeconfig, added to the error when the plugin is missing."""
+    timeout: float = 30.0
+    """Seconds until it is killed."""
 
     @property
     def name(self) -> str:
-        """What errors call it; arguments may be secret."""
+        """The name in errors; without arguments, which may be secret."""
         return f"exec plugin {self.command}"
 
 
@@ -60,46 +61,54 @@ class _Status(msgspec.Struct):
     expirationTimestamp: datetime | None = None  # noqa: N815
 
 
-class _Printed(msgspec.Struct):
+class _ExecCredential(msgspec.Struct):
     apiVersion: str  # noqa: N815
     kind: str
     status: _Status | None = None
 
 
-_printed = msgspec.json.Decoder(_Printed)
+_decode = msgspec.json.Decoder(_ExecCredential).decode
 
 
-class FromPlugin:
-    """Finds the credential; runs the plugin when there is none that is still good."""
+class ExecCredentialSource:
+    """A credential source that runs a plugin and reuses its credential until that expires."""
 
-    def __init__(self, plugin: Plugin, *, certificate: bytes = b"") -> None:
-        """``certificate`` goes with the plugin's token, if it prints none itself."""
+    def __init__(self, plugin: ExecPlugin, *, certificate: bytes = b"") -> None:
+        """``certificate`` is sent with the plugin's token when the plugin prints none itself."""
         self._plugin = plugin
         self._certificate = certificate
-        self._kept: Credential | None = None
-        self._good_until: float | None = None
+        self._cached: Credential | None = None
+        self._expires_at: float | None = None
+        """Monotonic seconds; None when the plugin states no expiry."""
 
     def __call__(self) -> Credential:
-        """Return the credential that is good now."""
-        expired = self._good_until is not None and time.monotonic() >= self._good_until
-        if self._kept is None or expired:
-            self._kept, self._good_until = None, None
+        """Return the credential that is valid now; raises :class:`BadCredentials`."""
+        expired = self._expires_at is not None and time.monotonic() >= self._expires_at
+        if self._cached is None or expired:
+            self._cached, self._expires_at = None, None
             status = _status(self._plugin, _run(self._plugin))
-            self._kept = _credential(self._plugin, status, self._certificate)
+            self._cached = _credential(self._plugin, status, self._certificate)
             if status.expirationTimestamp is not None:
-                self._good_until = time.monotonic() + _seconds_left(status.expirationTimestamp)
-        return self._kept
+                self._expires_at = time.monotonic() + _seconds_left(status.expirationTimestamp)
+        return self._cached
 
 
-def _run(plugin: Plugin) -> bytes:
-    told = {
-        "apiVersion": plugin.version,
+def _run(plugin: ExecPlugin) -> bytes:
+    exec_info = {
+        "apiVersion": plugin.api_version,
         "kind": "ExecCredential",
-        "spec": {"interactive": False, **({"cluster": plugin.cluster} if plugin.cluster else {})},
+        "spec": {
+            "interactive": False,
+            **({"cluster": plugin.cluster_info} if plugin.cluster_info else {}),
+        },
     }
-    environment = {**os.environ, **plugin.environment, "KUBERNETES_EXEC_INFO": json.dumps(told)}
-    # Files, not pipes: what a plugin leaves running in the background may keep a pipe open.
-    with _nameless() as output, _nameless() as errors:
+    environment = {
+        **os.environ,
+        **plugin.environment,
+        "KUBERNETES_EXEC_INFO": json.dumps(exec_info),
+    }
+    # Files, not pipes: a background process of the plugin may keep a pipe open.
+    with _memory_file() as output, _memory_file() as errors:
         try:
             process = subprocess.Popen(
                 [plugin.command, *plugin.arguments],
@@ -110,84 +119,84 @@ def _run(plugin: Plugin) -> bytes:
                 start_new_session=True,
             )
         except OSError as exc:
-            why = exc.strerror or type(exc).__name__
-            raise BadCredentials(plugin.name, f"cannot be started: {why}{_hint(plugin)}") from exc
+            reason = exc.strerror or type(exc).__name__
+            raise BadCredentials(plugin.name, f"cannot start: {reason}{_hint(plugin)}") from exc
         except ValueError as exc:
             raise BadCredentials(
-                plugin.name, "cannot be started: a zero byte in its arguments"
+                plugin.name, "cannot start: its arguments contain a zero byte"
             ) from exc
         try:
-            code = process.wait(plugin.seconds)
+            code = process.wait(plugin.timeout)
         except subprocess.TimeoutExpired as exc:
-            why = f"ended by us after {plugin.seconds:g} s without an answer"
-            raise BadCredentials(plugin.name, why + _last_line(errors, plugin)) from exc
+            reason = f"timed out after {plugin.timeout:g} s and was killed"
+            raise BadCredentials(plugin.name, reason + _stderr(errors, plugin)) from exc
         finally:
             if process.returncode is None:
                 _kill(process)
         if code != 0:
-            how = f"exit status {code}" if code > 0 else f"ended by signal {-code}"
-            raise BadCredentials(plugin.name, how + _last_line(errors, plugin) + _hint(plugin))
+            reason = f"exit status {code}" if code > 0 else f"killed by signal {-code}"
+            raise BadCredentials(plugin.name, reason + _stderr(errors, plugin) + _hint(plugin))
         output.seek(0)
-        return output.read(_LARGEST)
+        return output.read(_MAX_OUTPUT)
 
 
-def _nameless() -> IO[bytes]:
+def _memory_file() -> IO[bytes]:
     return os.fdopen(os.memfd_create("exec-plugin", os.MFD_CLOEXEC), "w+b")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    # It leads a session of its own, so its group is its id, and what it started is in there.
+    # It leads its own session: its group has its id and contains its children.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_UNTIL_KILLED)
+        process.wait(_KILL_TIMEOUT)
 
 
-def _status(plugin: Plugin, output: bytes) -> _Status:
+def _status(plugin: ExecPlugin, output: bytes) -> _Status:
     try:
-        printed = _printed.decode(output)
+        printed = _decode(output)
     except msgspec.MsgspecError as exc:
-        raise BadCredentials(plugin.name, f"printed no ExecCredential: {exc}") from exc
-    if printed.kind != "ExecCredential" or printed.apiVersion != plugin.version:
+        raise BadCredentials(plugin.name, f"printed no valid ExecCredential: {exc}") from exc
+    if printed.kind != "ExecCredential" or printed.apiVersion != plugin.api_version:
         raise BadCredentials(
-            plugin.name, f"printed something else than an ExecCredential of {plugin.version}"
+            plugin.name, f"printed another object than an ExecCredential of {plugin.api_version}"
         )
     if printed.status is None:
         raise BadCredentials(plugin.name, "printed an ExecCredential without a status")
     return printed.status
 
 
-def _credential(plugin: Plugin, status: _Status, known: bytes) -> Credential:
+def _credential(plugin: ExecPlugin, status: _Status, default_certificate: bytes) -> Credential:
     certificate, key = status.clientCertificateData, status.clientKeyData
     if bool(certificate) != bool(key):
         raise BadCredentials(plugin.name, "printed a client certificate or a key, but not both")
-    pair = f"{certificate}\n{key}\n".encode() if certificate else known
+    pem = f"{certificate}\n{key}\n".encode() if certificate else default_certificate
     if status.token:
-        return bearer(status.token, plugin.name, certificate=pair)
+        return bearer(status.token, plugin.name, certificate=pem)
     if not certificate:
         raise BadCredentials(plugin.name, "printed neither a token nor a client certificate")
-    return Credential(certificate=pair, origin=plugin.name)
+    return Credential(certificate=pem, source=plugin.name)
 
 
 def _seconds_left(end: datetime) -> float:
-    # Counted from now on a clock that nobody sets.
+    # Converted to a duration now: the wall clock may be set later, the monotonic one not.
     if end.tzinfo is None:
         end = end.replace(tzinfo=timezone.utc)
-    return (end - datetime.now(timezone.utc)).total_seconds() - _EARLY
+    return (end - datetime.now(timezone.utc)).total_seconds() - _EXPIRY_MARGIN
 
 
-def _last_line(errors: IO[bytes], plugin: Plugin) -> str:
-    """Return the last line of what a plugin said, without what its environment was given."""
+def _stderr(errors: IO[bytes], plugin: ExecPlugin) -> str:
+    """Return the last line on stderr, without values of the kubeconfig's ``env``: secrets."""
     errors.seek(max(0, errors.seek(0, os.SEEK_END) - 8192))
     lines = [line.strip() for line in errors.read().decode("utf-8", "replace").splitlines()]
     last = next((line for line in reversed(lines) if line), "")
     for value in plugin.environment.values():
         if len(value) > 3:
             last = last.replace(value, "...")
-    text = "".join(letter for letter in last if letter.isprintable())[:200]
-    return f": {text}" if text else ", and said nothing"
+    text = "".join(character for character in last if character.isprintable())[:200]
+    return f": {text}" if text else "; no output on stderr"
 
 
-def _hint(plugin: Plugin) -> str:
-    first = plugin.hint.strip().partition("\n")[0][:200]
+def _hint(plugin: ExecPlugin) -> str:
+    first = plugin.install_hint.strip().partition("\n")[0][:200]
     return f" ({first})" if first else ""

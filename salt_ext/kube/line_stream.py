@@ -1,42 +1,43 @@
-"""Reads an answer as it arrives, in pieces, and cuts a stream of them into lines."""
+"""Reads a response body as it arrives and splits it into lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-# An object in etcd has at most 1.5 MiB; its JSON may be larger, a line of 16 MiB is no object.
-LONGEST = 16 * 1024 * 1024
+from salt_ext.kube.http_response import HttpResponse
+
+# etcd limits an object to 1.5 MiB by default; its JSON may be larger, but not ten times.
+MAX_LINE_BYTES = 16 * 1024 * 1024
 
 
 class LineTooLong(Exception):
-    """What comes is no watch."""
+    """A line is longer than ``MAX_LINE_BYTES``, so the stream cannot be a watch."""
 
 
-def read_lines(response: Any) -> Iterator[bytes]:
+def read_lines(response: HttpResponse) -> Iterator[bytes]:
     """
-    Yield each complete, non-empty line of a urllib3 response.
+    Yield each complete, non-empty line of a response.
 
-    What follows the last line feed is dropped: the watch resumes from the last complete event, so
-    the server sends the rest again. :class:`LineTooLong` when a line is longer than ``LONGEST``.
+    Bytes after the last line feed are dropped: the watch resumes from the last complete event, so
+    the server sends the rest again. Raises :class:`LineTooLong`.
     """
     rest = b""
-    for piece in pieces(response):
-        if b"\n" not in piece:
-            rest += piece
+    for chunk in read_chunks(response):
+        if b"\n" not in chunk:
+            rest += chunk
         else:
-            *complete, tail = (rest + piece).split(b"\n")
+            *complete, tail = (rest + chunk).split(b"\n")
             rest = tail
             yield from (line for line in complete if line.strip())
-        if len(rest) > LONGEST:
-            raise LineTooLong(f"a line of more than {LONGEST} bytes")
+        if len(rest) > MAX_LINE_BYTES:
+            raise LineTooLong(f"a line of more than {MAX_LINE_BYTES} bytes")
 
 
-def pieces(response: Any) -> Iterator[bytes]:
-    """Yield the body of a urllib3 response, a piece as soon as it is there."""
+def read_chunks(response: HttpResponse) -> Iterator[bytes]:
+    """Yield the body of a response, each chunk as soon as it arrives."""
     if response.chunked:
         yield from response.read_chunked(decode_content=True)
         return
-    # A proxy that speaks HTTP/1.0 sends no chunks; read1 returns what is there.
-    while piece := response.read1(65536):
-        yield piece
+    # A proxy that speaks HTTP/1.0 sends no chunks; read1 returns the bytes that have arrived.
+    while chunk := response.read1(65536):
+        yield chunk

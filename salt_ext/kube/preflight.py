@@ -1,4 +1,4 @@
-"""Asks an API server everything that tells whether a cluster can be followed."""
+"""Asks an API server for all that ``check`` reports: version, clock, permissions, expiry."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 import msgspec
 
 from salt_ext.core.config.access import ClusterAccess
-from salt_ext.kube import credential_lifetime, wire
+from salt_ext.kube import wire
 from salt_ext.kube.credential import SecretLookup, no_secrets
-from salt_ext.kube.credential_lifetime import CredentialLifetime
+from salt_ext.kube.credential_lifetime import CredentialLifetime, lifetime_of
 from salt_ext.kube.errors import RequestFailed
-from salt_ext.kube.request import Requests, decoded
+from salt_ext.kube.request import ApiClient, decode
 from salt_ext.kube.session import Session
 
-_READ = 10.0
+_READ_TIMEOUT = 10.0
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Right:
-    """Something that a user of the API may do, or not."""
+class Permission:
+    """One verb on one resource, the attributes of a SelfSubjectAccessReview."""
 
     verb: str
     resource: str
@@ -37,86 +37,95 @@ class Right:
         return f"{self.verb} {self.resource}" + (f" {self.name}" if self.name else "")
 
 
-NEEDED = (
-    Right(verb="list", resource="nodes"),
-    Right(verb="watch", resource="nodes"),
-    Right(verb="get", resource="namespaces", name="kube-system", namespace="kube-system"),
+REQUIRED = (
+    Permission(verb="list", resource="nodes"),
+    Permission(verb="watch", resource="nodes"),
+    Permission(verb="get", resource="namespaces", name="kube-system", namespace="kube-system"),
 )
-"""Everything that the engine asks for."""
+"""The permissions of every request that the engine sends."""
 
-EVERYTHING = Right(verb="*", resource="*", group="*")
-"""What an administrator of the cluster may do."""
+CLUSTER_ADMIN = Permission(verb="*", resource="*", group="*")
+"""The permission of a cluster administrator, which the engine should not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterInfo:
-    """What an API server told."""
+    """The result of a preflight."""
 
     server: str
+    """URL of the API server."""
     version: str
-    asked_with: str
-    """Where the credential came from, for people."""
-    skew: float | None
-    """Seconds that the server's clock is ahead of ours, to about a second; None if untold."""
-    lifetime: CredentialLifetime | None
-    """Of the credential."""
-    may: Mapping[Right, bool] = field(default_factory=dict)
-    error: str = ""
-    """Why rights could not be asked for."""
+    """``gitVersion``, such as ``v1.31.2``."""
+    credential_source: str
+    """The file, secret, plugin or kubeconfig user of the credential, for messages."""
+    clock_skew: float | None
+    """Seconds that the server's clock is ahead of this host's, to about 1 s; None if unknown."""
+    credential_lifetime: CredentialLifetime | None
+    """None when the credential states no expiry, or when an exec plugin renews it."""
+    permissions: Mapping[Permission, bool] = field(default_factory=dict)
+    """Which permissions the server grants; empty after ``permissions_error``."""
+    permissions_error: str = ""
+    """The error of the permission reviews, empty if they were answered."""
 
 
-def preflight(access: ClusterAccess, secret: SecretLookup = no_secrets) -> ClusterInfo:
-    """Ask; raises :class:`RequestFailed` when the server is not reached or lets nobody in."""
-    session = Session(access, secret)
+def preflight(access: ClusterAccess, secret_lookup: SecretLookup = no_secrets) -> ClusterInfo:
+    """
+    Return what an API server reports about itself and about the credential's permissions.
+
+    Raises :class:`RequestFailed` when it is unreachable or refuses the credential.
+    """
+    session = Session(access, secret_lookup)
     try:
-        requests = Requests(session)
-        what = "GET version"
-        begun = time.time()
-        response = requests.open("/version", {}, what, read=_READ)
-        middle = (begun + time.time()) / 2
-        told = response.headers.get("Date", "")
-        version = decoded(wire.version, requests.read(response, what), what, "version")
-        may: dict[Right, bool] = {}
-        error = ""
+        client = ApiClient(session)
+        name = "GET version"
+        sent_at = time.time()
+        response = client.send("/version", {}, name, read_timeout=_READ_TIMEOUT)
+        answered_at = (sent_at + time.time()) / 2
+        date = response.headers.get("Date", "")
+        version = decode(wire.version, client.read_body(response, name), name, "version")
+        permissions: dict[Permission, bool] = {}
+        permissions_error = ""
         try:
-            may = {right: _may(requests, right) for right in (*NEEDED, EVERYTHING)}
+            permissions = {
+                permission: _is_granted(client, permission)
+                for permission in (*REQUIRED, CLUSTER_ADMIN)
+            }
         except RequestFailed as exc:
-            error = str(exc)
+            permissions_error = str(exc)
+        credential = session.last_credential
         return ClusterInfo(
             server=session.host,
             version=version.gitVersion,
-            asked_with=session.asked_with,
-            skew=_skew(told, middle),
-            lifetime=credential_lifetime.lifetime(session.presented)
-            if not session.by_plugin
-            else None,
-            may=may,
-            error=error,
+            credential_source=credential.source,
+            clock_skew=_clock_skew(date, answered_at),
+            credential_lifetime=None if session.uses_exec_plugin else lifetime_of(credential),
+            permissions=permissions,
+            permissions_error=permissions_error,
         )
     finally:
         session.close()
 
 
-def _may(requests: Requests, right: Right) -> bool:
-    what = f"may I {right}"
+def _is_granted(client: ApiClient, permission: Permission) -> bool:
+    name = f"POST SelfSubjectAccessReview ({permission})"
     attributes = {
         key: value
         for key in ("verb", "resource", "name", "namespace", "group")
-        if (value := getattr(right, key))
+        if (value := getattr(permission, key))
     }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    response = requests.open(_REVIEWS, {}, what, read=_READ, body=_encode(review))
-    answer = decoded(wire.review, requests.read(response, what), what, "SelfSubjectAccessReview")
-    return bool(answer.status.allowed)
+    response = client.send(_REVIEWS, {}, name, read_timeout=_READ_TIMEOUT, body=_encode(review))
+    body = client.read_body(response, name)
+    return decode(wire.access_review, body, name, "SelfSubjectAccessReview").status.allowed
 
 
-def _skew(told: str, now: float) -> float | None:
+def _clock_skew(date: str, now: float) -> float | None:
     try:
-        # The header has no fraction of a second: what it tells is half a second ago, on average.
-        return email.utils.parsedate_to_datetime(told).timestamp() + 0.5 - now
+        # The Date header has whole seconds: on average it is half a second old.
+        return email.utils.parsedate_to_datetime(date).timestamp() + 0.5 - now
     except ValueError:
         return None

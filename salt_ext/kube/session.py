@@ -1,10 +1,10 @@
-"""From the configuration of a cluster to answers of its API server."""
+"""The connections and the credentials of one cluster."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -17,10 +17,13 @@ from salt_ext.kube import connection, tls
 from salt_ext.kube.connection import ClientConfig
 from salt_ext.kube.credential import Credential, SecretLookup, no_secrets
 from salt_ext.kube.errors import BadCredentials
-from salt_ext.kube.exec_plugin import FromPlugin
+from salt_ext.kube.exec_plugin import ExecCredentialSource
 from salt_ext.kube.tracked_files import TrackedFiles
 
-# A dead peer is found by the kernel after about 30 s, idle or with data on the way.
+if TYPE_CHECKING:
+    from salt_ext.kube.http_response import HttpResponse
+
+# The kernel detects a dead peer after about 30 s, idle or with data in flight.
 _KEEPALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -33,53 +36,52 @@ _KEEPALIVE = [
 
 class Session:
     """
-    The official client's transport for one cluster, and that cluster's credentials alone.
+    The official client's transport for one cluster, with the credentials of that cluster alone.
 
-    What it read is read again when a file was replaced, when a credential has expired, and when
-    the API server has refused it; so it lives as long as whoever follows the cluster.
+    Files and credentials are read again when a file was replaced, when a credential expired and
+    when the API server refused it, so a session lives as long as its watcher.
     """
 
-    def __init__(self, access: ClusterAccess, secret: SecretLookup = no_secrets) -> None:
+    def __init__(self, access: ClusterAccess, secret_lookup: SecretLookup = no_secrets) -> None:
         self._access = access
-        self._secret = secret
+        self._secret_lookup = secret_lookup
         self._files = TrackedFiles()
-        self._way: ClientConfig | None = None
-        self._pool: Any = None
-        self._certificate = b""
-        """The client certificate of the connections in the pool."""
-        self.asked_with = ""
-        """Where the credential of the last request came from, for people."""
-        self.presented = Credential()
-        """That credential."""
+        self._config: ClientConfig | None = None
+        self._pool: urllib3.PoolManager | None = None
+        self._pool_certificate = b""
+        """The client certificate of the pool's connections."""
+        self.last_credential = Credential()
+        """The credential of the last request."""
 
     @property
     def host(self) -> str:
-        """The API server's URL as far as it is known, without a slash at its end."""
-        return self._way.host if self._way else self._access.server or "the API server"
+        """URL of the API server as far as it is known, without a slash at its end."""
+        return self._config.host if self._config else self._access.server or "the API server"
 
     @property
-    def by_plugin(self) -> bool:
-        """Whether a plugin gives the credentials, and new ones as soon as those have expired."""
-        return self._way is not None and isinstance(self._way.credential_source, FromPlugin)
+    def uses_exec_plugin(self) -> bool:
+        """Whether an exec plugin supplies the credentials and renews them itself."""
+        return self._config is not None and isinstance(
+            self._config.credential_source, ExecCredentialSource
+        )
 
-    def open(self, path: str, timeout: urllib3.Timeout, body: bytes | None = None) -> Any:
+    def send(self, path: str, timeout: urllib3.Timeout, body: bytes | None = None) -> HttpResponse:
         """
-        Send a GET, or a POST of a body, and return the answer, its own body unread.
+        Send a GET, or a POST with a ``body``, and return the response with its body unread.
 
-        Raises :class:`BadCredentials` before anything is sent when there is no credential, and what
-        urllib3 raises.
+        Raises :class:`BadCredentials` before anything is sent, else urllib3's own errors.
         """
-        found, credential = self._ready()
-        self.asked_with, self.presented = credential.origin, credential
+        config, pool, credential = self._prepare()
+        self.last_credential = credential
         headers = {"Accept": "application/json", "User-Agent": "salt-k8s-nodes"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if credential.authorization:
             headers["Authorization"] = credential.authorization
         try:
-            response = self._pool.request(
+            response = pool.request(
                 "GET" if body is None else "POST",
-                found.host + path,
+                config.host + path,
                 body=body,
                 headers=headers,
                 preload_content=False,
@@ -87,72 +89,74 @@ class Session:
                 timeout=timeout,
             )
         except HTTPError as exc:
-            # A client certificate is refused with an alert of TLS, which a reset may overtake.
+            # A server refuses a client certificate with a TLS alert, which a reset may overtake.
             if _is_tls(exc) or (credential.certificate and isinstance(exc, ProtocolError)):
-                self.forget()
+                self.reset()
             raise
         if response.status in (401, 403):
-            self.forget()
-        return response
+            self.reset()
+        return cast("HttpResponse", response)
 
-    def forget(self) -> None:
-        """Read everything again before the next request, and send it on a new connection."""
+    def reset(self) -> None:
+        """Read everything again before the next request, and open a new connection for it."""
         self.close()
-        self._way = self._pool = None
+        self._config = self._pool = None
 
     def close(self) -> None:
         """Close the idle connections."""
         if self._pool is not None:
             self._pool.clear()
 
-    def _ready(self) -> tuple[ClientConfig, Credential]:
-        """See to it that the pool is the right one for what is to be sent now."""
-        if self._way is None or self._files.replaced():
-            self.forget()
+    def _prepare(self) -> tuple[ClientConfig, urllib3.PoolManager, Credential]:
+        """Return the current configuration, credential and a pool that matches both."""
+        if self._config is None or self._files.changed():
+            self.reset()
             self._files = TrackedFiles()
-            found = connection.load(self._access, self._files, self._secret)
+            config = connection.load(self._access, self._files, self._secret_lookup)
         else:
-            found = self._way
-        credential = found.credential_source()
+            config = self._config
+        credential = config.credential_source()
         if not credential:
-            raise BadCredentials(found.source, "no credentials")
-        if self._pool is None or credential.certificate != self._certificate:
+            raise BadCredentials(config.source, "no credentials")
+        pool = self._pool
+        if pool is None or credential.certificate != self._pool_certificate:
             self.close()
-            self._pool = _pool(found, credential)
-            self._certificate = credential.certificate
-        self._way = found
-        return found, credential
+            pool = self._pool = _new_pool(config, credential)
+            self._pool_certificate = credential.certificate
+        self._config = config
+        return config, pool, credential
 
 
-def _pool(found: ClientConfig, credential: Credential) -> Any:
-    configuration = Configuration(host=found.host)
+def _new_pool(config: ClientConfig, credential: Credential) -> urllib3.PoolManager:
+    configuration = Configuration(host=config.host)
     configuration.retries = False
     configuration.socket_options = _KEEPALIVE
-    configuration.verify_ssl = found.verify
-    configuration.tls_server_name = found.server_name or None
-    if found.proxy:
-        _use_proxy(configuration, found.proxy)
-    context = tls.context(
-        name=found.server_name or urlsplit(found.host).hostname or "",
-        authority=found.authority,
-        certificate=credential.certificate,
-        verify=found.verify,
-        source=found.source,
+    configuration.verify_ssl = config.verify
+    configuration.tls_server_name = config.server_name or None
+    if config.proxy_url:
+        _use_proxy(configuration, config.proxy_url)
+    context = tls.ssl_context(
+        server_name=config.server_name or urlsplit(config.host).hostname or "",
+        ca_certificates=config.ca_certificates,
+        client_certificate=credential.certificate,
+        verify=config.verify,
+        source=config.source,
     )
     try:
-        pool = RESTClientObject(configuration).pool_manager
+        pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
     except ImportError as exc:
         raise BadCredentials(
-            found.source, "its proxy-url needs the Python package PySocks: salt-pip install pysocks"
+            config.source,
+            "proxy-url needs the Python package PySocks: run salt-pip install pysocks",
         ) from exc
-    # The client itself would only take certificates from files.
+    # The client itself reads certificates from files only.
     pool.connection_pool_kw["ssl_context"] = context
     return pool
 
 
-def _use_proxy(configuration: Any, url: str) -> None:
+def _use_proxy(configuration: Configuration, url: str) -> None:
     parts = urlsplit(url)
-    # A proxy that the kubeconfig names is used for every host, as kubectl does it.
+    # As in kubectl, a kubeconfig's proxy is used for every host.
     configuration.no_proxy = ""
     configuration.proxy = url
     if parts.username and parts.scheme.startswith("http"):

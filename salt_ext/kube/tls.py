@@ -1,4 +1,4 @@
-"""TLS from certificates in memory: nothing secret is written to a disk for it."""
+"""TLS contexts from certificates in memory: no secret is written to a disk."""
 
 from __future__ import annotations
 
@@ -14,85 +14,94 @@ _CERTIFICATE = re.compile(
 )
 
 
-def certificates(content: bytes, source: str) -> str:
-    """Return the certificates in a PEM file, without what else is in it; at least one."""
-    found = _CERTIFICATE.findall(content)
-    if not found:
-        raise BadCredentials(source, "holds no certificate (PEM is wanted)")
-    return b"\n".join(found).decode("ascii")
+def pem_certificates(content: bytes, source: str) -> str:
+    """
+    Return the certificates of a PEM file, without comments or keys.
+
+    Raises :class:`BadCredentials` when there is none; ``source`` names the file.
+    """
+    certificates = _CERTIFICATE.findall(content)
+    if not certificates:
+        raise BadCredentials(source, "contains no PEM certificate")
+    return b"\n".join(certificates).decode("ascii")
 
 
-class _Context(ssl.SSLContext):
-    """Verifies one name, also where urllib3 1.26 tells none because it is an IP address."""
+class _VerifyingContext(ssl.SSLContext):
+    """Verifies one name, also for IP addresses, for which urllib3 1.26 passes no name."""
 
-    name = ""
+    server_name = ""
 
     def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
-        """Do what the base does, with a name in any case."""
-        options["server_hostname"] = options.get("server_hostname") or self.name
+        """Wrap a socket, with the server's name in any case."""
+        options["server_hostname"] = options.get("server_hostname") or self.server_name
         return super().wrap_socket(*args, **options)
 
 
-def context(
-    *, name: str, authority: str, certificate: bytes, verify: bool, source: str
+def ssl_context(
+    *,
+    server_name: str,
+    ca_certificates: str,
+    client_certificate: bytes,
+    verify: bool,
+    source: str,
 ) -> ssl.SSLContext:
     """
-    Return what connections are made with.
+    Return the TLS context of a cluster's connections.
 
-    ``name`` is whom the server's certificate has to be for; ``authority`` is the CA's
-    certificates, and the system's when there are none; ``certificate`` is the client's with its
-    key, if it has one; ``source`` tells a person where they came from.
+    ``server_name`` is the name that the server's certificate must have. ``ca_certificates`` is
+    PEM; empty means the system's CAs. ``client_certificate`` is PEM with its key, or empty.
+    Raises :class:`BadCredentials`, in which ``source`` names the file.
     """
-    made = _Context(ssl.PROTOCOL_TLS_CLIENT)
-    made.name = name
-    # Any certificate that the operator names is trusted, a CA or not, as kubectl has it.
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context = _VerifyingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.server_name = server_name
+    # As in kubectl, any certificate in the CA file is trusted, also one that is not a CA.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
-    elif authority:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif ca_certificates:
         try:
-            made.load_verify_locations(cadata=authority)
+            context.load_verify_locations(cadata=ca_certificates)
         except ssl.SSLError as exc:
             raise BadCredentials(
-                source, f"the CA's certificate cannot be read ({_name(exc)})"
+                source, f"the CA certificate cannot be read ({_name(exc)})"
             ) from exc
     else:
-        made.load_default_certs()
-    if certificate:
-        _present(made, certificate, source)
-    return made
+        context.load_default_certs()
+    if client_certificate:
+        _load_client_certificate(context, client_certificate, source)
+    return context
 
 
-def _present(made: ssl.SSLContext, certificate: bytes, source: str) -> None:
-    # The ssl module takes it from a file only; this one has no name and is gone when it is closed.
-    file = os.memfd_create("client-certificate", os.MFD_CLOEXEC)
+def _load_client_certificate(context: ssl.SSLContext, pem: bytes, source: str) -> None:
+    # The ssl module reads it from a file only; this one has no name and no disk behind it.
+    descriptor = os.memfd_create("client-certificate", os.MFD_CLOEXEC)
     try:
-        with os.fdopen(file, "wb", closefd=False) as writer:
-            writer.write(certificate)
-        made.load_cert_chain(f"/proc/self/fd/{file}", password=_no_password)
+        with os.fdopen(descriptor, "wb", closefd=False) as writer:
+            writer.write(pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_refuse_password)
     except ssl.SSLError as exc:
-        why = (
-            "the client's key does not belong to its certificate"
+        reason = (
+            "the client key does not belong to the client certificate"
             if exc.reason == "KEY_VALUES_MISMATCH"
-            else f"the client's certificate and key cannot be read ({_name(exc)})"
+            else f"the client certificate and key cannot be read ({_name(exc)})"
         )
-        raise BadCredentials(source, why) from exc
-    except _Encrypted as exc:
+        raise BadCredentials(source, reason) from exc
+    except _EncryptedKey as exc:
         raise BadCredentials(
-            source, "the client's key has a password, which nobody is here to type"
+            source, "the client key is encrypted; use a key without a password"
         ) from exc
     finally:
-        os.close(file)
+        os.close(descriptor)
 
 
-class _Encrypted(Exception):
-    """OpenSSL asks for a password."""
+class _EncryptedKey(Exception):
+    """OpenSSL asks for the key's password."""
 
 
-def _no_password() -> NoReturn:
-    # Without this, OpenSSL asks at the terminal, and waits.
-    raise _Encrypted
+def _refuse_password() -> NoReturn:
+    # Without this callback OpenSSL asks at the terminal and waits.
+    raise _EncryptedKey
 
 
 def _name(exc: ssl.SSLError) -> str:

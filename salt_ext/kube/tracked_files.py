@@ -1,4 +1,4 @@
-"""Files that open the way to a cluster, and whether one was replaced since it was read."""
+"""Reads kubeconfigs, certificates and tokens, and notices when one of the files is replaced."""
 
 from __future__ import annotations
 
@@ -7,33 +7,38 @@ from pathlib import Path
 
 from salt_ext.kube.errors import BadCredentials
 
-_LARGEST = 4 * 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
 
 _Stamp = tuple[int, int, int]
+"""Inode, modification time in nanoseconds, size."""
 
 
 class TrackedFiles:
-    """Remembers what it read, so that a rotated file is noticed without reading it."""
+    """Keeps a stamp of each file it read, so that a rotation is noticed without reading again."""
 
     def __init__(self) -> None:
-        self._read: dict[str, _Stamp] = {}
+        self._stamps: dict[str, _Stamp] = {}
 
     def read(self, path: str, role: str) -> bytes:
-        """Return the content of a file; ``role`` tells a person what it is for."""
+        """
+        Return the content of a file; ``role`` names its purpose in errors.
+
+        Raises :class:`BadCredentials` when it cannot be read or is empty.
+        """
         try:
             with Path(path).open("rb") as file:
-                # Of the open file: a rename in between must count as a replacement.
-                self._read[path] = _stamp(os.fstat(file.fileno()))
-                content = file.read(_LARGEST)
+                # Stamp the open file: a rename after it was opened must count as a change.
+                self._stamps[path] = _stamp(os.fstat(file.fileno()))
+                content = file.read(_MAX_BYTES)
         except OSError as exc:
             raise BadCredentials(path, f"{exc.strerror or type(exc).__name__} ({role})") from exc
         if not content.strip():
-            raise BadCredentials(path, f"is empty ({role})")
+            raise BadCredentials(path, f"file is empty ({role})")
         return content
 
-    def replaced(self) -> bool:
-        """Whether any file is another one than the one that was read, or gone."""
-        return any(_stamp_of(path) != stamp for path, stamp in self._read.items())
+    def changed(self) -> bool:
+        """Whether any file was replaced or removed since it was read."""
+        return any(_stamp_of(path) != stamp for path, stamp in self._stamps.items())
 
 
 def _stamp_of(path: str) -> _Stamp | None:
@@ -43,5 +48,5 @@ def _stamp_of(path: str) -> _Stamp | None:
         return None
 
 
-def _stamp(found: os.stat_result) -> _Stamp:
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,8 +1,6 @@
-"""Node objects as bytes: only the fields that are used are decoded."""
+"""Decodes the API server's JSON; fields that are not used are skipped."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -50,7 +48,7 @@ class ListMeta(msgspec.Struct):
 
 
 class NodeList(msgspec.Struct):
-    """A page of nodes; ``items`` may be null for none, never absent."""
+    """A page of nodes; ``items`` may be null, never absent."""
 
     kind: str
     metadata: ListMeta
@@ -58,14 +56,14 @@ class NodeList(msgspec.Struct):
 
 
 class WatchEvent(msgspec.Struct):
-    """One line of a watch; what its object is depends on the type."""
+    """One line of a watch; the kind of its object depends on the type."""
 
     type: str
     object: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class NodeEvent(msgspec.Struct):
-    """A watch line about a node, which nearly all are: read in one go."""
+    """A watch line about a node, as nearly all lines are: decoded in one pass."""
 
     type: str
     object: _Node
@@ -75,7 +73,7 @@ class Bookmark(msgspec.Struct):
     """The object of a BOOKMARK event."""
 
     class Meta(msgspec.Struct):
-        """Its only field in use."""
+        """The metadata of a bookmark."""
 
         resourceVersion: str  # noqa: N815
 
@@ -83,7 +81,7 @@ class Bookmark(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """An error as the API tells it."""
+    """The API's error object."""
 
     kind: str = ""
     code: int = 0
@@ -99,19 +97,19 @@ class Namespace(msgspec.Struct):
 
 
 class Version(msgspec.Struct):
-    """What the server says that it is."""
+    """The server's version."""
 
     gitVersion: str  # noqa: N815
 
 
-class _Verdict(msgspec.Struct):
+class _ReviewStatus(msgspec.Struct):
     allowed: bool
 
 
-class Review(msgspec.Struct):
-    """The answer to a question about one's own rights."""
+class AccessReview(msgspec.Struct):
+    """A SelfSubjectAccessReview: whether the server grants a permission."""
 
-    status: _Verdict
+    status: _ReviewStatus
 
 
 node_list = msgspec.json.Decoder(NodeList)
@@ -121,22 +119,22 @@ bookmark = msgspec.json.Decoder(Bookmark)
 status = msgspec.json.Decoder(Status)
 namespace = msgspec.json.Decoder(Namespace)
 version = msgspec.json.Decoder(Version)
-review = msgspec.json.Decoder(Review)
+access_review = msgspec.json.Decoder(AccessReview)
 
 
-def node(wire: Any) -> Node:
-    """Return a decoded node as the core knows it."""
-    listed = wire.status.addresses or ()
-    cidrs = wire.spec.podCIDRs or ([wire.spec.podCIDR] if wire.spec.podCIDR else [])
+def to_node(node: _Node) -> Node:
+    """Return a decoded node as a core value; its claims are not checked yet."""
+    addresses = node.status.addresses or ()
+    cidrs = node.spec.podCIDRs or ([node.spec.podCIDR] if node.spec.podCIDR else [])
     return Node(
-        name=wire.metadata.name,
-        uid=wire.metadata.uid,
-        internal=tuple([item.address for item in listed if item.type == "InternalIP"]),
-        external=tuple([item.address for item in listed if item.type == "ExternalIP"]),
+        name=node.metadata.name,
+        uid=node.metadata.uid,
+        internal=tuple([item.address for item in addresses if item.type == "InternalIP"]),
+        external=tuple([item.address for item in addresses if item.type == "ExternalIP"]),
         pod_cidrs=tuple(cidrs),
-        labels=wire.metadata.labels or {},
+        labels=node.metadata.labels or {},
         ready=any(
-            item.type == "Ready" and item.status == "True" for item in wire.status.conditions or ()
+            item.type == "Ready" and item.status == "True" for item in node.status.conditions or ()
         ),
-        version=wire.metadata.resourceVersion,
+        version=node.metadata.resourceVersion,
     )

@@ -1,56 +1,47 @@
-"""Puts the addresses of nodes into one minion's pillar: what the ext_pillar does."""
+"""Render the references of one minion's pillar: what the ext_pillar does."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
 from collections.abc import Callable, Mapping, MutableMapping
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.apply import MODULE
 from salt_ext.core.config.config import KEY, Config
-from salt_ext.core.errors import BadReference, StoreError
-from salt_ext.core.references import expand, node_lists, reference
-from salt_ext.core.references.expand import Expansion, Unresolved
-from salt_ext.core.references.node_lists import ListedNode
-from salt_ext.core.references.resolve import digest
-from salt_ext.core.references.scan import find_references
+from salt_ext.core.errors import BadReference
+from salt_ext.core.references import reference
+from salt_ext.core.references.expand import Expansion, expand
+from salt_ext.core.references.reference import Reference
+from salt_ext.core.references.resolution import Resolution, Unresolved
+from salt_ext.core.references.scan import find_references, scan
 from salt_ext.master.pillar_compile import PillarCompile
 from salt_ext.master.targets import Matches
-from salt_ext.references import payload_grant
-from salt_ext.references.node_lists import (
-    NOT_SERVED,
-    Lists,
-    cluster_of,
-    lists_for,
-    nodes_by_cluster,
-)
-from salt_ext.references.node_lists import recorded as listed
-from salt_ext.references.resolver import Resolver
+from salt_ext.references import node_lists, payload_grant
+from salt_ext.references.annotation import Annotator
+from salt_ext.references.authorization import refusals
+from salt_ext.references.node_lists import NodeList, NodeListRequest
+from salt_ext.references.recorder import SubscriptionRecorder
+from salt_ext.references.rendering import Rendering
+from salt_ext.references.resolver import Resolver, shared_resolver
 from salt_ext.store import Store
-from salt_ext.store.history import HistoryEntry
-from salt_ext.store.subscriptions import Answer, Seen
 
-log = logging.getLogger(__name__)
+_IN_OVERRIDE = "is in a pillar= override, which Salt merges once more after this ext_pillar"
 
-_PUT_BACK = "stands in a pillar= override, which Salt puts back over what became of it"
-
-_SILENT = 120.0
-"""Seconds after which what nobody has told anew counts as stale."""
+_References = Mapping[str, Reference | Unresolved]
+_Requests = Mapping[str, NodeListRequest]
 
 
 class PillarRenderer:
-    """Serves pillars from one store."""
+    """Renders pillars from one store; kept for the life of a process."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, resolver: Resolver | None = None) -> None:
         self._store = store
-        self._store_is = ""
-        self.resolving = Resolver(store)
+        self._resolver = resolver or shared_resolver(store)
+        self._annotator = Annotator(store)
+        self._recorder = SubscriptionRecorder(store)
 
-    def serve(
+    def render(
         self,
         minion: str,
         pillarenv: str,
@@ -63,175 +54,120 @@ class PillarRenderer:
         """
         Replace the references of a pillar, in place, and record them.
 
-        ``compiled`` is asked only when it matters what kind of compile this is, and ``prepare``
-        is called with the name of each cluster before it is looked up. Never raises
-        for a store that cannot be used: then the references stay as they are.
+        ``matches`` says which targets mean the minion. ``compiled`` is called only when it matters
+        which kind of compile this is. ``prepare`` is called with the name of each cluster before
+        it is looked up. Never raises for a store that cannot be used: the references stay.
         """
         compiled = cache(compiled)
-        refused: set[str] = set()
-        used: dict[str, Snapshot] = {}
-
-        def answer(text: str) -> tuple[str, ...] | Unresolved:
-            try:
-                name = reference.parse(text).cluster
-            except BadReference as exc:
-                return Unresolved(str(exc))
-            target = self._target(name, config)
-            if target is not None and not matches(target):
-                refused.add(text)
-                return Unresolved(NOT_SERVED.format(target))
-            if prepare is not None:
-                prepare(name)
-            found = self.resolving.addresses(text, config)
-            if not isinstance(found, Unresolved):
-                used[name] = self.resolving.held(name)
-            return found
-
-        def nodes(text: str) -> tuple[ListedNode, ...] | Unresolved:
-            found = self.resolving.nodes(text, config)
-            if not isinstance(found, Unresolved):
-                # With each answer: of many clusters not all are held at the end.
-                used[cluster_of(text)] = self.resolving.held(cluster_of(text))
-            return found
-
-        done = expand.expand(pillar, answer)
-        if done.resolved or done.unresolved:
-            for text in find_references(compiled().override):
-                done.unresolved.setdefault(text, _PUT_BACK)
-        for text, why in done.unresolved.items():
-            log.warning("%s: %s stays in the pillar: %s", minion, text, why)
-        known = partial(self._known, minion, pillarenv)
-        lists = lists_for(config, matches, nodes, known, prepare)
-        for text, handed in lists.items():
-            if isinstance(handed, Unresolved):
-                done.unresolved[text] = handed.why
-                log.warning("%s: it is not handed %s: %s", minion, text, handed.why)
-        changed = dict(done.changed)
-        if done.resolved or done.unresolved or lists:
-            mine = _mapping(changed.get(KEY, pillar.get(KEY)))
-            changed[KEY] = {**mine, **self._told(done, used, lists)}
-            basis = payload_grant.grant(minion, pillar.get(MODULE), done, config, self._store)
-            # What a person laid over this one compile is no ground for later ones.
-            if basis is not None and not lists and compiled().permanent:
-                changed[KEY]["delivery"] = basis
+        scanned = scan(pillar)
+        references = {text: _parsed(text) for text in scanned.texts}
+        requests = self._requests(minion, pillarenv, config, matches)
+        clusters = _clusters(references, requests)
+        refused = refusals(clusters, config, matches)
+        if prepare is not None:
+            for name in clusters:
+                if name not in refused:
+                    prepare(name)
+        resolutions = {
+            text: self._resolve(wanted, refused, config) for text, wanted in references.items()
+        }
+        lists = {
+            text: self._resolve_list(request, refused, config) for text, request in requests.items()
+        }
+        expansion = expand(scanned.entries, resolutions)
+        rendering = Rendering(
+            minion=minion,
+            pillarenv=pillarenv,
+            references=references,
+            requests=requests,
+            resolutions=resolutions,
+            lists=lists,
+            expansion=expansion,
+            unresolved=_unresolved(expansion, lists, compiled),
+        )
+        changed = {**expansion.changed, **self._annotation(rendering, pillar, config, compiled)}
         if config.names:
-            self._record(minion, pillarenv, {**_seen(done, refused), **listed(lists)}, compiled)
-        # Last: an error of our own on the way here leaves every reference in the pillar.
+            self._recorder.record(rendering, compiled)
+        else:
+            self._recorder.log_unresolved(rendering)
+        # Last: a bug on the way here leaves every reference in the pillar.
         pillar.update(changed)
-        return done
+        return replace(expansion, changed=changed, unresolved=rendering.unresolved)
 
-    def _target(self, name: str, config: Config) -> str | None:
-        cluster = config.clusters.get(name) or config.broken.get(name)
-        return cluster.serve_to if cluster else None
+    def _requests(
+        self, minion: str, pillarenv: str, config: Config, matches: Matches
+    ) -> dict[str, NodeListRequest]:
+        requests = node_lists.requested(config, matches)
+        if unreadable := node_lists.unreadable(config):
+            recorded = self._recorder.recorded(minion, pillarenv)
+            requests |= node_lists.retained(recorded, unreadable)
+        return requests
 
-    def _known(self, minion: str, pillarenv: str) -> list[str]:
-        try:
-            return self._store.subscriptions.references_of(minion, pillarenv)
-        except StoreError:
-            return []
+    def _resolve(
+        self, wanted: Reference | Unresolved, refused: Mapping[str, Unresolved], config: Config
+    ) -> Resolution | Unresolved:
+        if isinstance(wanted, Unresolved):
+            return wanted
+        return refused.get(wanted.cluster) or self._resolver.resolve(wanted, config)
 
-    def _record(
+    def _resolve_list(
+        self, request: NodeListRequest, refused: Mapping[str, Unresolved], config: Config
+    ) -> NodeList | Unresolved:
+        return refused.get(request.cluster) or self._resolver.node_list(
+            request.cluster, request.rule, config
+        )
+
+    def _annotation(
         self,
-        minion: str,
-        pillarenv: str,
-        seen: Mapping[str, Seen],
+        rendering: Rendering,
+        pillar: Mapping[str, Any],
+        config: Config,
         compiled: Callable[[], PillarCompile],
-    ) -> None:
-        subscriptions = self._store.subscriptions
-        try:
-            if subscriptions.differs(minion, pillarenv, seen) and compiled().permanent:
-                now, before = time.time(), set(subscriptions.references_of(minion, pillarenv))
-                subscriptions.record(minion, pillarenv, seen, now, complete=compiled().complete)
-                after = set(subscriptions.references_of(minion, pillarenv))
-                if before != after:
-                    detail = {
-                        "minion": minion,
-                        "pillarenv": pillarenv,
-                        "refers_to": sorted(after - before),
-                        "no_longer_to": sorted(before - after),
-                    }
-                    self._store.history.record(
-                        HistoryEntry(at=now, cluster="", what="pillar", detail=detail)
-                    )
-        except StoreError as exc:
-            log.error(
-                "%s: which clusters its pillar references could not be recorded, so that it is "
-                "not told of changes until its pillar is compiled again: %s",
-                minion,
-                exc,
-            )
-
-    def _told(
-        self,
-        done: Expansion,
-        used: Mapping[str, Snapshot],
-        lists: Lists,
-    ) -> dict[str, Any]:
-        clusters: dict[str, dict[str, Any]] = {
-            name: {
-                "revision": snapshot.revision,
-                "observed_at": snapshot.observed_at,
-                "stale": self._stale(name),
-                "store": self._origin(),
-            }
-            for name, snapshot in sorted(used.items())
-        }
-        served = {address for found in done.resolved.values() for address in found}
-        for name, nodes in nodes_by_cluster(lists).items():
-            clusters[name]["nodes"] = nodes
-            served |= node_lists.addresses_of(nodes)
-        return {
-            "clusters": clusters,
-            "served": sorted(served),
-            "unresolved": dict(sorted(done.unresolved.items())),
-        }
-
-    def _origin(self) -> str:
-        if not self._store_is:
-            with contextlib.suppress(StoreError):
-                self._store_is = self._store.snapshots.store_id()
-        return self._store_is
-
-    def _stale(self, cluster: str) -> bool:
-        try:
-            health = self._store.health.of(cluster)
-        except StoreError:
-            return True
-        return (
-            health is None
-            or health.state != "watching"
-            or not 0 <= time.time() - health.reported_at < _SILENT
-        )
+    ) -> dict[str, object]:
+        """Return the pillar key ``k8s_nodes``, with what the pillar has under it already."""
+        if rendering.empty:
+            return {}
+        written = rendering.expansion.changed.get(KEY, pillar.get(KEY))
+        block = dict(written) if isinstance(written, dict) else {}
+        block |= self._annotator.annotate(rendering)
+        grant = payload_grant.grant(rendering, pillar.get(MODULE), config, self._store)
+        # An override of this one compile is no basis for later publishes.
+        if grant is not None and compiled().permanent:
+            block["delivery"] = grant
+        return {KEY: block}
 
 
-def _seen(done: Expansion, refused: set[str]) -> dict[str, Seen]:
-    seen = {
-        text: Seen(
-            cluster=reference.parse(text).cluster,
-            answer=Answer.SERVED,
-            digest=digest({text: addresses}),
-        )
-        for text, addresses in done.resolved.items()
-    }
-    for text in done.unresolved:
-        try:
-            cluster = reference.parse(text).cluster
-        except BadReference:
-            cluster = ""
-        answer = Answer.REFUSED if text in refused else Answer.UNRESOLVED
-        seen.setdefault(text, Seen(cluster=cluster, answer=answer))
-    return seen
+def _parsed(text: str) -> Reference | Unresolved:
+    try:
+        return reference.parse(text)
+    except BadReference as exc:
+        return Unresolved(str(exc))
 
 
-def _mapping(value: object) -> dict[str, Any]:
-    return dict(value) if isinstance(value, dict) else {}
+def _clusters(references: _References, requests: _Requests) -> list[str]:
+    """Return the clusters that are asked for, each once, in the order of their first use."""
+    named = [wanted.cluster for wanted in references.values() if isinstance(wanted, Reference)]
+    return [*dict.fromkeys([*named, *(request.cluster for request in requests.values())])]
 
 
-_kept: dict[str, PillarRenderer] = {}
+def _unresolved(
+    expansion: Expansion,
+    lists: node_lists.NodeLists,
+    compiled: Callable[[], PillarCompile],
+) -> dict[str, str]:
+    unresolved = dict(expansion.unresolved)
+    if expansion.served or unresolved:
+        for text in find_references(compiled().override):
+            unresolved.setdefault(text, _IN_OVERRIDE)
+    missing = {text: listed for text, listed in lists.items() if isinstance(listed, Unresolved)}
+    return {**unresolved, **{text: listed.why for text, listed in missing.items()}}
+
+
+_renderers: dict[str, PillarRenderer] = {}
 
 
 def renderer(config: Config) -> PillarRenderer:
-    """Return what this process keeps for a state folder, made at the first call."""
-    if config.state_dir not in _kept:
-        _kept[config.state_dir] = PillarRenderer(Store(config.state_dir))
-    return _kept[config.state_dir]
+    """Return the renderer that this process keeps for a state folder, made at the first call."""
+    if config.state_dir not in _renderers:
+        _renderers[config.state_dir] = PillarRenderer(Store(config.state_dir))
+    return _renderers[config.state_dir]

@@ -1,9 +1,11 @@
-"""From a reference to addresses, over the store; what was read is kept while it is the newest."""
+"""Look references up in the store; what was read is cached while it is the newest."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,88 +17,110 @@ from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.config.config import Config
 from salt_ext.core.errors import BadReference, StoreError
 from salt_ext.core.references import node_lists, reference
-from salt_ext.core.references.expand import Unresolved
-from salt_ext.core.references.node_lists import ListedNode, node_list
+from salt_ext.core.references.node_lists import NodeListRule, node_list
+from salt_ext.core.references.reference import Reference
+from salt_ext.core.references.resolution import Resolution, SnapshotStamp, Unresolved
 from salt_ext.core.references.resolve import NodeGroup, resolve
+from salt_ext.references.node_lists import NodeList
 from salt_ext.store import Store
 
 _SNAPSHOTS = 32
-_ANSWERS = 1024
-_LISTS = 64
-
-_Stamp = tuple[int, float]
-"""A revision and when it was observed; the file may be a new one that counts from 1 again."""
+_RESOLUTIONS = 1024
+_NODE_LISTS = 64
+_STORES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """What a reference to one cluster, or one of its groups, is answered from."""
+    """What a reference to one cluster, or to one of its groups, is resolved from."""
 
     snapshot: Snapshot
+    stamp: SnapshotStamp
     cluster: Cluster
     limits: Limits | None
     group: NodeGroup
 
-    @property
-    def stamp(self) -> _Stamp:
-        return self.snapshot.revision, self.snapshot.observed_at
-
 
 class Resolver:
-    """Kept for the life of a process: Salt itself keeps nothing between two compiles."""
+    """
+    Resolves references from one store, for all threads of a process.
+
+    :func:`shared_resolver` returns the one of this process: Salt itself keeps nothing between two
+    compiles, and the runner is called anew for each event.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._snapshots: LRUCache[str, Snapshot] = LRUCache(maxsize=_SNAPSHOTS)
-        self._answers: LRUCache[tuple[str, _Stamp], tuple[str, ...]] = LRUCache(maxsize=_ANSWERS)
-        self._lists: LRUCache[tuple[str, _Stamp], tuple[ListedNode, ...]] = LRUCache(maxsize=_LISTS)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
         self._config: Config | None = None
+        self._snapshots: LRUCache[str, Snapshot] = LRUCache(maxsize=_SNAPSHOTS)
+        self._resolutions: LRUCache[tuple[str, SnapshotStamp], Resolution] = LRUCache(
+            maxsize=_RESOLUTIONS
+        )
+        self._node_lists: LRUCache[tuple[str, SnapshotStamp], NodeList] = LRUCache(
+            maxsize=_NODE_LISTS
+        )
+
+    def resolve(self, wanted: Reference, config: Config) -> Resolution | Unresolved:
+        """Return the addresses of a reference, or why it has none."""
+        with self._exclusive():
+            view = self._view(wanted.cluster, wanted.group, config)
+            if isinstance(view, Unresolved):
+                return view
+            key = wanted.text, view.stamp
+            if key not in self._resolutions:
+                addresses = resolve(
+                    view.snapshot, wanted, view.cluster.defaults, view.limits, view.group
+                )
+                self._resolutions[key] = Resolution(addresses, view.stamp)
+            return self._resolutions[key]
+
+    def node_list(self, cluster: str, rule: NodeListRule, config: Config) -> NodeList | Unresolved:
+        """Return the nodes of a list that the configuration gives to a minion, or why not."""
+        with self._exclusive():
+            view = self._view(cluster, rule.group, config)
+            if isinstance(view, Unresolved):
+                return view
+            key = rule.text(cluster), view.stamp
+            if key not in self._node_lists:
+                nodes = node_list(
+                    view.snapshot, rule, view.cluster.defaults, view.limits, view.group
+                )
+                self._node_lists[key] = NodeList(cluster, nodes, view.stamp)
+            return self._node_lists[key]
 
     def addresses(self, text: str, config: Config) -> tuple[str, ...] | Unresolved:
-        """Return what takes the place of a reference, or why it stays."""
+        """Return the addresses of a reference as it is written, or why it has none."""
         try:
             wanted = reference.parse(text)
-            found = self._view(wanted.cluster, wanted.group, config)
-        except (BadReference, StoreError) as exc:
+        except BadReference as exc:
             return Unresolved(str(exc))
-        if isinstance(found, Unresolved):
-            return found
-        if (text, found.stamp) not in self._answers:
-            self._answers[text, found.stamp] = resolve(
-                found.snapshot, wanted, found.cluster.defaults, found.limits, found.group
-            )
-        return self._answers[text, found.stamp]
-
-    def nodes(self, text: str, config: Config) -> tuple[ListedNode, ...] | Unresolved:
-        """Return the nodes of a list that the configuration hands to a minion, or why not."""
-        try:
-            name, wanted = node_lists.parse(text)
-            found = self._view(name, wanted.group, config)
-        except (BadReference, StoreError) as exc:
-            return Unresolved(str(exc))
-        if isinstance(found, Unresolved):
-            return found
-        if (text, found.stamp) not in self._lists:
-            self._lists[text, found.stamp] = node_list(
-                found.snapshot, wanted, found.cluster.defaults, found.limits, found.group
-            )
-        return self._lists[text, found.stamp]
+        resolution = self.resolve(wanted, config)
+        return resolution if isinstance(resolution, Unresolved) else resolution.addresses
 
     def lines(self, text: str, config: Config) -> tuple[str, ...] | Unresolved:
-        """Return what a minion that refers to this has of it, for comparison."""
+        """Return what a minion with this reference or node list gets from it, for comparison."""
         if not text.startswith(node_lists.SCHEME):
             return self.addresses(text, config)
-        found = self.nodes(text, config)
-        return found if isinstance(found, Unresolved) else tuple(map(str, found))
+        listed = self.node_list(*node_lists.parse(text), config)
+        return listed if isinstance(listed, Unresolved) else tuple(map(str, listed.nodes))
 
-    def held(self, cluster: str) -> Snapshot:
-        """Return the snapshot that the last answer for a cluster came from."""
-        return self._snapshots[cluster]
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        # A fork may have copied the lock while a thread held it that the child does not have.
+        if self._pid != os.getpid():
+            self._begin()
+        with self._lock:
+            yield
 
     def _view(self, name: str, group: str | None, config: Config) -> _View | Unresolved:
         if config is not self._config:
-            self._answers.clear()
-            self._lists.clear()
+            self._resolutions.clear()
+            self._node_lists.clear()
             self._config = config
         if name not in config.names:
             known = ", ".join(config.names) or "none"
@@ -107,25 +131,27 @@ class Resolver:
             return Unresolved(f"the configuration of cluster {name!r} has a mistake")
         if group is not None and group not in cluster.groups:
             known = ", ".join(cluster.groups) or "none"
-            return Unresolved(f"cluster {name!r} has no group {group!r}; it has: {known}")
-        stamp = self._store.snapshots.stamp(name)
-        if not stamp[0]:
-            return Unresolved(f"cluster {name!r} has never been listed completely")
+            return Unresolved(f"cluster {name!r} has no group {group!r}; its groups: {known}")
+        try:
+            stamp = SnapshotStamp(*self._store.snapshots.stamp(name))
+            if not stamp.revision:
+                return Unresolved(f"cluster {name!r} has never been listed completely")
+            snapshot = self._snapshot(name, stamp)
+        except StoreError as exc:
+            return Unresolved(str(exc))
         return _View(
-            snapshot=self._snapshot(name, stamp),
+            snapshot=snapshot,
+            stamp=SnapshotStamp(snapshot.revision, snapshot.observed_at),
             cluster=cluster,
             limits=cluster.limits if name in config.clusters else None,
             group=cluster.groups.get(group or "", NodeGroup()),
         )
 
-    def _holds(self, name: str, stamp: _Stamp) -> bool:
-        held = self._snapshots.get(name)
-        return held is not None and (held.revision, held.observed_at) == stamp
-
-    def _snapshot(self, name: str, stamp: _Stamp) -> Snapshot:
-        if self._holds(name, stamp):
-            return self._snapshots[name]
-        with _no_collection():
+    def _snapshot(self, name: str, stamp: SnapshotStamp) -> Snapshot:
+        cached = self._snapshots.get(name)
+        if cached is not None and (cached.revision, cached.observed_at) == stamp:
+            return cached
+        with _no_garbage_collection():
             newest = self._store.snapshots.load(name)
         if newest is None:
             raise StoreError(f"the snapshot of {name!r} has gone")
@@ -133,9 +159,30 @@ class Resolver:
         return newest
 
 
+_shared: LRUCache[str, Resolver] = LRUCache(maxsize=_STORES)
+_shared_lock = threading.Lock()
+
+
+def shared_resolver(store: Store) -> Resolver:
+    """Return the resolver of a store that this process shares, made at the first call."""
+    key = str(store.database.path)
+    with _shared_lock:
+        if key not in _shared:
+            _shared[key] = Resolver(store)
+        return _shared[key]
+
+
+def _unlock_after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_after_fork)
+
+
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage among thousands of values that are all in use."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage among thousands of new values that are all in use."""
     was = gc.isenabled()
     gc.disable()
     try:

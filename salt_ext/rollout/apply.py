@@ -1,4 +1,4 @@
-"""JobPublisher the firewall to the minions that are behind."""
+"""Publish the firewall to the minions that are out of sync."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from salt_ext.core import answers
 from salt_ext.core.config.apply import Action
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names
 from salt_ext.core.errors import StoreError
 from salt_ext.core.rollout.drift import OutOfSync
 from salt_ext.master.publisher import MasterSilent, NotPublished
+from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.payload import PayloadBuilder, Publication
-from salt_ext.rollout.selection import (
-    ApplyRequest,
-    BatchSelector,
-    Selection,
-    TargetMatches,
-    no_minions,
-)
+from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
 from salt_ext.store.jobs import REFRESH_PILLAR, SYNC_MODULES, Job
 from salt_ext.store.locks import APPLY, exclusive
@@ -37,11 +33,11 @@ REFRESH = Action(name="", function="saltutil.refresh_pillar")
 
 _STEPS = ((SYNC_ALL, SYNC_MODULES), (REFRESH, REFRESH_PILLAR))
 
-_AGAIN = 5.0
-"""Seconds until what the master did not publish is tried again."""
+_RETRY_AFTER = 5.0
+"""Seconds until a job that the master did not publish is tried again."""
 
-_PATIENCE = 60.0
-"""Seconds that a wish of its own waits for another apply."""
+_LOCK_TIMEOUT = 60.0
+"""Seconds that an operator's request waits for another run of apply."""
 
 
 class JobPublisher(Protocol):
@@ -55,147 +51,155 @@ class JobPublisher(Protocol):
 
 
 class ApplyRun:
-    """One apply at a time per master, whatever the process that asks for it."""
+    """One apply at a time per master, whichever process asks for it."""
 
     def __init__(
         self,
         config: Config,
         store: Store,
         publisher: JobPublisher,
-        meant: TargetMatches = no_minions,
+        match: TargetMatches = no_minions,
         module_version: str = "",
     ) -> None:
         self._config = config
         self._store = store
         self._publisher = publisher
-        self._places = DesiredState(store)
-        self._choosing = BatchSelector(config, store, self._places, meant)
-        self._delivering = PayloadBuilder(config, store, self._places)
+        self._desired_state = DesiredState(store)
+        self._selector = BatchSelector(config, store, self._desired_state, match)
+        self._payloads = PayloadBuilder(config, store, self._desired_state)
         self._module_version = module_version
 
     def run(
         self, clusters: frozenset[str], *, minions: str | None = None, force: bool = False
-    ) -> dict[str, Any]:
+    ) -> answers.Applied:
         """
-        Publish to every minion that is behind in one of the clusters and due.
+        Publish to every minion that is out of sync in one of the clusters and due.
 
-        A call that finds another at work leaves a note, and the other one looks again for all
-        clusters when it is done: a trigger is never lost, and never publishes twice. What only
-        this call wishes, with ``minions`` or ``force``, waits for the other one.
+        A call that meets another one leaves a note for it. The other one then looks once more at
+        all clusters, so that a trigger is never lost and never publishes twice. A request with
+        ``minions`` or ``force`` waits for the other one, since that would not do the same.
         """
         if self._config.in_doubt:
-            # A slip of the pen must not become a highstate everywhere.
+            # A typing error must not become a highstate everywhere.
             return {"jobs": {}, "waiting": f"nothing is published: {self._config.in_doubt[0]}"}
-        wish = ApplyRequest(clusters=clusters, minions=minions, force=force)
-        told: dict[str, Any] = {"jobs": {}}
-        again = Path(self._config.state_dir) / "apply.again"
+        request = ApplyRequest(clusters=clusters, minions=minions, force=force)
+        answer: answers.Applied = {"jobs": {}}
+        note = Path(self._config.state_dir) / "apply.again"
         try:
-            again.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            again.touch(mode=0o600)
+            note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            note.touch(mode=0o600)
         except OSError as exc:
-            raise StoreError(f"{again}: {exc.strerror}") from exc
-        patience = _PATIENCE if force or minions is not None else 0.0
+            raise StoreError(f"{note}: {exc.strerror}") from exc
+        timeout = 0.0 if request.whole else _LOCK_TIMEOUT
         while True:
-            with exclusive(again.with_name(APPLY), timeout=patience) as mine:
-                if not mine:
-                    told["waiting"] = (
-                        f"another apply is at work for {patience:.0f} s now: this was not done"
-                        if patience
-                        else "another apply is at work and looks again"
+            with exclusive(note.with_name(APPLY), timeout=timeout) as locked:
+                if not locked:
+                    answer["waiting"] = (
+                        f"another apply has been running for {timeout:.0f} s; "
+                        "this one published nothing: run it again"
+                        if timeout
+                        else "another apply is running; it publishes for this one too"
                     )
-                    return told
-                again.unlink(missing_ok=True)
-                answers = self._publish(wish, told)
-            # A master that is silent would hold this thread once more for nothing; the engine's
-            # timer finds whoever is behind.
-            if not answers or not again.exists():
-                return told
-            wish, patience = ApplyRequest(clusters=frozenset(self._config.names)), 0.0
+                    return answer
+                note.unlink(missing_ok=True)
+                master_answers = self._publish(request, answer)
+            # A silent master would hold this thread once more for nothing; the engine's timer
+            # finds the minions that are left.
+            if not master_answers or not note.exists():
+                return answer
+            request, timeout = ApplyRequest(clusters=frozenset(self._config.names)), 0.0
 
-    def _publish(self, wish: ApplyRequest, told: dict[str, Any]) -> bool:
-        """Publish to whom the wish means; False when the master does not answer."""
+    def _publish(self, request: ApplyRequest, answer: answers.Applied) -> bool:
+        """Publish what a request selects; False when the master does not answer."""
         paused = self._store.control.paused()
         if paused is not None:
-            told["waiting"] = f"paused by {paused.by}; salt-run k8s_nodes.resume goes on"
+            answer["waiting"] = f"paused by {paused.by}; run `salt-run k8s_nodes.resume` to go on"
             return True
         now = time.time()
         revisions = {name: self._store.snapshots.revision(name) for name in self._config.names}
-        choice = self._choosing.choose(wish, now)
-        for name, wave in choice.waves.items():
-            if wave is not None and wave.stopped:
-                log.error("minions of class %s: %s", name or "(none)", wave.stopped)
-            self._store.rollouts.save(name, wave)
-        if choice.waiting:
-            told["held"] = dict(sorted(choice.waiting.items()))
-        batches = self._batches(choice)
+        selection = self._selector.select(request, now)
+        for name, rollout in selection.rollouts.items():
+            if rollout is not None and rollout.stopped:
+                log.error("class %s: %s [class-stopped]", name or "(none)", rollout.stopped)
+            self._store.rollouts.save(name, rollout)
+        if selection.reasons:
+            answer["skipped"] = dict(sorted(selection.reasons.items()))
+        batches = self._batches(selection)
         try:
-            for parcel, class_, batch in batches:
-                self._send(parcel, class_, batch, choice.rows, revisions, now, told["jobs"])
+            for publication, class_, batch in batches:
+                rows = [row for name in batch for row in selection.out_of_sync[name]]
+                if jid := self._send(publication, class_, batch, rows, revisions, now):
+                    answer["jobs"][jid] = batch
         except MasterSilent:
             left = sum(len(minions) for *_, minions in batches)
-            told["waiting"] = f"the master does not answer; {left} more minions are left for later"
-            log.error("%s", told["waiting"])
+            answer["waiting"] = (
+                f"the master does not answer; {left} more minions are published to later"
+            )
+            log.error("%s [master-silent]", answer["waiting"])
             return False
         return True
 
-    def _batches(self, choice: Selection) -> Iterator[tuple[Publication, str, list[str]]]:
-        """Yield what is sent at a time, its class, and to whom."""
+    def _batches(self, selection: Selection) -> Iterator[tuple[Publication, str, list[str]]]:
+        """Yield each publication in parts of a batch's size, with its class and its minions."""
         modules = self._store.minion_facts.module_versions()
-        self._delivering.turn()
-        for what, minions in choice.chosen:
+        self._payloads.reset()
+        for action, minions in selection.batches:
             ready = [
                 name
                 for name in minions
-                if not what.sync or modules.get(name) == self._module_version
+                if not action.sync or modules.get(name) == self._module_version
             ]
-            raw = [name for name in minions if name not in ready]
-            yield from self._cut(Publication(what=SYNC_ALL, minions=raw), what.name)
-            for parcel in self._delivering.parcels(what, ready, choice.rows):
-                yield from self._cut(parcel, what.name)
-        yield from self._cut(Publication(what=REFRESH, minions=choice.strangers), REFRESH.name)
+            outdated = [name for name in minions if name not in ready]
+            yield from self._parts(Publication(action=SYNC_ALL, minions=outdated), action.name)
+            for publication in self._payloads.publications(action, ready, selection.out_of_sync):
+                yield from self._parts(publication, action.name)
+        ask = Publication(action=REFRESH, minions=selection.unknown_class)
+        yield from self._parts(ask, REFRESH.name)
 
-    def _cut(
-        self, parcel: Publication, class_: str
+    def _parts(
+        self, publication: Publication, class_: str
     ) -> Iterator[tuple[Publication, str, list[str]]]:
         size = self._config.apply.batch
-        for start in range(0, len(parcel.minions), size):
-            yield parcel, class_, parcel.minions[start : start + size]
+        for start in range(0, len(publication.minions), size):
+            yield publication, class_, publication.minions[start : start + size]
 
     def _send(
         self,
-        parcel: Publication,
+        publication: Publication,
         class_: str,
         batch: list[str],
-        rows: dict[str, list[OutOfSync]],
+        rows: list[OutOfSync],
         revisions: dict[str, int],
         now: float,
-        jobs: dict[str, list[str]],
-    ) -> None:
-        what = parcel.what
+    ) -> str:
+        """Publish one job; return its id, empty when the master did not take it."""
+        action = publication.action
         jid = self._publisher.new_jid()
-        # A class may call one of these two itself, and then it is what is to be proven.
-        step = next(({"step": it} for one, it in _STEPS if what is one), {})
-        # Its deadline counts from when it is sent: the batches before it may have taken long, and a
-        # job that is missed too early is sent twice. What it carries is as old as the choice.
-        job = Job(jid=jid, at=time.time(), class_=class_, function=what.function, **step)
-        # Written before it is sent: a job that nobody knows of could never be acknowledged.
-        sent = [row for name in batch for row in rows[name]]
-        self._store.jobs.record_dispatch(job, sent, revisions, selected_at=now)
+        # A class may have one of these two functions itself; then it is what has to be proven.
+        step = next(({"step": step} for special, step in _STEPS if action is special), {})
+        # The deadline counts from the publish: earlier batches may have taken long, and a job that
+        # is given up too early is sent twice. Its addresses are as old as the selection.
+        job = Job(jid=jid, at=time.time(), class_=class_, function=action.function, **step)
+        # Written before it is sent: an unknown job could never be acknowledged.
+        self._store.jobs.record_dispatch(job, rows, revisions, selected_at=now)
         try:
-            self._publisher.apply(jid, batch, parcel.to(batch))
+            self._publisher.apply(jid, batch, publication.action_for(batch))
         except NotPublished as exc:
-            log.error("%s; it is tried again", exc)
-            # The master's failure, and not theirs: it neither makes them wait longer nor spares
-            # the next change its canaries.
-            next_at = time.time() + _AGAIN
+            log.error("%s; next try in %.0f s [job-not-published]", exc, _RETRY_AFTER)
+            # The master's failure, not theirs: it neither makes them wait longer nor spares the
+            # next change its canaries.
+            next_at = time.time() + _RETRY_AFTER
             for name in batch:
                 self._store.applied.record_failure(
                     jid, name, str(exc), counted=False, next_at=next_at, now=now
                 )
             if isinstance(exc, MasterSilent):
                 raise
-            return
+            return ""
         # A busy master takes its time over a publish, too.
         self._store.jobs.record_sent(jid, time.time())
-        log.info("job %s: %s on %d minions: %s", jid, what, len(batch), names(batch))
-        jobs[jid] = batch
+        log.info(
+            "job %s: %s published to %d minions: %s [job-published]",
+            *(jid, action, len(batch), names(batch)),
+        )
+        return jid

@@ -1,4 +1,4 @@
-"""Who should have which addresses, and who proved to have them."""
+"""Which minions should have which addresses, and which of them are out of sync."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from salt_ext.core.config.config import Config
-from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.core.rollout.drift import (
     Desired,
     DigestCache,
@@ -18,25 +18,25 @@ from salt_ext.core.rollout.drift import (
     out_of_sync,
     proof_expired,
 )
-from salt_ext.references.resolver import Resolver
+from salt_ext.references.resolver import Resolver, shared_resolver
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer
 
 
 class DesiredState:
-    """Every minion with every cluster that it references."""
+    """Every minion with every cluster that its pillar references."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, resolver: Resolver | None = None) -> None:
         self._store = store
-        self.resolving = Resolver(store)
+        self.resolver = resolver or shared_resolver(store)
         self._digests = DigestCache()
 
     def desired(self, config: Config) -> dict[MinionCluster, Desired]:
-        """Return what each should have, and its unresolved references."""
+        """Return the addresses that each should have, and its unresolved references."""
 
         def resolve(text: str) -> tuple[str, ...] | None:
-            found = self.resolving.lines(text, config)
-            return None if isinstance(found, Unresolved) else found
+            lines = self.resolver.lines(text, config)
+            return None if isinstance(lines, Unresolved) else lines
 
         return desired_state(
             (
@@ -53,10 +53,10 @@ class DesiredState:
             self._digests,
         )
 
-    def behind(
+    def out_of_sync(
         self, config: Config, ledger: Mapping[MinionCluster, LedgerEntry] | None = None
     ) -> list[OutOfSync]:
-        """Return those whose proven digest is not the desired one, or whose proof is old."""
+        """Return those whose proven digest is not the desired one, or whose proof has expired."""
         known = self._store.applied.all() if ledger is None else ledger
         lasts = config.apply.reapply_after
         return out_of_sync(

@@ -1,4 +1,4 @@
-"""Listens to Salt's event bus, in a thread that does nothing else: who is slow loses events."""
+"""Listen to Salt's event bus in a thread that does nothing else: a slow listener loses events."""
 
 from __future__ import annotations
 
@@ -10,62 +10,63 @@ from salt_ext.core.rollout.hints import KEY_TAG, Hints
 from salt_ext.master.bus import open_event_stream
 from salt_ext.supervisor import Heartbeat
 
-_WAIT = 1.0
-_HANGS = 60.0
-"""Seconds without coming round after which this thread counts as hung."""
+_POLL = 1.0
+"""Seconds to wait for an event before the thread checks whether it has to stop."""
+_HANGS_AFTER = 60.0
+"""Seconds without a round after which this thread counts as hung."""
 
 
 class HintMailbox:
-    """Where one thread leaves hints and another takes them."""
+    """Hands hints from the listening thread to the controller."""
 
     def __init__(self) -> None:
         self._hints = Hints()
         self._lock = threading.Lock()
-        self._news = threading.Event()
-        self.keys = threading.Event()
+        self._posted = threading.Event()
+        self.keys_changed = threading.Event()
         """Set when a key may have been accepted or deleted."""
         self._expected: frozenset[str] = frozenset()
 
-    def leave(self, tag: str, minion: str = "") -> None:
-        """Leave what a tag hints at."""
+    def post(self, tag: str, minion: str = "") -> None:
+        """Add what a tag hints at."""
         with self._lock:
             if self._hints.take(tag, minion):
-                self._news.set()
-        # A key that is accepted without a person, is so with an authentication alone.
+                self._posted.set()
+        # A key that the master accepts by itself shows in an authentication only.
         if tag == KEY_TAG or minion in self._expected:
-            self.keys.set()
+            self.keys_changed.set()
 
     def expect(self, minions: frozenset[str]) -> None:
-        """Take whose authentication is news of a key."""
+        """Set the minions whose authentication means that their key may be accepted again."""
         self._expected = minions
 
-    def take(self, wait: float) -> Hints:
-        """Return what was left since the last time; wait for it, but not for long."""
-        self._news.wait(wait)
+    def collect(self, wait: float) -> Hints:
+        """Return the hints since the last call; wait at most so many seconds for one."""
+        self._posted.wait(wait)
         with self._lock:
-            self._news.clear()
-            taken, self._hints = self._hints, Hints()
-        return taken
+            self._posted.clear()
+            collected, self._hints = self._hints, Hints()
+        return collected
 
 
 class EventListener:
     """Runs in a thread of its own."""
 
-    def __init__(self, board: HintMailbox, opts: dict[str, Any], stop: threading.Event) -> None:
-        self._board = board
+    def __init__(self, mailbox: HintMailbox, opts: dict[str, Any], stop: threading.Event) -> None:
+        self._mailbox = mailbox
         self._opts = opts
         self._stop = stop
-        self.pulse = Heartbeat(_HANGS)
+        self.heartbeat = Heartbeat(_HANGS_AFTER)
 
     def run(self) -> None:
-        """Go on until told to stop."""
-        with open_event_stream(self._opts) as ear:
+        """Post hints until told to stop."""
+        with open_event_stream(self._opts) as stream:
             while not self._stop.is_set():
-                self.pulse.beat()
+                self.heartbeat.beat()
                 begun = time.monotonic()
-                heard = ear.next(_WAIT)
-                if heard is not None:
-                    self._board.leave(heard.tag, heard.minion)
-                elif time.monotonic() - begun < _WAIT / 2:
-                    # The bus is not there, as while the master starts.
-                    self._stop.wait(_WAIT / 2)
+                event = stream.next(_POLL)
+                if event is not None:
+                    self._mailbox.post(event.tag, event.minion)
+                elif time.monotonic() - begun < _POLL / 2:
+                    # There is no bus, as while the master starts.
+                    self._stop.wait(_POLL / 2)

@@ -1,4 +1,4 @@
-"""Follows what becomes of the minions themselves: they start, come back and are tampered with."""
+"""Follow the minions themselves: they restart, come back, and report a changed firewall."""
 
 from __future__ import annotations
 
@@ -13,49 +13,56 @@ from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
 
+RESTARTED = "the minion restarted"
+DRIFTED = "the minion reported firewall drift"
+
 
 class MinionEvents:
-    """What is heard of minions turns into what the ledger says of them."""
+    """Turns hints about minions into ledger entries; each kind of hint is rate limited."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._starts = RateLimiter()
-        self._lives = RateLimiter()
         self._drifts = RateLimiter()
+        self._returns = RateLimiter()
         self._probes = RateLimiter(burst=1, first_delay=30.0, max_delay=30.0)
 
-    def attend(self, hints: Hints, ledger: Mapping[MinionCluster, LedgerEntry], now: float) -> None:
+    def handle(self, hints: Hints, ledger: Mapping[MinionCluster, LedgerEntry], now: float) -> None:
         """Take hints, and do what is due; ``now`` is monotonic."""
         minions = {minion for minion, _ in ledger}
-        self._take_starts(hints.started & minions, now)
-        self._take_drifts(hints.drifted & minions, now)
+        self._handle_starts(hints.started & minions, now)
+        self._handle_drifts(hints.drifted & minions, now)
         silent = {entry.minion for entry in ledger.values() if entry.silent and entry.next_at}
-        self._take_lives(hints.alive & silent, now)
+        self._handle_alive(hints.alive & silent, now)
 
-    def _take_starts(self, started: set[str], now: float) -> None:
-        ready = [minion for minion in started if self._starts.allow(minion, now)]
-        for minion in (*ready, *self._starts.released(now)):
-            # Whatever was in force may be gone, and its job will not return (salt#66501).
-            if self._store.applied.invalidate(minion, "it has started since", time.time()):
-                log.info("%s has started: it is applied again", minion)
+    def _handle_starts(self, started: set[str], now: float) -> None:
+        for minion in _allowed(self._starts, started, now):
+            # Its rules may be gone, and a job that it had will not return (salt#66501).
+            if self._store.applied.invalidate(minion, RESTARTED, time.time()):
+                log.info("minion %s: restarted; re-applying [minion-restarted]", minion)
                 self._probe(now)
 
-    def _take_drifts(self, drifted: set[str], now: float) -> None:
-        ready = [minion for minion in drifted if self._drifts.allow(minion, now)]
-        for minion in (*ready, *self._drifts.released(now)):
-            if self._store.applied.invalidate(
-                minion, "somebody has changed its firewall", time.time()
-            ):
-                log.warning("somebody has changed the firewall of %s: it is applied again", minion)
+    def _handle_drifts(self, drifted: set[str], now: float) -> None:
+        for minion in _allowed(self._drifts, drifted, now):
+            if self._store.applied.invalidate(minion, DRIFTED, time.time()):
+                log.warning(
+                    "minion %s: reported firewall drift; re-applying [minion-drifted]", minion
+                )
                 self._probe(now)
 
-    def _take_lives(self, alive: set[str], now: float) -> None:
-        ready = [minion for minion in alive if self._lives.allow(minion, now)]
-        for minion in (*ready, *self._lives.released(now)):
+    def _handle_alive(self, alive: set[str], now: float) -> None:
+        for minion in _allowed(self._returns, alive, now):
             if self._store.applied.retry_now(minion):
-                log.info("%s is there again", minion)
+                log.info("minion %s: answers again; re-applying [minion-back]", minion)
                 self._probe(now)
 
     def _probe(self, now: float) -> None:
+        """Let stopped classes try one minion now, at most every 30 s."""
         if self._probes.allow("", now):
             self._store.rollouts.retry_stopped(time.time())
+
+
+def _allowed(limiter: RateLimiter, minions: set[str], now: float) -> list[str]:
+    """Return the minions whose hint counts now, and those whose earlier hint was held back."""
+    ready = [minion for minion in minions if limiter.allow(minion, now)]
+    return [*ready, *limiter.released(now)]

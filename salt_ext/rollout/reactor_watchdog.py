@@ -1,4 +1,4 @@
-"""Notices when nobody acts on the engine's events: a reactor that is wired to nothing, or fails."""
+"""Notice a reactor that does not work: one that is not configured, or whose runs fail."""
 
 from __future__ import annotations
 
@@ -8,48 +8,47 @@ from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 20.0
-"""Seconds of events without a publish after which it is said that nobody acts on them."""
+_GRACE = 20.0
+"""Seconds of events without a publish after which the reactor counts as silent."""
 
 
 class ReactorWatchdog:
-    """Remembers since when events are fired that nothing is published after."""
+    """Remembers since when events are fired and nothing is published."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._since = 0.0
-        """When the first of them was fired, in seconds since the epoch; 0 for none."""
-        self._said = True
-        """Whether it may have been said, perhaps by the process before this one."""
+        """When the first of these events was fired, in seconds since the epoch; 0 for none."""
+        self._raised = True
+        """Whether the alarm may be on, perhaps by the process before this one."""
 
-    def reminded(self, now: float) -> None:
+    def event_fired(self, now: float) -> None:
         """Take that an event was fired for minions that are due."""
-        if self._told(now):
-            self.nothing_to_heed()
-        # Later than now is a time from before the clock was set back.
+        if self._published(now):
+            self.reset()
+        # A time later than now is from before the clock was set back.
         self._since = min(self._since or now, now)
-        if now >= self._since + _PATIENCE:
-            self._said = True
+        if now >= self._since + _GRACE:
+            self._raised = True
             if self._store.health.raise_reactor_alarm(self._since):
                 log.error(
-                    "nobody has acted for %.0f s on events for minions that are behind: the "
-                    "reactor does not call k8s_nodes.apply, or its runs fail; see salt-run "
-                    "k8s_nodes.check",
+                    "reactor not working: minions are out of date and nothing was published for "
+                    "%.0f s; run `salt-run k8s_nodes.check` [reactor-silent]",
                     now - self._since,
                 )
 
-    def look(self, now: float, *, due: bool) -> None:
-        """Take whether any minion is due, and see whether somebody has published since."""
-        if not due or self._told(now):
-            self.nothing_to_heed()
+    def check(self, now: float, *, due: bool) -> None:
+        """Reset the alarm when no minion is due, or something was published since."""
+        if not due or self._published(now):
+            self.reset()
 
-    def _told(self, now: float) -> bool:
-        return bool(self._since and self._store.jobs.minions_published_to(self._since, now))
-
-    def nothing_to_heed(self) -> None:
-        """Begin anew."""
+    def reset(self) -> None:
+        """Begin anew, and take the alarm back if it is on."""
         self._since = 0.0
-        if self._said:
-            self._said = False
+        if self._raised:
+            self._raised = False
             if self._store.health.clear_reactor_alarm():
-                log.warning("the engine's events are acted on again")
+                log.warning("reactor works again: something was published [reactor-recovered]")
+
+    def _published(self, now: float) -> bool:
+        return bool(self._since and self._store.jobs.minions_published_to(self._since, now))

@@ -1,5 +1,8 @@
 """
-See and drive the firewalls that follow Kubernetes clusters.
+Show and control the firewalls that follow Kubernetes clusters.
+
+Each function prints its answer for reading; ``--out=json`` gives all of it, as documented in
+``docs/answers.md``. An error is one line, ``error``, and the exit code 1.
 
 .. versionadded:: 0.1.0
 
@@ -22,17 +25,18 @@ See and drive the firewalls that follow Kubernetes clusters.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import salt.utils.user
 
-from salt_ext.admin import confirm as confirming
+from salt_ext.admin import confirm as admin_confirm
 from salt_ext.admin import controls
-from salt_ext.admin import history as past
-from salt_ext.admin import setup as setting_up
-from salt_ext.admin import status as looking
+from salt_ext.admin import history as admin_history
+from salt_ext.admin import setup as admin_setup
+from salt_ext.admin import status as admin_status
+from salt_ext.core import answers
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.errors import BadArgument, K8sNodesError, NotConfigured
 from salt_ext.master import minion_module
@@ -40,31 +44,35 @@ from salt_ext.master.pillar_compiler import PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
 from salt_ext.master.targets import TargetMatcher
-from salt_ext.references import discovery as discovering
-from salt_ext.rollout import plan as planning
+from salt_ext.references import discovery
+from salt_ext.rollout import plan as rollout_plan
 from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Store
-
-log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     __opts__: dict[str, Any]
     __context__: dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 __virtualname__ = "k8s_nodes"
+
+_Answer = TypeVar("_Answer")
 
 
 def __virtual__() -> str:
-    # Also without a configuration, which is when `setup` and `check` are needed most.
+    # Also without a configuration: `setup` and `check` are needed most then.
     return __virtualname__
 
 
-def status() -> dict[str, Any]:
+def status() -> answers.Status | answers.Error:
     """
-    Show whether the engine runs, how current each cluster is, and which minions are behind.
+    Show whether the engine runs, how current each cluster is, and which minions are out of date.
 
-    A terminal is shown the first twenty minions that are not up to date; ``--out`` gives all of
-    them, with what was published to each, when, and when it is tried next.
+    A terminal shows the first twenty minions that are not up to date; ``--out=json`` has all of
+    them. The most useful keys: ``engine``, ``publishing`` (``on``, or why nothing is published),
+    ``summary``, ``clusters:<name>:stale`` (the last known nodes stay in force) and
+    ``minions:<id>:<cluster>:why``. An error is returned when the store cannot be read.
 
     CLI Example:
 
@@ -73,14 +81,17 @@ def status() -> dict[str, Any]:
         salt-run k8s_nodes.status
         salt-run k8s_nodes.status --out=json
     """
-    return _answer(
-        partial(looking.status, meant=TargetMatcher(__opts__), brief=_at_terminal("status"))
+    return _with_store(
+        partial(admin_status.status, match=TargetMatcher(__opts__), brief=_at_terminal("status"))
     )
 
 
-def nodes(cluster: str) -> dict[str, Any]:
+def nodes(cluster: str) -> dict[str, answers.Node] | answers.Error:
     """
-    Show the nodes of a cluster as last seen, with the addresses that were let through.
+    Show the nodes of a cluster as last seen, with their accepted addresses.
+
+    Returns for each node ``ready``, and the lists ``InternalIP``, ``ExternalIP`` and ``podCIDR``
+    that it has. An error is returned when the cluster is not configured or was never listed.
 
     CLI Example:
 
@@ -91,18 +102,19 @@ def nodes(cluster: str) -> dict[str, Any]:
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
     """
-    return _answer(partial(looking.nodes, cluster=cluster))
+    return _with_store(partial(admin_status.nodes, cluster=cluster))
 
 
 def apply(
     cluster: str | list[str] | None = None, minions: str | None = None, force: bool = False
-) -> dict[str, Any]:
+) -> answers.Applied | answers.Error:
     """
-    Publish to the minions that are behind and due what their class is told; do not wait for them.
+    Publish to the minions that are out of date and due; do not wait for their returns.
 
-    Returns ``jobs`` (job id to minions), ``held`` (minions that are behind and not published to,
-    and why not) and ``waiting`` (why nothing is published at all). The engine follows the returns
-    and asks for the next batch.
+    Returns ``jobs`` (the minions of each job id), ``skipped`` (why a minion that is out of date
+    was not published to) and ``waiting`` (why nothing is published at all). The engine follows
+    the returns, and asks for the next batch. An error is returned when a cluster is not
+    configured, or the store cannot be written.
 
     CLI Example:
 
@@ -113,42 +125,50 @@ def apply(
         salt-run k8s_nodes.apply prod minions='web* and G@os:Debian' force=True
 
     cluster : None
-        Only minions that are behind in this cluster, or in one of several, with commas or as a
-        list; the default is every cluster.
+        Only minions that are out of date with this cluster, or with one of several, separated by
+        commas or as a list; the default is every cluster.
 
     minions : None
-        Compound target; only minions that it means.
+        Compound target; only minions that it matches.
 
     force : False
         Publish also to minions whose next try is later, that are only observed, or whose class
-        was stopped; all at once, without canaries.
+        is stopped; all at once, without canaries. The ceiling ``apply:max_per_minute`` and a
+        pause still hold.
 
-    With ``minions`` or ``force`` it waits up to a minute for another apply that is at work, and
-    says in ``waiting`` if it was not done for that.
+    With ``minions`` or ``force`` it waits up to 60 seconds for another apply that is running;
+    ``waiting`` says so if that took longer and nothing was done.
     """
 
-    def run(config: Config, store: Store) -> dict[str, Any]:
-        applying = ApplyRun(
+    def run(config: Config, store: Store) -> answers.Applied:
+        apply_run = ApplyRun(
             config,
             store,
             Publisher(__opts__),
             TargetMatcher(__opts__),
             minion_module.shipped_version(),
         )
-        told = applying.run(_chosen(config, cluster), minions=minions, force=force)
-        if told["jobs"] and (force or minions is not None):
-            # By hand: the reactor says neither.
-            controls.record_apply(store, _person(), force=force, minions=minions, jobs=told["jobs"])
-        return told
+        answer = apply_run.run(_clusters(config, cluster), minions=minions, force=force)
+        if answer["jobs"] and (force or minions is not None):
+            # By hand: the reactor gives neither.
+            jobs = answer["jobs"]
+            controls.record_apply(store, _user(), force=force, minions=minions, jobs=jobs)
+        return answer
 
-    return _answer(run)
+    return _with_store(run)
 
 
-def plan(cluster: str | list[str] | None = None, minions: str | None = None) -> dict[str, Any]:
+def plan(
+    cluster: str | list[str] | None = None, minions: str | None = None
+) -> answers.Plan | answers.Error:
     """
-    Show which minions are behind, which addresses would come and go on each, and when.
+    Show which minions are out of date, the addresses to add and remove on each, and when.
 
-    Nothing is published.
+    Publishes nothing. Returns ``minions``, each with ``publishes``, ``class``, ``when`` and its
+    ``clusters`` (``why``, ``added``, ``removed``, ``desired``: the number of addresses), and
+    ``waiting`` (why nothing is published at all). The lists are null while the present addresses
+    of the minion are unknown: nothing was proven yet, or it has started since. An error is
+    returned when a cluster is not configured.
 
     CLI Example:
 
@@ -158,23 +178,27 @@ def plan(cluster: str | list[str] | None = None, minions: str | None = None) -> 
         salt-run k8s_nodes.plan prod minions='web*'
 
     cluster : None
-        Only changes of this cluster, or of several, with commas or as a list.
+        Only changes of this cluster, or of several, separated by commas or as a list.
 
     minions : None
-        Compound target; only minions that it means.
+        Compound target; only minions that it matches.
     """
 
-    def run(config: Config, store: Store) -> dict[str, Any]:
-        return planning.plan(
-            config, store, TargetMatcher(__opts__), _chosen(config, cluster), minions
+    def run(config: Config, store: Store) -> answers.Plan:
+        return rollout_plan.plan(
+            config, store, TargetMatcher(__opts__), _clusters(config, cluster), minions
         )
 
-    return _answer(run)
+    return _with_store(run)
 
 
-def history(cluster: str | None = None, count: int = 20) -> dict[str, Any]:
+def history(cluster: str | None = None, count: int = 20) -> answers.History | answers.Error:
     """
-    Show who or what changed which addresses when, and how long each minion took.
+    Show what changed when, by whose hand, and how long each minion took to apply it.
+
+    Returns ``entries``, newest first, each with ``at``, ``what`` and the details of its kind;
+    those of ``changed`` have ``seconds``: how long after the change each minion had proved it.
+    An error is returned when the cluster is not configured, or ``count`` is not a number.
 
     CLI Example:
 
@@ -184,21 +208,28 @@ def history(cluster: str | None = None, count: int = 20) -> dict[str, Any]:
         salt-run k8s_nodes.history prod count=100 --out=json
 
     cluster : None
-        Name of a cluster in the ``k8s_nodes`` configuration; the default is all of them.
+        Name of a cluster in the ``k8s_nodes`` configuration; the default is all of them, and
+        what concerns none: pauses, pillars, an apply by hand.
 
     count : 20
-        How many of the newest entries.
+        Number of entries. The newest 10,000 are kept.
     """
 
-    def run(config: Config, store: Store) -> dict[str, Any]:
-        return past.history(config, store, cluster, int(_number("count", count)))
+    def run(config: Config, store: Store) -> answers.History:
+        return admin_history.history(config, store, cluster, int(_number("count", count)))
 
-    return _answer(run)
+    return _with_store(run)
 
 
-def refresh(cluster: str | list[str] | None = None, timeout: float = 30) -> dict[str, Any]:
+def refresh(
+    cluster: str | list[str] | None = None, timeout: float = 30
+) -> answers.Refreshed | answers.Error:
     """
-    Have the engine list clusters anew, and tell what came of it.
+    Ask the engine to list clusters now, and show the result.
+
+    Returns for each cluster ``listed_at``, ``nodes``, ``revision`` and ``held`` (the number of
+    held changes), or one line that says why it was not listed. An error is returned when a
+    cluster is not configured.
 
     CLI Example:
 
@@ -208,24 +239,26 @@ def refresh(cluster: str | list[str] | None = None, timeout: float = 30) -> dict
         salt-run k8s_nodes.refresh prod
 
     cluster : None
-        One cluster, or several, with commas or as a list; the default is every cluster.
+        One cluster, or several, separated by commas or as a list; the default is every cluster.
 
     timeout : 30
-        Seconds to wait for it; the LIST happens all the same.
+        Seconds to wait for the result; the engine lists the clusters all the same.
     """
 
-    def run(config: Config, store: Store) -> dict[str, Any]:
-        chosen = _chosen(config, cluster)
-        return controls.refresh(config, store, chosen, _person(), _number("timeout", timeout))
+    def run(config: Config, store: Store) -> answers.Refreshed:
+        clusters = _clusters(config, cluster)
+        return controls.refresh(config, store, clusters, _user(), _number("timeout", timeout))
 
-    return _answer(run)
+    return _with_store(run)
 
 
-def pause() -> dict[str, Any]:
+def pause() -> answers.Paused | answers.Error:
     """
-    Publish nothing any more, whoever asks, until ``resume``; recorded with the user's name.
+    Stop all publishing, by hand and by the engine, until ``resume``.
 
-    Clusters are followed and pillars served as before.
+    The clusters are still watched and the pillars still rendered; jobs in flight are followed to
+    their end. The pause outlives restarts. Returns ``by`` (the user who paused first) and
+    ``since``. An error is returned when the store cannot be written.
 
     CLI Example:
 
@@ -233,14 +266,16 @@ def pause() -> dict[str, Any]:
 
         salt-run k8s_nodes.pause
     """
-    return _answer(lambda _, store: controls.pause(store, _person()))
+    return _with_store(lambda _, store: controls.pause(store, _user()))
 
 
-def resume() -> dict[str, Any]:
+def resume() -> answers.Resumed | answers.Error:
     """
-    Publish again after a ``pause``, and begin anew with classes that were stopped.
+    Publish again after a ``pause``, and restart the rollout of classes that were stopped.
 
-    The engine tells every minion that is behind within seconds.
+    The engine publishes to every minion that is out of date within seconds. Returns
+    ``was_paused`` and ``restarted_classes``. An error is returned when the store cannot be
+    written.
 
     CLI Example:
 
@@ -248,14 +283,17 @@ def resume() -> dict[str, Any]:
 
         salt-run k8s_nodes.resume
     """
-    return _answer(lambda _, store: controls.resume(store, _person()))
+    return _with_store(lambda _, store: controls.resume(store, _user()))
 
 
-def confirm(cluster: str) -> dict[str, Any]:
+def confirm(cluster: str) -> answers.Confirmed | answers.Error:
     """
-    Let through what a guard holds for a cluster, and say what that is.
+    Release the changes that guards hold for a cluster, and show them.
 
-    It holds for the changes that are named in the answer, and is recorded with the user's name.
+    The release is for the changes in the answer only, and is recorded with the user's name.
+    Returns ``released`` and ``still_held``, each change with ``what``, ``why`` and ``keys``
+    (nodes, an identity or a version). A change of kind ``node`` cannot be released. An error is
+    returned when the cluster is not configured.
 
     CLI Example:
 
@@ -266,19 +304,20 @@ def confirm(cluster: str) -> dict[str, Any]:
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
     """
-    return _answer(partial(confirming.confirm, cluster=cluster, by=_person()))
+    return _with_store(partial(admin_confirm.confirm, cluster=cluster, by=_user()))
 
 
-def discover(after: str = "", within: float = 300) -> dict[str, Any]:
+def discover(after: str = "", within: float = 300) -> answers.Discovered | answers.Error:
     """
-    Find out anew which minions refer to which clusters, and forget those whose keys are gone.
+    Find out which minions reference which clusters, and forget minions whose keys are gone.
 
-    Compiles the pillars of all accepted minions from the grains that this master keeps, one after
-    the other; no minion is touched by that. Needed after the store was set aside or deleted.
+    Compiles the pillars of all accepted minions from their cached grains, one after the other;
+    sends nothing to a minion. Needed after the store was set aside or deleted.
 
-    Returns how many were ``compiled``, who is ``referring`` to what, whose pillar ``failed``, who
-    is ``without_grains`` (and is found when it next asks for its pillar), who was ``forgotten``,
-    and how many are ``left``.
+    Returns ``compiled`` (a number), ``referring`` (the references of each minion), ``failed``
+    (minions whose pillar does not compile, and why), ``without_grains`` (found when they next
+    ask for their pillar), ``forgotten``, ``left`` (a number) and ``go_on_after``. An error is
+    returned when ``ext_pillar`` lacks ``k8s_nodes``, or no minion key is accepted.
 
     CLI Example:
 
@@ -288,31 +327,30 @@ def discover(after: str = "", within: float = 300) -> dict[str, Any]:
         salt-run k8s_nodes.discover after=web17
 
     after : ''
-        Begin behind this minion, in the order of names: ``go_on_after`` of the call before.
+        Start after this minion, in the order of names: ``go_on_after`` of the call before.
 
     within : 300
         Seconds after which no further pillar is begun.
     """
 
-    def run(_: Config, store: Store) -> dict[str, Any]:
+    def run(_: Config, store: Store) -> answers.Discovered:
         limit = _number("within", within)
-        return discovering.discover(store, PillarCompiler(__opts__), after=str(after), within=limit)
+        return discovery.discover(store, PillarCompiler(__opts__), after=str(after), within=limit)
 
-    return _answer(run)
+    return _with_store(run)
 
 
-def check(within: float = 20) -> dict[str, Any]:
+def check(within: float = 20) -> answers.Checked | answers.CheckScreen | answers.Error:
     """
-    Diagnose the whole set-up in one go, and say how to mend what is wrong.
+    Diagnose the whole set-up, and show how to fix what is wrong.
 
-    Looks at the configuration and the files that it comes from, the master's options that have to
-    fit, the engine, each cluster (whether it answers, takes our credentials, gives the rights
-    that are needed, and has the same time), references, the minions' modules, and what formulas
-    make of the pillars. Changes nothing, and touches no minion.
+    Checks the configuration and its files, the master's options, the engine, each cluster
+    (reachability, credentials, rights, clock), the references, the minions' modules, and the
+    pitfalls of formulas in the pillars. Changes nothing, and sends nothing to a minion.
 
-    Ends with the exit code 1 when there is an error. A terminal is shown the first of each kind;
-    ``--out`` gives everything: ``findings``, each with ``level``, ``where``, ``what`` and
-    ``fix``, and what each cluster told.
+    Exits with 1 when there is an error. A terminal shows the first findings of each level;
+    ``--out=json`` has all ``findings``, each with ``level``, ``where``, ``what`` and ``fix``, and
+    the answer of each cluster.
 
     CLI Example:
 
@@ -322,14 +360,13 @@ def check(within: float = 20) -> dict[str, Any]:
         salt-run k8s_nodes.check --out=json
 
     within : 20
-        Seconds for looking through pillars, which are compiled for that from kept grains; 0 for
-        not at all.
+        Seconds for the pillars, which are compiled from cached grains; 0 checks none of them.
     """
-    # Brings the official client along, which takes long to import.
-    from salt_ext.admin.check.report import check as checked
+    # Imported here, since the official client takes long to import.
+    from salt_ext.admin.check.report import check as admin_check
 
-    return _told(
-        lambda: checked(__opts__, within=_number("within", within), brief=_at_terminal("check"))
+    return _without_traceback(
+        lambda: admin_check(__opts__, within=_number("within", within), brief=_at_terminal("check"))
     )
 
 
@@ -341,12 +378,16 @@ def setup(
     token_file: str | None = None,
     allowed_networks: str | list[str] | None = None,
     states: str | list[str] | None = None,
-) -> Any:
+) -> answers.Setup | str | answers.Error:
     """
-    Print the configuration to paste, merged with what is there, and what to apply to each cluster.
+    Print the configuration to paste, merged with the present one, and the manifest for clusters.
 
-    Writes nothing. Names the file that each list belongs into: one that stands in the main file
-    and in master.d would be lost in the former. Lists that are there are kept.
+    Writes nothing. Names the file for each list: a list in the main file is lost when a file of
+    ``master.d`` has it too. All entries of the present lists are kept.
+
+    Returns one text at a terminal, and else ``put`` (YAML for each file), ``take_out`` (keys to
+    remove from each file), ``unchanged``, ``manifest`` and ``steps``. An error is returned when
+    ``reactor`` names a file without a list.
 
     CLI Example:
 
@@ -358,76 +399,79 @@ def setup(
         salt-run k8s_nodes.setup --out=json
 
     cluster : prod
-        A cluster to add to the configuration; where there are clusters, the default is none.
+        Name of a cluster to add; no cluster is added by default where one is configured.
 
     server : None
         URL of its API server.
 
     kubeconfig : None
-        A kubeconfig in place of ``server``, ``ca_file`` and ``token_file``.
+        Path of a kubeconfig, in place of ``server``, ``ca_file`` and ``token_file``.
 
     ca_file : /etc/salt/k8s/<cluster>.crt
-        The CA's certificate.
+        Path of the CA's certificate.
 
     token_file : /etc/salt/k8s/<cluster>.token
-        The token.
+        Path of the token.
 
     allowed_networks : None
-        Networks that its nodes' addresses lie in, with commas or as a list.
+        Networks of its nodes' addresses, separated by commas or as a list.
 
     states : firewall
-        SLS that applies the firewall on a minion, several with commas or as a list; only where
-        there is no configuration yet.
+        SLS that apply the firewall on a minion, separated by commas or as a list; used only where
+        nothing is configured yet.
     """
-    given = {
+    given: admin_setup.Given = {
         "cluster": cluster,
         "server": server,
         "kubeconfig": kubeconfig,
         "ca_file": ca_file,
         "token_file": token_file,
-        "allowed_networks": _several(allowed_networks),
-        "states": _several(states),
+        "allowed_networks": _split(allowed_networks),
+        "states": _split(states),
     }
-    return _told(lambda: setting_up.setup(__opts__, given, brief=_at_terminal("setup")))
+    return _without_traceback(
+        lambda: admin_setup.setup(__opts__, given, brief=_at_terminal("setup"))
+    )
 
 
-def _several(words: str | list[str] | None) -> list[str] | None:
-    return words.split(",") if isinstance(words, str) else words
+def _split(text: str | list[str] | None) -> list[str] | None:
+    return text.split(",") if isinstance(text, str) else text
 
 
-def _answer(call: Callable[[Config, Store], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a call returns of the configuration and the store."""
+def _with_store(call: Callable[[Config, Store], _Answer]) -> _Answer | answers.Error:
+    """Return the answer of a call that needs the configuration and the store."""
 
-    def configured() -> dict[str, Any]:
+    def configured() -> _Answer:
         if __opts__.get(KEY) is None:
             raise NotConfigured
         config = settings(__opts__)
         return call(config, Store(config.state_dir))
 
-    return _told(configured)
+    return _without_traceback(configured)
 
 
-def _told(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _without_traceback(call: Callable[[], _Answer]) -> _Answer | answers.Error:
     """
-    Return what a call returns, or its error: one line, and ``retcode``, which is the exit code.
+    Return the answer of a call, or its error: one line, and ``retcode``, which is the exit code.
 
-    An exception would do as well, were it not that Salt prints its whole traceback.
+    Of an exception Salt would print the whole traceback.
     """
+    answer: _Answer | answers.Error
     try:
-        told = call()
+        answer = call()
     except K8sNodesError as exc:
-        told = {"error": str(exc), "retcode": 1}
-        # Who typed it reads it; who had it called by the reactor reads the master's log.
+        answer = {"error": str(exc), "retcode": 1}
+        # An operator reads the answer; that of the reactor's call is seen in the log only.
         if not str(__opts__.get("fun", "")).startswith(f"{KEY}."):
-            log.error("%s", exc)
-    # Whether a job has succeeded, Salt takes from here; the reactor's is never emptied. What is
-    # only words has succeeded.
-    __context__["retcode"] = told.get("retcode", 0) if isinstance(told, dict) else 0
-    return told
+            log.error("runner: %s [runner-error]", exc)
+    # Salt reads the success of a job here, and never resets it for the reactor. A text, which has
+    # no retcode, is a success.
+    __context__["retcode"] = answer.get("retcode", 0) if isinstance(answer, Mapping) else 0
+    return answer
 
 
 def _at_terminal(function: str) -> bool:
-    """Whether a person has typed it, and wants no certain format."""
+    """Return whether the function was typed, and without ``--out``."""
     return __opts__.get("fun") == f"{KEY}.{function}" and __opts__.get("output") is None
 
 
@@ -438,10 +482,10 @@ def _number(name: str, value: object) -> float:
         raise BadArgument(name, value, "a number") from None
 
 
-def _person() -> str:
+def _user() -> str:
     return str(salt.utils.user.get_specific_user())
 
 
-def _chosen(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
-    named = _several(cluster)
+def _clusters(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
+    named = _split(cluster)
     return frozenset(config.known(name) for name in named) if named else frozenset(config.names)

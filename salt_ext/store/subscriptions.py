@@ -92,11 +92,15 @@ class SubscriptionTable:
             )
         return bool(changed or gone)
 
-    def references_of(self, minion: str, pillarenv: str) -> list[str]:
-        """Return the references in one pillar of a minion."""
+    def recorded(self, minion: str, pillarenv: str) -> dict[str, Seen]:
+        """Return what is recorded of each reference in one pillar of a minion."""
         with self._database.reading() as connection:
             rows = _rows(connection, "minion = ? AND pillarenv = ?", minion, pillarenv)
-        return [row.reference for row in rows if not row.gone]
+        return {row.reference: row.seen for row in rows if not row.gone}
+
+    def references_of(self, minion: str, pillarenv: str) -> list[str]:
+        """Return the references in one pillar of a minion."""
+        return list(self.recorded(minion, pillarenv))
 
     def environments(self) -> dict[str, list[str]]:
         """Return the pillar environments in which each minion has references."""

@@ -1,4 +1,4 @@
-"""Lists a cluster's nodes from inside a pillar compile, where no engine does it beforehand."""
+"""Lists a cluster's nodes from inside a pillar compile, where no engine runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from salt_ext.core.cluster.node import Node
 from salt_ext.core.config.clusters import Cluster
@@ -25,53 +24,66 @@ from salt_ext.watch.updates import Failed, Replaced, WatchCounters
 
 log = logging.getLogger(__name__)
 
+_MAX_RETRY_DELAY = 15.0
+"""Seconds after a failed LIST before the next compile may try again."""
 
-class _NoEngine:
-    """The bus and the other thread where there is none: nobody waits for what a fetch tells."""
+
+class _NoEventBus:
+    """An event sink that drops events: without an engine there is no reactor to receive them."""
+
+    def fire(self, tag: str, data: Mapping[str, object]) -> None:
+        """Drop an event."""
+
+
+class _NoWatcher:
+    """A watcher's controls where no watcher runs."""
 
     def __init__(self) -> None:
-        self.heard = WatchCounters()
+        self.counters = WatchCounters()
 
-    def list_again(self) -> None:
-        """Leave it to the next compile."""
+    def request_list(self) -> None:
+        """Do nothing: the next compile lists again."""
 
-    def forgive(self) -> None:
-        """Do nothing: a fetch remembers no versions of nodes."""
-
-    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
-        """Drop an event."""
+    def accept_older_state(self) -> None:
+        """Do nothing: each LIST is compared with the stored view alone."""
 
 
 class OnDemandLister:
     """
-    Kept for the life of a process that compiles pillars.
+    Lists clusters on request; lives as long as a process that compiles pillars.
 
-    One LIST at a time per master, whatever the number of its workers, and none while an engine
-    lives; a compile waits at most ``timeout`` seconds for it, and is then served what is known.
+    One LIST at a time for each cluster of a master, whatever the number of its workers, and none
+    while an engine runs.
     """
 
-    def __init__(self, config: Config, store: Store, secret: SecretLookup = no_secrets) -> None:
+    def __init__(
+        self, config: Config, store: Store, secret_lookup: SecretLookup = no_secrets
+    ) -> None:
         self._config = config
-        self._secret = secret
+        self._secret_lookup = secret_lookup
         self._store = store
-        self._keepers: dict[str, ClusterReconciler] = {}
-        self._running: dict[str, threading.Thread] = {}
+        self._reconcilers: dict[str, ClusterReconciler] = {}
+        self._threads: dict[str, threading.Thread] = {}
 
-    def ensure(self, name: str, *, ttl: float, timeout: float) -> None:
-        """See to it that what is stored of a cluster is not older than ``ttl`` seconds."""
+    def ensure_fresh(self, name: str, *, ttl: float, timeout: float) -> None:
+        """
+        List a cluster if its stored view is older than ``ttl`` seconds.
+
+        Waits at most ``timeout`` seconds. Raises nothing: the last known nodes stay in force.
+        """
         cluster = self._config.clusters.get(name)
-        if cluster is None or not self._due(name, ttl):
+        if cluster is None or not self._is_stale(name, ttl):
             return
         if lock_holder(Path(self._config.state_dir) / ENGINE) is not None:
             return
-        thread = self._running.get(name)
+        thread = self._threads.get(name)
         if thread is None or not thread.is_alive():
-            thread = threading.Thread(target=self._fetch, args=(cluster, ttl), daemon=True)
-            self._running[name] = thread
+            thread = threading.Thread(target=self._refresh, args=(cluster, ttl), daemon=True)
+            self._threads[name] = thread
             thread.start()
         thread.join(timeout)
 
-    def _due(self, name: str, ttl: float) -> bool:
+    def _is_stale(self, name: str, ttl: float) -> bool:
         try:
             health = self._store.health.of(name)
         except StoreError:
@@ -79,56 +91,64 @@ class OnDemandLister:
         if health is None:
             return True
         now = time.time()
-        # A clock that was set back must not keep an old answer for ever.
+        # The lower limit is for a clock that was set back: it must not keep an old view forever.
         fresh = 0.0 <= now - health.listed_at < ttl
-        resting = 0.0 <= health.retry_at - now < ttl
-        return not fresh and not resting
+        backing_off = 0.0 <= health.retry_at - now < ttl
+        return not fresh and not backing_off
 
-    def _fetch(self, cluster: Cluster, ttl: float) -> None:
+    def _refresh(self, cluster: Cluster, ttl: float) -> None:
         lock = Path(self._config.state_dir) / f"fetch-{cluster.name}.lock"
         try:
             with exclusive(lock, wait=True):
-                # Whoever had the lock before may just have listed.
-                if self._due(cluster.name, ttl):
+                # The previous owner of the lock may just have listed.
+                if self._is_stale(cluster.name, ttl):
                     self._list(cluster, ttl)
         except (StoreError, OSError) as exc:
-            log.error("%s: %s; what is known stays in force", cluster.name, exc)
+            log.error(
+                "cluster %s: cannot list on demand (%s); last known nodes stay in force "
+                "[on-demand-list-failed]",
+                cluster.name,
+                exc,
+            )
 
     def _list(self, cluster: Cluster, ttl: float) -> None:
-        keeper = self._keepers.get(cluster.name)
-        if keeper is None:
-            keeper = self._keepers[cluster.name] = ClusterReconciler(
-                cluster, self._store, _NoEngine(), queue.Queue(), threading.Event(), _NoEngine()
+        reconciler = self._reconcilers.get(cluster.name)
+        if reconciler is None:
+            reconciler = self._reconcilers[cluster.name] = ClusterReconciler(
+                cluster, self._store, _NoEventBus(), queue.Queue(), threading.Event(), _NoWatcher()
             )
         try:
-            keeper.take_at_once(_listed(cluster, self._secret))
+            reconciler.apply_now(_list_all_pages(cluster, self._secret_lookup))
         except RequestFailed as exc:
-            keeper.take_at_once(Failed(str(exc), 1, min(ttl, 15.0)))
+            reconciler.apply_now(Failed(str(exc), 1, min(ttl, _MAX_RETRY_DELAY)))
 
 
-def _listed(cluster: Cluster, secret: SecretLookup) -> Replaced:
-    session = Session(cluster.access, secret)
+def _list_all_pages(cluster: Cluster, secret_lookup: SecretLookup) -> Replaced:
+    session = Session(cluster.access, secret_lookup)
     try:
         api = NodesApi(session)
         identity = api.identity()
         nodes: dict[str, Node] = {}
-        token = ""
+        continue_token = ""
         while True:
-            page = api.page(cluster.page_size, token)
+            page = api.list_page(cluster.page_size, continue_token)
             nodes.update((node.name, node) for node in page.nodes)
-            token = page.continue_token
-            if not token:
+            continue_token = page.continue_token
+            if not continue_token:
                 return Replaced(list(nodes.values()), page.resource_version, identity)
     finally:
         session.close()
 
 
-_kept: dict[str, tuple[Config, OnDemandLister]] = {}
+_listers: dict[str, tuple[Config, OnDemandLister]] = {}
+"""By state directory: pillar compiles of one process share a lister."""
 
 
-def on_demand_lister(config: Config, secret: SecretLookup) -> OnDemandLister:
-    """Return what this process keeps for a configuration, made at the first call."""
-    known = _kept.get(config.state_dir)
-    if known is None or known[0] is not config:
-        _kept[config.state_dir] = config, OnDemandLister(config, Store(config.state_dir), secret)
-    return _kept[config.state_dir][1]
+def on_demand_lister(config: Config, secret_lookup: SecretLookup) -> OnDemandLister:
+    """Return this process's lister for a configuration; a new configuration gets a new one."""
+    cached = _listers.get(config.state_dir)
+    if cached is not None and cached[0] is config:
+        return cached[1]
+    lister = OnDemandLister(config, Store(config.state_dir), secret_lookup)
+    _listers[config.state_dir] = config, lister
+    return lister

@@ -1,4 +1,4 @@
-"""Keeps the store true to a cluster: admit, wait for quiet, guard, compare, persist, then fire."""
+"""Keeps the store up to date with one cluster: admit, debounce, guard, diff, save, fire events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from salt_ext.core import events
 from salt_ext.core.cluster.diff import Baseline, Difference
@@ -27,37 +27,37 @@ from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, 
 
 log = logging.getLogger(__name__)
 
-_TELL_EVERY = 5.0
-"""Seconds between two words of health; ``status`` takes a longer silence for a dead engine."""
-_LOOK_FOR_RELEASE = 0.5
-"""Seconds between two looks for a person's word while something is held."""
-_PATIENCE = 60.0
-"""Seconds without coming round after which this thread counts as hung."""
-_STORE_AGAIN = 1.0
-"""Seconds before a failed write to the store is tried again."""
+_REPORT_INTERVAL = 5.0
+"""Seconds between two health reports; ``status`` takes a longer silence for a dead engine."""
+_RELEASE_POLL_INTERVAL = 0.5
+"""Seconds between two looks for an operator's confirmation while a change is held."""
+_HANG_TIMEOUT = 60.0
+"""Seconds for one turn of the loop after which this thread counts as hung."""
+_STORE_RETRY_DELAY = 1.0
+"""Seconds before a failed access to the store is retried."""
 
 
 class EventSink(Protocol):
-    """Where events go."""
+    """Receives the events to fire."""
 
-    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+    def fire(self, tag: str, data: Mapping[str, object]) -> None:
         """Fire an event."""
 
 
 class WatchControl(Protocol):
-    """The other thread of a cluster, as far as this one speaks to it."""
+    """The part of a watcher that its reconciler uses."""
 
-    heard: WatchCounters
+    counters: WatchCounters
 
-    def list_again(self) -> None:
-        """Ask for a LIST now."""
+    def request_list(self) -> None:
+        """List again now."""
 
-    def forgive(self) -> None:
-        """Take an older state for the truth."""
+    def accept_older_state(self) -> None:
+        """Accept the older state of the nodes as the newest."""
 
 
 class ClusterReconciler:
-    """Runs in a thread of its own; nothing it does waits for the network."""
+    """Runs in its own thread; it never waits for the network."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ClusterReconciler:
         bus: EventSink,
         updates: queue.Queue[Update],
         stop: threading.Event,
-        follower: WatchControl,
+        watcher: WatchControl,
     ) -> None:
         self._cluster = cluster
         self._name = cluster.name
@@ -74,79 +74,88 @@ class ClusterReconciler:
         self._bus = bus
         self._updates = updates
         self._stop = stop
-        self._follower = follower
+        self._watcher = watcher
         self._list_again_at: float | None = None
         self._debounce = Debounce(cluster.timing.debounce, cluster.timing.max_delay)
         self._guard = Guard(rules=cluster.rules)
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
-        self._condition = SyncStatus(self._name, self._fire)
-        self._persisted: Snapshot | None = None
-        self._announced = Baseline({})
-        self._complete = False
-        """Whether a complete view came in this process; before, a change means nothing."""
+        self._sync_status = SyncStatus(self._name, self._fire)
+        self._snapshot: Snapshot | None = None
+        """The snapshot in the store."""
+        self._baseline = Baseline({})
+        self._has_complete_view = False
+        """Whether a LIST completed in this process; before that, single changes mean nothing."""
         self._identity = ""
         self._version = ""
         self._regressed = False
-        """Whether, at that version, some node was told as it was before."""
-        self._taken = 0
-        """Updates that were taken."""
+        """Whether some node has, at that version, a lower resourceVersion than before."""
+        self._updates_applied = 0
         self._listed_at = 0.0
         self._deleted: set[str] = set()
-        self._held: tuple[Held, ...] | None = None
-        """None until it is known whether what was held before this process still is."""
+        self._holds: tuple[Held, ...] | None = None
+        """The held changes; None until this process has judged a view."""
         self._frozen = False
-        self._tell_at = 0.0
-        self._heard_at = 0.0
-        """When the follower had heard something, at the last look."""
-        self.pulse = Heartbeat(_PATIENCE)
+        """Whether the guard holds the whole view."""
+        self._report_at = 0.0
+        self._last_event_at = 0.0
+        """The watcher's ``last_event_at`` at the last report."""
+        self.heartbeat = Heartbeat(_HANG_TIMEOUT)
 
     def run(self) -> None:
-        """Keep until told to stop."""
-        self._retrying(self._load)
+        """Apply updates until ``stop`` is set."""
+        self._retry_store(self._load)
         while not self._stop.is_set():
             now = time.monotonic()
             with contextlib.suppress(queue.Empty):
-                self._take(self._updates.get(timeout=max(0.0, self._wake_at() - now)))
-            self._retrying(self._work)
-            self.pulse.beat()
+                self._apply_update(self._updates.get(timeout=max(0.0, self._next_wakeup() - now)))
+            self._retry_store(self._reconcile)
+            self.heartbeat.beat()
 
-    def take_at_once(self, update: Replaced | Failed) -> None:
-        """Take one update without a thread: guard, persist, and tell, or raise."""
+    def apply_now(self, update: Replaced | Failed) -> None:
+        """Apply one update without a thread; raises :class:`StoreError`."""
         stored = self._store.snapshots.revision(self._name)
-        if stored != (self._persisted.revision if self._persisted else 0):
+        if stored != (self._snapshot.revision if self._snapshot else 0):
             # Another process has listed since.
             self._load()
-        self._condition.health.by = "ext_pillar"
-        self._take(update)
+        self._sync_status.health.by = "ext_pillar"
+        self._apply_update(update)
         now = time.monotonic()
         if self._store.holds.of(self._name):
-            self._take_releases(now)
+            self._apply_releases(now)
         if isinstance(update, Replaced):
-            self._judge(now)
+            self._judge_view(now)
             self._debounce.announced(now)
-        self._tell(now)
+        self._report_health(now)
 
-    def _retrying(self, do: Callable[[], None]) -> None:
-        """Do something with the store until it works; what is known stays in memory meanwhile."""
+    def _retry_store(self, step: Callable[[], None]) -> None:
+        """Run a step that uses the store until it succeeds; the view stays in memory meanwhile."""
         while not self._stop.is_set():
             try:
-                do()
+                step()
             except Overtaken:
                 raise
             except StoreError as exc:
-                log.error("%s: %s; trying again", self._name, exc)
-                self.pulse.beat()
-                self._stop.wait(_STORE_AGAIN)
+                log.error(
+                    "cluster %s: %s; retrying in %.0f s [store-unavailable]",
+                    self._name,
+                    exc,
+                    _STORE_RETRY_DELAY,
+                )
+                self.heartbeat.beat()
+                self._stop.wait(_STORE_RETRY_DELAY)
             else:
                 return
 
     def _load(self) -> None:
-        self._persisted = kept = self._store.snapshots.load(self._name)
-        self._announced = Baseline(kept.members if kept else {})
-        if kept is not None:
-            self._membership.current_claims = dict(kept.members)
+        """Load the state that an earlier process stored."""
+        self._snapshot = snapshot = self._store.snapshots.load(self._name)
+        self._baseline = Baseline(snapshot.members if snapshot else {})
+        if snapshot is not None:
+            self._membership.current_claims = dict(snapshot.members)
             self._guard.accepted = View(
-                members=kept.members, identity=kept.identity, version=kept.resource_version
+                members=snapshot.members,
+                identity=snapshot.identity,
+                version=snapshot.resource_version,
             )
         held = {change.kind: change.keys for change in self._store.holds.of(self._name)}
         self._guard.rollback_before_restart = Kind.ROLLBACK.value in held
@@ -154,18 +163,19 @@ class ClusterReconciler:
         self._guard.rollback_seen = (
             self._guard.rollback_before_restart or Kind.VANISHED.value in held
         )
-        self._condition.resume(self._store.health.of(self._name))
+        self._sync_status.resume(self._store.health.of(self._name))
 
-    def _wake_at(self) -> float:
+    def _next_wakeup(self) -> float:
         times = (self._debounce.wake_at(), self._membership.next_expiry(), self._list_again_at)
-        return min([self._tell_at, *(at for at in times if at is not None)])
+        return min([self._report_at, *(at for at in times if at is not None)])
 
-    def _take(self, update: Update) -> None:
+    def _apply_update(self, update: Update) -> None:
+        """Apply an update to the view in memory."""
         now = time.monotonic()
-        self._taken += 1
-        self._condition.take(update)
+        self._updates_applied += 1
+        self._sync_status.apply_update(update)
         if isinstance(update, Replaced):
-            self._complete = True
+            self._has_complete_view = True
             self._membership.replace_all(update.nodes, now)
             self._deleted.difference_update(node.name for node in update.nodes)
             self._identity = update.identity
@@ -184,24 +194,25 @@ class ClusterReconciler:
         if isinstance(update, (Replaced, Upserted, Deleted)):
             self._version, self._regressed = update.resource_version, update.regressed
 
-    def _work(self) -> None:
+    def _reconcile(self) -> None:
+        """Do what is due now: judge and save the view, request a LIST, report health."""
         now = time.monotonic()
-        fades_at = self._membership.next_expiry()
-        if fades_at is not None and now >= fades_at:
+        expires_at = self._membership.next_expiry()
+        if expires_at is not None and now >= expires_at:
             self._debounce.changed(now)
-        if self._held:
-            self._take_releases(now)
-        if self._complete and self._debounce.due(now):
-            self._judge(now)
+        if self._holds:
+            self._apply_releases(now)
+        if self._has_complete_view and self._debounce.due(now):
+            self._judge_view(now)
             self._debounce.announced(now)
         if self._list_again_at is not None and now >= self._list_again_at:
             self._list_again_at = None
-            self._follower.list_again()
-        if now >= self._tell_at or self._condition.turned:
-            self._tell(now)
+            self._watcher.request_list()
+        if now >= self._report_at or self._sync_status.changed:
+            self._report_health(now)
 
-    def _judge(self, now: float) -> None:
-        """Store what may be stored of the newest view."""
+    def _judge_view(self, now: float) -> None:
+        """Store the part of the newest view that the guard accepts."""
         view = View(
             members=self._membership.current(now),
             identity=self._identity,
@@ -211,55 +222,71 @@ class ClusterReconciler:
         judgement = self._guard.judge(
             view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
         )
-        self._hold((*judgement.held, *self._membership.held()))
+        self._save_holds((*judgement.held, *self._membership.held()))
         self._list_again_at = judgement.list_again_at
         self._frozen = judgement.members is None
         if judgement.members is not None:
-            self._announce(view, judgement.members)
+            self._publish(view, judgement.members)
             self._guard.accepted_view(view, judgement.members, now)
             if view.regressed:
                 self._regressed = False
-                self._follower.forgive()
+                self._watcher.accept_older_state()
             self._deleted &= judgement.members.keys()
 
-    def _hold(self, held: tuple[Held, ...]) -> None:
-        if held == self._held:
+    def _save_holds(self, holds: tuple[Held, ...]) -> None:
+        if holds == self._holds:
             return
-        self._store.holds.replace(self._name, held, time.time())
-        for one in held:
-            if one not in (self._held or ()):
-                cure = f"salt-run k8s_nodes.confirm {self._name} to let it through"
-                if one.kind is Kind.NODE:
-                    cure = "only its kubelet can end that"
-                log.error(
-                    "%s: held (%s): %s; see salt-run k8s_nodes.status, and %s",
-                    *(self._name, one.kind.value, one.why, cure),
-                )
-        self._held = held
-        self._condition.turned = True
+        self._store.holds.replace(self._name, holds, time.time())
+        for change in holds:
+            if change not in (self._holds or ()):
+                self._log_hold(change)
+        self._holds = holds
+        self._sync_status.changed = True
 
-    def _take_releases(self, now: float) -> None:
+    def _log_hold(self, change: Held) -> None:
+        if change.kind is Kind.NODE:
+            remedy = "it ends when the node's kubelet reports fewer addresses"
+        else:
+            remedy = f"if it is right, run salt-run k8s_nodes.confirm {self._name}"
+        log.error(
+            "cluster %s: change held (%s): %s; see salt-run k8s_nodes.status; %s [change-held]",
+            self._name,
+            change.kind.value,
+            change.why,
+            remedy,
+        )
+
+    def _apply_releases(self, now: float) -> None:
+        """Apply the confirmations of operators to the guard."""
         releases = self._store.holds.releases(self._name)
         since = (
-            {one.kind: one.since for one in self._store.holds.of(self._name)} if releases else {}
+            {change.kind: change.since for change in self._store.holds.of(self._name)}
+            if releases
+            else {}
         )
         for release in releases:
             for change in release.changes:
-                # A word that came when its change was over must not reach the next of its kind.
+                # A confirmation that came too late must not release the next change of its kind.
                 if since.get(change.kind) == change.since:
                     self._guard.release(Kind(change.kind), frozenset(change.keys))
-                    log.warning("%s: %s released: %s", self._name, release.by, change.why)
+                    log.warning(
+                        "cluster %s: %s confirmed: %s [change-confirmed]",
+                        self._name,
+                        release.by,
+                        change.why,
+                    )
             self._store.holds.delete_release(release)
             self._debounce.changed(now)
 
-    def _announce(self, view: View, members: Mapping[str, Member]) -> None:
-        old = self._persisted
-        difference = self._announced.diff(members)
-        if old is not None and not difference and old.identity == view.identity:
+    def _publish(self, view: View, members: Mapping[str, Member]) -> None:
+        """Save the accepted members as a new revision and fire its events, if they differ."""
+        previous = self._snapshot
+        difference = self._baseline.diff(members)
+        if previous is not None and not difference and previous.identity == view.identity:
             return
         snapshot = Snapshot(
             cluster=self._name,
-            revision=(old.revision if old else 0) + 1,
+            revision=(previous.revision if previous else 0) + 1,
             identity=view.identity,
             resource_version=view.version,
             observed_at=time.time(),
@@ -270,16 +297,16 @@ class ClusterReconciler:
             put=[*difference.joined, *difference.updated],
             drop=[member.name for member in difference.left],
         )
-        self._persisted = snapshot
-        self._announced.advance(members, difference)
+        self._snapshot = snapshot
+        self._baseline.advance(members, difference)
         for event in events.changed(snapshot, difference):
             self._fire(event)
-        self._condition.turned = True
-        self._record(snapshot, difference)
+        self._sync_status.changed = True
+        self._record_change(snapshot, difference)
 
-    def _record(self, snapshot: Snapshot, difference: Difference) -> None:
+    def _record_change(self, snapshot: Snapshot, difference: Difference) -> None:
         log.info(
-            "%s: revision %d, %d nodes: +%d -%d nodes, +%d -%d addresses",
+            "cluster %s: revision %d, %d nodes: +%d -%d nodes, +%d -%d addresses [nodes-changed]",
             snapshot.cluster,
             snapshot.revision,
             len(snapshot.members),
@@ -301,30 +328,36 @@ class ClusterReconciler:
     def _fire(self, event: events.Event) -> None:
         try:
             self._bus.fire(event.tag, event.data)
-        except Exception:  # Salt raises whatever its transport does
-            # The engine's timer finds whoever is behind, with or without this event.
-            log.warning("%s: %s could not be fired", self._name, event.tag)
-            log.debug("event", exc_info=True)
+        except Exception as exc:  # Salt raises any exception of its transport
+            # The engine's timer applies the change with or without this event.
+            log.warning(
+                "cluster %s: cannot fire event %s (%s) [event-not-fired]",
+                self._name,
+                event.tag,
+                type(exc).__name__,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
 
-    def _tell(self, now: float) -> None:
-        health, heard = self._condition.health, self._follower.heard
+    def _report_health(self, now: float) -> None:
+        """Write health and the newest version to the store."""
+        health, counters = self._sync_status.health, self._watcher.counters
         health.reported_at = time.time()
-        health.events, health.ignored = heard.events, heard.ignored
-        if heard.at != self._heard_at:
-            # Not the later of the two: the clock may have been set back.
-            self._heard_at = health.heard_at = heard.at
+        health.events, health.ignored = counters.events, counters.ignored
+        if counters.last_event_at != self._last_event_at:
+            # Not the maximum of both: the clock may have been set back.
+            self._last_event_at = health.heard_at = counters.last_event_at
         health.nodes = len(self._membership.current_claims)
-        health.refused = {why.value: n for why, n in self._membership.rejected().items()}
+        health.refused = {reason.value: n for reason, n in self._membership.rejected().items()}
         self._store.health.report(self._name, health)
-        passed, version, regressed = heard.newest
-        # With an update still on its way, the version is that of a view which is not here yet.
-        if passed == self._taken and version:
-            self._version, self._regressed = version, regressed
-        if self._persisted is not None and self._complete and not self._frozen:
+        position = counters.position
+        # While updates are still queued, the watch's version is ahead of the view in memory.
+        if position.updates_queued == self._updates_applied and position.resource_version:
+            self._version, self._regressed = position.resource_version, position.regressed
+        if self._snapshot is not None and self._has_complete_view and not self._frozen:
             self._guard.observed_version(self._version)
             self._store.snapshots.save_version(self._name, self._version)
         elif self._frozen:
-            # An API server that told an old state may have caught up, by heartbeats alone.
+            # An API server with an older state may have caught up by heartbeats alone.
             self._debounce.changed(now)
-        self._condition.turned = False
-        self._tell_at = now + (_LOOK_FOR_RELEASE if self._held else _TELL_EVERY)
+        self._sync_status.changed = False
+        self._report_at = now + (_RELEASE_POLL_INTERVAL if self._holds else _REPORT_INTERVAL)

@@ -1,4 +1,4 @@
-"""How the watch of one cluster is doing: told to the store, and as events when that turns."""
+"""The state of one cluster's watch: its health record, and the events when it is lost or back."""
 
 from __future__ import annotations
 
@@ -14,61 +14,65 @@ log = logging.getLogger(__name__)
 
 
 class SyncStatus:
-    """Follows the updates of one cluster; ``fire`` sends an event."""
+    """Derives a cluster's health from its updates; ``fire`` sends an event."""
 
     def __init__(self, cluster: str, fire: Callable[[events.Event], None]) -> None:
         self._cluster = cluster
         self._fire = fire
         self.health = Health(state="listing", reported_at=0.0)
-        self.turned = False
-        """Whether something happened that a reader should know at once."""
+        self.changed = False
+        """Whether the health should be reported now, not at the next interval."""
         self._lost = False
-        """Whether it was lost in this process, and said so."""
+        """Whether this process logged and fired the loss of contact."""
 
-    def resume(self, before: Health | None) -> None:
-        """Take what a process before this one knew: how old what is served is, or since when."""
-        if before is not None:
-            self.health.listed_at, self.health.heard_at = before.listed_at, before.heard_at
-            self.health.lost_since = before.lost_since
+    def resume(self, previous: Health | None) -> None:
+        """Continue with the times that an earlier process stored: age of the view, and outage."""
+        if previous is not None:
+            self.health.listed_at = previous.listed_at
+            self.health.heard_at = previous.heard_at
+            self.health.lost_since = previous.lost_since
 
-    def take(self, update: Update) -> None:
-        """Take what came from the thread that follows the API server."""
+    def apply_update(self, update: Update) -> None:
+        """Apply one update of the watcher."""
         if isinstance(update, Failed):
-            self._failed(update)
+            self._apply_failure(update)
             return
         self.health.heard_at = time.time()
         if isinstance(update, Replaced):
             self.health.listed_at = self.health.heard_at
             self.health.lists += 1
-            self.turned = True
+            self.changed = True
         if self.health.state != "watching":
-            self._restored()
+            self._mark_watching()
 
-    def _failed(self, update: Failed) -> None:
+    def _apply_failure(self, failure: Failed) -> None:
         health = self.health
-        health.state, health.error, health.failures = "waiting", update.error, update.failures
+        health.state, health.error, health.failures = "waiting", failure.error, failure.failures
         health.errors += 1
-        health.retry_at = time.time() + update.retry_in
-        self.turned = True
+        health.retry_at = time.time() + failure.retry_in
+        self.changed = True
         if self._lost:
             return
         self._lost = True
         health.lost_since = health.lost_since or time.time()
         log.warning(
-            "%s: %s; the last known nodes stay in force, next try in %.1f s",
+            "cluster %s: lost contact (%s); last known nodes stay in force, next try in %.1f s "
+            "[watch-lost]",
             self._cluster,
-            update.error,
-            update.retry_in,
+            failure.error,
+            failure.retry_in,
         )
-        self._fire(events.sync_lost(self._cluster, update.error))
+        self._fire(events.sync_lost(self._cluster, failure.error))
 
-    def _restored(self) -> None:
+    def _mark_watching(self) -> None:
         health = self.health
         if health.lost_since:
-            lost = time.time() - health.lost_since
-            log.warning("%s: in sync again after %.0f s", self._cluster, lost)
+            outage = time.time() - health.lost_since
+            log.warning(
+                "cluster %s: back in sync after %.0f s [watch-restored]", self._cluster, outage
+            )
             self._fire(events.sync_restored(self._cluster))
         self._lost = False
         health.state, health.lost_since = "watching", 0.0
         health.error, health.failures, health.retry_at = "", 0, 0.0
-        self.turned = True
+        self.changed = True

@@ -1,22 +1,24 @@
-"""What the thread that follows an API server tells the thread that keeps the store."""
+"""Messages from a cluster's watcher to its reconciler, through a queue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from salt_ext.core.cluster.node import Node
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A complete new view."""
+    """A complete new view, from a LIST."""
 
     nodes: Sequence[Node]
     resource_version: str
     identity: str
+    """The uid of the cluster's ``kube-system`` namespace."""
     regressed: bool = False
-    """Some node is told as it was before what is known of it."""
+    """Some node has a lower resourceVersion than was seen before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Upserted:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """One node is gone."""
+    """One node was deleted."""
 
     name: str
     resource_version: str
@@ -44,36 +46,38 @@ class WatchOpened:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request failed; the next follows at ``retry_in`` seconds from now."""
+    """A request failed; the next one follows in ``retry_in`` seconds."""
 
     error: str
     failures: int
+    """Consecutive failures, this one included."""
     retry_in: float
+
+
+class WatchPosition(NamedTuple):
+    """How far the watch has read."""
+
+    updates_queued: int
+    """Updates queued until then: the version belongs to the view after that many updates."""
+    resource_version: str
+    regressed: bool
 
 
 @dataclass(slots=True)
 class WatchCounters:
     """
-    What the watch said, counted where it is heard and read by the other thread now and then.
+    Counters of one watch, written by the watcher and read by the reconciler every few seconds.
 
-    Heartbeats, nearly all there is, must cost nothing more than their own decoding.
+    Heartbeats are nearly all events, so one must cost little more than its decoding.
     """
 
     events: int = 0
     ignored: int = 0
-    at: float = 0.0
+    """Lines that could not be read."""
+    last_event_at: float = 0.0
     """Seconds since the epoch."""
-    newest: tuple[int, str, bool] = (0, "", False)
-    """
-    The newest version, whether some node is told as it was before, and, first, how many updates had
-    been passed on by then: a version that is ahead of the updates says nothing of those taken. One
-    tuple, so that it is read as a whole.
-    """
-
-    @property
-    def resource_version(self) -> str:
-        """The newest version that was heard of."""
-        return self.newest[1]
+    position: WatchPosition = WatchPosition(0, "", regressed=False)
+    """Always replaced as a whole, so that the other thread reads matching values."""
 
 
 Update = Replaced | Upserted | Deleted | WatchOpened | Failed

@@ -1,4 +1,4 @@
-"""Follows one cluster's API server: does what the reflector says, and passes on what came of it."""
+"""Lists and watches the nodes of one cluster: performs the reflector's steps, queues updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 
 from salt_ext.core.cluster.reflector import Change, ListPage, Probe, Reflector, Wait, Watch
 from salt_ext.core.config.clusters import Cluster
-from salt_ext.kube.api import Changed, Event, Ignored, NodesApi, Opened
+from salt_ext.kube.api import Event, LineIgnored, NodeChanged, NodesApi, StreamOpened
 from salt_ext.kube.credential import SecretLookup, no_secrets
 from salt_ext.kube.errors import Expired, RequestFailed, WatchIdle
 from salt_ext.kube.session import Session
@@ -23,62 +23,62 @@ from salt_ext.watch.updates import (
     Upserted,
     WatchCounters,
     WatchOpened,
+    WatchPosition,
 )
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 120.0
-"""Seconds, beyond the silence that a watch may have, after which this thread counts as hung."""
+_HANG_TIMEOUT = 120.0
+"""Seconds, beyond the allowed silence of a watch, after which this thread counts as hung."""
 
 
 class ClusterWatcher:
-    """Runs in a thread of its own, the only one that waits for the network."""
+    """Runs in its own thread, the only one of a cluster that waits for the network."""
 
     def __init__(
         self,
         cluster: Cluster,
         updates: queue.Queue[Update],
         stop: threading.Event,
-        secret: SecretLookup = no_secrets,
+        secret_lookup: SecretLookup = no_secrets,
     ) -> None:
         self._cluster = cluster
         self._updates = updates
         self._stop = stop
         self._reflector = Reflector(relist_every=cluster.timing.relist)
-        self._session = Session(cluster.access, secret)
-        self._nodes = NodesApi(self._session)
+        self._session = Session(cluster.access, secret_lookup)
+        self._api = NodesApi(self._session)
         self._identity = ""
-        self._listed = False
-        """Whether the last that came is a LIST, and with it the cluster's identity."""
-        self._closes_at_once = False
-        """Whether watches are accepted and ended, so that an open one proves nothing."""
-        self._passed = 0
-        """Updates that were passed on."""
-        self.heard = WatchCounters()
-        self.pulse = Heartbeat(cluster.timing.inactivity + _PATIENCE)
+        self._identity_is_fresh = False
+        """Whether the last response was a LIST, which is preceded by an identity request."""
+        self._watch_ends_at_once = False
+        """Whether the server accepts and ends watches, so that an open one proves nothing."""
+        self._updates_queued = 0
+        self.counters = WatchCounters()
+        self.heartbeat = Heartbeat(cluster.timing.inactivity + _HANG_TIMEOUT)
 
     def run(self) -> None:
-        """Follow until told to stop."""
+        """List and watch until ``stop`` is set."""
         for warning in self._cluster.access.warnings:
-            log.warning("%s: %s", self._cluster.name, warning)
+            log.warning("cluster %s: %s [insecure-access]", self._cluster.name, warning)
         try:
             while not self._stop.is_set():
                 self._step()
         finally:
             self._session.close()
 
-    def list_again(self) -> None:
-        """Ask for a LIST now, from another thread."""
+    def request_list(self) -> None:
+        """List again now; safe from another thread."""
         self._reflector.request_list()
-        self._nodes.cut()
+        self._api.abort_watch()
 
-    def forgive(self) -> None:
-        """Take an older state for the truth, by a person's word, from another thread."""
+    def accept_older_state(self) -> None:
+        """Accept the older state of the nodes as the newest; safe from another thread."""
         self._reflector.accept_older_state()
 
     def _step(self) -> None:
-        """Do what the reflector says now."""
-        self.pulse.beat()
+        """Perform the reflector's next step."""
+        self.heartbeat.beat()
         step = self._reflector.next(time.monotonic())
         try:
             if isinstance(step, Wait):
@@ -86,111 +86,119 @@ class ClusterWatcher:
             elif isinstance(step, ListPage):
                 self._list(step)
             elif isinstance(step, Probe):
-                self._reflector.probed(self._nodes.version(), time.monotonic())
+                self._reflector.probed(self._api.newest_version(), time.monotonic())
             else:
                 self._watch(step)
         except Expired as exc:
-            log.info("%s: %s; listing again", self._cluster.name, exc)
+            log.info("cluster %s: %s; listing again [version-expired]", self._cluster.name, exc)
             self._reflector.expired(time.monotonic())
         except WatchIdle as exc:
-            log.info("%s: %s; asking", self._cluster.name, exc)
-            self._closes_at_once = False
+            log.info("cluster %s: %s; probing the server [watch-idle]", self._cluster.name, exc)
+            self._watch_ends_at_once = False
             self._reflector.watch_idle()
         except RequestFailed as exc:
             self._reflector.failed(time.monotonic(), retry_after=exc.retry_after)
-            self._tell_failure(str(exc))
+            self._report_failure(str(exc))
 
     def _list(self, step: ListPage) -> None:
-        api = self._nodes
         if not step.continue_token:
-            self._identity = api.identity()
-        page = api.page(self._cluster.page_size, step.continue_token)
+            self._identity = self._api.identity()
+        page = self._api.list_page(self._cluster.page_size, step.continue_token)
         reflector = self._reflector
         now = time.monotonic()
         if reflector.listed(page.nodes, page.resource_version, page.continue_token, now):
-            self._listed = True
+            self._identity_is_fresh = True
             nodes = list((reflector.nodes or {}).values())
             version, regressed = page.resource_version, reflector.regressed
-            self._pass_on(Replaced(nodes, version, self._identity, regressed))
-            self._note(version)
+            self._enqueue(Replaced(nodes, version, self._identity, regressed))
+            self._record_position(version)
 
     def _watch(self, step: Watch) -> None:
         reflector = self._reflector
-        if not self._listed and self._nodes.identity() != self._identity:
-            # Its versions may be beyond those that were seen: it would tell its own nodes from
-            # there on, and neither that it is another cluster nor that ours are gone.
-            log.warning("%s: another cluster answers; listing again", self._cluster.name)
+        if not self._identity_is_fresh and self._api.identity() != self._identity:
+            # Another cluster's versions may be higher than ours. Its watch would then report its
+            # own nodes, but neither the new identity nor that the nodes known here are gone.
+            log.warning(
+                "cluster %s: another cluster answers; listing again [identity-changed]",
+                self._cluster.name,
+            )
             reflector.request_list()
             return
-        self._listed = False
-        events = self._nodes.watch(
+        self._identity_is_fresh = False
+        events = self._api.watch(
             step.resource_version, step.server_timeout, self._cluster.timing.inactivity
         )
         try:
             for event in events:
-                self.pulse.beat()
-                self._take(event, time.monotonic())
-                # Whoever asked before the watch was open could not cut it.
+                self.heartbeat.beat()
+                self._handle_event(event, time.monotonic())
+                # A LIST that was requested before the watch opened could not abort it.
                 if self._stop.is_set() or reflector.list_due(time.monotonic()):
                     return
         except RequestFailed:
             if not reflector.list_requested:
                 raise
         else:
-            # Once is a server that ends; twice in a row is one that only accepts.
+            # Once may be a server that shuts down; twice in a row it only accepts watches.
             if reflector.ended(time.monotonic()) and reflector.failures > 1:
-                self._closes_at_once = True
-                self._tell_failure("WATCH nodes: accepted, and ended at once")
+                self._watch_ends_at_once = True
+                self._report_failure("WATCH nodes: the server accepts each watch and ends it")
         finally:
             events.close()
 
-    def _take(self, event: Event, now: float) -> None:
-        heard = self.heard
-        heard.at = time.time()
-        if isinstance(event, Opened):
-            if not self._closes_at_once:
-                self._pass_on(WatchOpened())
+    def _handle_event(self, event: Event, now: float) -> None:
+        counters = self.counters
+        counters.last_event_at = time.time()
+        if isinstance(event, StreamOpened):
+            if not self._watch_ends_at_once:
+                self._enqueue(WatchOpened())
             return
-        if isinstance(event, Ignored):
-            log.debug("%s: a watch line was ignored: %s", self._cluster.name, event.why)
-            heard.ignored += 1
+        if isinstance(event, LineIgnored):
+            log.debug(
+                "cluster %s: watch line ignored: %s [watch-line-ignored]",
+                self._cluster.name,
+                event.reason,
+            )
+            counters.ignored += 1
             return
-        heard.events += 1
-        if self._closes_at_once:
-            self._closes_at_once = False
-            self._pass_on(WatchOpened())
-        if isinstance(event, Changed):
-            self._take_change(event, now)
+        counters.events += 1
+        if self._watch_ends_at_once:
+            self._watch_ends_at_once = False
+            self._enqueue(WatchOpened())
+        if isinstance(event, NodeChanged):
+            self._handle_change(event, now)
         else:
             self._reflector.bookmarked(event.resource_version, now)
-        self._note(event.resource_version)
+        self._record_position(event.resource_version)
 
-    def _take_change(self, event: Changed, now: float) -> None:
+    def _handle_change(self, event: NodeChanged, now: float) -> None:
         version = event.resource_version
         if not self._reflector.changed(event.change, event.node, version, now):
             return
         regressed = self._reflector.regressed
         if event.change is Change.DELETED:
-            self._pass_on(Deleted(event.node.name, version, regressed))
+            self._enqueue(Deleted(event.node.name, version, regressed))
         else:
-            self._pass_on(Upserted(event.node, version, regressed))
+            self._enqueue(Upserted(event.node, version, regressed))
 
-    def _note(self, version: str) -> None:
-        """Note a version, after the update that belongs to it was passed on, if there is one."""
-        self.heard.newest = self._passed, version, self._reflector.regressed
+    def _record_position(self, version: str) -> None:
+        """Record a version, after its update was queued if it caused one."""
+        self.counters.position = WatchPosition(
+            self._updates_queued, version, self._reflector.regressed
+        )
 
-    def _pass_on(self, update: Update) -> None:
-        """Hand over an update; wait while the keeper has too many, for as long as it is there."""
+    def _enqueue(self, update: Update) -> None:
+        """Queue an update; wait while the queue is full, unless the reconciler has stopped."""
         while not self._stop.is_set():
-            self.pulse.beat()
+            self.heartbeat.beat()
             with contextlib.suppress(queue.Full):
                 self._updates.put(update, timeout=1.0)
-                self._passed += 1
+                self._updates_queued += 1
                 return
 
-    def _tell_failure(self, error: str) -> None:
+    def _report_failure(self, error: str) -> None:
         self._session.close()
         now = time.monotonic()
         step = self._reflector.next(now)
         retry_in = step.until - now if isinstance(step, Wait) else 0.0
-        self._pass_on(Failed(error, self._reflector.failures, retry_in))
+        self._enqueue(Failed(error, self._reflector.failures, retry_in))

@@ -27,17 +27,17 @@ def now(client: Client) -> int:
     return version(client.get(NODES, limit=1))
 
 
-def told(event: dict[str, Any]) -> tuple[str, str]:
+def type_and_name(event: dict[str, Any]) -> tuple[str, str]:
     return event["type"], event["object"]["metadata"].get("name", "")
 
 
 def take(stream: Stream, count: int) -> list[tuple[str, str]]:
     """The next events; a watch that stays silent for too long fails the test."""
-    return [told(stream.next()) for _ in range(count)]
+    return [type_and_name(stream.next()) for _ in range(count)]
 
 
 def failure(answer: Answer, code: int, reason: str) -> dict[str, Any]:
-    """The Status of a refusal, which says the same as the HTTP status."""
+    """Return the Status of a refusal, which must match the HTTP status."""
     body = answer.json()
     assert answer.status == code, answer
     assert answer.headers["Content-Type"] == "application/json"

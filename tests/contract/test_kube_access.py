@@ -29,7 +29,7 @@ def test_no_token_is_an_anonymous_user_without_rights(backend: Backend):
     assert nobody.get("/version").json()["major"] == "1"
 
 
-def test_a_user_without_rights_is_told_what_is_forbidden(nobody: Client):
+def test_a_user_without_rights_gets_the_forbidden_request_named(nobody: Client):
     body = failure(nobody.get(NODES), 403, "Forbidden")
     assert body["message"] == (
         'nodes is forbidden: User "nobody" cannot list resource "nodes" in API group "" '

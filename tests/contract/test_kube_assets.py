@@ -1,5 +1,5 @@
 """
-Where the real kube-apiserver comes from, and what is said when there is none.
+Where the real kube-apiserver comes from, and the message when it is missing.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from lab.kubernetes.certificates import provide
 from lab.kubernetes.client import Client
 from lab.kubernetes.endpoint import kubeconfig
 from lab.kubernetes.nodes import Nodes
-from tests.contract.reading import NODES, names, now, told
+from tests.contract.reading import NODES, names, now, type_and_name
 
 
 def official(file: Path) -> kubernetes.client.CoreV1Api:
@@ -94,7 +94,7 @@ def test_a_node_may_join_at_once_or_in_two_steps(backend: Backend, nodes: Nodes)
         nodes.create("n1", internal=["10.0.0.1"])
         nodes.create("n2", internal=["10.0.0.2"], at_once=True)
         events = [stream.next() for _ in range(3)]
-    assert [told(event) for event in events] == [
+    assert [type_and_name(event) for event in events] == [
         ("ADDED", "n1"),
         ("MODIFIED", "n1"),
         ("ADDED", "n2"),

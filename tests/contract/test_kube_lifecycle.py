@@ -85,7 +85,7 @@ def test_a_restored_store_is_the_same_cluster_at_an_older_version(
     assert names(admin.get(NODES)) == ["n1"]
     assert now(admin) < after
     assert admin.get(KUBE_SYSTEM).json()["metadata"]["uid"] == uid
-    # Who watches from what it knew is not told that it lives in the future.
+    # A watch from a version that is yet to come gets no error.
     with admin.watch(NODES, seconds=1, resourceVersion=after) as stream:
         assert stream.status == 200
         with pytest.raises(TimeoutError):

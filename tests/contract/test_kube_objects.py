@@ -82,7 +82,7 @@ def test_the_status_does_not_write_the_main_resource(nodes: Nodes, admin: Client
     written = admin.must("PUT", f"{NODES}/n1/status", node)
     assert "unschedulable" not in written["spec"]
     assert written["status"]["addresses"][0]["address"] == "10.0.0.2"
-    # Whoever may write the status may write labels too: a kubelet labels itself.
+    # The right to write the status includes labels: a kubelet labels itself.
     change = {"metadata": {"labels": {"own": "label"}}}
     patched = admin.must("PATCH", f"{NODES}/n1/status", change, content_type=MERGE)
     assert patched["metadata"]["labels"]["own"] == "label"

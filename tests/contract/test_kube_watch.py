@@ -10,7 +10,7 @@ import pytest
 
 from lab.kubernetes.client import Client
 from lab.kubernetes.nodes import Nodes
-from tests.contract.reading import NODES, failure, now, take, told, version
+from tests.contract.reading import NODES, failure, now, take, type_and_name, version
 
 
 def test_events_after_a_version_come_in_order_and_the_watch_stays_open(
@@ -117,7 +117,7 @@ def test_a_node_that_leaves_the_selector_is_deleted_for_the_watch(
     with reader.watch(NODES, **query) as stream:
         moved = nodes.label("n1", {"pool": "b"})
         event = stream.next()
-        assert told(event) == ("DELETED", "n1")
+        assert type_and_name(event) == ("DELETED", "n1")
         # The object is the one that still matched, under the version of the change.
         assert event["object"]["metadata"]["labels"]["pool"] == "a"
         assert version(event["object"]) == version(moved)

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from salt_ext.core.cluster.snapshot import Snapshot
-from salt_ext.core.references.expand import Expansion, Unresolved, expand
+from salt_ext.core.references.expand import Expansion, expand
 from salt_ext.core.references.reference import parse
+from salt_ext.core.references.resolution import Resolution, SnapshotStamp, Unresolved
 from salt_ext.core.references.resolve import Defaults, resolve
+from salt_ext.core.references.scan import scan
 from tests.core.build import limits, member, snapshot
 
 PAGE = Path(__file__).parents[2] / "docs/formulas.md"
@@ -39,11 +41,14 @@ def blocks(kind: str) -> list[tuple[str, str]]:
 
 def expanded(pillar: dict[str, Any], nodes: Snapshot) -> dict[str, Any]:
     """Return a pillar as a minion receives it."""
-
-    def look(text: str) -> tuple[str, ...] | Unresolved:
-        return resolve(nodes, parse(text), Defaults(), limits())
-
-    done: Expansion = expand(pillar, look)
+    stamp = SnapshotStamp(1, 1.0)
+    done = expand(
+        pillar,
+        {
+            text: Resolution(resolve(nodes, parse(text), Defaults(), limits()), stamp)
+            for text in scan(pillar).texts
+        },
+    )
     assert done.unresolved == {}
     return {**pillar, **done.changed}
 
@@ -262,7 +267,8 @@ def test_each_example_opens_for_no_address_without_nodes(pillar, reads, wanted):
 
 @pytest.mark.parametrize("pillar", [one[0] for one in EXAMPLES])
 def test_each_example_stays_as_it_is_while_the_cluster_is_unknown(pillar):
-    done = expand(pillar, lambda _: Unresolved("is not configured"))
+    texts = scan(pillar).texts
+    done = expand(pillar, dict.fromkeys(texts, Unresolved("is not configured")))
     assert done.changed == {}
     assert done.unresolved
 
@@ -275,10 +281,10 @@ def test_the_warnings_of_the_page_are_true():
     )
     assert {port for _, port, _ in ufw(pillar)} == {f"5432-{one}" for one in V4}
     # An id that is a number is not repeated at all.
-    done = expand({"ruleset": {20: {"source": "k8s://prod"}}}, lambda _: V4)
+    done = expanded({"ruleset": {20: {"source": "k8s://prod"}}}, lambda _: V4)
     assert done.changed == {}
     # A row that is a list gets longer.
     row = expanded({"acls": [["host", "all", "k8s://prod?family=ipv4", "md5"]]}, NODES)["acls"]
     assert row == [["host", "all", *V4, "md5"]]
     # The text of a rule is left alone.
-    assert expand({"rules": ["ip saddr k8s://prod accept"]}, lambda _: V4) == Expansion()
+    assert expanded({"rules": ["ip saddr k8s://prod accept"]}, lambda _: V4) == Expansion()

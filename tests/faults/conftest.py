@@ -9,8 +9,8 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.nodes import Nodes
 from lab.kubernetes.real_backend import unavailable
+from tests.faults.network import Network
 from tests.faults.watched import Watched
-from tests.faults.wire import Wire
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def real_server(tmp_path_factory):
 
 @pytest.fixture
 def real(real_server):
-    """The real API server, whole, and without nodes."""
+    """The real API server, running and without nodes."""
     real_server.start()
     real_server.permit("reader")
     nodes = Nodes(real_server.endpoint)
@@ -46,11 +46,11 @@ def kube(request):
 
 
 @pytest.fixture
-def wire(kube):
-    """A network to the API server, for faults that no server can be told to have."""
-    wire = Wire(kube.endpoint)
-    yield wire
-    wire.close()
+def network(kube):
+    """A network to the API server, for faults that no server can produce."""
+    network = Network(kube.endpoint)
+    yield network
+    network.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What nodes do and claim: joins, leaves, moves, lies, flapping, in any order and any number."""
+"""Changes and claims of nodes: joins, leaves, moves, lies and flapping."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JUNK = [
 
 @pytest.fixture
 def prod(kube, watch):
-    watched = watch(kube, timing=QUICK, denied=["10.9.9.9"], guards={"grace": 1})
+    watched = watch(kube, timing=QUICK, denied_networks=["10.9.9.9"], guards={"grace": 1})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     return watched
@@ -41,13 +41,15 @@ def claim(watched, name: str, *addresses: str) -> None:
 
 
 def addresses_of_node(watched, name: str) -> set[str]:
-    """What is stored of one node."""
+    """Return the stored addresses of one node."""
     member = watched.store.snapshots.load(watched.name).members.get(name)
     return {str(one) for one in member.all_addresses()} if member else set()
 
 
 def test_lies_and_junk_are_dropped_and_counted(kube, watch):
-    watched = watch(kube, timing=QUICK, denied=["10.9.9.9"], guards={"addresses_per_node": 50})
+    watched = watch(
+        kube, timing=QUICK, denied_networks=["10.9.9.9"], guards={"addresses_per_node": 50}
+    )
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     claim(watched, "n1", "10.0.0.2", *JUNK)
@@ -78,28 +80,28 @@ def test_a_node_with_too_many_addresses_stays_what_it_was_and_others_go_on(prod)
 
 
 def test_a_fresh_node_without_addresses_is_no_change_until_it_has_one(prod):
-    before, heard = prod.revision(), prod.follower.heard.events
+    before, events = prod.revision(), prod.watcher.counters.events
     prod.nodes.create("n2")
-    prod.until(lambda: prod.follower.heard.events > heard, "heard of")
+    prod.until(lambda: prod.watcher.counters.events > events, "the event")
     prod.nodes.set_addresses("n2", internal=["10.0.0.2"])
     prod.serves("10.0.0.1", "10.0.0.2")
     assert prod.revision() == before + 1
 
 
-def test_a_node_that_tells_no_address_keeps_it_for_the_grace_period(prod):
+def test_a_node_without_an_address_keeps_its_last_one_for_the_grace_period(prod):
     claim(prod, "n1")
     prod.nodes.create("n2", internal=["10.0.0.2"])
     prod.serves("10.0.0.1", "10.0.0.2")
     prod.serves("10.0.0.2")
 
 
-def test_a_lingering_address_that_another_node_tells_is_that_nodes(kube, watch):
+def test_a_lingering_address_belongs_to_another_node_that_claims_it(kube, watch):
     watched = watch(kube, timing=QUICK, guards={"grace": 3600})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     claim(watched, "n1")
     watched.nodes.create("n2", internal=["10.0.0.1"])
-    watched.until(lambda: watched.keeper._persisted.members.keys() >= {"n2"}, "n2")
+    watched.until(lambda: watched.reconciler._snapshot.members.keys() >= {"n2"}, "n2")
     watched.nodes.delete("n2")
     # Not back to n1, which lost it to n2.
     watched.serves()
@@ -113,19 +115,19 @@ def test_the_same_name_with_another_uid_and_address_is_right_at_each_step(prod):
     assert all("10.0.0.9" not in data["removed"] for data in prod.bus.named("changed"))
 
 
-def test_an_address_that_moves_between_nodes_is_never_removed(kube, watch, wire):
+def test_an_address_that_moves_between_nodes_is_never_removed(kube, watch, network):
     timing = {"inactivity": 30, "debounce": 0.3, "max_delay": 5}
-    watched = watch(kube, server=wire.url, timing=timing)
+    watched = watch(kube, server=network.url, timing=timing)
     watched.nodes.create("n1", internal=["10.0.0.1", "10.0.0.5"])
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.5", "10.0.0.2")
     watched.watching()
-    # Heard of all at once, so that however long they took to write they are in one window.
-    wire.hold()
+    # Delivered together, so that they are in one debounce window.
+    network.hold()
     watched.nodes.create("n3", internal=["10.0.0.3"])
     watched.nodes.set_addresses("n1", internal=["10.0.0.1"])
     watched.nodes.set_addresses("n2", internal=["10.0.0.2", "10.0.0.5"])
-    wire.flow()
+    network.flow()
     watched.until(lambda: addresses_of_node(watched, "n2") == {"10.0.0.2", "10.0.0.5"}, "moved")
     assert addresses_of_node(watched, "n1") == {"10.0.0.1"}
     assert watched.addresses() == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.5"}
@@ -174,7 +176,7 @@ def test_a_relabelled_node_leaves_the_selectors_set_and_no_other(prod):
     assert prod.resolve("k8s://prod") == ("10.0.0.1",)
 
 
-def test_a_mass_join_is_held_and_let_in_by_a_person(kube, watch):
+def test_a_mass_join_is_held_until_it_is_confirmed(kube, watch):
     watched = watch(kube, timing=QUICK, guards={"growth_nodes": 10, "growth_percent": 100})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
@@ -183,44 +185,44 @@ def test_a_mass_join_is_held_and_let_in_by_a_person(kube, watch):
         {f"forged{i}": {"internal": [text], "at_once": True} for i, text in enumerate(forged)}
     )
     watched.holds("growth")
-    watched.until(lambda: watched.health().nodes == 41, "all heard of")
+    watched.until(lambda: watched.health().nodes == 41, "all received")
     assert len(watched.addresses()) <= 11
     watched.nodes.delete("n1")
     watched.until(lambda: "10.0.0.1" not in watched.addresses(), "n1 left meanwhile")
     watched.until(lambda: watched.confirm() and watched.addresses() == set(forged), "let in")
 
 
-def lose(watched, wire, *names: str) -> None:
-    """Delete nodes behind the engine's back: the next that it hears of them is a LIST."""
-    wire.refuse()
+def lose(watched, network, *names: str) -> None:
+    """Delete nodes while the engine has no contact: it learns of them by a LIST."""
+    network.refuse()
     for name in names:
         watched.nodes.delete(name)
-    watched.list_again()
-    wire.listen()
+    watched.request_list()
+    network.listen()
 
 
-def test_a_mass_loss_is_held_until_another_list_agrees(kube, watch, wire, caplog):
-    watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_confirm_after": 2})
+def test_a_mass_loss_is_held_until_another_list_agrees(kube, watch, network, caplog):
+    watched = watch(kube, server=network.url, timing=QUICK, guards={"shrink_confirm_after": 2})
     addresses = [f"10.0.0.{i + 1}" for i in range(10)]
     for i, text in enumerate(addresses):
         watched.nodes.create(f"n{i}", internal=[text])
     watched.serves(*addresses)
     lists = watched.health().lists
-    lose(watched, wire, *(f"n{i}" for i in range(1, 10)))
+    lose(watched, network, *(f"n{i}" for i in range(1, 10)))
     watched.holds("shrink")
     assert watched.addresses() == set(addresses)
-    assert "salt-run k8s_nodes.confirm prod to let it through" in caplog.text
+    assert "if it is right, run salt-run k8s_nodes.confirm prod [change-held]" in caplog.text
     watched.serves("10.0.0.1")
     watched.holds()
     watched.until(lambda: watched.health().lists >= lists + 2, "proven by a second list")
-    lose(watched, wire, "n0")
+    lose(watched, network, "n0")
     watched.holds("shrink")
     assert watched.addresses() == {"10.0.0.1"}
     watched.serves()
     watched.holds()
 
 
-def test_a_mass_loss_that_is_told_node_by_node_is_held_too(kube, watch):
+def test_a_mass_loss_node_by_node_is_held_too(kube, watch):
     watched = watch(kube, timing=QUICK, guards={"shrink_confirm_after": 3600})
     for i in range(10):
         watched.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
@@ -228,17 +230,17 @@ def test_a_mass_loss_that_is_told_node_by_node_is_held_too(kube, watch):
     for i in range(1, 10):
         watched.nodes.delete(f"n{i}")
     watched.holds("shrink")
-    watched.until(lambda: watched.health().nodes == 1, "all heard of")
+    watched.until(lambda: watched.health().nodes == 1, "all received")
     assert len(watched.addresses()) == 7
     watched.confirm()
     watched.serves("10.0.0.0")
 
 
-def test_fewer_nodes_than_the_minimum_wait_for_more_or_for_a_person(kube, watch):
+def test_fewer_nodes_than_the_minimum_wait_for_more_or_for_a_confirmation(kube, watch):
     watched = watch(kube, timing=QUICK, guards={"min_nodes": 2})
     watched.holds("min_nodes")
     watched.nodes.create("n1", internal=["10.0.0.1"])
-    watched.until(lambda: watched.health().nodes == 1, "heard of")
+    watched.until(lambda: watched.health().nodes == 1, "received")
     assert watched.store.snapshots.load("prod") is None
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.2")
@@ -251,11 +253,11 @@ def test_fewer_nodes_than_the_minimum_wait_for_more_or_for_a_person(kube, watch)
     watched.holds()
 
 
-def test_an_empty_cluster_is_held_until_a_person_says_so(kube, watch, wire):
-    watched = watch(kube, server=wire.url, timing=QUICK, guards={"shrink_confirm_after": 3600})
+def test_an_empty_cluster_is_held_until_it_is_confirmed(kube, watch, network):
+    watched = watch(kube, server=network.url, timing=QUICK, guards={"shrink_confirm_after": 3600})
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
-    lose(watched, wire, "n1")
+    lose(watched, network, "n1")
     watched.holds("shrink")
     assert watched.addresses() == {"10.0.0.1"}
     watched.confirm()

@@ -7,7 +7,7 @@ import pytest
 from lab.kubernetes import open_backend
 from lab.kubernetes.emulator import actions
 from lab.kubernetes.nodes import Nodes
-from tests.functional.ways import kubeconfig, plugin
+from tests.functional.kube_access import kubeconfig, plugin
 
 QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
 
@@ -51,7 +51,7 @@ def test_rights_that_are_taken_change_nothing_and_recover_by_themselves(kube, wa
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     kube.forbid("reader")
-    watched.list_again()
+    watched.request_list()
     watched.waiting("403 Forbidden")
     assert watched.addresses() == {"10.0.0.1"}
     kube.permit("reader")
@@ -68,17 +68,17 @@ def test_a_rotated_token_is_picked_up(prod, emulator):
 
 
 def test_a_token_that_was_replaced_changes_nothing_until_the_new_one_is_there(
-    kube, watch, wire, tmp_path
+    kube, watch, network, tmp_path
 ):
     file = tmp_path / "token"
     issued = kube.endpoint.tokens["reader"]
     file.write_bytes(issued.read_bytes())
-    watched = watch(kube, server=wire.url, token_file=str(file), **QUICK)
+    watched = watch(kube, server=network.url, token_file=str(file), **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
-    follower = watched.follower
+    watcher = watched.watcher
     kube.rotate("reader")
-    wire.cut()
+    network.cut()
     watched.waiting("401 Unauthorized")
     assert str(file) in watched.health().error
     assert watched.status()["stale"]
@@ -87,7 +87,7 @@ def test_a_token_that_was_replaced_changes_nothing_until_the_new_one_is_there(
     file.write_bytes(issued.read_bytes())
     watched.serves("10.0.0.1", "10.0.0.2")
     watched.watching()
-    assert watched.follower is follower
+    assert watched.watcher is watcher
 
 
 def test_two_clusters_never_mix_their_credentials(emulator, watch, tmp_path):
@@ -110,7 +110,7 @@ def test_a_cluster_that_does_not_answer_leaves_the_other_alone(emulator, watch, 
         two.serves("10.0.0.2")
         emulator.control.on("list", do=actions.hang(), times=None)
         emulator.control.on("get", do=actions.hang(), times=None)
-        one.list_again()
+        one.request_list()
         emulator.control.wait_for_requests(1, verb="get")
         for i in range(3, 8):
             two.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
@@ -127,8 +127,8 @@ while not os.path.exists({str(login)!r}):
     time.sleep(0.01)
 say(token={emulator.endpoint.token("reader")!r})
 """
-    way = kubeconfig(tmp_path, emulator, plugin(tmp_path, body))
-    one = watch(emulator, kubeconfig=way.kubeconfig, **QUICK)
+    access = kubeconfig(tmp_path, emulator, plugin(tmp_path, body))
+    one = watch(emulator, kubeconfig=access.kubeconfig, **QUICK)
     two = watch(emulator, "second", **QUICK)
     try:
         one.until(asked.exists, "the plugin")

@@ -1,4 +1,4 @@
-"""A disk without room: what is stored stays in force and readable, and all goes on afterwards."""
+"""A full disk: the stored nodes stay in force and readable, and the engine recovers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_an_engine_without_room_says_so_serves_what_it_has_stored_and_goes_on(
+def test_an_engine_on_a_full_disk_logs_it_serves_its_stored_nodes_and_recovers(
     disk, emulator, watch, caplog
 ):
     watched = watch(emulator, str(disk.folder / "state"), **QUICK)
@@ -63,13 +63,16 @@ def test_an_engine_without_room_says_so_serves_what_it_has_stored_and_goes_on(
         watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
     watched.serves("10.0.0.1", "10.0.0.2")
     watched.watching()
-    told = len(watched.bus.named("changed"))
+    announced = len(watched.bus.named("changed"))
     disk.fill()
     watched.nodes.delete("n2")
     watched.nodes.create("n3", internal=["10.0.0.3"])
-    watched.until(lambda: "disk is full; trying again" in caplog.text, "an error of the store")
-    # Nothing is announced that is not stored.
-    assert len(watched.bus.named("changed")) == told
+    watched.until(
+        lambda: "disk is full; retrying in 1 s [store-unavailable]" in caplog.text,
+        "an error of the store",
+    )
+    # No change is announced before it is stored.
+    assert len(watched.bus.named("changed")) == announced
     assert watched.resolve("k8s://prod") == ("10.0.0.1", "10.0.0.2")
     opened_now = Resolver(Store(str(disk.folder / "state")))
     assert opened_now.addresses("k8s://prod", watched.config) == ("10.0.0.1", "10.0.0.2")
@@ -83,6 +86,6 @@ def test_an_engine_starts_although_its_number_cannot_be_written(disk):
     lock = disk.folder / ENGINE
     disk.fill()
     with engine_lock(lock, threading.Event()):
-        # For people; what counts is that somebody holds it.
+        # The number is for messages only; the lock itself counts.
         assert lock_holder(lock) == 0
     assert lock_holder(lock) is None

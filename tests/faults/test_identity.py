@@ -1,4 +1,4 @@
-"""Another cluster, or an old state of the same one, behind the address that is watched."""
+"""Another cluster, or an older state of the same one, behind the watched address."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def prod(kube, watch):
     return watched
 
 
-def test_a_rebuilt_cluster_changes_nothing_until_a_person_says_so(prod, kube):
+def test_a_rebuilt_cluster_changes_nothing_until_it_is_confirmed(prod, kube):
     kube.wipe()
     prod.holds("identity")
     prod.nodes.create("other", internal=["10.0.0.9"])
-    prod.list_again()
+    prod.request_list()
     prod.until(lambda: prod.health().nodes == 1, "the new cluster's node")
     assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
     released = prod.confirm()["released"]
@@ -48,20 +48,20 @@ def test_a_rebuilt_cluster_changes_nothing_until_a_person_says_so(prod, kube):
     ]
 
 
-def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_a_restore_mends_it(prod, kube):
+def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_recovers_by_a_restore(prod, kube):
     kube.save()
     kube.wipe()
     prod.holds("identity")
     for _ in range(100):
         lists = prod.health().lists
-        prod.list_again()
+        prod.request_list()
         prod.until(lambda lists=lists: prod.health().lists > lists, "another list")
     assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
     (held,) = prod.status()["held"]
     assert held["why"].startswith("another cluster answers: kube-system has the uid ")
     assert (prod.revision(), prod.bus.named("node/left")) == (prod.before, [])
     kube.restore()
-    prod.list_again()
+    prod.request_list()
     prod.holds()
     prod.watching()
     prod.nodes.create("n3", internal=["10.0.0.3"])
@@ -69,26 +69,28 @@ def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_a_restore_mends_i
     assert prod.bus.named("node/left") == []
 
 
-def test_another_cluster_whose_versions_are_beyond_ours_is_seen_before_its_watch(kube, watch, wire):
-    watched = watch(kube, server=wire.url, **QUICK)
+def test_another_cluster_whose_versions_are_beyond_ours_is_seen_before_its_watch(
+    kube, watch, network
+):
+    watched = watch(kube, server=network.url, **QUICK)
     for name in ("n1", "n2"):
         watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
     watched.serves("10.0.0.1", "10.0.0.2")
     watched.watching()
-    version, revision = int(watched.follower.heard.resource_version), watched.revision()
-    wire.refuse()
+    version, revision = int(watched.watcher.counters.position.resource_version), watched.revision()
+    network.refuse()
     kube.wipe()
     watched.nodes.create("n1", internal=["10.0.0.9"])
     made = watched.nodes.label("n1", {"turn": "0"})
     while int(made["metadata"]["resourceVersion"]) <= version:
         made = watched.nodes.label("n1", {"turn": made["metadata"]["resourceVersion"]})
-    wire.listen()
+    network.listen()
     watched.holds("identity")
     assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
     assert watched.revision() == revision
 
 
-def test_a_word_that_came_too_late_does_not_reach_the_next_change_of_its_kind(emulator, watch):
+def test_a_late_confirmation_does_not_release_the_next_change_of_its_kind(emulator, watch):
     watched = watch(emulator, **QUICK | {"guards": {"shrink_percent": 1, "shrink_nodes": 1}})
     for name in ("n1", "n2"):
         watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
@@ -102,15 +104,15 @@ def test_a_word_that_came_too_late_does_not_reach_the_next_change_of_its_kind(em
     watched.holds()
     watched.nodes.delete("n1")
     watched.holds("shrink")
-    watched.until(lambda: not watched.store.holds.releases("prod"), "the word heard")
+    watched.until(lambda: not watched.store.holds.releases("prod"), "the confirmation read")
     lists = watched.health().lists
-    watched.list_again()
+    watched.request_list()
     watched.until(lambda: watched.health().lists > lists, "another look")
     watched.holds("shrink")
     assert watched.addresses() == {"10.0.0.1", "10.0.0.2"}
 
 
-def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
+def test_a_held_change_stays_held_over_a_restart_of_the_engine(prod, kube):
     kube.wipe()
     prod.holds("identity")
     prod.stop()
@@ -122,7 +124,7 @@ def test_what_is_held_stays_held_over_a_restart_of_the_engine(prod, kube):
     prod.serves()
 
 
-def test_a_restored_state_is_noticed_by_silence_and_changes_nothing_until_a_person_says_so(
+def test_a_restored_state_is_noticed_by_silence_and_changes_nothing_until_it_is_confirmed(
     prod, kube, caplog
 ):
     kube.save()
@@ -131,9 +133,11 @@ def test_a_restored_state_is_noticed_by_silence_and_changes_nothing_until_a_pers
     write(prod, 30)
     with caplog.at_level(logging.INFO):
         kube.restore()
-        # Nobody asks for a list: the watch goes on from a version that is still to come.
+        # No LIST is requested: the watch continues from a version that is yet to come.
         prod.holds("rollback")
-    assert "WATCH nodes: nothing heard for 1 s; asking" in caplog.text
+    assert (
+        "cluster prod: WATCH nodes: no data for 1 s; probing the server [watch-idle]" in caplog.text
+    )
     assert prod.addresses() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
     assert [one["what"] for one in prod.confirm()["released"]] == ["rollback"]
     prod.serves("10.0.0.1", "10.0.0.2")
@@ -147,7 +151,9 @@ def test_a_watch_that_waits_for_versions_long_gone_is_noticed_by_its_silence(emu
     watched.watching()
     emulator.control.save("old")
     write(watched, 20)
-    watched.until(lambda: int(watched.follower.heard.resource_version or 0) >= 20, "heartbeats")
+    watched.until(
+        lambda: int(watched.watcher.counters.position.resource_version or 0) >= 20, "heartbeats"
+    )
     emulator.control.restore("old", quietly=True)
     watched.holds("rollback")
     assert watched.addresses() == {"10.0.0.1"}
@@ -161,7 +167,7 @@ def test_a_node_that_an_older_state_lacks_stays_when_its_versions_have_caught_up
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.serves("10.0.0.1", "10.0.0.2")
     emulator.control.restore("old")
-    watched.list_again()
+    watched.request_list()
     watched.holds("rollback")
     write(watched, 5)
     watched.holds("vanished")
@@ -187,7 +193,7 @@ def test_a_node_that_had_left_does_not_come_back_with_an_older_state(emulator, w
     watched.nodes.delete("n2")
     watched.serves("10.0.0.1")
     emulator.control.restore("old")
-    watched.list_again()
+    watched.request_list()
     watched.holds("rollback")
     write(watched, 5)
     watched.holds("returned")
@@ -202,7 +208,9 @@ def test_a_node_that_had_left_does_not_come_back_with_an_older_state(emulator, w
     watched.holds()
 
 
-def test_an_older_state_that_catches_up_by_its_own_events_needs_nobody(emulator, watch, caplog):
+def test_an_older_state_that_catches_up_by_its_own_events_needs_no_confirmation(
+    emulator, watch, caplog
+):
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
@@ -211,9 +219,9 @@ def test_an_older_state_that_catches_up_by_its_own_events_needs_nobody(emulator,
     watched.nodes.delete("n1")
     watched.serves("10.0.0.2")
     emulator.control.on("list", do=actions.from_state("old"))
-    watched.list_again()
-    # The watch goes on from the old version, and is told what a lagging server had not heard of.
-    watched.until(lambda: "held (rollback)" in caplog.text, "a rollback")
+    watched.request_list()
+    # The watch continues from the old version and delivers the events that the server lacked.
+    watched.until(lambda: "cluster prod: change held (rollback)" in caplog.text, "a rollback")
     watched.holds()
     assert watched.addresses() == {"10.0.0.2"}
     assert {str(one) for data in watched.bus.named("changed") for one in data["removed"]} == {

@@ -1,4 +1,4 @@
-"""LISTs that are cut, wrong, old or empty: all of a view or nothing of it."""
+"""LISTs that are cut, wrong, old or empty: a view is used as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def paged(kube, watch):
 
 
 def pages(watched, before=None) -> list[int]:
-    """Note how many nodes each page has from now on; ``before`` is told which is asked for."""
-    ask, sizes, number = watched.follower._nodes.page, [], 0
+    """Record the size of each page from now on; ``before`` gets the page's number first."""
+    ask, sizes, number = watched.watcher._api.list_page, [], 0
 
     def page(limit, token):
         nonlocal number
@@ -59,15 +59,17 @@ def pages(watched, before=None) -> list[int]:
         sizes.append(len(answer.nodes))
         return answer
 
-    watched.follower._nodes.page = page
+    watched.watcher._api.list_page = page
     return sizes
 
 
 def test_every_page_is_taken_and_none_before_the_last(paged):
     paged.serves(*paged.every)
+    # What it serves is stored a moment before the list is counted.
+    paged.watching()
     assert paged.revision() == 1
     lists, sizes = paged.health().lists, pages(paged)
-    paged.list_again()
+    paged.request_list()
     paged.until(lambda: paged.health().lists > lists, "another list")
     assert sizes == [10, 10, 10, 5]
     assert (paged.revision(), paged.addresses()) == (1, set(paged.every))
@@ -79,7 +81,7 @@ def test_a_continue_token_that_expires_throws_the_pages_away(paged, kube, caplog
 
     def forget(number: int) -> None:
         if number == 3 and not left:
-            # It stood on the first page, which has come.
+            # It was on the first page, which has arrived.
             paged.nodes.delete("n00")
             left.append("n00")
             kube.compact()
@@ -87,7 +89,7 @@ def test_a_continue_token_that_expires_throws_the_pages_away(paged, kube, caplog
 
     sizes = pages(paged, forget)
     with caplog.at_level(logging.INFO):
-        paged.list_again()
+        paged.request_list()
         paged.serves(*paged.every[1:])
     assert "LIST nodes: 410 Expired" in caplog.text
     assert sizes == [10, 10, 10, 10, 10, 4]
@@ -98,7 +100,7 @@ def test_a_continue_token_that_expires_throws_the_pages_away(paged, kube, caplog
 def test_a_page_that_fails_changes_nothing(prod, emulator, page):
     before = prod.revision()
     emulator.control.on("list", do=actions.respond(500), page=page)
-    prod.list_again()
+    prod.request_list()
     prod.until(lambda: prod.bus.named("sync/restored"), "restored")
     assert prod.revision() == before
     assert prod.addresses() == set(prod.every)
@@ -123,7 +125,7 @@ WRONG = {
 @pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
 def test_a_200_with_something_else_is_an_error_and_no_empty_cluster(prod, emulator, body):
     emulator.control.on("list", do=actions.respond(200, body), times=None)
-    prod.list_again()
+    prod.request_list()
     prod.waiting("LIST nodes: answered")
     assert prod.addresses() == set(prod.every)
     emulator.control.clear()
@@ -142,7 +144,7 @@ OF_ANOTHER_KIND = {
 @pytest.mark.parametrize("body", OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
 def test_a_200_without_the_clusters_identity_is_an_error_and_no_other_cluster(prod, emulator, body):
     emulator.control.on("get", path="kube-system", do=actions.respond(200, body), times=None)
-    prod.list_again()
+    prod.request_list()
     prod.waiting("GET namespace kube-system: answered")
     assert (prod.held(), prod.addresses()) == ([], set(prod.every))
     emulator.control.clear()
@@ -154,7 +156,7 @@ def test_a_200_without_the_clusters_identity_is_an_error_and_no_other_cluster(pr
 def test_a_refused_list_is_no_storm(prod, emulator, status):
     emulator.control.on("list", do=actions.respond(status, {"kind": "Status"}), times=None)
     known = len(emulator.control.requests(verb="list"))
-    prod.list_again()
+    prod.request_list()
     seen = emulator.control.wait_for_requests(known + 3, verb="list", seconds=60)[known:]
     assert seen[1].time - seen[0].time >= 0.4
     assert seen[2].time - seen[1].time >= 0.8
@@ -164,7 +166,7 @@ def test_retry_after_of_a_list_is_honoured(prod, emulator):
     refuse = actions.respond(429, {"kind": "Status"}, headers={"Retry-After": "2"})
     emulator.control.on("list", do=refuse)
     known = len(emulator.control.requests(verb="list"))
-    prod.list_again()
+    prod.request_list()
     seen = emulator.control.wait_for_requests(known + 2, verb="list", seconds=60)[known:]
     assert seen[1].time - seen[0].time >= 2.0
 
@@ -172,22 +174,22 @@ def test_retry_after_of_a_list_is_honoured(prod, emulator):
 def test_a_cut_list_changes_nothing(prod, emulator):
     before = prod.revision()
     emulator.control.on("list", do=actions.cut_body())
-    prod.list_again()
+    prod.request_list()
     prod.until(lambda: prod.bus.named("sync/restored"), "restored")
     assert prod.revision() == before
 
 
-def test_full_lists_check_what_the_watch_told(emulator, watch):
+def test_full_lists_correct_missed_watch_events(emulator, watch):
     watched = watch(emulator, timing={"relist": 10, "inactivity": 1, "debounce": 0, "max_delay": 0})
     fill(watched, 3)
     watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
     emulator.control.drop_events(["DELETED"])
     watched.nodes.delete("n01")
-    # Nobody asks for a list: only the period can find it.
+    # No LIST is requested: only the periodic one can find it.
     watched.serves("10.0.0.1", "10.0.0.3")
 
 
-def test_a_watch_that_always_tells_something_delays_no_full_list(emulator, watch):
+def test_a_busy_watch_delays_no_full_list(emulator, watch):
     timing = {"inactivity": 60, "debounce": 0, "max_delay": 0}
     watched = watch(emulator, relist=1.0, timing=timing)
     fill(watched, 3)
@@ -195,11 +197,11 @@ def test_a_watch_that_always_tells_something_delays_no_full_list(emulator, watch
     emulator.control.drop_events(["DELETED"])
     watched.nodes.delete("n01")
 
-    def told_something() -> bool:
+    def node_is_gone() -> bool:
         watched.nodes.label("n00", {"turn": str(time.monotonic())})
         return watched.addresses() == {"10.0.0.1", "10.0.0.3"}
 
-    watched.until(told_something, "the leave")
+    watched.until(node_is_gone, "the leave")
 
 
 def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod, emulator):
@@ -209,13 +211,13 @@ def test_an_old_answer_changes_nothing_and_is_gone_with_the_next_right_one(prod,
     now = {*prod.every, "10.0.1.1"} - {"10.0.0.1"}
     prod.serves(*now)
     emulator.control.on("list", do=actions.from_state("old"), times=None)
-    # Else the watch soon tells what the old state had not heard of.
+    # Else the watch soon delivers the events that the old state lacks.
     emulator.control.on("watch", do=actions.hang(), times=None)
-    prod.list_again()
+    prod.request_list()
     prod.holds("rollback")
     assert prod.addresses() == now
     emulator.control.clear()
-    prod.list_again()
+    prod.request_list()
     prod.holds()
     assert prod.addresses() == now
 
@@ -229,17 +231,19 @@ def test_old_and_new_answers_in_turn_change_nothing(emulator, watch):
     watched.nodes.create("late", internal=["10.0.1.1"])
     now = {"10.0.0.2", "10.0.0.3", "10.0.1.1"}
     watched.serves(*now)
-    revision, told = watched.revision(), len(watched.bus.named("changed"))
+    revision, announced = watched.revision(), len(watched.bus.named("changed"))
     rule = emulator.control.on("list", do=actions.from_state("old"), times=None, every=2)
-    # Else the watch soon tells what the old state had not heard of.
+    # Else the watch soon delivers the events that the old state lacks.
     emulator.control.on("watch", do=actions.hang(), times=None)
     for _ in range(3):
-        # The silence of the watch asks too: which of the two comes next is chance.
-        watched.until(lambda: watched.list_again() or watched.held() == ["rollback"], "an old one")
-        watched.until(lambda: watched.list_again() or watched.held() == [], "a new one")
+        # The idle watch lists too: which of the two comes next is chance.
+        watched.until(
+            lambda: watched.request_list() or watched.held() == ["rollback"], "an old one"
+        )
+        watched.until(lambda: watched.request_list() or watched.held() == [], "a new one")
     assert emulator.control.fired(rule) >= 3
     assert watched.addresses() == now
-    assert (watched.revision(), len(watched.bus.named("changed"))) == (revision, told)
+    assert (watched.revision(), len(watched.bus.named("changed"))) == (revision, announced)
 
 
 def test_what_happened_while_the_engine_was_down_is_a_change(prod, emulator):

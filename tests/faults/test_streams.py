@@ -38,7 +38,7 @@ def test_a_watch_asks_for_bookmarks_and_an_end_and_the_kernel_looks_after_its_co
     assert 300 <= int(query.pop("timeoutSeconds")) <= 600
     assert int(query.pop("resourceVersion"))
     assert query == {"watch": "1", "allowWatchBookmarks": "true"}
-    connection = watched.follower._nodes._watching.connection.sock
+    connection = watched.watcher._api._open_watch.connection.sock
     tcp = socket.IPPROTO_TCP
     assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     idle, every, times = (
@@ -50,7 +50,7 @@ def test_a_watch_asks_for_bookmarks_and_an_end_and_the_kernel_looks_after_its_co
     assert 0 < connection.getsockopt(tcp, socket.TCP_USER_TIMEOUT) <= 30_000
 
 
-def test_a_stream_that_falls_silent_is_asked_about_and_opened_anew(prod, emulator):
+def test_a_silent_stream_is_probed_and_opened_again(prod, emulator):
     emulator.control.stop_streams(actions.FREEZE)
     prod.nodes.create("n2", internal=["10.0.0.2"])
     prod.serves("10.0.0.1", "10.0.0.2")
@@ -60,13 +60,13 @@ def test_a_stream_that_falls_silent_is_asked_about_and_opened_anew(prod, emulato
     assert prod.bus.named("sync/lost") == []
 
 
-def test_a_dead_connection_is_left_within_the_inactivity_limit(kube, watch, wire):
-    watched = watch(kube, server=wire.url, **QUICK)
+def test_a_dead_connection_is_left_within_the_inactivity_limit(kube, watch, network):
+    watched = watch(kube, server=network.url, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     watched.watching()
     lists = watched.health().lists
-    wire.strand()
+    network.strand()
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.until(lambda: "10.0.0.2" in watched.addresses(), "the new node")
     assert watched.health().lists == lists
@@ -74,20 +74,20 @@ def test_a_dead_connection_is_left_within_the_inactivity_limit(kube, watch, wire
 
 
 def test_a_network_that_drops_everything_changes_nothing_and_recovers(
-    kube, watch, wire, monkeypatch
+    kube, watch, network, monkeypatch
 ):
-    monkeypatch.setattr(request, "_CONNECT", 0.5)
-    monkeypatch.setattr(request, "_READ", 0.5)
-    watched = watch(kube, server=wire.url, **QUICK)
+    monkeypatch.setattr(request, "_CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(request, "_READ_TIMEOUT", 0.5)
+    watched = watch(kube, server=network.url, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     watched.watching()
-    wire.hold()
-    watched.waiting("no answer in time")
+    network.hold()
+    watched.waiting("request timed out")
     assert watched.status()["stale"]
     assert watched.addresses() == {"10.0.0.1"}
     watched.nodes.create("n2", internal=["10.0.0.2"])
-    wire.flow()
+    network.flow()
     watched.serves("10.0.0.1", "10.0.0.2")
     watched.watching()
 
@@ -95,13 +95,13 @@ def test_a_network_that_drops_everything_changes_nothing_and_recovers(
 def test_a_server_that_is_held_still_is_taken_for_lost_and_then_followed_on(
     kube, watch, monkeypatch
 ):
-    monkeypatch.setattr(request, "_CONNECT", 0.5)
+    monkeypatch.setattr(request, "_CONNECT_TIMEOUT", 0.5)
     watched = watch(kube, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     kube.freeze()
     try:
-        watched.waiting("no answer in time")
+        watched.waiting("request timed out")
         assert watched.addresses() == {"10.0.0.1"}
     finally:
         kube.thaw()
@@ -135,10 +135,10 @@ def test_a_server_that_closes_each_watch_at_once_is_asked_ever_less_often(prod, 
     assert gaps[0] >= 0.4
     assert gaps[1] >= 0.8
     assert gaps[2] >= 1.6
-    # What is heard of nobody cannot be called watched.
+    # Without a single event the cluster does not count as watched.
     assert prod.health().state == "waiting"
     assert [data["error"] for data in prod.bus.named("sync/lost")] == [
-        "WATCH nodes: accepted, and ended at once"
+        "WATCH nodes: the server accepts each watch and ends it"
     ]
     emulator.control.clear()
     prod.nodes.create("n2", internal=["10.0.0.2"])
@@ -167,15 +167,15 @@ def test_after_a_stream_that_ends_in_any_way_nothing_is_lost_and_nothing_listed(
     assert len(lists(emulator)) == before
 
 
-def test_a_connection_that_is_cut_at_any_byte_loses_nothing(kube, watch, wire):
-    watched = watch(kube, server=wire.url, **QUICK)
+def test_a_connection_that_is_cut_at_any_byte_loses_nothing(kube, watch, network):
+    watched = watch(kube, server=network.url, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     watched.watching()
     lists = watched.health().lists
     expected = ["10.0.0.1"]
     for i, count in ((2, 1), (3, 700)):
-        wire.cut_after(count)
+        network.cut_after(count)
         watched.nodes.create(f"n{i}", internal=[f"10.0.0.{i}"])
         expected.append(f"10.0.0.{i}")
         watched.serves(*expected)
@@ -194,7 +194,7 @@ def test_lines_that_mean_nothing_are_counted_and_change_nothing(prod, emulator):
         {"type": "MODIFIED", "object": {"metadata": {"name": "n1", "uid": "x"}}},
         {"type": "DELETED"},
     )
-    prod.until(lambda: prod.follower.heard.ignored == 5, "5 ignored lines")
+    prod.until(lambda: prod.watcher.counters.ignored == 5, "5 ignored lines")
     assert prod.revision() == before
     prod.nodes.create("n2", internal=["10.0.0.2"])
     prod.serves("10.0.0.1", "10.0.0.2")
@@ -241,18 +241,18 @@ def test_another_error_as_an_event_is_tried_later_without_listing_again(prod, em
     assert len(lists(emulator)) == before
 
 
-def test_an_old_version_after_a_restart_lists_again(kube, watch, wire):
-    watched = watch(kube, server=wire.url, **QUICK)
+def test_an_old_version_after_a_restart_lists_again(kube, watch, network):
+    watched = watch(kube, server=network.url, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     watched.watching()
     lists = watched.health().lists
-    wire.refuse()
+    network.refuse()
     watched.nodes.create("n2", internal=["10.0.0.2"])
     watched.nodes.delete("n1")
     kube.restart()
-    wire.listen()
-    # The server cannot tell what it has forgotten: the leave comes from the difference.
+    network.listen()
+    # The server no longer has these events: the leave comes from the difference.
     watched.serves("10.0.0.2")
     watched.until(lambda: watched.health().lists == lists + 1, "one more list")
     assert [data["node"] for data in watched.bus.named("node/left")] == ["n1"]
@@ -264,9 +264,9 @@ def test_a_deletion_that_was_never_heard_is_a_leave_once(prod, emulator):
     prod.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
     emulator.control.drop_events(["DELETED"])
     prod.nodes.delete("n2")
-    prod.list_again()
+    prod.request_list()
     prod.serves("10.0.0.1", "10.0.0.3")
-    prod.list_again()
+    prod.request_list()
     prod.until(lambda: prod.health().lists >= 3, "another list")
     assert [data["node"] for data in prod.bus.named("node/left")] == ["n2"]
 

@@ -1,4 +1,4 @@
-"""The engine's own threads: one that dies or hangs, a clock that jumps, memory over time, kills."""
+"""The engine's threads: crashes, hangs, clock jumps, memory over time, kills."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from salt_ext.kube import api
 from salt_ext.kube.line_stream import read_lines
 from salt_ext.store import Store
 from salt_ext.supervisor import Heartbeat, Supervisor
-from salt_ext.watch.updates import Deleted, Replaced, Upserted
+from salt_ext.watch.updates import Deleted, Replaced, Upserted, WatchPosition
 from salt_ext.watch.watcher import ClusterWatcher
 from tests.core.build import addresses_of
 from tests.faults.watched import Watched
@@ -31,18 +31,18 @@ from tests.faults.watched import Watched
 QUICK = {"timing": {"inactivity": 1, "debounce": 0, "max_delay": 0}}
 
 
-class Part:
-    """A thread's work that does what the test wants."""
+class StubWorker:
+    """A worker that works, crashes or hangs."""
 
-    def __init__(self, stop: threading.Event, how: str, patience: float = 60.0) -> None:
-        self.pulse = Heartbeat(patience)
+    def __init__(self, stop: threading.Event, how: str, timeout: float = 60.0) -> None:
+        self.heartbeat = Heartbeat(timeout)
         self.began = threading.Event()
         self._stop, self._how = stop, how
 
     def run(self) -> None:
         self.began.set()
-        if self._how == "dies":
-            raise RuntimeError("an error of its own")
+        if self._how == "crashes":
+            raise RuntimeError("a bug")
         if self._how == "works":
             self._stop.wait(30)
         else:
@@ -52,39 +52,43 @@ class Part:
         threading.Event().wait(30)
 
 
-def started(group: Supervisor, made: list, count: int) -> None:
+def run_until(supervisor: Supervisor, made: list, count: int) -> None:
     end = time.monotonic() + 60
     while len(made) < count:
-        group.check()
+        supervisor.ensure_running()
         assert time.monotonic() < end, f"{len(made)} of {count}"
         time.sleep(0.01)
 
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr("salt_ext.supervisor._AGAIN", 0.05)
+    monkeypatch.setattr("salt_ext.supervisor._RESTART_DELAY", 0.05)
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("dies", "an error of its own"), ("hangs", "_wait_for_nothing")]
+    ("how", "lines"),
+    [
+        ("crashes", ["cluster prod: broken: unexpected error (bug); restarting in", "a bug"]),
+        ("hangs", ["cluster prod: broken has hung for", "_wait_for_nothing"]),
+    ],
 )
-def test_a_thread_that_dies_or_hangs_is_told_of_and_replaced_with_its_partner(
-    at_once, caplog, how, said
+def test_a_worker_that_crashes_or_hangs_is_logged_and_restarted_with_its_group(
+    at_once, caplog, how, lines
 ):
     made = []
 
     def make(stop):
-        broken = Part(stop, how if not made else "works", patience=0.1)
+        broken = StubWorker(stop, how if not made else "works", timeout=0.1)
         made.append((stop, broken))
-        return {"broken": broken, "partner": Part(stop, "works")}
+        return {"broken": broken, "partner": StubWorker(stop, "works")}
 
-    group = Supervisor("prod", make)
+    supervisor = Supervisor("cluster prod", make)
     with caplog.at_level(logging.ERROR):
-        started(group, made, 2)
-    assert said in caplog.text
+        run_until(supervisor, made, 2)
+    assert all(line in caplog.text for line in lines)
     assert made[0][0].is_set()
     assert not made[1][0].is_set()
-    group.stop()
+    supervisor.stop()
 
 
 def test_a_group_that_cannot_be_made_is_tried_again(at_once, caplog):
@@ -94,12 +98,12 @@ def test_a_group_that_cannot_be_made_is_tried_again(at_once, caplog):
         made.append(stop)
         if len(made) < 3:
             raise RuntimeError("not yet")
-        return {"part": Part(stop, "works")}
+        return {"part": StubWorker(stop, "works")}
 
-    group = Supervisor("prod", make)
-    started(group, made, 3)
-    assert "cannot start" in caplog.text
-    group.stop()
+    supervisor = Supervisor("cluster prod", make)
+    run_until(supervisor, made, 3)
+    assert "cluster prod: cannot start; retrying in" in caplog.text
+    supervisor.stop()
 
 
 def test_a_thread_that_waits_for_its_partner_does_not_count_as_hung(emulator, tmp_path):
@@ -112,11 +116,11 @@ def test_a_thread_that_waits_for_its_partner_does_not_count_as_hung(emulator, tm
     watched = Watched(tmp_path / "state", emulator)
     stop, full = threading.Event(), queue.Queue(1)
     full.put(Deleted("n1", "1"))
-    follower = ClusterWatcher(watched.cluster, full, stop)
-    follower.pulse = Counting(60.0)
-    thread = threading.Thread(target=follower._pass_on, args=(Deleted("n2", "2"),), daemon=True)
+    watcher = ClusterWatcher(watched.cluster, full, stop)
+    watcher.heartbeat = Counting(60.0)
+    thread = threading.Thread(target=watcher._enqueue, args=(Deleted("n2", "2"),), daemon=True)
     thread.start()
-    watched.until(lambda: follower.pulse.beats >= 3, "three beats")
+    watched.until(lambda: watcher.heartbeat.beats >= 3, "three beats")
     stop.set()
     thread.join(60)
     assert not thread.is_alive()
@@ -195,7 +199,7 @@ def test_a_hundred_thousand_events_leave_no_memory_behind():
 
     def feed(count: int) -> int:
         for got in read_lines(Response(line + b"\n", count)):
-            event = api._event(got, "WATCH")
+            event = api._decode_event(got, "WATCH")
             assert not reflector.changed(Change.MODIFIED, event.node, "2", 0.0)
         return tracemalloc.get_traced_memory()[0]
 
@@ -228,7 +232,7 @@ threading.Event().wait()
 
 
 class Lives:
-    """An engine in a process of its own, and what it has announced before it was killed."""
+    """An engine in its own process, and its announcements before it was killed."""
 
     def __init__(self, folder: Path, endpoint: Endpoint) -> None:
         self._argv = [sys.executable, "-c", WORKER, str(folder), endpoint.url]
@@ -240,16 +244,16 @@ class Lives:
         self.process = subprocess.Popen(
             self._argv, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}, text=True
         )
-        self._said = []
+        self._announced = []
 
-    def hear(self) -> str:
+    def next_announcement(self) -> str:
         """Wait for one change to be announced."""
-        patience = threading.Timer(60, self.process.kill)
-        patience.start()
+        deadline = threading.Timer(60, self.process.kill)
+        deadline.start()
         line = self.process.stdout.readline()
-        patience.cancel()
+        deadline.cancel()
         assert line, "it announces nothing"
-        self._said.append(line)
+        self._announced.append(line)
         return line
 
     def stored(self) -> tuple[int, set[str]]:
@@ -259,23 +263,23 @@ class Lives:
         return snapshot.revision, {str(one) for one in addresses_of(snapshot.members.values())}
 
     def kill(self) -> None:
-        """End it; what it announced must lead from what was stored before to what is now."""
+        """Kill it; its announcements must lead from the stored view before to the one now."""
         self.process.kill()
         self.process.wait()
-        self._said += self.process.stdout.readlines()
+        self._announced += self.process.stdout.readlines()
         self.process.stdout.close()
         revision, known = self._before
-        for line in self._said:
-            told, added, removed = json.loads(line)
-            assert told == revision + 1
+        for line in self._announced:
+            announced, added, removed = json.loads(line)
+            assert announced == revision + 1
             assert not known & set(added)
             assert known >= set(removed)
-            revision, known = told, known - set(removed) | set(added)
+            revision, known = announced, known - set(removed) | set(added)
         stored, addresses = self.stored()
         if stored == revision:
             assert addresses == known
         else:
-            # Stored, and killed before it could say so: nobody is told less than what is stored.
+            # Stored, and killed before the announcement.
             assert stored == revision + 1
 
 
@@ -295,8 +299,8 @@ def test_an_engine_that_is_killed_at_any_moment_loses_no_change(emulator, watch,
                 there[f"n{turn}-{i}"] = f"10.0.{turn}.{i + 1}"
                 other.nodes.create(f"n{turn}-{i}", internal=[there[f"n{turn}-{i}"]], at_once=True)
             if turn % 2:
-                # At a random moment after its first word, with more to tell.
-                lives.hear()
+                # At a random moment after its first announcement, with more to announce.
+                lives.next_announcement()
                 other.nodes.delete(f"n{turn}-0")
                 del there[f"n{turn}-0"]
                 time.sleep(dice.uniform(0.0, 0.05))
@@ -309,7 +313,7 @@ def test_an_engine_that_is_killed_at_any_moment_loses_no_change(emulator, watch,
     try:
         other.until(lambda: lives.stored()[1] == set(there.values()), "the truth")
         other.nodes.create("last", internal=["10.0.9.9"], at_once=True)
-        while "10.0.9.9" not in lives.hear():
+        while "10.0.9.9" not in lives.next_announcement():
             pass
     finally:
         lives.kill()
@@ -317,7 +321,7 @@ def test_an_engine_that_is_killed_at_any_moment_loses_no_change(emulator, watch,
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(emulator, watch):
+def test_a_full_disk_loses_nothing(emulator, watch):
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
@@ -335,32 +339,34 @@ def test_a_disk_that_is_full_loses_nothing_and_goes_on_when_there_is_room(emulat
 
     watched.store.snapshots.save = on_a_full_disk
     watched.nodes.create("n2", internal=["10.0.0.2"])
-    watched.until(lambda: watched.keeper._debounce.wake_at() is not None, "waiting to be stored")
+    watched.until(
+        lambda: watched.reconciler._debounce.wake_at() is not None, "waiting to be stored"
+    )
     assert watched.addresses() == {"10.0.0.1"}
     full.clear()
     watched.serves("10.0.0.1", "10.0.0.2")
 
 
-def test_a_version_that_is_ahead_of_its_changes_makes_no_old_view_a_new_one(emulator, tmp_path):
+def test_a_version_ahead_of_its_changes_does_not_make_an_old_view_new(emulator, tmp_path):
     watched = Watched(tmp_path / "state", emulator, timing={"debounce": 0, "max_delay": 0})
-    parts = watched.make(threading.Event())
-    keeper, follower = parts["keep"], parts["follow"]
+    workers = watched.make_workers(threading.Event())
+    reconciler, watcher = workers["reconciler"], workers["watcher"]
     new, old = (Node(name=name, uid=name, internal=(f"10.0.0.{name}",)) for name in "12")
-    keeper._load()
+    reconciler._load()
     for update in (Replaced([new], "78", "here"), Replaced([old], "75", "here")):
-        keeper._take(update)
-        keeper._work()
-    # The other thread has read on, and what it read is still in the queue.
-    follower.heard.newest = 4, "78", False
-    keeper._tell(time.monotonic())
-    keeper._work()
+        reconciler._apply_update(update)
+        reconciler._reconcile()
+    # The watcher has read further, and its updates are still in the queue.
+    watcher.counters.position = WatchPosition(4, "78", regressed=False)
+    reconciler._report_health(time.monotonic())
+    reconciler._reconcile()
     assert (watched.held(), watched.addresses()) == (["rollback"], {"10.0.0.1"})
-    keeper._take(Deleted("2", "76"))
-    keeper._work()
-    keeper._take(Upserted(new, "77"))
-    keeper._work()
+    reconciler._apply_update(Deleted("2", "76"))
+    reconciler._reconcile()
+    reconciler._apply_update(Upserted(new, "77"))
+    reconciler._reconcile()
     assert (watched.held(), watched.addresses()) == (["rollback"], {"10.0.0.1"})
-    keeper._tell(time.monotonic())
-    keeper._work()
+    reconciler._report_health(time.monotonic())
+    reconciler._reconcile()
     assert (watched.held(), watched.addresses()) == ([], {"10.0.0.1"})
     assert watched.revision() == 1

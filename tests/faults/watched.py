@@ -1,4 +1,4 @@
-"""The engine's own two threads on one cluster, with a real store and a bus that remembers."""
+"""Watcher and reconciler of one cluster, with a real store and a bus that records events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALLOWED = ["10.0.0.0/8", "2001:db8::/32"]
 
 
 class Bus:
-    """Remembers what was fired, and when."""
+    """Records the fired events and their times."""
 
     def __init__(self) -> None:
         self.fired: list[tuple[str, Mapping[str, Any]]] = []
@@ -38,12 +38,12 @@ class Bus:
         self.fired.append((tag, data))
 
     def named(self, what: str) -> list[Mapping[str, Any]]:
-        """Return the data of every event whose tag ends so."""
+        """Return the data of every event whose tag ends with ``/<what>``."""
         return [data for tag, data in list(self.fired) if tag.endswith(f"/{what}")]
 
 
 class Watched:
-    """One cluster under watch; it can be stopped and started like an engine."""
+    """One watched cluster; it can be stopped and started like an engine."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class Watched:
         relist: float | None = None,
         **cluster: Any,
     ) -> None:
-        """``relist`` may be shorter than a configuration may have it."""
+        """``relist`` may be shorter than a configuration allows."""
         self.name = name
         self.backend = backend
         self.nodes = Nodes(backend.endpoint)
-        way = {} if "kubeconfig" in cluster else _way(backend, user)
-        block = {"allowed_networks": ALLOWED, **way, **cluster}
+        access = {} if "kubeconfig" in cluster else _access(backend, user)
+        block = {"allowed_networks": ALLOWED, **access, **cluster}
         self.config = config.read({"state_dir": str(folder), "clusters": {name: block}})
         assert not self.config.problems, [str(problem) for problem in self.config.problems]
         self.cluster = self.config.clusters[name]
@@ -72,21 +72,21 @@ class Watched:
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
 
-    def make(self, stop: threading.Event) -> Mapping[str, Worker]:
-        """Return the parts that a group of the engine would run."""
+    def make_workers(self, stop: threading.Event) -> Mapping[str, Worker]:
+        """Return the workers that the engine runs for a cluster."""
         updates: queue.Queue[Any] = queue.Queue(10_000)
-        self.follower = ClusterWatcher(self.cluster, updates, stop)
-        self.keeper = ClusterReconciler(
-            self.cluster, self.store, self.bus, updates, stop, self.follower
+        self.watcher = ClusterWatcher(self.cluster, updates, stop)
+        self.reconciler = ClusterReconciler(
+            self.cluster, self.store, self.bus, updates, stop, self.watcher
         )
         self.wake = lambda: updates.put(WatchOpened())
-        return {"follow": self.follower, "keep": self.keeper}
+        return {"watcher": self.watcher, "reconciler": self.reconciler}
 
     def start(self) -> Watched:
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=part.run, name=f"{self.name} {what}", daemon=True)
-            for what, part in self.make(self._stop).items()
+            threading.Thread(target=worker.run, name=f"{self.name} {worker_name}", daemon=True)
+            for worker_name, worker in self.make_workers(self._stop).items()
         ]
         for thread in self._threads:
             thread.start()
@@ -94,14 +94,14 @@ class Watched:
 
     def stop(self) -> None:
         self._stop.set()
-        self.follower.list_again()
+        self.watcher.request_list()
         self.wake()
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive(), f"{thread.name} does not stop"
 
-    def list_again(self) -> None:
-        self.follower.list_again()
+    def request_list(self) -> None:
+        self.watcher.request_list()
 
     def confirm(self) -> dict[str, Any]:
         return confirm(self.config, self.store, self.name, "tester")
@@ -110,7 +110,7 @@ class Watched:
         """Wait for a condition; the threads change the store and the bus at their own pace."""
         end = time.monotonic() + seconds
         while not true():
-            assert time.monotonic() < end, f"not within {seconds} s: {what}; {self.told()}"
+            assert time.monotonic() < end, f"not within {seconds} s: {what}; {self.summary()}"
             time.sleep(0.01)
 
     def addresses(self) -> set[str]:
@@ -135,7 +135,7 @@ class Watched:
     def watching(self) -> None:
         """Wait until the state is good and a watch is open."""
         self.until(
-            lambda: self.health().state == "watching" and self.follower._nodes._watching,
+            lambda: self.health().state == "watching" and self.watcher._api._open_watch,
             "watching",
         )
 
@@ -153,15 +153,15 @@ class Watched:
         self.until(lambda: self.held() == list(kinds), f"held {kinds}")
 
     def status(self) -> dict[str, Any]:
-        """Return what a person is told of the cluster, as if an engine's process held its lock."""
-        found: dict[str, Any] = status(self.config, self.store)["clusters"][self.name]
-        return found
+        """Return the cluster's part of ``status``."""
+        answer: dict[str, Any] = status(self.config, self.store)["clusters"][self.name]
+        return answer
 
-    def told(self) -> object:
+    def summary(self) -> object:
         return self.addresses(), self.held(), self.health(), self.bus.fired[-5:]
 
 
-def _way(backend: Backend, user: str) -> dict[str, Any]:
+def _access(backend: Backend, user: str) -> dict[str, Any]:
     endpoint = backend.endpoint
     return {
         "server": endpoint.url,

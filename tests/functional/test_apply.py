@@ -1,4 +1,4 @@
-"""Who is behind is published to once, whoever asks how often and from which process."""
+"""A minion out of sync is published to once, from whichever process and however often."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from salt_ext.core.config import config
-from salt_ext.core.config.apply import ANY_GRAINS
-from salt_ext.core.config.apply import Action as What
+from salt_ext.core.config.apply import ANY_GRAINS, Action
 from salt_ext.core.errors import StoreError
 from salt_ext.core.references.resolve import digest
 from salt_ext.master.publisher import MasterSilent, NotPublished
@@ -25,6 +24,7 @@ from salt_ext.references.resolver import Resolver
 from salt_ext.rollout.apply import ApplyRun
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import plan
+from salt_ext.rollout.selection import OBSERVED
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
 from salt_ext.store.locks import APPLY, exclusive
@@ -40,14 +40,14 @@ class Published:
 
     def __init__(self, during: Callable[[str], object] = str) -> None:
         self.jobs: dict[str, list[str]] = {}
-        self.what: list[What] = []
+        self.what: list[Action] = []
         self.during = during
         self._jids = iter(range(1, 1000))
 
     def new_jid(self) -> str:
         return str(next(self._jids))
 
-    def apply(self, jid: str, minions: Sequence[str], what: What) -> None:
+    def apply(self, jid: str, minions: Sequence[str], what: Action) -> None:
         self.during(jid)
         self.jobs[jid] = list(minions)
         self.what.append(what)
@@ -86,16 +86,15 @@ def prove(store: Store, published: Published, *, min_interval: float = 0.0) -> N
             store.applied.record_proof(jid, minion, time.time(), min_interval=min_interval)
 
 
-def test_whoever_is_behind_is_published_to_in_batches(settings, store):
+def test_minions_out_of_sync_are_published_to_in_batches(settings, store):
     for minion in ("m3", "m1", "m2"):
         refer(store, minion, "prod")
     published = Published()
-    applying = ApplyRun(settings, store, published)
-    done = applying.run(ALL)
-    waiting = {"m3": "waiting for the previous batch of 2"}
-    assert done == {"jobs": {"1": ["m1", "m2"]}, "held": waiting}
+    apply_run = ApplyRun(settings, store, published)
+    done = apply_run.run(ALL)
+    assert done == {"jobs": {"1": ["m1", "m2"]}, "skipped": {"m3": "waits for the 2 before it"}}
     prove(store, published)
-    assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
+    assert apply_run.run(ALL) == {"jobs": {"2": ["m3"]}}
     assert published.jobs == {"1": ["m1", "m2"], "2": ["m3"]}
     assert [str(what) for what in published.what] == ["state.apply firewall"] * 2
 
@@ -135,14 +134,16 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1")
         compiled()
         published = Published()
-        applying = ApplyRun(settings, store, published)
-        applying.run(ALL)
+        apply_run = ApplyRun(settings, store, published)
+        apply_run.run(ALL)
         view("192.0.2.1", "192.0.2.9")
         compiled()
         view("192.0.2.1")
         prove(store, published)
-        (late,) = DesiredState(store).behind(settings)
-        assert late.why(time.time(), 60) == ("the cluster changed during the run; re-applying")
+        (late,) = DesiredState(store).out_of_sync(settings)
+        assert late.why(time.time(), 60) == (
+            "the cluster changed while it was applied: it is applied again"
+        )
 
     def test_nor_when_that_was_what_the_minion_had_been_served_before(
         self, settings, store, view, compiled
@@ -156,7 +157,7 @@ class TestAClusterThatChangesWhileAJobRuns:
         compiled()
         view("192.0.2.1")
         prove(store, published)
-        assert len(DesiredState(store).behind(settings)) == 1
+        assert len(DesiredState(store).out_of_sync(settings)) == 1
 
     def test_a_change_that_is_none_for_its_pillar_makes_no_doubt(
         self, settings, store, view, compiled
@@ -168,39 +169,39 @@ class TestAClusterThatChangesWhileAJobRuns:
         view("192.0.2.1", "2001:db8::1")
         compiled("k8s://prod?family=ipv4")
         prove(store, published)
-        assert DesiredState(store).behind(settings) == []
+        assert DesiredState(store).out_of_sync(settings) == []
 
 
-def test_nobody_is_behind(settings, store):
+def test_no_minion_is_out_of_sync(settings, store):
     assert ApplyRun(settings, store, Published()).run(ALL) == {"jobs": {}}
 
 
 def test_a_minion_that_has_proved_it_is_left_alone(settings, store):
     refer(store, "m1", "prod")
     published = Published()
-    applying = ApplyRun(settings, store, published)
-    applying.run(ALL)
+    apply_run = ApplyRun(settings, store, published)
+    apply_run.run(ALL)
     prove(store, published)
-    assert applying.run(ALL) == {"jobs": {}}
-    assert applying.run(ALL, force=True) == {"jobs": {}}
+    assert apply_run.run(ALL) == {"jobs": {}}
+    assert apply_run.run(ALL, force=True) == {"jobs": {}}
 
 
 def test_a_minion_with_a_job_on_its_way_is_not_published_to_again(settings, store):
     refer(store, "m1", "prod")
-    applying = ApplyRun(settings, store, Published())
-    assert applying.run(ALL)["jobs"]
+    apply_run = ApplyRun(settings, store, Published())
+    assert apply_run.run(ALL)["jobs"]
     changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
     store.snapshots.save(changed, changed.members.values(), [])
-    assert applying.run(ALL) == {"jobs": {}}
-    assert applying.run(ALL, force=True) == {"jobs": {}}
+    assert apply_run.run(ALL) == {"jobs": {}}
+    assert apply_run.run(ALL, force=True) == {"jobs": {}}
 
 
 def test_not_even_for_another_cluster(settings, store):
     refer(store, "m1", "prod")
-    applying = ApplyRun(settings, store, Published())
-    applying.run(ALL)
+    apply_run = ApplyRun(settings, store, Published())
+    apply_run.run(ALL)
     refer(store, "m1", "prod", "test")
-    assert applying.run(frozenset(["test"])) == {"jobs": {}}
+    assert apply_run.run(frozenset(["test"])) == {"jobs": {}}
 
 
 def test_a_job_that_never_returned_is_published_again(settings, store):
@@ -208,37 +209,37 @@ def test_a_job_that_never_returned_is_published_again(settings, store):
     # The engine has ten seconds more to see it first, and to count it.
     quick = replace(settings, apply=replace(settings.apply, timeout=-10.0))
     published = Published()
-    applying = ApplyRun(quick, store, published)
-    applying.run(ALL)
-    assert applying.run(ALL) == {"jobs": {"2": ["m1"]}}
+    apply_run = ApplyRun(quick, store, published)
+    apply_run.run(ALL)
+    assert apply_run.run(ALL) == {"jobs": {"2": ["m1"]}}
 
 
 def test_one_job_brings_a_minion_all_of_its_clusters(settings, store):
     refer(store, "m1", "prod", "test")
     published = Published()
-    applying = ApplyRun(settings, store, published)
-    assert applying.run(frozenset(["test"])) == {"jobs": {"1": ["m1"]}}
+    apply_run = ApplyRun(settings, store, published)
+    assert apply_run.run(frozenset(["test"])) == {"jobs": {"1": ["m1"]}}
     prove(store, published)
-    assert applying.run(ALL) == {"jobs": {}}
+    assert apply_run.run(ALL) == {"jobs": {}}
 
 
 def test_only_the_clusters_that_are_asked_for(settings, store):
     refer(store, "m1", "prod")
     refer(store, "m2", "test")
-    applying = ApplyRun(settings, store, Published())
-    assert applying.run(frozenset(["test"])) == {"jobs": {"1": ["m2"]}}
+    apply_run = ApplyRun(settings, store, Published())
+    assert apply_run.run(frozenset(["test"])) == {"jobs": {"1": ["m2"]}}
 
 
 def test_a_reference_that_is_gone_is_published_once_more(settings, store):
     refer(store, "m1", "prod")
     published = Published()
-    applying = ApplyRun(settings, store, published)
-    applying.run(ALL)
+    apply_run = ApplyRun(settings, store, published)
+    apply_run.run(ALL)
     prove(store, published)
     refer(store, "m1")
-    assert applying.run(ALL) == {"jobs": {"2": ["m1"]}}
+    assert apply_run.run(ALL) == {"jobs": {"2": ["m1"]}}
     prove(store, published)
-    assert applying.run(ALL) == {"jobs": {}}
+    assert apply_run.run(ALL) == {"jobs": {}}
     assert store.subscriptions.all() == []
 
 
@@ -268,22 +269,21 @@ class TestNotPublished:
     def test_it_is_tried_again_and_the_others_are_published(self, settings, store, caplog):
         for minion in ("m1", "m2", "m3"):
             refer(store, minion, "prod")
-        applying, begun = ApplyRun(settings, store, Published(self.refuse)), time.time()
-        assert applying.run(ALL)["jobs"] == {}
-        refused = time.time()
-        assert applying.run(ALL) == {"jobs": {"2": ["m3"]}}
+        apply_run = ApplyRun(settings, store, Published(self.refuse))
+        assert apply_run.run(ALL)["jobs"] == {}
+        assert apply_run.run(ALL) == {"jobs": {"2": ["m3"]}}
         assert "took no minion" in caplog.text
         entry = store.applied.all()["m1", "prod"]
         assert (entry.jid, entry.attempts, entry.silent) == (None, 0, False)
-        assert begun + 5.0 <= entry.next_at <= refused + 5.0
+        assert 4.0 < entry.next_at - time.time() <= 5.0
         assert "took no minion" in entry.error
         # Not due for some seconds, but a person can insist.
-        assert applying.run(ALL) == {"jobs": {}}
-        assert applying.run(ALL, force=True) == {"jobs": {"3": ["m1", "m2"]}}
+        assert apply_run.run(ALL) == {"jobs": {}}
+        assert apply_run.run(ALL, force=True) == {"jobs": {"3": ["m1", "m2"]}}
 
-    @pytest.mark.parametrize(("care", "told"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
-    def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, told):
-        monkeypatch.setattr("salt_ext.rollout.apply._AGAIN", 0.0)
+    @pytest.mark.parametrize(("care", "size"), [({"canary": 1}, 1), ({"batch": 2}, 2)])
+    def test_it_is_not_charged_to_the_minions(self, settings, store, monkeypatch, care, size):
+        monkeypatch.setattr("salt_ext.rollout.apply._RETRY_AFTER", 0.0)
         minions = [f"m{n}" for n in range(6)]
         for minion in minions:
             refer(store, minion, "prod")
@@ -296,17 +296,17 @@ class TestNotPublished:
         for _ in range(5):
             assert out.run(ALL)["jobs"] == {}
         published = Published()
-        applying = ApplyRun(careful, store, published)
-        jobs = applying.run(ALL)["jobs"]
-        assert [len(batch) for batch in jobs.values()] == [told]
-        # Whoever goes first still decides whether the others are told of a change that fails.
+        apply_run = ApplyRun(careful, store, published)
+        jobs = apply_run.run(ALL)["jobs"]
+        assert [len(batch) for batch in jobs.values()] == [size]
+        # The first minions still decide whether a change that fails reaches the others.
         for jid, batch in jobs.items():
             fail(store, jid, *batch)
-        assert applying.run(ALL)["jobs"] == {}
+        assert apply_run.run(ALL)["jobs"] == {}
         assert set(store.rollouts.all()) == {""}
 
 
-class TestAMasterThatDoesNotAnswer:
+class TestSilentMaster:
     """Each publish would hold the reactor's thread for as long as Salt waits for the master."""
 
     @pytest.fixture
@@ -316,21 +316,21 @@ class TestAMasterThatDoesNotAnswer:
         classes = {f"c{n}": {"target": f"m{n}", "states": ["firewall"]} for n in range(2)}
         return block(settings, classes=classes)
 
-    def test_it_is_asked_once_and_whoever_is_left_is_counted(self, settings, store, caplog):
+    def test_it_is_asked_once_and_the_minions_left_are_counted(self, settings, store, caplog):
         tried: list[str] = []
 
         def during(jid: str) -> None:
             tried.append(jid)
             raise MasterSilent("the request timed out")
 
-        told = ApplyRun(settings, store, Published(during), meant).run(ALL)
+        answer = ApplyRun(settings, store, Published(during), match).run(ALL)
         assert tried == ["1"]
-        left = "the master does not answer; 2 more minions are left for later"
-        assert told == {"jobs": {}, "waiting": left}
+        left = "the master does not answer; 2 more minions are published to later"
+        assert answer == {"jobs": {}, "waiting": left}
         assert left in caplog.text
         (entry,) = store.applied.all().values()
         assert (entry.minion, entry.jid, entry.attempts) == ("m0", None, 0)
-        assert ApplyRun(settings, store, Published(), meant).run(ALL)["jobs"] == {
+        assert ApplyRun(settings, store, Published(), match).run(ALL)["jobs"] == {
             "1": ["m1"],
             "2": ["m2"],
         }
@@ -340,10 +340,10 @@ class TestAMasterThatDoesNotAnswer:
 
         def during(jid: str) -> None:
             tried.append(jid)
-            ApplyRun(settings, Store(settings.state_dir), Published(), meant).run(ALL)
+            ApplyRun(settings, Store(settings.state_dir), Published(), match).run(ALL)
             raise MasterSilent("the request timed out")
 
-        ApplyRun(settings, store, Published(during), meant).run(ALL)
+        ApplyRun(settings, store, Published(during), match).run(ALL)
         assert tried == ["1"]
 
     def test_one_that_takes_no_job_for_some_is_asked_for_the_others(self, settings, store):
@@ -351,8 +351,8 @@ class TestAMasterThatDoesNotAnswer:
             if jid == "1":
                 raise NotPublished("the master took no minion of it")
 
-        told = ApplyRun(settings, store, Published(during), meant).run(ALL)
-        assert told == {"jobs": {"2": ["m1"], "3": ["m2"]}}
+        answer = ApplyRun(settings, store, Published(during), match).run(ALL)
+        assert answer == {"jobs": {"2": ["m1"], "3": ["m2"]}}
 
 
 class TestTriggers:
@@ -368,7 +368,9 @@ class TestTriggers:
 
         published = Published(during)
         done = ApplyRun(settings, store, published).run(frozenset(["prod"]))
-        assert answers == [{"jobs": {}, "waiting": "another apply is at work and looks again"}]
+        assert answers == [
+            {"jobs": {}, "waiting": "another apply is running; it publishes for this one too"}
+        ]
         assert done == {"jobs": {"1": ["m1"], "2": ["m2"]}}
         assert published.jobs == done["jobs"]
 
@@ -381,14 +383,14 @@ class TestTriggers:
                 ApplyRun(settings, store, published).run(ALL)
 
         published = Published(during)
-        applying = ApplyRun(settings, store, published)
-        behind = applying._places.behind
-        applying._places.behind = lambda *given: looks.append(1) or behind(*given)
-        applying.run(ALL)
+        apply_run = ApplyRun(settings, store, published)
+        out_of_sync = apply_run._desired_state.out_of_sync
+        apply_run._desired_state.out_of_sync = lambda *given: looks.append(1) or out_of_sync(*given)
+        apply_run.run(ALL)
         assert len(looks) == 2
         assert published.jobs == {"1": ["m1"]}
 
-    def test_a_wish_of_its_own_waits_for_the_run_that_it_meets(self, settings, store):
+    def test_an_operators_request_waits_for_the_run_that_it_meets(self, settings, store):
         refer(store, "m1", "prod")
         refer(store, "m2", "test")
         observing, answers, others = block(settings), [], []
@@ -396,32 +398,33 @@ class TestTriggers:
 
         def during(jid: str) -> None:
             if jid == "1":
-                applying = ApplyRun(observing, Store(settings.state_dir), published)
+                apply_run = ApplyRun(observing, Store(settings.state_dir), published)
                 others.append(
-                    threading.Thread(target=lambda: answers.append(applying.run(ALL, force=True)))
+                    threading.Thread(target=lambda: answers.append(apply_run.run(ALL, force=True)))
                 )
                 others[0].start()
-                until = time.monotonic() + 60
+                until = time.monotonic() + 10
                 while not again.exists():
                     assert time.monotonic() < until
 
         published = Published(during)
         done = ApplyRun(observing, store, published).run(ALL)
-        others[0].join(60)
+        others[0].join(10)
         assert done["jobs"] == {"1": ["m1"]}
         assert answers[0]["jobs"] == {"2": ["m2"]}
 
     @pytest.mark.parametrize("wish", [{"force": True}, {"minions": "m1"}])
-    def test_but_not_for_ever_and_then_it_says_so(self, settings, store, monkeypatch, wish):
-        monkeypatch.setattr("salt_ext.rollout.apply._PATIENCE", 0.1)
+    def test_but_not_for_ever(self, settings, store, monkeypatch, wish):
+        monkeypatch.setattr("salt_ext.rollout.apply._LOCK_TIMEOUT", 0.1)
         with exclusive(Path(settings.state_dir) / APPLY):
-            told = ApplyRun(settings, store, Published(), meant).run(ALL, **wish)
-        assert told == {
+            answer = ApplyRun(settings, store, Published(), match).run(ALL, **wish)
+        assert answer == {
             "jobs": {},
-            "waiting": "another apply is at work for 0 s now: this was not done",
+            "waiting": "another apply has been running for 0 s; "
+            "this one published nothing: run it again",
         }
 
-    def test_what_a_killed_run_left_behind_is_in_nobodys_way(self, settings, store):
+    def test_files_of_a_killed_run_do_not_matter(self, settings, store):
         refer(store, "m1", "prod")
         for name in ("apply.again", "apply.lock"):
             (Path(settings.state_dir) / name).touch()
@@ -434,11 +437,11 @@ class TestTriggers:
             if jid == "1":
                 raise ZeroDivisionError
 
-        applying = ApplyRun(settings, store, Published(during))
+        apply_run = ApplyRun(settings, store, Published(during))
         with pytest.raises(ZeroDivisionError):
-            applying.run(ALL)
+            apply_run.run(ALL)
         refer(store, "m2", "prod")
-        assert applying.run(ALL) == {"jobs": {"2": ["m2"]}}
+        assert apply_run.run(ALL) == {"jobs": {"2": ["m2"]}}
 
     def test_threads_that_ask_at_once_publish_once(self, settings, store):
         for n in range(6):
@@ -512,7 +515,7 @@ def test_processes_that_ask_at_once_publish_once(settings, store):
     finally:
         for asker in askers:
             asker.stdin.close()
-            asker.wait(60)
+            asker.wait(10)
             asker.stdout.close()
 
 
@@ -533,8 +536,8 @@ def block(settings, **apply):
     )
 
 
-def meant(target: str) -> set[str]:
-    """Mean the minions whose names are the target, with commas."""
+def match(target: str) -> set[str]:
+    """Match the minions whose names are the target, with commas."""
     return set(target.split(","))
 
 
@@ -546,7 +549,7 @@ def fail(store: Store, jid: str, *minions: str, silent: bool = False) -> None:
 
 
 class TestClasses:
-    def test_each_minion_is_told_what_its_class_says(self, settings, store):
+    def test_each_minion_gets_the_action_of_its_class(self, settings, store):
         for minion in ("m1", "m2", "m3"):
             refer(store, minion, "prod")
         classes = {
@@ -554,108 +557,81 @@ class TestClasses:
             "two": {"target": "m1,m3", "highstate": True},
         }
         published = Published()
-        ApplyRun(block(settings, classes=classes), store, published, meant).run(ALL)
-        told = dict(zip(map(str, published.what), published.jobs.values(), strict=True))
-        assert told == {
+        ApplyRun(block(settings, classes=classes), store, published, match).run(ALL)
+        actions = dict(zip(map(str, published.what), published.jobs.values(), strict=True))
+        assert actions == {
             "fw.sync x=1": ["m1"],
             "state.apply": ["m3"],
             "state.apply firewall": ["m2"],
         }
         assert store.jobs.get("1").function == "fw.sync"
 
-    def test_who_is_only_observed_is_told_nothing(self, settings, store):
+    def test_an_observed_minion_is_not_published_to(self, settings, store):
         for minion in ("m1", "m2"):
             refer(store, minion, "prod")
         classes = {"seen": {"target": "m1", "mode": "observe"}}
-        applying = ApplyRun(block(settings, classes=classes), store, Published(), meant)
-        assert applying.run(ALL) == {"jobs": {"1": ["m2"]}, "held": {"m1": "only observed"}}
+        apply_run = ApplyRun(block(settings, classes=classes), store, Published(), match)
+        assert apply_run.run(ALL) == {"jobs": {"1": ["m2"]}, "skipped": {"m1": OBSERVED}}
         # Unless a person says so.
-        assert applying.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
+        assert apply_run.run(ALL, force=True) == {"jobs": {"2": ["m1"]}}
 
-    def test_each_is_waited_for_from_when_its_own_job_was_sent(self, settings, store, monkeypatch):
-        # On a busy master a publish takes long: what is missed too early is sent a second time,
-        # and a minion that is still at work refuses it.
-        for minion in ("m1", "m2"):
-            refer(store, minion, "prod")
-        begun = time.time()
-        clock = SimpleNamespace(now=begun)
-        monkeypatch.setattr("salt_ext.rollout.apply.time", SimpleNamespace(time=lambda: clock.now))
-
-        def takes_50_seconds(_: str) -> None:
-            clock.now += 50
-
-        classes = {"one": {"target": "m1", "function": "fw.sync"}}
-        applying = ApplyRun(
-            block(settings, classes=classes), store, Published(takes_50_seconds), meant
-        )
-        assert len(applying.run(ALL)["jobs"]) == 2
-        flying = {
-            name: [
-                after
-                for after in (50, 109, 110, 159, 160)
-                if entry.in_flight(begun + after, settings.apply.timeout)
-            ]
-            for (name, _), entry in store.applied.all().items()
-        }
-        assert sorted(flying.values()) == [[50, 109], [50, 109, 110, 159]]
-        # What they carry is no younger than the choice.
-        assert {one.dispatched_at for one in store.applied.all().values()} == {begun}
-
-    def test_who_is_in_a_class_only_perhaps_is_told_nothing(self, settings, store, monkeypatch):
+    def test_an_unknown_class_is_asked_for_its_pillar(self, settings, store, monkeypatch):
         for minion in ("db1", "m1", "web1"):
             refer(store, minion, "prod")
         classes = {
             "web": {"target": "web1", "highstate": True},
             "db": {"target": "G@role:db", "mode": "observe"},
         }
-        careful, told = block(settings, classes=classes), {"m1"}
+        careful, with_grains = block(settings, classes=classes), {"m1"}
 
         def known(target: str) -> set[str]:
-            return {ANY_GRAINS: told, "G@role:db": told & {"db1"}}.get(target, {"web1"})
+            return {ANY_GRAINS: with_grains, "G@role:db": with_grains & {"db1"}}.get(
+                target, {"web1"}
+            )
 
         published = Published()
         done = ApplyRun(careful, store, published, known).run(ALL)
         assert done["jobs"] == {"1": ["web1"], "2": ["m1"], "3": ["db1"]}
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
-        assert done["held"]["db1"].startswith("its class is not known")
+        assert done["skipped"]["db1"].startswith("its class is not known")
         store.applied.record_pillar_refresh("3", "db1")
         assert store.applied.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
-        assert (planned["publishes"], planned["when"]) == (None, done["held"]["db1"])
+        assert (planned["publishes"], planned["when"]) == (None, done["skipped"]["db1"])
         # Nobody knows what to tell it, so that nobody can insist; and it is not asked all the time.
         assert ApplyRun(careful, store, published, known).run(ALL, force=True)["jobs"] == {}
-        monkeypatch.setattr("salt_ext.rollout.selection._ASKED", 0.0)
+        monkeypatch.setattr("salt_ext.rollout.selection._ASK_INTERVAL", 0.0)
         observed = block(settings, mode="observe", classes=classes)
         assert ApplyRun(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
         assert ApplyRun(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
         store.applied.record_pillar_refresh("4", "db1")
-        told.add("db1")
+        with_grains.add("db1")
         done = ApplyRun(careful, store, published, known).run(ALL)
-        assert done == {"jobs": {}, "held": {"db1": "only observed"}}
+        assert done == {"jobs": {}, "skipped": {"db1": OBSERVED}}
 
     def test_an_observed_cluster_is_no_reason_and_is_proven_by_what_runs(self, settings, store):
         refer(store, "m1", "test")
         published = Published()
-        applying = ApplyRun(block(settings), store, published)
-        assert applying.run(ALL) == {"jobs": {}, "held": {"m1": "only observed"}}
+        apply_run = ApplyRun(block(settings), store, published)
+        assert apply_run.run(ALL) == {"jobs": {}, "skipped": {"m1": OBSERVED}}
         refer(store, "m1", "prod", "test")
-        assert applying.run(ALL) == {"jobs": {"1": ["m1"]}}
+        assert apply_run.run(ALL) == {"jobs": {"1": ["m1"]}}
         prove(store, published)
-        assert applying.run(ALL, force=True) == {"jobs": {}}
+        assert apply_run.run(ALL, force=True) == {"jobs": {}}
 
     def test_only_the_minions_that_are_asked_for(self, settings, store):
         for minion in ("m1", "m2"):
             refer(store, minion, "prod")
-        applying = ApplyRun(block(settings), store, Published(), meant)
-        assert applying.run(ALL, minions="m2,m9") == {"jobs": {"1": ["m2"]}}
+        apply_run = ApplyRun(block(settings), store, Published(), match)
+        assert apply_run.run(ALL, minions="m2,m9") == {"jobs": {"1": ["m2"]}}
 
     def test_a_mistake_in_what_is_published_publishes_nothing(self, settings, store):
         refer(store, "m1", "prod")
         wrong = block(settings, stats=["firewall"])
-        told = ApplyRun(wrong, store, Published()).run(ALL, force=True)
-        assert told["jobs"] == {}
-        assert "k8s_nodes:apply:stats" in told["waiting"]
+        answer = ApplyRun(wrong, store, Published()).run(ALL, force=True)
+        assert answer["jobs"] == {}
+        assert "k8s_nodes:apply:stats" in answer["waiting"]
 
 
 @pytest.mark.usefixtures("fleet")
@@ -666,22 +642,22 @@ class TestCare:
             refer(store, f"m{n}", "prod")
 
     def test_a_pause_holds_everything_until_it_is_taken_back(self, settings, store):
-        applying = ApplyRun(block(settings), store, Published())
+        apply_run = ApplyRun(block(settings), store, Published())
         assert store.control.pause(ControlFlag("alice", 1.0))
         assert not store.control.pause(ControlFlag("bob", 2.0))
         for force in (False, True):
-            told = applying.run(ALL, force=force)
-            assert told["jobs"] == {}
-            assert told["waiting"].startswith("paused by alice")
+            answer = apply_run.run(ALL, force=force)
+            assert answer["jobs"] == {}
+            assert answer["waiting"].startswith("paused by alice")
         assert Store(settings.state_dir).control.resume()
         assert not store.control.resume()
-        assert len(applying.run(ALL)["jobs"]["1"]) == 5
+        assert len(apply_run.run(ALL)["jobs"]["1"]) == 5
 
     def test_a_canary_goes_first_and_the_others_when_it_is_proven(self, settings, store):
         published = Published()
-        applying = ApplyRun(block(settings, canary=1), store, published)
-        assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
-        assert applying.run(ALL)["jobs"] == {}
+        apply_run = ApplyRun(block(settings, canary=1), store, published)
+        assert apply_run.run(ALL)["jobs"] == {"1": ["m0"]}
+        assert apply_run.run(ALL)["jobs"] == {}
         prove(store, published)
         # By whatever process is asked next.
         again = ApplyRun(block(settings, canary=1), Store(settings.state_dir), published)
@@ -690,25 +666,25 @@ class TestCare:
     def test_a_canary_that_fails_stops_its_class_until_a_person_insists(
         self, settings, store, caplog
     ):
-        applying = ApplyRun(block(settings, canary=1), store, Published())
-        applying.run(ALL)
+        apply_run = ApplyRun(block(settings, canary=1), store, Published())
+        apply_run.run(ALL)
         fail(store, "1", "m0", silent=True)
-        told = applying.run(ALL)
-        assert (told["jobs"], set(told["held"].values())) == (
+        told = apply_run.run(ALL)
+        assert (told["jobs"], set(told["skipped"].values())) == (
             {},
             {"stopped: 1 of 1 minions failed"},
         )
         assert "stopped: 1 of 1" in caplog.text
-        assert applying.run(ALL)["jobs"] == {}
-        assert sum(map(len, applying.run(ALL, force=True)["jobs"].values())) == 5
+        assert apply_run.run(ALL)["jobs"] == {}
+        assert sum(map(len, apply_run.run(ALL, force=True)["jobs"].values())) == 5
 
     def test_at_most_so_many_a_minute_retries_included(self, settings, store):
-        applying = ApplyRun(block(settings, max_per_minute=6), store, Published())
-        assert len(applying.run(ALL)["jobs"]["1"]) == 5
+        apply_run = ApplyRun(block(settings, max_per_minute=6), store, Published())
+        assert len(apply_run.run(ALL)["jobs"]["1"]) == 5
         fail(store, "1", *(f"m{n}" for n in range(5)), silent=True)
-        told = applying.run(ALL)
+        told = apply_run.run(ALL)
         assert told["jobs"] == {"2": ["m0"]}
-        assert told["held"]["m1"] == "at most 6 publishes a minute"
+        assert told["skipped"]["m1"] == "at most 6 publishes a minute"
 
     def test_a_minion_has_a_burst_of_runs_and_then_they_are_spread(self, settings, store):
         slow = block(settings, min_interval=60, burst=3)
@@ -721,28 +697,28 @@ class TestCare:
             )
             store.snapshots.save(changed, changed.members.values(), [])
         told = ApplyRun(slow, store, Published()).run(ALL)
-        assert (told["jobs"], told["held"]["m0"]) == ({}, "its last runs were a moment ago")
+        assert (told["jobs"], told["skipped"]["m0"]) == ({}, "its last runs were a moment ago")
         assert ApplyRun(block(settings), store, Published()).run(ALL)["jobs"]
 
     def test_force_is_under_the_ceiling_too(self, settings, store):
-        applying = ApplyRun(block(settings, max_per_minute=2), store, Published())
-        assert len(applying.run(ALL, force=True)["jobs"]["1"]) == 2
+        apply_run = ApplyRun(block(settings, max_per_minute=2), store, Published())
+        assert len(apply_run.run(ALL, force=True)["jobs"]["1"]) == 2
 
 
 @pytest.mark.usefixtures("proven")
 class TestAClockThatIsSetBack:
-    """Nobody waits until it is again as late as it was."""
+    """No minion waits until the clock shows the old time again."""
 
     @pytest.fixture
     def clock(self, monkeypatch):
         found = SimpleNamespace(now=time.time())
-        told = SimpleNamespace(time=lambda: found.now)
-        monkeypatch.setattr("salt_ext.rollout.apply.time", told)
+        clock = SimpleNamespace(time=lambda: found.now)
+        monkeypatch.setattr("salt_ext.rollout.apply.time", clock)
         return found
 
     @pytest.fixture
     def proven(self, settings, store, clock):
-        """Let everybody have what there was, and then change it an hour earlier."""
+        """Let every minion have the addresses, then change them an hour earlier."""
         published = Published()
         for n in range(5):
             refer(store, f"m{n}", "prod")
@@ -754,15 +730,15 @@ class TestAClockThatIsSetBack:
         clock.now -= 3600
 
     @pytest.mark.parametrize("care", [{"max_per_minute": 5}, {"min_interval": 60, "burst": 1}])
-    def test_neither_by_the_ceiling_nor_by_its_pace(self, settings, store, care):
-        told = ApplyRun(block(settings, **care), store, Published()).run(ALL)
-        assert told == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
+    def test_neither_by_max_per_minute_nor_by_min_interval(self, settings, store, care):
+        answer = ApplyRun(block(settings, **care), store, Published()).run(ALL)
+        assert answer == {"jobs": {"1": [f"m{n}" for n in range(5)]}}
 
     def test_what_was_proven_before_opens_no_way(self, settings, store, clock):
-        applying = ApplyRun(block(settings, canary=1), store, Published())
-        assert applying.run(ALL)["jobs"] == {"1": ["m0"]}
+        apply_run = ApplyRun(block(settings, canary=1), store, Published())
+        assert apply_run.run(ALL)["jobs"] == {"1": ["m0"]}
         clock.now += 1
-        assert applying.run(ALL)["jobs"] == {}
+        assert apply_run.run(ALL)["jobs"] == {}
 
 
 class TestModules:
@@ -770,11 +746,11 @@ class TestModules:
     def syncing(self, settings, store):
         refer(store, "m1", "prod")
         published = Published()
-        told = block(settings, states=None, function="k8s_firewall.sync")
+        syncing = block(settings, states=None, function="k8s_firewall.sync")
 
         def apply(version: str) -> list[str]:
             published.what.clear()
-            ApplyRun(told, store, published, module_version=version).run(ALL)
+            ApplyRun(syncing, store, published, module_version=version).run(ALL)
             return [str(what) for what in published.what]
 
         return apply
@@ -800,14 +776,14 @@ def test_what_was_applied_is_kept_once_for_all_who_have_it(settings, store):
     for minion in ("m1", "m2"):
         refer(store, minion, "prod")
     published = Published()
-    applying = ApplyRun(block(settings), store, published)
-    applying.run(ALL)
+    apply_run = ApplyRun(block(settings), store, published)
+    apply_run.run(ALL)
     prove(store, published)
     digest = store.applied.all()["m1", "prod"].applied
     assert store.address_sets.get(digest) == {"k8s://prod": ("192.0.2.1",)}
     changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
     store.snapshots.save(changed, changed.members.values(), [])
-    applying.run(ALL)
+    apply_run.run(ALL)
     prove(store, published)
     assert store.address_sets.get(digest) is None
     newest = store.applied.all()["m2", "prod"]

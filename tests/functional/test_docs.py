@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,13 +15,23 @@ from salt_ext.admin.check.report import GROUPS
 from salt_ext.core.config import config
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references import reference
-from salt_ext.core.references.expand import expand
+from salt_ext.core.references.expand import Expansion
+from salt_ext.core.references.expand import expand as expand_with
+from salt_ext.core.references.resolution import Resolution, SnapshotStamp
+from salt_ext.core.references.scan import scan
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 WRONG = r"^\| `(k8s://[^`]*)` \| `([^`]+)` \|$"
 """A row of the table of references that cannot be read, and why."""
+
+
+def expand(pillar: dict[str, Any], look: Callable[[str], list[str]]) -> Expansion:
+    """Return what a pillar becomes with these addresses."""
+    stamp = SnapshotStamp(1, 1.0)
+    texts = scan(pillar).texts
+    return expand_with(pillar, {text: Resolution(tuple(look(text)), stamp) for text in texts})
 
 
 def blocks(page: Path) -> list[object]:
@@ -52,7 +64,7 @@ def test_each_configuration_is_accepted(page, block):
 
 
 def test_the_configuration_page_names_every_key():
-    (full,) = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
+    _, full = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
     prod = full["clusters"]["prod"]
     text = (ROOT / "docs/configuration.md").read_text()
     for key in (*prod["guards"], *full["apply"], *full["metrics"], *prod["timing"], *prod):
@@ -60,6 +72,17 @@ def test_the_configuration_page_names_every_key():
             "guards",
             "timing",
         )
+
+
+def test_the_configuration_page_begins_with_ten_keys_and_an_example_of_each():
+    text = (ROOT / "docs/configuration.md").read_text().partition("## Advanced")[0]
+    keys = re.findall(r"^\| `([\w:<>]+)` \|", text, re.MULTILINE)
+    assert len(keys) == 10
+    (example, _) = [block for page, block in CONFIGURATIONS if page == "configuration.md"]
+    for key in keys:
+        value = example
+        for part in key.split(":"):
+            value = value["prod" if part == "<name>" else part]
 
 
 def test_each_bad_reference_of_the_page_is_refused_as_it_says():

@@ -1,8 +1,7 @@
-"""A minion with another version of the module is synced before its next run; status shows it."""
+"""Who has an older module is brought up to date before its next run, and status tells."""
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ from salt_ext.admin.status import status
 from salt_ext.core.config import config
 from salt_ext.master import minion_module
 from salt_ext.rollout.apply import ApplyRun
-from salt_ext.rollout.controller import RolloutController
-from salt_ext.rollout.event_listener import HintMailbox
+from salt_ext.rollout.settlement import JobSettlement
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.functional.test_apply import CLUSTER, Published, refer
@@ -39,13 +37,13 @@ def store(settings):
 @pytest.fixture
 def returning(settings, store):
     opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
-    controller = RolloutController(settings, store, opts, HintMailbox(), threading.Event())
+    settlement = JobSettlement(settings, store, opts)
 
     def returning(jid: str, answer: Any, retcode: int = 0) -> None:
-        """Judge m1's answer to a job as if the job cache had it."""
-        job_return = {"return": answer, "retcode": retcode, "success": retcode == 0}
-        entries = store.applied.outstanding()[jid]
-        controller._judge(jid, store.jobs.get(jid), "m1", job_return, entries)
+        """Let the job cache have m1's answer to a job."""
+        told = {"return": answer, "retcode": retcode, "success": retcode == 0}
+        mine = store.applied.outstanding()[jid]
+        settlement.settle_return(jid, store.jobs.get(jid), "m1", told, mine)
 
     return returning
 
@@ -55,73 +53,73 @@ def change(store: Store, revision: int) -> None:
     store.snapshots.save(view, view.members.values(), [])
 
 
-def test_a_minion_that_reports_another_version_is_synced_first(settings, store, returning):
+def test_whoever_tells_another_version_is_brought_up_to_date_first(settings, store, returning):
     published = Published()
-    shipped = minion_module.shipped_version()
-    apply_run = ApplyRun(settings, store, published, module_version=shipped)
+    ours = minion_module.shipped_version()
+    applying = ApplyRun(settings, store, published, module_version=ours)
 
-    def newest() -> str:
+    def told() -> str:
         return published.what[-1].function
 
-    assert shipped
-    apply_run.run(ALL)
-    assert newest() == "saltutil.sync_all"
+    assert ours
+    applying.run(ALL)
+    assert told() == "saltutil.sync_all"
     returning("1", {"modules": ["modules.k8s_firewall"]})
-    apply_run.run(ALL)
-    assert newest() == "k8s_firewall.sync"
-    returning("2", {"result": True, "version": shipped})
-    assert status(settings, store)["minions"]["m1"]["prod"]["module"] == shipped
+    applying.run(ALL)
+    assert told() == "k8s_firewall.sync"
+    returning("2", {"result": True, "version": ours})
+    assert status(settings, store)["minions"]["m1"]["prod"]["module"] == ours
     change(store, 2)
-    apply_run.run(ALL)
-    assert newest() == "k8s_firewall.sync"
+    applying.run(ALL)
+    assert told() == "k8s_firewall.sync"
     returning("3", {"result": True, "version": "0.0.1+abc"})
     assert status(settings, store)["minions"]["m1"]["prod"]["module"] == "0.0.1+abc"
     change(store, 3)
-    apply_run.run(ALL)
-    assert newest() == "saltutil.sync_all"
+    applying.run(ALL)
+    assert told() == "saltutil.sync_all"
 
 
-def test_a_minion_that_has_lost_the_module_is_synced_again(settings, store, returning):
+def test_whoever_has_lost_it_is_brought_it_again(settings, store, returning):
     published = Published()
-    apply_run = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
-    apply_run.run(ALL)
+    applying = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
+    applying.run(ALL)
     returning("1", {"modules": []})
-    apply_run.run(ALL, force=True)
+    applying.run(ALL, force=True)
     returning("2", "'k8s_firewall.sync' is not available.", retcode=254)
-    shown = status(settings, store)["minions"]["m1"]["prod"]
-    assert "is not available" in shown["why"]
-    assert "module" not in shown
-    apply_run.run(ALL, force=True)
+    told = status(settings, store)["minions"]["m1"]["prod"]
+    assert "is not available" in told["why"]
+    assert "module" not in told
+    applying.run(ALL, force=True)
     assert [what.function for what in published.what] == [
         "saltutil.sync_all",
         "k8s_firewall.sync",
         "saltutil.sync_all",
     ]
-    # A module that reports its own failure is there.
+    # What says itself that it has failed is there.
     returning("3", {"modules": ["modules.k8s_firewall"]})
-    apply_run.run(ALL, force=True)
+    applying.run(ALL, force=True)
     returning(
         "4",
         {"result": False, "comment": "no", "version": minion_module.shipped_version()},
         retcode=1,
     )
-    apply_run.run(ALL, force=True)
+    applying.run(ALL, force=True)
     assert published.what[-1].function == "k8s_firewall.sync"
 
 
-def test_a_minion_that_cannot_reset_connections_is_known_until_it_can_or_is_deleted(
+def test_whoever_cannot_end_connections_is_known_until_it_can_or_is_gone(
     settings, store, returning
 ):
     published = Published()
-    apply_run = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
+    applying = ApplyRun(settings, store, published, module_version=minion_module.shipped_version())
     store.minion_facts.set_module_version("m1", minion_module.shipped_version())
     able = {"result": True, "version": minion_module.shipped_version()}
     unable = {**able, "ends_connections": False}
     known = []
-    # A run with delivered addresses does not look.
+    # A delivery does not look.
     for number, answer in enumerate((unable, {**able, "delivered": True}, able, unable), 1):
         change(store, 1 + number)
-        apply_run.run(ALL)
+        applying.run(ALL)
         returning(str(number), answer)
         known.append(store.minion_facts.cannot_reset())
     assert known == [{"m1"}, {"m1"}, frozenset(), {"m1"}]

@@ -44,9 +44,9 @@ def test_a_reference_in_a_list_becomes_addresses_and_the_pillar_says_what_was_se
     assert pillar["allow"] == ["198.51.100.1", "192.0.2.1", "192.0.2.2", "198.51.100.2"]
     assert pillar["k8s_nodes"]["served"] == ["192.0.2.1", "192.0.2.2"]
     assert pillar["k8s_nodes"]["unresolved"] == {}
-    told = pillar["k8s_nodes"]["clusters"]["prod"]
-    assert (told["revision"], told["stale"]) == (1, False)
-    assert told["store"] == Store(str(pillars.state_dir)).snapshots.store_id()
+    prod = pillar["k8s_nodes"]["clusters"]["prod"]
+    assert (prod["revision"], prod["stale"]) == (1, False)
+    assert prod["store"] == Store(str(pillars.state_dir)).snapshots.store_id()
 
 
 def test_a_pillar_without_a_reference_is_left_as_it_is(pillars):
@@ -105,9 +105,9 @@ def test_what_ext_pillars_before_us_add_is_expanded_and_their_memory_is_not_alte
     [
         ("k8s://nowhere", "is not configured; configured: prod, unseen"),
         ("k8s://unseen", "never been listed"),
-        ("k8s://prod?familly=ipv4", "'familly' is not a parameter"),
+        ("k8s://prod?familly=ipv4", "'familly' is no parameter"),
         ("k8s://prod/workers", "has no group 'workers'"),
-        ("k8s://Prod", "is not a cluster name"),
+        ("k8s://Prod", "is no cluster name"),
     ],
 )
 def test_what_cannot_be_resolved_stays_and_says_why(pillars, caplog, text, why):
@@ -118,6 +118,60 @@ def test_what_cannot_be_resolved_stays_and_says_why(pillars, caplog, text, why):
     assert why in pillar["k8s_nodes"]["unresolved"][text]
     assert why in caplog.text
     assert "_errors" not in pillar
+
+
+class TestAnUnresolvedReferenceIsLoggedOnce:
+    """Not at each compile of each minion in each worker."""
+
+    @pytest.fixture
+    def logged(self, pillars, caplog):
+        pillars.write({"allow": ["k8s://prod", "k8s://unseen"]})
+
+        def logged(minion: str = "m1", **options) -> list[str]:
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                pillars.compile(minion, **options)
+            return [one for one in caplog.messages if "[reference-unresolved]" in one]
+
+        return logged
+
+    @pytest.fixture
+    def restart(self, monkeypatch):
+        """Return what makes the next compile the first of another worker process."""
+        return lambda: monkeypatch.setattr("salt_ext.references.pillar._renderers", {})
+
+    def test_in_one_process(self, logged):
+        (line,) = logged()
+        assert line.startswith("minion m1: k8s://unseen stays in the pillar: cluster 'unseen' has")
+        assert logged() == []
+        assert len(logged("m2")) == 1
+
+    def test_in_another_process_as_well(self, logged, restart):
+        assert len(logged()) == 1
+        restart()
+        assert logged() == []
+
+    def test_another_reason_is_new(self, pillars, logged, restart):
+        logged()
+        pillars.opts["k8s_nodes"]["clusters"].pop("unseen")
+        (line,) = logged()
+        assert "is not configured" in line
+        restart()
+        assert logged() == []
+
+    def test_one_that_was_resolved_meanwhile_is_new(self, pillars, logged, restart):
+        logged()
+        other = snapshot(member("n1", "192.0.2.9"), cluster="unseen")
+        store = Store(str(pillars.state_dir))
+        store.snapshots.save(other, other.members.values(), [])
+        assert logged() == []
+        pillars.opts["k8s_nodes"]["clusters"].pop("unseen")
+        restart()
+        assert len(logged()) == 1
+
+    def test_without_a_record_it_is_remembered_by_the_process(self, logged):
+        assert len(logged(override={"more": 1})) == 1
+        assert logged(override={"more": 1}) == []
 
 
 def test_a_node_group_is_what_the_configuration_says(tmp_path):
@@ -196,6 +250,7 @@ def test_a_store_that_cannot_be_opened_leaves_the_references_and_raises_nothing(
     assert pillar["allow"] == ["198.51.100.1", "k8s://prod"]
     assert "_errors" not in pillar
     assert "could not be recorded" in caplog.text
+    assert "[subscription-not-recorded]" in caplog.text
 
 
 def test_a_configuration_that_is_no_mapping_leaves_the_references(tmp_path, monkeypatch):

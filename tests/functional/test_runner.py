@@ -1,4 +1,4 @@
-"""What a person sees of a right and of a wrong configuration, from salt-run."""
+"""The runner with right and wrong configurations: status, nodes, confirm, and errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("clusters", "said"),
+    ("clusters", "text"),
     [
         (
             {"prod": {**CLUSTER, "alowed_networks": []}},
@@ -58,28 +58,28 @@ def store(tmp_path):
         ("prod", "k8s_nodes:clusters: 'prod' is not allowed; allowed: a mapping"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_key_value_and_what_is_allowed(runners, clusters, said):
+def test_a_mistake_is_one_line_that_names_key_value_and_what_is_allowed(runners, clusters, text):
     problems = runners(clusters)["k8s_nodes.status"]()["problems"]
-    assert [line for line in problems if said in line], problems
+    assert [line for line in problems if text in line], problems
     assert all("\n" not in line for line in problems)
 
 
 def test_a_mistake_in_one_cluster_leaves_the_others(runners, store):
     store.snapshots.save(snapshot(member("n1", "192.0.2.1")), [member("n1", "192.0.2.1")], [])
-    told = runners({"prod": CLUSTER, "wrong": {}})["k8s_nodes.status"]()
-    assert told["clusters"]["prod"]["nodes"] == 1
-    assert "mistake" in told["clusters"]["wrong"]["state"]
+    clusters = runners({"prod": CLUSTER, "wrong": {}})["k8s_nodes.status"]()["clusters"]
+    assert clusters["prod"]["nodes"] == 1
+    assert "mistake" in clusters["wrong"]["state"]
 
 
-def test_status_is_plain_json_and_says_that_no_engine_runs(runners, store):
+def test_status_is_plain_json_and_shows_that_the_engine_is_not_running(runners, store):
     store.snapshots.save(snapshot(member("n1", "192.0.2.1")), [member("n1", "192.0.2.1")], [])
     store.health.report("prod", Health(state="watching", reported_at=1.0, heard_at=1.0))
-    told = json.loads(json.dumps(runners({"prod": CLUSTER})["k8s_nodes.status"]()))
-    assert told["engine"].startswith("not running")
-    assert told["clusters"]["prod"]["stale"] is True
+    status = json.loads(json.dumps(runners({"prod": CLUSTER})["k8s_nodes.status"]()))
+    assert status["engine"].startswith("not running")
+    assert status["clusters"]["prod"]["stale"] is True
 
 
-def test_nodes_shows_what_was_let_through(runners, store):
+def test_nodes_shows_the_accepted_addresses(runners, store):
     one = member("n1", "192.0.2.1", external=("192.0.2.9",))
     store.snapshots.save(snapshot(one), [one], [])
     found = runners({"prod": CLUSTER})["k8s_nodes.nodes"]("prod")
@@ -88,10 +88,10 @@ def test_nodes_shows_what_was_let_through(runners, store):
     }
 
 
-def test_a_cluster_that_was_never_listed_is_an_error_and_no_empty_list(runners):
-    told = runners({"prod": CLUSTER})["k8s_nodes.nodes"]("prod")
-    assert "never been listed completely" in told.pop("error")
-    assert told == {"retcode": 1}
+def test_a_cluster_without_a_list_is_an_error_and_not_an_empty_list(runners):
+    answer = runners({"prod": CLUSTER})["k8s_nodes.nodes"]("prod")
+    assert "never been listed completely" in answer.pop("error")
+    assert answer == {"retcode": 1}
 
 
 @pytest.mark.parametrize("function", ["nodes", "apply", "confirm"])
@@ -102,11 +102,11 @@ def test_a_cluster_that_is_not_configured_is_refused_by_name(runners, function):
     }
 
 
-def test_apply_publishes_nothing_when_nobody_is_behind(runners):
+def test_apply_publishes_nothing_when_no_minion_is_out_of_date(runners):
     assert runners({"prod": CLUSTER})["k8s_nodes.apply"]() == {"jobs": {}}
 
 
-def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store):
+def test_held_changes_are_shown_and_confirm_names_those_that_it_releases(runners, store):
     held = [
         Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1", "n2"])),
         Held(kind=Kind.NODE, why="too many addresses", keys=frozenset(["n3"])),
@@ -114,7 +114,7 @@ def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store)
     store.holds.replace("prod", held, 1.0)
     load = runners({"prod": CLUSTER})
     shown = load["k8s_nodes.status"]()["clusters"]["prod"]["held"]
-    assert [(one["what"], one["release"]) for one in shown] == [
+    assert [(change["what"], change["release"]) for change in shown] == [
         ("shrink", "salt-run k8s_nodes.confirm prod"),
         ("node", None),
     ]
@@ -122,7 +122,7 @@ def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store)
     assert answer["released"] == [
         {"what": "shrink", "why": "2 of 3 nodes are gone", "keys": ["n1", "n2"]}
     ]
-    assert [one["what"] for one in answer["still_held"]] == ["node"]
+    assert [change["what"] for change in answer["still_held"]] == ["node"]
     (release,) = store.holds.releases("prod")
     assert [change.keys for change in release.changes] == [["n1", "n2"]]
     (entry,) = store.history.newest("prod", 10)
@@ -130,7 +130,7 @@ def test_what_is_held_is_shown_and_confirm_says_what_it_releases(runners, store)
     assert entry.detail["by"] == release.by
 
 
-def test_confirm_without_anything_held_releases_nothing(runners, store):
+def test_confirm_without_held_changes_releases_nothing(runners, store):
     answer = runners({"prod": CLUSTER})["k8s_nodes.confirm"]("prod")
     assert answer == {"released": [], "still_held": []}
     assert store.holds.releases("prod") == []
@@ -140,7 +140,7 @@ def test_confirm_without_anything_held_releases_nothing(runners, store):
 def test_a_cluster_with_a_mistake_is_not_called_unknown(runners, store, function):
     one = member("n1", "192.0.2.1")
     store.snapshots.save(snapshot(one), [one], [])
-    # The engine tells of minions that lag behind in it, and the reactor passes its name on.
+    # The engine fires `lagging` for it, and the reactor passes its name on.
     assert runners({"prod": {**CLUSTER, "page_size": 0}})[f"k8s_nodes.{function}"]("prod")
 
 
@@ -148,6 +148,6 @@ def test_a_cluster_with_a_mistake_is_not_called_unknown(runners, store, function
 def test_a_store_that_cannot_be_opened_is_an_error_that_names_it(runners, tmp_path, function):
     (tmp_path / "state").write_text("a file where the folder should be")
     arguments = () if function in ("status", "apply") else ("prod",)
-    told = runners({"prod": CLUSTER})[f"k8s_nodes.{function}"](*arguments)
-    assert str(tmp_path / "state") in told["error"]
-    assert told["retcode"] == 1
+    answer = runners({"prod": CLUSTER})[f"k8s_nodes.{function}"](*arguments)
+    assert str(tmp_path / "state") in answer["error"]
+    assert answer["retcode"] == 1

@@ -1,4 +1,4 @@
-"""What Salt itself makes of what the runner returns: words, exit codes, success."""
+"""Salt prints the runner's answers, and turns them into exit codes and successes."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ def folder(tmp_path_factory):
 
 @contextlib.contextmanager
 def bus(folder: Path):
-    """Take events as a master does: for one that does not, salt-run waits for seconds."""
+    """Accept events as a master does: without it, salt-run waits for seconds."""
     folder.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "master_event_pull.ipc"))
         listening.listen()
-        threading.Thread(target=take, args=(listening,), daemon=True).start()
+        threading.Thread(target=accept, args=(listening,), daemon=True).start()
         yield
         listening.shutdown(socket.SHUT_RDWR)
 
 
-def take(listening: socket.socket) -> None:
+def accept(listening: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
-            talking, _ = listening.accept()
-            with talking:
-                while talking.recv(65_536):
+            connection, _ = listening.accept()
+            with connection:
+                while connection.recv(65_536):
                     pass
 
 
 @pytest.fixture
 def salt_run(folder):
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(SCRIPT), "-c", str(folder), *words],
+            [str(SCRIPT), "-c", str(folder), *arguments],
             capture_output=True,
             text=True,
             timeout=60,
@@ -73,17 +73,17 @@ def salt_run(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "text"),
     [
         (("k8s_nodes.nodes", "other"), UNKNOWN),
         (("k8s_nodes.history", "count=x"), "count: 'x' is not allowed; allowed: a number"),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(salt_run, words, said):
-    done = salt_run(*words)
-    assert done.stdout == f"error:\n    {said}\nretcode:\n    1\n"
+def test_a_mistake_is_one_line_and_an_exit_code(salt_run, arguments, text):
+    done = salt_run(*arguments)
+    assert done.stdout == f"error:\n    {text}\nretcode:\n    1\n"
     assert done.returncode == 1
-    assert said not in done.stderr
+    assert text not in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -93,18 +93,18 @@ def test_a_mistake_is_json_where_json_is_asked_for(salt_run):
     assert done.returncode == 1
 
 
-def test_what_goes_well_ends_with_0(salt_run):
+def test_a_success_exits_with_0(salt_run):
     done = salt_run("k8s_nodes.apply", "prod", "--out=json")
     assert json.loads(done.stdout) == {"jobs": {}}
     assert done.returncode == 0
 
 
-def test_check_ends_with_an_exit_code_when_something_is_wrong(salt_run):
+def test_check_exits_with_1_when_there_is_an_error(salt_run):
     done = salt_run("k8s_nodes.check")
     assert done.returncode == 1
     assert "\nerrors:\n    - ext_pillar: has no k8s_nodes" in done.stdout
-    assert "      -> add `- k8s_nodes: {}` to the list" in done.stdout
-    # One screen, of a set-up in which nothing is right.
+    assert "      -> add `- k8s_nodes: {}` at the end of the list" in done.stdout
+    # One screen, even of a set-up that is wrong in everything.
     assert len(done.stdout.splitlines()) <= 40
     done = salt_run("k8s_nodes.check", "--out=json")
     assert done.returncode == 1
@@ -122,12 +122,11 @@ def test_setup_prints_text_that_can_be_pasted(salt_run, folder):
 
 @pytest.fixture
 def reactor(folder):
-    """What the reactor keeps, for all of its calls."""
+    """The client that the reactor keeps for all of its calls."""
     opts = salt.config.master_config(str(folder / "master"))
     client = salt.runner.RunnerClient({**opts, "debounce": True})
     yield client
-    # What the client has opened for itself, it leaves open; and Salt 3008 takes what is destroyed
-    # for open, if these are not None.
+    # The client leaves its MasterMinion open; Salt 3008 warns of it unless these are None.
     mminion = client.mminion
     mminion.destroy()
     mminion.returners = mminion.functions = mminion.utils = None
@@ -138,16 +137,16 @@ def call(client, cluster: str) -> dict:
     return client.cmd("k8s_nodes.apply", [cluster], print_event=False, full_return=True)
 
 
-def test_a_mistake_that_nobody_sees_typed_is_in_the_masters_log(reactor, caplog):
+def test_a_mistake_of_the_reactors_call_is_in_the_masters_log(reactor, caplog):
     with caplog.at_level(logging.ERROR):
-        told = call(reactor, "other")
-    assert told["return"]["error"] == UNKNOWN
+        job = call(reactor, "other")
+    assert job["return"]["error"] == UNKNOWN
     assert [record.getMessage() for record in caplog.records if record.exc_info is None] == [
-        UNKNOWN
+        f"runner: {UNKNOWN} [runner-error]"
     ]
 
 
-def test_salt_takes_a_mistake_for_a_failure_and_what_follows_for_a_success(reactor):
+def test_a_mistake_is_a_failed_job_and_the_next_call_a_successful_one(reactor):
     assert [call(reactor, name)["success"] for name in ("prod", "other", "prod")] == [
         True,
         False,

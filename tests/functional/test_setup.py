@@ -1,4 +1,4 @@
-"""What `setup` prints can be pasted: it loads, loses nothing, and `check` finds it right."""
+"""The configuration that `setup` prints loads, loses nothing, and passes `check`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lab.kubernetes.real_backend import unavailable
 from salt_ext import formula
 from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.diagnosis import config_files, rbac_manifest
-from salt_ext.kube.api import Changed, NodesApi
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, preflight
+from salt_ext.kube.api import NodeChanged, NodesApi
+from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, preflight
 from salt_ext.kube.session import Session
 from salt_ext.master.config_files import config_files as files_of
 from salt_ext.store import Health, Store
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 REACT = str(files("salt_ext.reactor") / "apply.sls")
 
 LAYOUTS = {
-    "nothing is there": {},
+    "no files": {},
     "lists in the main file": {
         "master": {
             "ext_pillar": [{"git": ["x"]}],
@@ -62,7 +62,7 @@ LAYOUTS = {
         "master": {"engines": [{"other": {}}]},
         "master.d/a.conf": {"engines": {"engine": {}}},
     },
-    "ours before another in the folder": {
+    "k8s_nodes before another in the folder": {
         "master.d/10.conf": {"ext_pillar": [{"k8s_nodes": {}}]},
         "master.d/20.conf": {"ext_pillar": [{"git": ["x"]}]},
     },
@@ -111,13 +111,13 @@ class Folder:
     def run(self, function: str, **arguments) -> dict:
         return salt.loader.runner(self.opts())[f"k8s_nodes.{function}"](**arguments)
 
-    def paste(self, told: dict) -> None:
-        """Do what is printed."""
-        for name, text in told["put"].items():
+    def paste(self, answer: dict) -> None:
+        """Change the files as the answer says."""
+        for name, text in answer["put"].items():
             path = Path(name)
             there = yaml.safe_load(path.read_text()) if path.exists() else {}
             self.write(path, {**(there or {}), **yaml.safe_load(text)})
-        for name, keys in told["take_out"].items():
+        for name, keys in answer["take_out"].items():
             there = yaml.safe_load(Path(name).read_text())
             self.write(Path(name), {key: there[key] for key in there if key not in keys})
 
@@ -132,10 +132,10 @@ def given(backend) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend, layout):
+def test_the_configuration_loads_loses_nothing_and_passes_check(tmp_path, backend, layout):
     folder = Folder(tmp_path, layout)
-    told = json.loads(json.dumps(folder.run("setup", **given(backend))))
-    folder.paste(told)
+    answer = json.loads(json.dumps(folder.run("setup", **given(backend))))
+    folder.paste(answer)
     opts = folder.opts()
     assert list(config_files.findings(files_of(opts))) == []
     for values in layout.values():
@@ -150,7 +150,7 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
     assert str(opts["reactor"]).count(REACT) in (1, 2)
     clusters = opts["k8s_nodes"]["clusters"]
     assert clusters["prod"]["allowed_networks"] == ["192.0.2.0/24", "198.51.100.0/24"]
-    # An engine that lives, here of another state folder, and a view of the cluster.
+    # A running engine, here with another state folder, and a view of the cluster.
     block = {**opts["k8s_nodes"], "state_dir": str(tmp_path / "state")}
     opts["k8s_nodes"] = block
     store = Store(str(tmp_path / "state"))
@@ -162,8 +162,8 @@ def test_what_is_printed_loads_loses_nothing_and_passes_check(tmp_path, backend,
         found = salt.loader.runner(opts)["k8s_nodes.check"]()
     wrong = [one for one in found["findings"] if one["level"] != "info"]
     # The process that plays the engine is older than the files.
-    assert [one for one in wrong if "runs since before" not in one["what"]] == []
-    # And once more there is nothing to do.
+    assert [one for one in wrong if "after the master started" not in one["what"]] == []
+    # After that, setup has no changes.
     assert (lambda again: (again["put"], again["take_out"]))(folder.run("setup")) == ({}, {})
 
 
@@ -181,18 +181,18 @@ def test_a_list_of_reactions_in_a_file_of_its_own_is_moved(tmp_path, backend):
     start = {"salt/minion/*/start": ["/srv/start.sls"]}
     listed = tmp_path / "reactor.yaml"
     folder = Folder(tmp_path, {"master": {"reactor": str(listed)}})
-    told = folder.run("setup", **given(backend))
+    answer = folder.run("setup", **given(backend))
     # A long path is cut.
-    assert told["error"].startswith("reactor: '")
-    assert "is not allowed; allowed: a list, or the path of a file" in told["error"]
+    assert answer["error"].startswith("reactor: '")
+    assert "is not allowed; allowed: a list, or the path of a file" in answer["error"]
     listed.write_text(yaml.safe_dump([start]))
-    told = folder.run("setup", **given(backend))
-    assert f"# nothing reads {listed} any more: reactor has its list now" in told["then"]
-    folder.paste(told)
+    answer = folder.run("setup", **given(backend))
+    assert f"# {listed} is unused now: its list moved to the key reactor" in answer["steps"]
+    folder.paste(answer)
     assert folder.opts()["reactor"][0] == start
     assert str(folder.opts()["reactor"]).count(REACT) == 2
     again = folder.run("setup")
-    assert (again["put"], again["then"]) == ({}, ["salt-run k8s_nodes.check"])
+    assert (again["put"], again["steps"]) == ({}, ["salt-run k8s_nodes.check"])
 
 
 def test_a_master_of_masters_gets_no_engine(tmp_path, backend):
@@ -201,10 +201,10 @@ def test_a_master_of_masters_gets_no_engine(tmp_path, backend):
     assert set(yaml.safe_load(text)) == {"k8s_nodes", "file_roots"}
 
 
-def test_the_class_that_sets_need_is_told_until_there_is_one(tmp_path, backend):
+def test_the_class_for_sets_is_a_step_until_there_is_one(tmp_path, backend):
     folder = Folder(tmp_path, {})
     first = folder.run("setup", **given(backend))
-    (line,) = [one for one in first["then"] if "apply:classes" in one]
+    (line,) = [one for one in first["steps"] if "apply:classes" in one]
     assert line.startswith("# for minions with k8s_firewall in the pillar, below k8s_nodes:apply")
     folder.paste(first)
     (path,) = first["put"]
@@ -215,27 +215,27 @@ def test_the_class_that_sets_need_is_told_until_there_is_one(tmp_path, backend):
     Path(path).write_text(yaml.safe_dump(values))
     more = folder.run("setup", cluster="test", kubeconfig="/etc/test.kubeconfig")
     assert more["put"]
-    assert "apply:classes" not in str(more["then"])
+    assert "apply:classes" not in str(more["steps"])
 
 
-def test_what_is_not_given_is_to_be_written_and_check_says_so(tmp_path):
+def test_missing_arguments_are_placeholders_and_check_finds_them(tmp_path):
     folder = Folder(tmp_path, {})
-    told = folder.run("setup")
-    assert "correct what stands in capitals: server and allowed_networks of prod" in str(
-        told["then"]
+    answer = folder.run("setup")
+    assert "replace the words in capitals: server and allowed_networks of prod" in str(
+        answer["steps"]
     )
-    folder.paste(told)
+    folder.paste(answer)
     found = folder.run("check")["findings"]
     assert "k8s_nodes:clusters:prod:allowed_networks" in {one["where"] for one in found}
 
 
-def test_a_person_gets_one_text_that_a_shell_and_salt_read(tmp_path, backend):
+def test_a_terminal_gets_one_text_for_a_shell_and_for_salt(tmp_path, backend):
     folder = Folder(tmp_path, {"master": {"engines": [{"other": {}}]}})
     opts = folder.opts()
     opts["fun"] = "k8s_nodes.setup"
     text = salt.loader.runner(opts)["k8s_nodes.setup"](**given(backend))
     assert f"# ---- {tmp_path}/master.d/k8s_nodes.conf: a new file\nk8s_nodes:\n" in text
-    assert f"# ---- {tmp_path}/master: these keys as a whole, in place of those\nengines:" in text
+    assert f"# ---- {tmp_path}/master: replace these keys as a whole\nengines:" in text
     _, _, rest = text.partition("# ---- on each cluster\n")
     assert rest.startswith("kubectl apply -f - <<'END'\napiVersion: v1\n")
     *_, restart, check = rest.splitlines()
@@ -269,7 +269,7 @@ def test_the_manifest_gives_the_engine_what_it_needs_and_nothing_else(real, tmp_
     for document in yaml.safe_load_all(rbac_manifest.MANIFEST):
         answer = admin.request("POST", _WHERE[document["kind"]], document)
         assert answer.status == 201, answer.body
-    # Nobody here fills the Secret: ask for what it would be filled with.
+    # No controller fills the Secret here: request the same token.
     account = f"{_WHERE['ServiceAccount']}/{rbac_manifest.NAME}/token"
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     answer = admin.request("POST", account, request)
@@ -280,18 +280,18 @@ def test_the_manifest_gives_the_engine_what_it_needs_and_nothing_else(real, tmp_
         server=real.endpoint.url, ca_file=str(real.endpoint.ca_file), token_file=str(token)
     )
     deadline = time.monotonic() + 60
-    while not all((found := preflight(access)).may[right] for right in NEEDED):
-        assert time.monotonic() < deadline, found.may
-    assert not found.may[EVERYTHING]
-    assert found.lifetime is not None
-    assert not found.lifetime.nearly_over(time.time())
+    while not all((found := preflight(access)).permissions[right] for right in REQUIRED):
+        assert time.monotonic() < deadline, found.permissions
+    assert not found.permissions[CLUSTER_ADMIN]
+    assert found.credential_lifetime is not None
+    assert not found.credential_lifetime.expires_soon(time.time())
     api = NodesApi(Session(access))
     assert api.identity()
-    watch = api.watch(api.page(10, "").resource_version, 60, 30)
+    watch = api.watch(api.list_page(10, "").resource_version, 60, 30)
     next(watch)
     nodes = Nodes(real.endpoint)
     nodes.create("n1")
-    seen = next(event for event in watch if isinstance(event, Changed))
+    seen = next(event for event in watch if isinstance(event, NodeChanged))
     assert seen.node.name == "n1"
     watch.close()
     nodes.close()

@@ -24,7 +24,7 @@ from salt_ext.core.config import config
 from salt_ext.core.config.apply import ApplyConfig
 from salt_ext.core.config.clusters import Timing
 from salt_ext.core.errors import Overtaken, StoreError
-from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.references.resolver import Resolver
 from salt_ext.store import Health, Store, history, schema

@@ -41,8 +41,8 @@ def test_nothing_is_wrong_with_a_world_that_is_well(quiet: World) -> None:
     code, wrong, told = check(quiet)
     assert (code, wrong) == (0, [])
     prod = told["clusters"]["prod"]
-    assert prod["may"]["watch nodes"] is True
-    assert prod["asked_with"] == str(quiet.api.endpoint.tokens["reader"])
+    assert prod["rights"]["watch nodes"] is True
+    assert prod["credential"] == str(quiet.api.endpoint.tokens["reader"])
     done = quiet.master.call("salt-run", "k8s_nodes.check")
     assert done.returncode == 0
     assert "\nerrors:" not in done.stdout
@@ -74,7 +74,7 @@ def test_an_engine_that_was_killed_is_dead_until_salt_starts_it_again(quiet: Wor
     finally:
         os.kill(master, signal.SIGCONT)
     assert (code, dead["where"], more) == (1, "engine", [])
-    assert dead["what"] == f"is dead: process {pid} has ended"
+    assert dead["what"] == f"not running: process {pid} has ended"
     wait_until(lambda: check(quiet)[:2] == (0, []), within=WITHIN, what="a right set-up", every=0.5)
 
 

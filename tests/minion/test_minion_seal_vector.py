@@ -30,7 +30,7 @@ def test_the_master_makes_this_key_payload_and_signature() -> None:
         clusters={name: (view["revision"], view["observed_at"]) for name, view in clusters.items()},
         references={text: tuple(found) for text, found in VECTOR["payload"]["references"].items()},
     )
-    published = one.sealed(secret, [minion])
+    published = one.signed(secret, [minion])
     assert published == {**VECTOR["payload"], "seals": {minion: VECTOR["signature"]}}
 
 

@@ -1,12 +1,12 @@
-"""Whether each cluster answers, whom it takes us for, what we may, and what it showed so far."""
+"""Group ``clusters``: reachability, credentials, rights and clock of each, and its last view."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
+from salt_ext.core import answers
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.config.config import KEY, Config
@@ -14,180 +14,183 @@ from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import names, utc
 from salt_ext.kube.credential import SecretLookup
 from salt_ext.kube.errors import BadCredentials, RequestFailed, Unauthorized
-from salt_ext.kube.preflight import EVERYTHING, NEEDED, ClusterInfo, preflight
+from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, ClusterInfo, preflight
 from salt_ext.store import Health, Store
 
-_AT_ONCE = 16
-_SKEW = 10.0
-_SKEW_MUCH = 120.0
+_PARALLEL = 16
+_SKEW_WARNING = 10.0
+_SKEW_ERROR = 120.0
+"""Seconds between the clocks of a cluster and of this machine."""
 
-_RIGHTS = "salt-run k8s_nodes.setup prints the manifest; kubectl apply -f it there"
+_FIX_RIGHTS = "salt-run k8s_nodes.setup prints the manifest; kubectl apply -f it there"
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterAnswer:
-    """What came of asking one cluster."""
+    """The answer of one cluster, or its failure."""
 
-    answered: ClusterInfo | None = None
-    failed: RequestFailed | None = field(default=None)
+    info: ClusterInfo | None = None
+    failure: RequestFailed | None = field(default=None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        found = self.answered
-        if found is None:
-            return {"error": str(self.failed)}
+    def to_dict(self) -> answers.ClusterInfo | answers.Unreachable:
+        """Return it as JSON types."""
+        if self.info is None:
+            return {"error": str(self.failure)}
+        found = self.info
         return {
             "server": found.server,
             "version": found.version,
-            "asked_with": found.asked_with,
-            "clock_ahead_seconds": None if found.skew is None else round(found.skew, 1),
-            "credential_ends": utc(found.lifetime.ends) if found.lifetime else None,
-            "may": {str(right): yes for right, yes in found.may.items()},
+            "credential": found.credential_source,
+            "clock_ahead_seconds": None if found.clock_skew is None else round(found.clock_skew, 1),
+            "credential_ends": utc(found.credential_lifetime.expires_at)
+            if found.credential_lifetime
+            else None,
+            "rights": {str(right): granted for right, granted in found.permissions.items()},
         }
 
     def __str__(self) -> str:
-        found = self.answered
-        if found is None:
+        if self.info is None:
             return "not reached"
-        return f"{found.version} at {found.server}, asked with {found.asked_with}"
+        return (
+            f"{self.info.version} at {self.info.server}, credential: {self.info.credential_source}"
+        )
 
 
 def ask_all(config: Config, secret: SecretLookup) -> dict[str, ClusterAnswer]:
-    """Ask all clusters at the same time."""
+    """Send a preflight to all clusters in parallel; return their answers by name."""
 
-    def one(cluster: Cluster) -> ClusterAnswer:
+    def ask(cluster: Cluster) -> ClusterAnswer:
         try:
             return ClusterAnswer(preflight(cluster.access, secret))
         except RequestFailed as exc:
-            return ClusterAnswer(failed=exc)
+            return ClusterAnswer(failure=exc)
 
     clusters = list(config.clusters.values())
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_PARALLEL) as pool:
         return {
-            cluster.name: found
-            for cluster, found in zip(clusters, pool.map(one, clusters), strict=True)
+            cluster.name: answer
+            for cluster, answer in zip(clusters, pool.map(ask, clusters), strict=True)
         }
 
 
 def findings(
     config: Config, store: Store, clusters: Mapping[str, ClusterAnswer], now: float
 ) -> Iterator[Finding]:
-    """Yield what is wrong with each."""
-    for name, found in clusters.items():
-        at = f"cluster {name}"
-        if found.answered is not None:
-            yield from _answered(at, found.answered, now)
-        elif found.failed is not None:
-            yield _failed(at, found.failed, config.clusters[name])
-        yield from _known(name, store, works=found.answered is not None)
+    """Yield the findings of each cluster, from its answer and from the store."""
+    for name, answer in clusters.items():
+        where = f"cluster {name}"
+        if answer.info is not None:
+            yield from _preflight(where, answer.info, now)
+        elif answer.failure is not None:
+            yield _failure(where, answer.failure, config.clusters[name])
+        yield from _stored(name, store, reached=answer.info is not None)
 
 
-def _failed(at: str, failed: RequestFailed, cluster: Cluster) -> Finding:
-    if isinstance(failed, BadCredentials):
-        return error(f"{at}: credentials", str(failed), "correct that file or that key")
-    if isinstance(failed, Unauthorized):
+def _failure(where: str, failure: RequestFailed, cluster: Cluster) -> Finding:
+    if isinstance(failure, BadCredentials):
+        return error(f"{where}: credentials", str(failure), "correct that file or that key")
+    if isinstance(failure, Unauthorized):
         return error(
-            f"{at}: credentials",
-            f"are refused: {failed.why}",
+            f"{where}: credentials",
+            f"refused: {failure.reason}",
             "make a new token (salt-run k8s_nodes.setup says how) and put it there",
         )
-    where = cluster.access.server or cluster.access.kubeconfig or "in_cluster"
+    target = cluster.access.server or cluster.access.kubeconfig or "in_cluster"
     return error(
-        f"{at}: reachability",
-        f"no answer: {failed.why}",
-        f"see whether this machine gets through to it ({where}), and which name and CA it shows",
+        f"{where}: reachability",
+        f"no answer: {failure.reason}",
+        f"check from this machine: the network to {target}, its name, and its CA",
     )
 
 
-def _answered(at: str, found: ClusterInfo, now: float) -> Iterator[Finding]:
-    if found.error:
+def _preflight(where: str, found: ClusterInfo, now: float) -> Iterator[Finding]:
+    if found.permissions_error:
         yield warning(
-            f"{at}: RBAC",
-            f"it cannot be asked what we may: {found.error}",
-            "the ClusterRole system:basic-user lets every user ask; bind it again",
+            f"{where}: RBAC",
+            f"the rights cannot be queried: {found.permissions_error}",
+            "bind the ClusterRole system:basic-user again; it lets every user query its rights",
         )
-    for right in NEEDED:
-        if found.may.get(right) is False:
+    for right in REQUIRED:
+        if found.permissions.get(right) is False:
             yield error(
-                f"{at}: RBAC",
-                f"{found.asked_with} may not `{right}`",
-                _RIGHTS,
+                f"{where}: RBAC", f"{found.credential_source} may not `{right}`", _FIX_RIGHTS
             )
-    if found.may.get(EVERYTHING):
+    if found.permissions.get(CLUSTER_ADMIN):
         yield warning(
-            f"{at}: RBAC",
-            f"{found.asked_with} may do everything in this cluster, where reading nodes is enough",
-            _RIGHTS,
+            f"{where}: RBAC",
+            f"{found.credential_source} may do everything in this cluster; reading nodes is enough",
+            _FIX_RIGHTS,
         )
-    if found.skew is not None and abs(found.skew) >= _SKEW:
-        ahead = "ahead of" if found.skew > 0 else "behind"
-        yield (error if abs(found.skew) >= _SKEW_MUCH else warning)(
-            f"{at}: clock",
-            f"its clock is {abs(found.skew):.0f} s {ahead} ours, so that tokens and certificates "
-            "begin and end at the wrong time",
-            "see which of the two has no NTP",
+    if found.clock_skew is not None and abs(found.clock_skew) >= _SKEW_WARNING:
+        ahead = "ahead of" if found.clock_skew > 0 else "behind"
+        yield (error if abs(found.clock_skew) >= _SKEW_ERROR else warning)(
+            f"{where}: clock",
+            f"its clock is {abs(found.clock_skew):.0f} s {ahead} this machine's; tokens and "
+            "certificates start and expire at the wrong time",
+            "start NTP on the machine whose clock is wrong",
         )
-    ends = found.lifetime
-    if ends is not None and ends.nearly_over(now):
-        hours = (ends.ends - now) / 3600
+    lifetime = found.credential_lifetime
+    if lifetime is not None and lifetime.expires_soon(now):
+        hours = (lifetime.expires_at - now) / 3600
         yield warning(
-            f"{at}: credentials",
-            f"{found.asked_with} ends in {hours:.1f} hours, and nobody has replaced it yet",
-            "replace it; a token of a Secret (salt-run k8s_nodes.setup) does not end",
+            f"{where}: credentials",
+            f"{found.credential_source} expires in {hours:.1f} hours and was not renewed",
+            "renew it; a token of a Secret (salt-run k8s_nodes.setup) does not expire",
         )
 
 
-def _known(name: str, store: Store, *, works: bool) -> Iterator[Finding]:
-    at = f"cluster {name}"
+def _stored(name: str, store: Store, *, reached: bool) -> Iterator[Finding]:
+    where = f"cluster {name}"
     snapshot, health = store.snapshots.load(name), store.health.of(name)
     if snapshot is None:
         yield error(
-            at,
-            "has never been listed completely: references to it stay in the pillars",
-            "mend what is said of this cluster and of the engine, then look again",
+            where,
+            "no complete LIST yet: references to it stay in the pillars",
+            "fix the other findings of this cluster and of the engine, then check again",
         )
-    if works and health is not None and health.state == "waiting":
+    if reached and health is not None and health.state == "waiting":
         yield warning(
-            at,
+            where,
             f"the engine has failed since {utc(health.lost_since)}: {health.error}",
-            "we got through just now: salt-run k8s_nodes.refresh tries again at once",
+            "this check reached it: salt-run k8s_nodes.refresh tries again at once",
         )
     for change in store.holds.of(name):
         yield warning(
-            at,
-            f"a change is held ({change.kind}): {change.why}",
-            f"salt-run k8s_nodes.status names it; if it is right: k8s_nodes.confirm {name}",
+            where,
+            f"a guard holds a change ({change.kind}): {change.why}",
+            "salt-run k8s_nodes.status names the nodes; if it is right: "
+            f"salt-run k8s_nodes.confirm {name}",
         )
     if snapshot is None or health is None:
         return
     if not snapshot.members:
-        yield info(at, "has no nodes")
-    yield from _dropped(snapshot, health)
+        yield info(where, "has no nodes")
+    yield from _refused_addresses(snapshot, health)
 
 
-def _dropped(snapshot: Snapshot, health: Health) -> Iterator[Finding]:
-    limits = f"{KEY}:clusters:{snapshot.cluster}:allowed_networks"
-    bare = [name for name, one in snapshot.members.items() if not one.all_addresses()]
+def _refused_addresses(snapshot: Snapshot, health: Health) -> Iterator[Finding]:
+    where = f"{KEY}:clusters:{snapshot.cluster}:allowed_networks"
+    bare = [name for name, member in snapshot.members.items() if not member.all_addresses()]
     if bare and len(bare) == len(snapshot.members):
         yield error(
-            limits,
-            f"lets no address of {len(bare)} nodes through{_refused(health)}",
-            "name the networks that the nodes' addresses lie in",
+            where,
+            f"accepts no address of {len(bare)} nodes{_reasons(health)}",
+            "add the networks of the nodes' addresses",
         )
     elif bare:
         yield warning(
-            limits,
-            f"lets no address of {names(bare)} through{_refused(health)}",
-            "add a network if one is missing, or ask what those nodes are",
+            where,
+            f"accepts no address of {names(bare)}{_reasons(health)}",
+            "add a network if one is missing, else find out what these nodes are",
         )
     elif health.refused:
         yield info(
-            limits,
-            f"addresses of present nodes are dropped{_refused(health)}, others of theirs are not",
-            f"salt-run k8s_nodes.nodes {snapshot.cluster} shows what is left of each",
+            where,
+            f"some addresses of present nodes are refused{_reasons(health)}",
+            f"salt-run k8s_nodes.nodes {snapshot.cluster} shows the accepted ones",
         )
 
 
-def _refused(health: Health) -> str:
-    told = ", ".join(f"{count} {why}" for why, count in health.refused.items())
-    return f" ({told})" if told else ""
+def _reasons(health: Health) -> str:
+    reasons = ", ".join(f"{count} {why}" for why, count in health.refused.items())
+    return f" ({reasons})" if reasons else ""

@@ -1,4 +1,4 @@
-"""What our own block of the configuration says, and what a person has said since."""
+"""Group ``configuration``: mistakes in the block, and everything that stops publishing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from salt_ext.store import Store
 
 
 def findings(config: Config, store: Store) -> Iterator[Finding]:
-    """Yield mistakes, what is dangerous, and what keeps anything from being published."""
+    """Yield mistakes, risks, and what stops publishing."""
     for problem in config.problems:
         yield error(
             problem.key, f"{quote(problem.value)} is not allowed", f"allowed: {problem.allowed}"
@@ -25,43 +25,24 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             yield warning(
                 f"{KEY}:clusters:{name}",
                 sentence,
-                "name the CA in ca_file, or in the kubeconfig, and take the key out",
+                "put the CA into ca_file or the kubeconfig, and remove that key",
             )
     if config.in_doubt:
-        yield error(f"{KEY}:apply", "nothing is published while it has a mistake", "see above")
-    if kind := _far(config.state_dir):
+        yield error(
+            f"{KEY}:apply", "nothing is published while it has a mistake", "fix the errors above"
+        )
+    if kind := _network_filesystem(config.state_dir):
         yield error(
             f"{KEY}:state_dir",
-            f"{config.state_dir} is on {kind}: locks and the store need a disk of this machine, "
-            "and each master a folder of its own",
-            "name a folder on a local disk",
+            f"{config.state_dir} is on {kind}; its locks and database need a local disk",
+            "set a folder on a local disk, a different one for each master",
         )
-    paused = store.control.paused()
-    if paused is not None:
-        yield warning(
-            "publishing",
-            f"paused by {paused.by} since {utc(paused.at)}",
-            "salt-run k8s_nodes.resume goes on",
-        )
-    silent_since = store.health.reactor_silent_since()
-    if silent_since is not None:
-        yield error(
-            "publishing",
-            f"nobody has acted on the engine's events since {utc(silent_since)}",
-            "the master's log says why the reactor does not call k8s_nodes.apply, or why that "
-            "fails; until then salt-run k8s_nodes.apply does it by hand",
-        )
-    for name, wave in store.rollouts.all().items():
-        if wave.stopped:
-            yield warning(
-                f"class {name or '(none)'}",
-                f"stopped: {wave.stopped}",
-                "mend what fails there; salt-run k8s_nodes.status says when one of it is tried",
-            )
-    yield from _observing(config)
+    yield from _stopped(store)
+    yield from _modes(config)
+    yield from _highstate(config)
 
 
-def _far(state_dir: str) -> str:
+def _network_filesystem(state_dir: str) -> str:
     try:
         return filesystems.network_filesystem(
             os.path.realpath(state_dir), Path("/proc/self/mounts").read_text()
@@ -70,27 +51,56 @@ def _far(state_dir: str) -> str:
         return ""
 
 
-def _observing(config: Config) -> Iterator[Finding]:
-    mend = "mode: enforce publishes"
+def _stopped(store: Store) -> Iterator[Finding]:
+    """Yield a pause, a reactor that does not work, and stopped classes."""
+    paused = store.control.paused()
+    if paused is not None:
+        yield warning(
+            "publishing",
+            f"paused by {paused.by} since {utc(paused.at)}",
+            "salt-run k8s_nodes.resume",
+        )
+    silent = store.health.reactor_silent_since()
+    if silent is not None:
+        yield error(
+            "publishing",
+            "reactor not working: minions are out of date and nothing was published since "
+            f"{utc(silent)}",
+            "the master's log says why its reactor does not call k8s_nodes.apply, or why that "
+            "fails; until then run salt-run k8s_nodes.apply by hand",
+        )
+    for name, rollout in store.rollouts.all().items():
+        if rollout.stopped:
+            yield warning(
+                f"class {name or '(none)'}",
+                f"stopped: {rollout.stopped}",
+                "fix the minions that fail; salt-run k8s_nodes.status shows the next try",
+            )
+
+
+def _modes(config: Config) -> Iterator[Finding]:
+    fix = "mode: enforce publishes"
     for name in config.names:
         if config.mode(name) is Mode.OBSERVE:
-            yield info(f"{KEY}:clusters:{name}:mode", "observe: nothing is published for it", mend)
-    for what in (*config.apply.classes, config.apply.default):
-        if what.mode is Mode.OBSERVE:
-            at = f"{KEY}:apply" + (f":classes:{what.name}" if what.name else "")
-            yield info(f"{at}:mode", "observe: nothing is published to its minions", mend)
-    usual = config.apply.default
-    if usual.implicit and usual.mode is not Mode.OBSERVE:
+            yield info(f"{KEY}:clusters:{name}:mode", "observe: nothing is published for it", fix)
+    for action in (*config.apply.classes, config.apply.default):
+        if action.mode is Mode.OBSERVE:
+            where = f"{KEY}:apply" + (f":classes:{action.name}" if action.name else "")
+            yield info(f"{where}:mode", "observe: nothing is published to its minions", fix)
+
+
+def _highstate(config: Config) -> Iterator[Finding]:
+    default = config.apply.default
+    if default.implicit and default.mode is not Mode.OBSERVE:
         yield warning(
             f"{KEY}:apply",
-            "says nothing of what to publish: the first node that joins starts a highstate, all "
-            "states of the top file, on every minion behind that no class takes, and so does "
-            "each change after it",
-            "states: [...] names the SLS of the firewall; highstate: true says that it is meant",
+            "names no states: every change starts a highstate (all states of the top file) on all "
+            "minions that no class matches",
+            "states: [...] with the SLS of the firewall; highstate: true if it is intended",
         )
-    elif usual.function == "state.apply" and not usual.arg:
+    elif default.function == "state.apply" and not default.arg:
         yield info(
             f"{KEY}:apply",
-            "a change publishes a highstate to the minions that no class takes",
-            "name the SLS of the firewall in states",
+            "a change publishes a highstate to the minions that no class matches",
+            "states: [...] with the SLS of the firewall publishes only that",
         )

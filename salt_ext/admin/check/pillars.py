@@ -1,10 +1,11 @@
-"""What is written in the pillars of the minions, as far as formulas make a trap of it."""
+"""Group ``pillars``: pitfalls of formulas in the pillars of the minions, and failed compiles."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from salt_ext.core.config.config import Config
@@ -13,78 +14,105 @@ from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, pitfalls
 from salt_ext.core.diagnosis.multi_master import known_masters, lockouts
 from salt_ext.core.diagnosis.publish_coverage import uncovered
 from salt_ext.core.display import names
-from salt_ext.core.references.expand import Unresolved
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.master.file_roots import sls_text
 from salt_ext.master.pillar_compiler import NoCachedGrains, PillarCompiler, PillarFailed
-from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches
+from salt_ext.references.resolver import shared_resolver
+from salt_ext.rollout.classes import TargetMatches
 from salt_ext.store import Store
 
 
+@dataclass(slots=True)
+class _Survey:
+    """The minions of each pitfall, of each error, and of each master that they know."""
+
+    pitfalls: dict[Pitfall, set[str]] = field(default_factory=lambda: defaultdict(set))
+    failed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    masters: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    compiled: int = 0
+
+
 def findings(
-    opts: Mapping[str, Any], config: Config, store: Store, meant: TargetMatches, within: float
+    opts: Mapping[str, Any], config: Config, store: Store, match: TargetMatches, within: float
 ) -> Iterator[Finding]:
-    """Yield the traps in the pillars of minions that refer to a cluster, for some seconds."""
+    """
+    Compile the pillars of minions that reference a cluster, and yield their pitfalls.
+
+    No further pillar is begun after ``within`` seconds; 0 compiles none.
+    """
     if within <= 0:
         return
-    resolving = Resolver(store)
-    pillars = PillarCompiler(opts)
-    peers = _masters(opts)
-    members = {one.target: meant(one.target) for one in config.apply.classes if one.target}
+    minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
+    survey = _survey(opts, config, store, match, minions, within)
+    if survey.masters:
+        named = set().union(*survey.masters.values())
+        yield info(
+            "masters",
+            f"{names(named, 3)} may have any of {', '.join(sorted(survey.masters))}: each master "
+            "that compiles pillars needs an engine, its own state_dir, and the same configuration",
+            "docs/topologies.md lists what else each of them needs",
+        )
+    for pitfall, found_in in survey.pitfalls.items():
+        make = error if pitfall.certain else info if pitfall.hint else warning
+        yield make(f"pillar of {names(found_in, 3)}: {pitfall.where}", pitfall.what, pitfall.fix)
+    for why, found_in in survey.failed.items():
+        yield error(
+            f"pillar of {names(found_in, 3)}", why, "fix it: no state runs there until it compiles"
+        )
+    if survey.compiled < len(minions):
+        yield info(
+            "pillars",
+            f"only {survey.compiled} of {len(minions)} minions were checked in {within:.0f} s",
+            f"within={within * 4:.0f} checks more",
+        )
+
+
+def _survey(
+    opts: Mapping[str, Any],
+    config: Config,
+    store: Store,
+    match: TargetMatches,
+    minions: list[str],
+    within: float,
+) -> _Survey:
+    resolver = shared_resolver(store)
+    compiler = PillarCompiler(opts)
+    peers = _peers(opts)
+    members = {
+        action.target: match(action.target) for action in config.apply.classes if action.target
+    }
 
     def lines(text: str) -> tuple[str, ...] | None:
-        found = resolving.lines(text, config)
-        return None if isinstance(found, Unresolved) else found
+        resolved = resolver.lines(text, config)
+        return None if isinstance(resolved, Unresolved) else resolved
 
-    found: dict[Pitfall, set[str]] = defaultdict(set)
-    failed: dict[str, set[str]] = defaultdict(set)
-    named: dict[str, set[str]] = defaultdict(set)
-    minions = sorted({row.minion for row in store.subscriptions.all() if not row.gone})
+    survey = _Survey()
     until = time.monotonic() + within
-    looked = 0
     for minion in minions:
-        if looked and time.monotonic() >= until:
+        if survey.compiled and time.monotonic() >= until:
             break
-        looked += 1
+        survey.compiled += 1
         try:
-            pillar = pillars.unexpanded(minion)
-            several = known_masters(pillar, pillars.grains(minion))
-            for master in several:
-                named[master].add(minion)
+            pillar = compiler.unexpanded(minion)
+            known = known_masters(pillar, compiler.grains(minion))
+            for master in known:
+                survey.masters[master].add(minion)
             published = config.apply.class_of(minion, members)
-            for trap in (
+            for pitfall in (
                 *pitfalls(pillar, lines),
-                *lockouts(pillar, several or peers),
+                *lockouts(pillar, known or peers),
                 *uncovered(pillar, published, lambda name: sls_text(opts, name)),
             ):
-                found[trap].add(minion)
+                survey.pitfalls[pitfall].add(minion)
         except NoCachedGrains:
             pass
         except PillarFailed as exc:
-            failed[str(exc).partition(": ")[2]].add(minion)
-    if named:
-        those = set().union(*named.values())
-        yield info(
-            "masters",
-            f"{names(those, 3)} may have any of {', '.join(sorted(named))}: each that compiles "
-            "pillars needs an engine with a state_dir of its own, and the same configuration",
-            "docs/topologies.md says what else each of them needs",
-        )
-    for trap, those in found.items():
-        make = error if trap.certain else info if trap.hint else warning
-        yield make(f"pillar of {names(those, 3)}: {trap.where}", trap.what, trap.fix)
-    for why, those in failed.items():
-        yield error(f"pillar of {names(those, 3)}", why, "no state runs there until it compiles")
-    if looked < len(minions):
-        yield info(
-            "pillars",
-            f"those of {looked} of {len(minions)} minions were looked through in {within:.0f} s",
-            f"within={within * 4:.0f} looks through more",
-        )
+            survey.failed[str(exc).partition(": ")[2]].add(minion)
+    return survey
 
 
-def _masters(opts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return this master and the others of its cluster, if it is in one."""
+def _peers(opts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the masters of this master's cluster, itself included; none outside a cluster."""
     peers = opts.get("cluster_peers")
     if not opts.get("cluster_id") or not isinstance(peers, list) or not peers:
         return ()

@@ -1,4 +1,4 @@
-"""Whether what pillars refer to is there, and whether what is there is referred to."""
+"""Group ``references``: references, groups and targets that match nothing, and unused clusters."""
 
 from __future__ import annotations
 
@@ -13,161 +13,173 @@ from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import names
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references import node_lists, reference
-from salt_ext.core.references.expand import Unresolved
 from salt_ext.core.references.reference import Reference
+from salt_ext.core.references.resolution import Unresolved
 from salt_ext.core.references.resolve import PLACEHOLDERS, select_members
-from salt_ext.references.resolver import Resolver
-from salt_ext.rollout.selection import TargetMatches
+from salt_ext.references.resolver import Resolver, shared_resolver
+from salt_ext.rollout.classes import TargetMatches
 from salt_ext.store import Store
 from salt_ext.store.subscriptions import Answer, Subscription
 
 _RESTRICTED = "node-restriction.kubernetes.io/"
-"""Of all labels, a kubelet cannot set these on its own node."""
+"""Prefix of the labels that a kubelet cannot set on its own node."""
 
-_BY_GRAINS = re.compile(r"\b[GP]@")
+_GRAIN_MATCH = re.compile(r"\b[GP]@")
 
-
-def findings(config: Config, store: Store, meant: TargetMatches) -> Iterator[Finding]:
-    """Yield references that mean nothing, and clusters, groups and targets that nobody means."""
-    rows = [row for row in store.subscriptions.all() if not row.gone]
-    by_text: dict[str, list[Subscription]] = defaultdict(list)
-    for row in rows:
-        by_text[row.reference].append(row)
-    resolving = Resolver(store)
-    for text, found in sorted(by_text.items()):
-        yield from _reference(text, found, config, store, resolving)
-    yield from _clusters({row.seen.cluster for row in rows}, config, any_=bool(rows))
-    for name, cluster in config.clusters.items():
-        snapshot = store.snapshots.load(name)
-        if snapshot is not None and snapshot.members:
-            yield from _groups(name, config, snapshot)
-        at = f"{KEY}:clusters:{name}"
-        targets = [*([("serve_to", cluster.serve_to)] if cluster.serve_to else [])]
-        targets += [("serve", entry.to) for entry in cluster.node_lists]
-        for key, target in targets:
-            yield from _target(f"{at}:{key}", target, meant)
-            if _BY_GRAINS.search(target):
-                yield info(
-                    f"{at}:{key}",
-                    f"{target!r} goes by grains, which are the minion's own word",
-                    "name minions by id where it matters who is served",
-                )
-        yield from _selectors(name, config, by_text)
-    for what in config.apply.classes:
-        if what.target is not None:
-            yield from _target(f"{KEY}:apply:classes:{what.name}:target", what.target, meant)
-
-
-def _reference(
-    text: str,
-    rows: list[Subscription],
-    config: Config,
-    store: Store,
-    resolving: Resolver,
-) -> Iterator[Finding]:
-    at = f"{text} of {names({row.minion for row in rows})}"
-    refused = {row.minion for row in rows if row.seen.answer is Answer.REFUSED}
-    if refused:
-        yield warning(
-            at,
-            f"the cluster does not serve {names(refused)} (serve_to)",
-            f"add them to {KEY}:clusters:{rows[0].seen.cluster}:serve_to, or take it away there",
-        )
-    lines = resolving.lines(text, config)
-    if isinstance(lines, Unresolved):
-        if _is_mistake(text, config):
-            yield error(
-                at,
-                f"stays in the pillar as it is, and opens nothing: {lines.why}",
-                "correct the reference, or configure what it means",
-            )
-    elif not set(lines) - _PLACEHOLDERS:
-        snapshot = store.snapshots.load(rows[0].seen.cluster)
-        if snapshot is not None and snapshot.members:
-            yield warning(
-                at,
-                f"means none of the {len(snapshot.members)} nodes of {snapshot.cluster}",
-                "salt-run k8s_nodes.nodes shows them; compare labels, family, ready and addresses",
-            )
-
-
-_PLACEHOLDERS = {
+_PLACEHOLDER_LINES = {
     text for item in PLACEHOLDERS.values() for text in (str(item), f"{item}/{item.max_prefixlen}")
 }
 
 
+def findings(config: Config, store: Store, match: TargetMatches) -> Iterator[Finding]:
+    """Yield the findings of all references in pillars, and of what the configuration offers."""
+    rows = [row for row in store.subscriptions.all() if not row.gone]
+    by_text: dict[str, list[Subscription]] = defaultdict(list)
+    for row in rows:
+        by_text[row.reference].append(row)
+    resolver = shared_resolver(store)
+    for text, subscriptions in sorted(by_text.items()):
+        yield from _reference(text, subscriptions, config, store, resolver)
+    yield from _clusters({row.seen.cluster for row in rows}, config, any_reference=bool(rows))
+    for name in config.clusters:
+        snapshot = store.snapshots.load(name)
+        if snapshot is not None and snapshot.members:
+            yield from _groups(name, config, snapshot)
+        yield from _cluster_targets(name, config, match)
+        yield from _selectors(name, config, by_text)
+    for action in config.apply.classes:
+        if action.target is not None:
+            where = f"{KEY}:apply:classes:{action.name}:target"
+            yield from _target(where, action.target, match)
+
+
+def _reference(
+    text: str,
+    subscriptions: list[Subscription],
+    config: Config,
+    store: Store,
+    resolver: Resolver,
+) -> Iterator[Finding]:
+    where = f"{text} of {names({row.minion for row in subscriptions})}"
+    cluster = subscriptions[0].seen.cluster
+    refused = {row.minion for row in subscriptions if row.seen.answer is Answer.REFUSED}
+    if refused:
+        yield warning(
+            where,
+            f"{KEY}:clusters:{cluster}:serve_to excludes {names(refused)}",
+            "add the minions to serve_to, or remove the reference from their pillars",
+        )
+    lines = resolver.lines(text, config)
+    if isinstance(lines, Unresolved):
+        if _is_mistake(text, config):
+            yield error(
+                where,
+                f"stays in the pillar and allows nothing: {lines.why}",
+                "correct the reference, or configure the cluster or group that it names",
+            )
+    elif not set(lines) - _PLACEHOLDER_LINES:
+        snapshot = store.snapshots.load(cluster)
+        if snapshot is not None and snapshot.members:
+            yield warning(
+                where,
+                f"matches none of the {len(snapshot.members)} nodes of {snapshot.cluster}",
+                f"compare its labels, family, ready and addresses with salt-run k8s_nodes.nodes "
+                f"{snapshot.cluster}",
+            )
+
+
 def _is_mistake(text: str, config: Config) -> bool:
-    """Whether somebody has to write something else; else the cluster itself is told of."""
+    """Return whether the text or the configuration is wrong; else its cluster has a finding."""
     try:
         if text.startswith(node_lists.SCHEME):
             return node_lists.parse(text)[0] not in config.names
-        wanted = reference.parse(text)
+        parsed = reference.parse(text)
     except BadReference:
         return True
-    cluster = config.clusters.get(wanted.cluster)
+    cluster = config.clusters.get(parsed.cluster)
     if cluster is None:
-        return wanted.cluster not in config.names
-    return wanted.group is not None and wanted.group not in cluster.groups
+        return parsed.cluster not in config.names
+    return parsed.group is not None and parsed.group not in cluster.groups
 
 
-def _clusters(used: set[str], config: Config, *, any_: bool) -> Iterator[Finding]:
-    if not any_:
+def _clusters(referenced: set[str], config: Config, *, any_reference: bool) -> Iterator[Finding]:
+    if not any_reference:
         yield info(
             "references",
-            "no minion is known to refer to any cluster",
-            "salt-run k8s_nodes.discover looks through the pillars of all minions",
+            "no minion is known to reference a cluster",
+            "salt-run k8s_nodes.discover compiles the pillars of all minions",
         )
         return
     for name, cluster in config.clusters.items():
-        if name not in used and not cluster.node_lists:
+        if name not in referenced and not cluster.node_lists:
             yield info(
                 f"cluster {name}",
-                "no minion refers to it",
-                f"write k8s://{name} where an address stands; docs/references.md has the rest",
+                "no minion references it",
+                f"write k8s://{name} in place of an address; see docs/references.md",
             )
 
 
 def _groups(name: str, config: Config, snapshot: Snapshot) -> Iterator[Finding]:
     cluster = config.clusters[name]
     for label, group in cluster.groups.items():
-        wanted = Reference(text="", cluster=name, group=label)
-        found = select_members(snapshot, wanted, cluster.defaults, cluster.limits, group)
-        if not any(addresses for _, addresses in found):
+        members = select_members(
+            snapshot,
+            Reference(text="", cluster=name, group=label),
+            cluster.defaults,
+            cluster.limits,
+            group,
+        )
+        if not any(addresses for _, addresses in members):
             yield warning(
                 f"{KEY}:clusters:{name}:groups:{label}",
-                f"means no address of the {len(snapshot.members)} nodes",
+                f"matches no address of the {len(snapshot.members)} nodes",
                 "compare its labelSelector, family, ready and addresses with the nodes",
             )
 
 
+def _cluster_targets(name: str, config: Config, match: TargetMatches) -> Iterator[Finding]:
+    cluster = config.clusters[name]
+    targets = [("serve_to", cluster.serve_to)] if cluster.serve_to else []
+    targets += [("node_lists", rule.to) for rule in cluster.node_lists]
+    for key, target in targets:
+        where = f"{KEY}:clusters:{name}:{key}"
+        yield from _target(where, target, match)
+        if _GRAIN_MATCH.search(target):
+            yield info(
+                where,
+                f"{target!r} matches by grains, which a minion sets itself",
+                "match by minion id where a minion must not get the addresses",
+            )
+
+
 def _selectors(name: str, config: Config, texts: Iterable[str]) -> Iterator[Finding]:
-    """Yield which selectors keep no dishonest node out."""
+    """Yield the selectors on labels that a kubelet can set itself."""
     groups = config.clusters[name].groups
-    used = [(f"k8s://{name}/{label}", group.labels) for label, group in groups.items()]
+    selectors = [(f"k8s://{name}/{label}", group.labels) for label, group in groups.items()]
     for text in texts:
         with contextlib.suppress(BadReference):
-            wanted = reference.parse(text)
-            if wanted.cluster == name:
-                used.append((text, wanted.labels))
+            parsed = reference.parse(text)
+            if parsed.cluster == name:
+                selectors.append((text, parsed.labels))
     weak = [
         text
-        for text, labels in used
+        for text, labels in selectors
         if labels.requirements
-        and not any(one.key.startswith(_RESTRICTED) for one in labels.requirements)
+        and not any(item.key.startswith(_RESTRICTED) for item in labels.requirements)
     ]
     if weak:
         yield info(
             f"cluster {name}",
-            f"a kubelet sets the labels itself that {names(weak)} select by: that chooses among "
-            "honest nodes, and keeps no other out",
-            f"where it has to, select by a label that begins with {_RESTRICTED}",
+            f"the labels of {names(weak)} can be set by any kubelet on its own node: they keep no "
+            "dishonest node out",
+            f"where that matters, select by a label that begins with {_RESTRICTED}",
         )
 
 
-def _target(at: str, target: str, meant: TargetMatches) -> Iterator[Finding]:
-    if not meant(target):
+def _target(where: str, target: str, match: TargetMatches) -> Iterator[Finding]:
+    if not match(target):
         yield warning(
-            at,
-            f"{target!r} means no minion that this master knows",
-            "grains in it are those that the master has cached; salt-key -L has the names",
+            where,
+            f"{target!r} matches no minion of this master",
+            "compare it with salt-key -L; grains match only where the master has cached them",
         )

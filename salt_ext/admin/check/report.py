@@ -1,10 +1,10 @@
-"""Asks every group for its findings, and puts them in order for a person or for a program."""
+"""``check``: the findings of all groups, sorted, for a terminal or for a program."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from salt_ext.admin.check import (
     clusters,
@@ -15,6 +15,7 @@ from salt_ext.admin.check import (
     pillars,
     references,
 )
+from salt_ext.core import answers
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis.finding import Finding, Level, by_severity, error
 from salt_ext.core.errors import K8sNodesError, NotConfigured
@@ -24,84 +25,95 @@ from salt_ext.master.settings import engine_settings
 from salt_ext.master.targets import TargetMatcher
 from salt_ext.store import Store
 
-_MOST = {Level.ERROR: 8, Level.WARNING: 4, Level.INFO: 3}
-"""Findings that a person is shown on one screen; the program gets all of them."""
+_MAX_SHOWN = {Level.ERROR: 8, Level.WARNING: 4, Level.INFO: 3}
+"""Findings at a terminal, so that they fit on one screen."""
 
 GROUPS = ("configuration", "master", "engine", "clusters", "references", "minions", "pillars")
 
 _TITLES = {Level.ERROR: "errors", Level.WARNING: "warnings", Level.INFO: "notes"}
 
 
-def check(opts: dict[str, Any], *, within: float, brief: bool) -> dict[str, Any]:
+def check(
+    opts: dict[str, Any], *, within: float, brief: bool
+) -> answers.Checked | answers.CheckScreen:
     """
-    Return what is wrong and how to mend it; ``retcode`` is 1 when there is an error.
+    Return the findings of all groups; ``retcode`` is 1 when one of them is an error.
 
-    ``within`` is how many seconds the pillars of minions may be looked through; ``brief`` is for
-    a person's screen.
+    ``within`` is the limit in seconds for compiling pillars; ``brief`` is for a terminal.
+    :class:`NotConfigured` without a ``k8s_nodes`` block.
     """
     if opts.get(KEY) is None:
         raise NotConfigured
     config = engine_settings(opts)
     store = Store(config.state_dir)
-    written = config_files(opts)
-    asked_clusters = clusters.ask_all(config, SecretResolver(opts))
-    meant = TargetMatcher(opts, keep=60)
+    files = config_files(opts)
+    cluster_answers = clusters.ask_all(config, SecretResolver(opts))
+    match = TargetMatcher(opts, keep=60)
     groups: tuple[Callable[[], Iterable[Finding]], ...] = (
         lambda: configuration.findings(config, store),
-        lambda: master.findings(opts, config, written),
-        lambda: engine.findings(opts, config, store, written, time.time()),
-        lambda: clusters.findings(config, store, asked_clusters, time.time()),
-        lambda: references.findings(config, store, meant),
-        lambda: minions.findings(opts, config, store, meant),
-        lambda: pillars.findings(opts, config, store, meant, within),
+        lambda: master.findings(opts, config, files),
+        lambda: engine.findings(opts, config, store, files, time.time()),
+        lambda: clusters.findings(config, store, cluster_answers, time.time()),
+        lambda: references.findings(config, store, match),
+        lambda: minions.findings(opts, config, store, match),
+        lambda: pillars.findings(opts, config, store, match, within),
     )
-    asked = zip(GROUPS, groups, strict=True)
-    found = by_severity(one for name, group in asked for one in _of(name, group))
-    bad = any(one.level is Level.ERROR for one in found)
-    told = {"result": _summary(found), "retcode": int(bad)}
+    named_groups = zip(GROUPS, groups, strict=True)
+    found = by_severity(finding for name, group in named_groups for finding in _of(name, group))
+    retcode = int(any(finding.level is Level.ERROR for finding in found))
     if brief:
-        return {**told, **dict(_brief(found)), **_shown(config, asked_clusters)}
+        return _screen(found, retcode, config, cluster_answers)
     return {
-        **told,
-        "findings": [one.to_dict() for one in found],
-        "clusters": {name: one.to_dict() for name, one in asked_clusters.items()},
-        "looked_at": list(GROUPS),
+        "result": _summary(found),
+        "retcode": retcode,
+        "findings": [cast("answers.FindingItem", finding.to_dict()) for finding in found],
+        "clusters": {name: answer.to_dict() for name, answer in cluster_answers.items()},
+        "groups": list(GROUPS),
     }
 
 
 def _of(name: str, group: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """Yield the findings of one group; one that cannot be asked does not hide the others."""
+    """Yield the findings of one group; its failure does not hide the other groups."""
     try:
         yield from group()
     except K8sNodesError as exc:
-        yield error(name, f"could not be looked at: {exc}")
+        yield error(name, f"could not be checked: {exc}")
 
 
 def _summary(found: Iterable[Finding]) -> str:
-    levels = [one.level for one in found]
+    levels = [finding.level for finding in found]
     counts = {title: levels.count(level) for level, title in _TITLES.items()}
-    told = [
+    parts = [
         f"{count} {title if count > 1 else title[:-1]}" for title, count in counts.items() if count
     ]
-    return ", ".join(told) or "everything is right"
+    return ", ".join(parts) or "no problems found"
 
 
-def _brief(found: tuple[Finding, ...]) -> Iterator[tuple[str, list[str]]]:
-    for level, title in _TITLES.items():
-        lines = [_lines(one) for one in found if one.level is level]
-        most = _MOST[level]
-        more = len(lines) - most
-        if more > 1:
-            lines = [*lines[:most], f"and {more} more: --out=json has all of them"]
-        if lines:
-            yield title, lines
+def _screen(
+    found: tuple[Finding, ...],
+    retcode: int,
+    config: Config,
+    cluster_answers: dict[str, clusters.ClusterAnswer],
+) -> answers.CheckScreen:
+    screen: answers.CheckScreen = {"result": _summary(found), "retcode": retcode}
+    if lines := _lines(found, Level.ERROR):
+        screen["errors"] = lines
+    if lines := _lines(found, Level.WARNING):
+        screen["warnings"] = lines
+    if lines := _lines(found, Level.INFO):
+        screen["notes"] = lines
+    if config.names:
+        screen["clusters"] = {name: str(answer) for name, answer in cluster_answers.items()}
+    return screen
 
 
-def _lines(one: Finding) -> str:
-    return f"{one.where}: {one.what}" + (f"\n-> {one.fix}" if one.fix else "")
+def _lines(found: tuple[Finding, ...], level: Level) -> list[str]:
+    """Return the findings of a level as lines, and how many do not fit."""
+    lines = [_line(finding) for finding in found if finding.level is level]
+    limit = _MAX_SHOWN[level]
+    hidden = len(lines) - limit
+    return [*lines[:limit], f"and {hidden} more: see --out=json"] if hidden > 1 else lines
 
 
-def _shown(config: Config, clusters: dict[str, clusters.ClusterAnswer]) -> dict[str, Any]:
-    if not config.names:
-        return {}
-    return {"clusters": {name: str(one) for name, one in clusters.items()}}
+def _line(finding: Finding) -> str:
+    return f"{finding.where}: {finding.what}" + (f"\n-> {finding.fix}" if finding.fix else "")

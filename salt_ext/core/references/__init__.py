@@ -1,21 +1,17 @@
 """
-``k8s://`` references: their syntax, where they are in a pillar, and the addresses they mean.
+References to clusters in pillars: pure, values in and values out.
 
-``salt_ext.references`` calls all of it while a pillar is compiled; ``rollout`` resolves the same
-references again to learn what minions should have. Pure: a pillar and a snapshot come in, a new
-pillar goes out. Nothing that comes in is changed.
+::
 
-.. code-block:: text
+    pillar ──scan──► texts ──reference.parse──► Reference ──resolve──► addresses
+       │                                                                  │
+       └────────────────────────── expand ◄──────── {text: Resolution} ◄──┘
 
-    pillar --scan--> texts --reference.parse--> Reference
-                                                   |  + selector, group, Defaults
-                                    Snapshot ---> resolve ---> addresses, digest
-                                                   |                |
-                                                   v                v
-                                               node_lists        expand ---> new pillar
-                                          (names, labels and    (addresses in place of
-                                           addresses as a       references, in lists, rules
-                                           pillar mapping)      and keys)
+``reference`` and ``selector`` read the text ``k8s://prod?labelSelector=pool=web``. ``scan`` finds
+such texts in a pillar. ``resolve`` picks the members of a snapshot and their addresses.
+``resolution`` has the values between the two halves, and ``expand`` puts the addresses into the
+pillar. ``node_lists`` is the other way to hand nodes to a minion: by configuration.
 
-``scan`` and ``expand`` handle pillars of any size and shape, also hostile ones, in linear time.
+Called by ``salt_ext.references``, which adds the store, and by ``check``. May import
+``core.cluster`` and nothing from outside the core.
 """

@@ -1,22 +1,44 @@
-"""Finds the references in a pillar of any size and shape, in linear time."""
+"""Find the references in a pillar of any size and shape, in time proportional to its size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from salt_ext.core.references.reference import SCHEME, is_reference
 
-# The most frequent types in a pillar, none of which can be a reference.
-_SCALARS = frozenset([int, float, bool, bytes, type(None)])
+# Most values of a pillar have one of these types; none of them can be a reference.
+_ATOMS = frozenset([int, float, bool, bytes, type(None)])
 
 
-def may_contain(root: object) -> bool:
-    """Whether a value may contain a reference; false positives are possible, no false negatives."""
-    # Written for speed: this is the whole cost of a pillar without references. Each container is
-    # visited once.
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The references of one pillar, and the part of it that has them."""
+
+    entries: Mapping[Any, Any] = field(default_factory=dict)
+    """The top-level entries that may contain a reference."""
+    texts: tuple[str, ...] = ()
+    """Every reference below them, once."""
+
+
+def scan(pillar: Mapping[Any, Any]) -> Scan:
+    """Return the references of a pillar; nothing below its top level is copied."""
+    if not may_contain(pillar):
+        return Scan()
+    entries = {
+        key: value for key, value in list(pillar.items()) if is_reference(key) or may_contain(value)
+    }
+    keys = (key for key in entries if is_reference(key))
+    return Scan(entries, tuple(dict.fromkeys([*keys, *find_references([*entries.values()])])))
+
+
+def may_contain(root: Any) -> bool:
+    """Return whether a value may contain a reference; in doubt True."""
+    # A pillar without a reference costs this pass and nothing else, so it is written for speed.
+    # Each container is visited once.
     seen: set[int] = set()
-    stack: list[Any] = [root]
+    stack = [root]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
@@ -38,14 +60,14 @@ def may_contain(root: object) -> bool:
             if kind is str:
                 if SCHEME in item:
                     return True
-            elif kind not in _SCALARS and id(item) not in seen:
+            elif kind not in _ATOMS and id(item) not in seen:
                 seen.add(id(item))
                 stack.append(item)
     return False
 
 
-def find_references(root: object) -> Iterator[str]:
-    """Yield all references in a value; visits each container once, without recursion."""
+def find_references(root: Any) -> Iterator[str]:
+    """Yield every reference below a value, without recursion; each container is visited once."""
     seen: set[int] = set()
     stack = [root]
     while stack:

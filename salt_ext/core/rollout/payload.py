@@ -15,11 +15,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from salt_ext.core.references.resolution import SnapshotStamp
+
 ARGUMENT = "delivered"
 """Name of the argument of ``k8s_firewall.sync``."""
-
-SnapshotStamp = tuple[int, float]
-"""The revision of a cluster, and when it was stored (seconds since the epoch)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

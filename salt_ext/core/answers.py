@@ -1,0 +1,365 @@
+"""
+The answers of the runner functions, as JSON has them; ``docs/answers.md`` shows an example of each.
+
+All layers below the runner return these, hence their place in the core. Times are texts in ISO 8601
+and UTC, durations are seconds. Keys of the classes with ``total=False`` may be missing.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class Error(TypedDict):
+    """The answer of any function that failed."""
+
+    error: str
+    retcode: int
+
+
+# status
+
+
+class ClassStatus(TypedDict):
+    """One class of minions that always has these keys."""
+
+    publishes: str
+    mode: str
+
+
+class Class(ClassStatus, total=False):
+    """One class of minions; the last two keys are there while it is stopped."""
+
+    target: str
+    stopped: str
+    next_try_seconds: float
+
+
+class Requests(TypedDict):
+    """Counters of the requests to one API server since the engine started."""
+
+    lists: int
+    watch_events: int
+    ignored_events: int
+    failed: int
+    consecutive_failures: int
+
+
+class HeldChange(TypedDict):
+    """One change that a guard holds."""
+
+    what: str
+    why: str
+    since: str | None
+    names: list[str]
+    release: str | None
+
+
+class ClusterView(TypedDict):
+    """The keys of a cluster that are always there."""
+
+    state: str
+    stale: bool
+    nodes: int | None
+    revision: int | None
+    changed_at: str | None
+    mode: str
+    warnings: list[str]
+    held: list[HeldChange]
+
+
+class Cluster(ClusterView, total=False):
+    """One cluster; these keys are there once the engine has reported on it."""
+
+    listed_at: str | None
+    heard_seconds_ago: float | None
+    error: str | None
+    stale_since: str | None
+    requests: Requests
+    next_try_seconds: float
+    refused_addresses: dict[str, int]
+
+
+class Published(TypedDict):
+    """The job that is in flight to a minion."""
+
+    jid: str
+    at: str | None
+    revision: int | None
+
+
+class MinionState(TypedDict):
+    """The keys of a minion and a cluster that are always there."""
+
+    up_to_date: bool
+    applied_at: str | None
+    revision: int | None
+
+
+class Minion(MinionState, total=False):
+    """One minion and one cluster."""
+
+    unresolved: list[str]
+    why: str
+    behind_since: str | None
+    last_error: str | None
+    next_try_at: str | None
+    next: str
+    failed_attempts: int
+    failing_since: str | None
+    published: Published
+    module: str
+
+
+class Status(TypedDict):
+    """The answer of ``status``; ``minions`` is keyed by minion, then by cluster."""
+
+    engine: str
+    engine_pid: int | None
+    publishing: str
+    summary: str
+    problems: list[str]
+    classes: dict[str, Class]
+    clusters: dict[str, Cluster]
+    minions: dict[str, dict[str, Minion]]
+
+
+# nodes
+
+
+class Readiness(TypedDict):
+    """The key of a node that is always there."""
+
+    ready: bool
+
+
+class Node(Readiness, total=False):
+    """One node with its accepted addresses."""
+
+    InternalIP: list[str]
+    ExternalIP: list[str]
+    podCIDR: list[str]
+
+
+# apply and plan
+
+
+class Jobs(TypedDict):
+    """The jobs that were published, each with its minions."""
+
+    jobs: dict[str, list[str]]
+
+
+class Applied(Jobs, total=False):
+    """The answer of ``apply``; ``skipped`` has the reason for each minion without a job."""
+
+    skipped: dict[str, str]
+    waiting: str
+
+
+class Change(TypedDict):
+    """The change of one cluster for one minion; the lists are None without a proof before."""
+
+    why: str
+    added: list[str] | None
+    removed: list[str] | None
+    desired: int
+
+
+class PlannedChange(Change, total=False):
+    """The same, with the references that mean nothing now."""
+
+    unresolved: list[str]
+
+
+PlannedMinion = TypedDict(
+    "PlannedMinion",
+    {
+        "publishes": str | None,
+        "class": str | None,
+        "when": str,
+        "clusters": dict[str, PlannedChange],
+    },
+)
+"""One minion that is out of date; ``publishes`` is None while its class is unknown."""
+
+
+class Plan(TypedDict):
+    """The answer of ``plan``; ``waiting`` is why nothing at all is published, or None."""
+
+    minions: dict[str, PlannedMinion]
+    waiting: str | None
+
+
+# history, refresh, pause, resume, confirm
+
+
+class Release(TypedDict):
+    """One held change in the answer of ``confirm``."""
+
+    what: str
+    why: str
+    keys: list[str]
+
+
+class Happened(TypedDict):
+    """The keys of every entry of the history."""
+
+    at: str
+    what: str
+
+
+class HistoryItem(Happened, total=False):
+    """One entry of the history; ``what`` decides which of these keys it has."""
+
+    cluster: str
+    revision: int
+    added: list[str]
+    removed: list[str]
+    truncated: bool
+    nodes: int
+    seconds: dict[str, float]
+    minion: str
+    pillarenv: str
+    refers_to: list[str]
+    no_longer_to: list[str]
+    by: str
+    changes: list[Release]
+    force: bool
+    minions: str | None
+    jobs: list[str]
+
+
+class History(TypedDict):
+    """The answer of ``history``, newest first."""
+
+    entries: list[HistoryItem]
+
+
+class Listed(TypedDict):
+    """One cluster that was listed anew."""
+
+    listed_at: str
+    nodes: int
+    revision: int
+    held: int
+
+
+Refreshed = dict[str, Listed | str]
+"""The answer of ``refresh``: each cluster, or why it was not listed."""
+
+
+class Paused(TypedDict):
+    """The answer of ``pause``."""
+
+    paused: bool
+    by: str
+    since: str
+
+
+class Resumed(TypedDict):
+    """The answer of ``resume``."""
+
+    paused: bool
+    was_paused: bool
+    restarted_classes: list[str]
+
+
+class Confirmed(TypedDict):
+    """The answer of ``confirm``."""
+
+    released: list[Release]
+    still_held: list[Release]
+
+
+# discover
+
+
+class Discovery(TypedDict):
+    """The keys of the answer of ``discover`` that are always there."""
+
+    compiled: int
+    referring: dict[str, list[str]]
+    failed: dict[str, str]
+    without_grains: list[str]
+    forgotten: list[str]
+    left: int
+
+
+class Discovered(Discovery, total=False):
+    """The answer of ``discover``; with ``go_on_after`` while minions are left."""
+
+    go_on_after: str
+
+
+# check
+
+
+class Problem(TypedDict):
+    """The keys of every finding."""
+
+    level: str
+    where: str
+    what: str
+
+
+class FindingItem(Problem, total=False):
+    """One finding, with its remedy where there is one."""
+
+    fix: str
+
+
+class ClusterInfo(TypedDict):
+    """The answer of a cluster's API server."""
+
+    server: str
+    version: str
+    credential: str
+    clock_ahead_seconds: float | None
+    credential_ends: str | None
+    rights: dict[str, bool]
+
+
+class Unreachable(TypedDict):
+    """Why a cluster's API server gave no answer."""
+
+    error: str
+
+
+class Checked(TypedDict):
+    """The answer of ``check`` to a program; ``retcode`` is 1 when there is an error."""
+
+    result: str
+    retcode: int
+    findings: list[FindingItem]
+    clusters: dict[str, ClusterInfo | Unreachable]
+    groups: list[str]
+
+
+class CheckResult(TypedDict):
+    """The keys of the answer of ``check`` at a terminal that are always there."""
+
+    result: str
+    retcode: int
+
+
+class CheckScreen(CheckResult, total=False):
+    """The answer of ``check`` at a terminal: lines to read."""
+
+    errors: list[str]
+    warnings: list[str]
+    notes: list[str]
+    clusters: dict[str, str]
+
+
+# setup
+
+
+class Setup(TypedDict):
+    """The answer of ``setup`` to a program; files are keyed by their paths."""
+
+    put: dict[str, str]
+    take_out: dict[str, list[str]]
+    unchanged: list[str]
+    manifest: str
+    steps: list[str]

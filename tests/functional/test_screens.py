@@ -1,0 +1,166 @@
+"""The screens of the runner, as an operator sees them: golden files in ``tests/golden/screens``."""
+
+from __future__ import annotations
+
+import pytest
+
+from salt_ext.admin import controls
+from salt_ext.admin.check.report import check
+from salt_ext.admin.confirm import confirm
+from salt_ext.admin.history import history
+from salt_ext.admin.setup import setup
+from salt_ext.admin.status import status
+from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.master.settings import settings
+from salt_ext.rollout.plan import plan
+from tests.functional.terminal import MINIONS, Master
+from tests.golden import assert_golden
+
+BOTH = frozenset(["prod", "test"])
+
+
+@pytest.fixture
+def master(tmp_path, monkeypatch):
+    return Master(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def healthy(master):
+    master.healthy()
+    return master
+
+
+def assert_screen(master: Master, name: str, answer: object) -> None:
+    assert_golden(f"screens/{name}.txt", master.screen(answer))
+
+
+def assert_status(master: Master, name: str) -> None:
+    config = settings(master.opts())
+    assert_screen(master, name, status(config, master.store, master.match, brief=True))
+
+
+def test_status_of_a_healthy_master(healthy):
+    assert_status(healthy, "status-healthy")
+
+
+def test_status_with_one_cluster_lost(healthy):
+    healthy.now += 300
+    healthy.watched(
+        "test",
+        state="waiting",
+        heard_at=healthy.now - 290,
+        lost_since=healthy.now - 290,
+        error="https://192.0.2.251:6443: Connection refused",
+        failures=14,
+        errors=14,
+        retry_at=healthy.now + 12,
+    )
+    healthy.watched("prod")
+    assert_status(healthy, "status-cluster-lost")
+
+
+def test_status_with_a_minion_out_of_date(healthy):
+    healthy.save("prod", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    answer = healthy.publish("web1", "web2", "web3")
+    (jid,) = [jid for jid, names in answer["jobs"].items() if "db1" in names]
+    error = "state.apply failed: firewall: nft: command not found"
+    healthy.store.applied.record_failure(
+        jid, "db1", error, counted=True, next_at=healthy.now + 20, now=healthy.now
+    )
+    healthy.now += 5
+    healthy.watched("prod", nodes=3)
+    healthy.watched("test")
+    assert_status(healthy, "status-minion-out-of-date")
+
+
+def test_status_with_a_reactor_that_does_not_work(healthy):
+    healthy.save("prod", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    healthy.store.applied.mark_out_of_sync([(name, "prod") for name in MINIONS], healthy.now)
+    healthy.store.health.raise_reactor_alarm(healthy.now)
+    healthy.now += 25
+    healthy.watched("prod", nodes=3)
+    healthy.watched("test")
+    assert_status(healthy, "status-reactor-silent")
+
+
+def test_status_without_an_engine_and_with_a_mistake(healthy):
+    healthy.engine_pid = None
+    healthy.values["k8s_nodes"]["clusters"]["test"]["page_size"] = 0
+    assert_status(healthy, "status-no-engine")
+
+
+def test_check_of_a_healthy_master(healthy):
+    assert_screen(healthy, "check-clean", check(healthy.opts(), within=0, brief=True))
+
+
+def test_check_of_a_master_with_errors(healthy):
+    del healthy.values["reactor"]
+    prod = healthy.values["k8s_nodes"]["clusters"]["prod"]
+    prod["page_size"] = 0
+    healthy.values["k8s_nodes"]["clusters"]["test"]["mode"] = "observe"
+    healthy.refer("db1", "k8s://prod", "k8s://stage", "k8s://test?labelSelector=pool=db")
+    hold(healthy, "test")
+    controls.pause(healthy.store, "kim")
+    healthy.watched("test", refused={"outside allowed_networks": 2})
+    assert_screen(healthy, "check-errors", check(healthy.opts(), within=0, brief=True))
+
+
+def test_setup_of_a_new_master(master):
+    answer = setup(master.opts(), {"states": ["firewall"]}, brief=True)
+    assert_screen(master, "setup-new", answer)
+
+
+def test_setup_of_a_master_with_lists_in_two_files(master):
+    (master.folder / "master.d" / "git.conf").write_text(
+        "ext_pillar: [{git: [https://git.example.com/pillar]}]\nengines: [{slack: {}}]\n"
+    )
+    answer = setup(master.opts(), {"server": "https://192.0.2.250:6443"}, brief=True)
+    assert_screen(master, "setup-merged", answer)
+
+
+def test_plan(healthy):
+    healthy.save("prod", "192.0.2.2", "192.0.2.3")
+    answer = plan(settings(healthy.opts()), healthy.store, healthy.match, BOTH)
+    assert_screen(healthy, "plan", answer)
+
+
+def test_history(healthy):
+    healthy.save("prod", "192.0.2.2", "192.0.2.3")
+    healthy.now += 4
+    healthy.publish("web1", "web2", "db1")
+    hold(healthy, "prod")
+    healthy.now += 30
+    confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    controls.pause(healthy.store, "kim")
+    healthy.now += 30
+    controls.resume(healthy.store, "kim")
+    controls.record_apply(
+        healthy.store, "kim", force=True, minions="web3", jobs={"20231114221550000007": []}
+    )
+    answer = history(settings(healthy.opts()), healthy.store, None, 20)
+    assert_screen(healthy, "history", answer)
+
+
+def test_confirm(healthy):
+    hold(healthy, "prod")
+    answer = confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    assert_screen(healthy, "confirm", answer)
+
+
+def test_pause_and_resume(healthy):
+    screens = [controls.pause(healthy.store, "kim"), controls.resume(healthy.store, "kim")]
+    text = "\n".join(healthy.screen(answer) for answer in screens)
+    assert_golden("screens/pause-resume.txt", text)
+
+
+def hold(master: Master, cluster: str) -> None:
+    """Let guards hold a change that can be confirmed, and one that cannot."""
+    held = [
+        Held(
+            kind=Kind.SHRINK,
+            why="2 of 3 nodes are gone at once",
+            keys=frozenset(["prod-1", "prod-2"]),
+        ),
+        Held(kind=Kind.NODE, why="40 addresses, at most 16 are allowed", keys=frozenset(["n3"])),
+    ]
+    master.store.holds.replace(cluster, held, master.now - 10)
