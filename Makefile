@@ -65,6 +65,27 @@ coverage: $(VENV)/ready ## Tests of the pure parts, and floors for the branches 
 	$(call covered,tests/core,salt_ext/core,$(CORE_FLOOR))
 	$(call covered,tests/minion,salt_ext/formula/_modules/k8s_firewall_parts,$(MINION_FLOOR))
 
+# What touches the official client, SQLite, msgspec, cachetools and Salt's loader.
+VERSION_TESTS := tests/core tests/minion \
+                 $(patsubst %,tests/functional/test_%.py,session store on_demand loader config_files)
+PYTHONS := 3.10 3.13
+UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+
+.PHONY: versions
+versions: test-lowest $(PYTHONS:%=test-python-%) ## Those, and on Python 3.10 and 3.13 where they are here
+
+.PHONY: test-lowest
+test-lowest: .venv-lowest/ready ## The chosen tests on the lowest declared dependencies
+	$(call say,"Tests on the lowest declared versions")
+	@$(UV) pip list --quiet --python .venv-lowest | grep -E '^(salt|kubernetes|pyzmq|cachetools|msgspec|urllib3) '
+	.venv-lowest/bin/python -m pytest $(SHARED) $(call existing,$(VERSION_TESTS))
+
+test-python-%: $(VENV)/ready
+	$(call say,"Tests on Python $*")
+	@python=$$(.ci/pythons.sh $*); [ -n "$$python" ] || exit 0; \
+	    $(MAKE) --no-print-directory .venv-python$*/ready && \
+	    .venv-python$*/bin/python -m pytest $(SHARED) $(call existing,$(VERSION_TESTS))
+
 .PHONY: test-fast
 test-fast: $(VENV)/ready ## What needs no daemons, in under a minute
 	$(BIN)/python -m pytest $(SHARED) tests/core tests/functional
@@ -92,7 +113,7 @@ lint-spelling: $(VENV)/ready
 	$(BIN)/codespell
 
 lint-lists:
-	@: $(call existing,$(SALT_TESTS))
+	@: $(call existing,$(SALT_TESTS) $(VERSION_TESTS))
 
 .PHONY: bench
 bench: $(VENV)/bench tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
@@ -122,6 +143,22 @@ $(VENV)/ready: pyproject.toml
 
 $(VENV)/bench: $(VENV)/ready
 	$(BIN)/pip install --quiet --editable '.[dev,bench]' 'salt>=3008,<3009'
+	@touch $@
+
+# Salt 3006.0 declares no dependencies to pip: those of the newest 3006 are installed first.
+.venv-lowest/ready: pyproject.toml $(VENV)/ready
+	$(call say,"The lowest declared versions into .venv-lowest")
+	$(UV) venv --quiet --clear --python "$$(.ci/pythons.sh 3.10 3.11 3.12 3.13 2>/dev/null | head -1)" .venv-lowest
+	$(UV) pip compile --quiet --no-header --no-annotate --resolution lowest-direct \
+	    --python .venv-lowest/bin/python pyproject.toml --output-file .venv-lowest/lowest.txt
+	$(UV) pip install --quiet --python .venv-lowest --editable '.[dev]' 'salt==3006.*'
+	$(UV) pip install --quiet --python .venv-lowest --no-deps --requirement .venv-lowest/lowest.txt
+	@touch $@
+
+.venv-python%/ready: pyproject.toml $(VENV)/ready
+	$(call say,"Python packages for Python $* into .venv-python$*")
+	$(UV) venv --quiet --clear --python "$$(.ci/pythons.sh $*)" .venv-python$*
+	$(UV) pip install --quiet --python .venv-python$* --editable '.[dev]' 'salt>=3008,<3009'
 	@touch $@
 
 .venv-%/ready: pyproject.toml
