@@ -88,7 +88,7 @@ test-python-%: $(VENV)/ready
 
 .PHONY: test-fast
 test-fast: $(VENV)/ready ## What needs no daemons, in under a minute
-	$(BIN)/python -m pytest $(SHARED) tests/core tests/functional
+	$(BIN)/python -m pytest $(SHARED) tests/core tests/minion tests/functional
 
 # .pre-commit-config.yaml has a hook for each of these; a test compares the two.
 LINTS := style format types layers spelling lists

@@ -81,7 +81,7 @@ class Looking:
         """Every job: its class, function and how many minions, oldest first."""
         with closing(sqlite3.connect(self.folder / "store.sqlite3")) as raw:
             return raw.execute(
-                "SELECT class, function, minions FROM published ORDER BY at, jid"
+                "SELECT class, function, minions FROM job ORDER BY at, jid"
             ).fetchall()
 
     def runs(self) -> int:
@@ -90,7 +90,7 @@ class Looking:
     def proven(self, minion: str) -> int:
         """How many runs a minion has proved; what it refused or failed was none."""
         with closing(sqlite3.connect(self.folder / "store.sqlite3")) as raw:
-            (found,) = raw.execute("SELECT count(*) FROM took WHERE minion = ?", (minion,))
+            (found,) = raw.execute("SELECT count(*) FROM timing WHERE minion = ?", (minion,))
         return int(found[0])
 
 

@@ -28,7 +28,7 @@ class Sets(Looking):
         """What minion2 returned to every sync since so many jobs were published."""
         with self.store.database.reading() as connection:
             rows = connection.execute(
-                "SELECT jid FROM published WHERE function = 'k8s_firewall.sync'"
+                "SELECT jid FROM job WHERE function = 'k8s_firewall.sync'"
                 " ORDER BY at, jid LIMIT -1 OFFSET ?",
                 (since,),
             ).fetchall()

@@ -52,7 +52,7 @@ def test_and_go_out_again_after_an_upgrade(looking: Looking) -> None:
     host = looking.world.hosts["minion2"]
     parts = host.folder / "var" / "cache" / "salt" / "minion" / "extmods" / "modules"
     with closing(sqlite3.connect(looking.folder / "store.sqlite3")) as raw:
-        raw.execute("UPDATE module SET version = 'the one before'")
+        raw.execute("UPDATE module_version SET version = 'the one before'")
         raw.commit()
     # The minion of an older version of us has not all of the files.
     (parts / "k8s_firewall_parts" / "freshness.py").unlink()
