@@ -88,7 +88,10 @@ def test_a_forged_return_proves_nothing(looking: Looking, forging: World) -> Non
         # Had it been believed, it would be long before what comes after it is.
         node(looking, "x2", "10.77.2.202")
         looking.wait("minion1")
-        assert looking.minion("minion2")["why"] == f"job {jid} has not returned yet"
+        assert looking.minion("minion2")["why"] in (
+            f"job {jid} has not returned yet",
+            f"did not return to job {jid}",  # where all this took longer than the deadline
+        )
     finally:
         freeze(frozen, signal.SIGCONT)
     looking.wait(*BOTH)
@@ -130,16 +133,21 @@ def queues(looking: Looking) -> Iterator[None]:
 
 def test_a_minion_that_is_busy_is_tried_until_it_is_not(looking: Looking, queues: None) -> None:
     world = looking.world
-    world.master.call("salt", "--async", "minion1", "state.single", "cmd.run", "name=sleep 4")
-    wait_until(
-        lambda: world.salt("minion1", "saltutil.is_running", "state.*")["minion1"],
-        within=WITHIN,
-        what="a state run",
-    )
-    node(looking, "x1", "10.77.2.201")
-    looking.wait("minion2")
-    told = looking.wait_for("minion1", "state run in progress")
-    assert "failed_attempts" not in told
+    over = world.folder / "over"
+    work = f"name=until test -e {over}; do sleep 0.1; done"
+    world.master.call("salt", "--async", "minion1", "state.single", "cmd.run", work)
+    try:
+        wait_until(
+            lambda: world.salt("minion1", "saltutil.is_running", "state.*")["minion1"],
+            within=WITHIN,
+            what="a state run",
+        )
+        node(looking, "x1", "10.77.2.201")
+        looking.wait("minion2")
+        told = looking.wait_for("minion1", "state run in progress")
+        assert "failed_attempts" not in told
+    finally:
+        over.touch()
     looking.wait("minion1")
     assert "10.77.2.201" in rules(world)
 
