@@ -42,10 +42,13 @@ def test_a_rebuilt_cluster_changes_nothing_until_it_is_confirmed(prod, kube):
     assert [one["what"] for one in released] == ["identity"]
     prod.serves("10.0.0.9")
     prod.holds()
-    assert [entry.what for entry in prod.store.history.newest("prod", 2)] == [
-        "changed",
-        "confirmed",
-    ]
+    # Written down a moment after the addresses are.
+    prod.until(
+        lambda: (
+            [one.what for one in prod.store.history.newest("prod", 2)] == ["changed", "confirmed"]
+        ),
+        "the history",
+    )
 
 
 def test_a_wiped_cluster_closes_nothing_in_a_hundred_lists_and_recovers_by_a_restore(prod, kube):
