@@ -579,7 +579,9 @@ class TestClasses:
         clock = SimpleNamespace(now=begun)
         monkeypatch.setattr("salt_ext.rollout.apply.time", SimpleNamespace(time=lambda: clock.now))
 
-        def takes_50_seconds(_: str) -> None:
+        def takes_50_seconds(jid: str) -> None:
+            (entry,) = store.applied.outstanding()[jid]
+            assert entry.in_flight(clock.now + 59, settings.apply.timeout)
             clock.now += 50
 
         classes = {"one": {"target": "m1", "function": "fw.sync"}}
