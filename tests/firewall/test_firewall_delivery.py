@@ -34,7 +34,7 @@ class Office:
         self.minion = minion
         self.pillars = Pillars(folder, clusters={"prod": {**CLUSTER, **cluster}})
         self.pillars.opts["k8s_nodes"]["apply"] = {
-            "function": "k8s_firewall.sync", "pace": 0, "sync": False,
+            "function": "k8s_firewall.sync", "min_interval": 0, "sync": False,
         }  # fmt: skip
         self.store = Store(str(self.pillars.state_dir))
         self.published = Published()
