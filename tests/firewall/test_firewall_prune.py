@@ -488,7 +488,7 @@ def test_who_is_in_another_set_or_on_another_list_keeps_connections(
 
 
 def test_what_the_host_began_itself_is_not_ended(minion: Minion, here: Place) -> None:
-    import place
+    from tests.firewall import place
 
     minion.sync(backend="ipset", sets={"prod": MEMBERS})
     with (
