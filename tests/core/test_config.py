@@ -583,3 +583,11 @@ def test_an_old_name_of_a_key_is_refused_with_the_new_one(where, value, new):
 def test_a_network_that_is_denied_under_an_old_name_stays_denied():
     limits = config.read(with_mistake("never", ["192.0.2.9"])).clusters["prod"].limits
     assert limits.reject_reason(ipaddress.ip_address("192.0.2.9")) is RejectReason.DENIED
+
+
+def test_networks_under_the_old_name_stay_out_beside_the_new_one():
+    value = config.read(
+        {**with_mistake("never", ["192.0.2.9"]), "denied_networks": ["192.0.2.8"]}
+    ).clusters["prod"]
+    for text in ("192.0.2.8", "192.0.2.9"):
+        assert value.limits.reject_reason(ipaddress.ip_address(text)) is RejectReason.DENIED

@@ -103,7 +103,11 @@ class Options:
             allowed = f"the new name of this key: {key}"
             self.problems.append(ConfigError(self._at(was), HIDDEN, allowed))
             # A denied network stays denied under the old name too.
-            value = self._raw[was] if value is None else value
+            old = self._raw[was]
+            if isinstance(old, list) and isinstance(value, list):
+                value = [*old, *value]
+            elif value is None:
+                value = old
         return value
 
     def _at(self, key: object) -> str:
