@@ -16,7 +16,7 @@ from tests.integration.surroundings import a_world
 
 pytestmark = pytest.mark.root
 
-STALE = "another master, whose view is stale"
+STALE = "served by another master with a stale view"
 
 
 @pytest.fixture(scope="module")
