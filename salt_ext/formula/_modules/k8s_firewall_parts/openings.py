@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Union
 
 ACCEPTS = "accepts"
 UNCLEAR = "unclear"
@@ -49,7 +48,7 @@ class FileLines:
     """Those lines as they were read: they are deleted only while they are the same."""
 
 
-Removal = Union[NftRule, XtRule, FileLines]
+Removal = NftRule | XtRule | FileLines
 
 
 @dataclass(frozen=True)
