@@ -154,7 +154,7 @@ def test_who_was_spared_is_closed_once_there_is_no_reason_for_it(
 ) -> None:
     prunes(minion, *MEMBERS)
     noted = {"notes": f"old smarthost {MEMBERS[0]}"}
-    assert list(prunes(minion, more=noted)["spared"]) == [MEMBERS[0]]
+    assert list(prunes(minion, more=noted)["departures"]["spared"]) == [MEMBERS[0]]
     assert MEMBERS[0] in formula.rules()
     assert prunes(minion)["result"] is True
     assert MEMBERS[0] not in formula.rules()
@@ -192,8 +192,8 @@ def test_who_is_static_or_to_be_kept_stays_with_its_connections(
         )
         done = minion.call("prune")
         assert done["changes"] == {}
-        assert done["spared"][MEMBERS[0]] == "is written in the pillar"
-        assert done["spared"][OTHERS[0]] == "is in k8s_firewall:keep"
+        assert done["departures"]["spared"][MEMBERS[0]] == "is written in the pillar"
+        assert done["departures"]["spared"][OTHERS[0]] == "is in k8s_firewall:keep"
         assert one.answered()
     assert all(one in formula.rules() for one in (*MEMBERS, *OTHERS))
 
@@ -249,14 +249,14 @@ def test_what_cannot_be_deleted_is_tried_again(
     run = parts.programs.run
 
     def fails(argv: list[str], text: str = "") -> str:
-        if argv[0] == "ip6tables-restore":
+        if argv[:2] == ["nft", "-f"] and "ip6 filter" in text:
             raise parts.errors.CommandFailed(argv, 4, "no")
         return str(run(argv, text))
 
     monkeypatch.setattr(parts.programs, "run", fails)
     done = prunes(minion, revision=2)
     assert done["result"] is False
-    assert "ip6tables-restore" in done["comment"]
+    assert "not deleted: ip6tables filter closed rule" in done["comment"]
     monkeypatch.undo()
     assert prunes(minion, revision=2)["result"] is True
     assert not any(one in formula.rules() for one in MEMBERS)
@@ -283,11 +283,12 @@ def test_with_test_a_run_that_would_fail_says_so(
     nodes = told(revision=2, unresolved={"k8s://x": "not known"})
     minion.wants(nodes=nodes, prune=PRUNE, keep=[])
     would, does = minion.call(function, test=True), minion.call(function)
-    assert would["comment"].startswith(
-        "firewall up to date; nothing was pruned: k8s://x is not resolved"
-    )
+    reason = "k8s://x is not resolved, so its addresses are unknown"
+    assert would["departures"] == does["departures"] == {"unknown": dict.fromkeys(MEMBERS, reason)}
+    assert reason in would["comment"]
     assert (would["result"], would["comment"]) == (does["result"], does["comment"])
-    assert does["result"] is False
+    # The sets are applied; what only closes has not done what it is for.
+    assert does["result"] is (function == "sync")
 
 
 def test_sync_prunes_too(minion: Minion, formula: Formula) -> None:
@@ -312,7 +313,7 @@ def test_saved_rules_do_not_come_back_at_boot(
     for served in ((*MEMBERS, *OTHERS), OTHERS):
         minion.wants(nodes=told(*served), prune=prune, keep=[])
         done = minion.call("prune")
-    assert set(done["changes"]["pruned"]) == {"iptables", "ip6tables", str(link)}
+    assert set(done["changes"]["pruned"]) == {"iptables", "ip6tables", str(saved)}
     after = saved.read_text().splitlines()
     (gone,) = [line for line in before if line not in after]
     assert MEMBERS[0] in gone
@@ -363,9 +364,9 @@ def test_a_rule_of_nft_goes_wherever_its_source_stands(
         minion.wants(nodes=told(*served), prune=prune, keep=[])
         done = minion.call("prune")
         assert done["result"] is True
-    assert done["changes"]["pruned"] == {
-        "nft inet filter": [f"input: saddr {one}" for one in MEMBERS]
-    }
+    assert list(done["changes"]["pruned"]) == ["nft inet filter"]
+    deleted = done["changes"]["pruned"]["nft inet filter"]
+    assert [names[one] in rule for one, rule in zip(MEMBERS, deleted, strict=True)] == [True, True]
     listing = here.server.run("nft", "list", "ruleset")
     assert [names[one] in listing for one in (*MEMBERS, *OTHERS)] == [False, False, True, True]
     assert not here.member.gets_in(here.server.v4)
@@ -379,19 +380,35 @@ def test_rules_of_nft_that_are_about_more_than_who_has_left_stay(
         "table inet filter {\n chain allowed { }\n chain input {\n"
         " type filter hook input priority 0\n"
         f"ip saddr {one} drop\n ip saddr != {one} accept\n tcp dport 1 ip saddr != {one} accept\n"
-        f"ip saddr {one} jump allowed\n ip saddr {{ {one}, {kept} }} accept\n"
-        f"ip saddr {one} tcp dport vmap {{ 22 : accept, 23 : drop }}\n"
+        f"ip saddr {one} jump allowed\n"
         f'ip saddr {kept} accept comment "ip saddr {one} accept"\n'
         # What is in a comment is no rule, whatever it looks like.
-        f'ip saddr {kept} accept comment "\n\t\tip saddr {one} accept # handle 3\n"\n'
-        f"ct original ip saddr {one} accept\n }}\n}}\n"
+        f'ip saddr {kept} accept comment "\n\t\tip saddr {one} accept # handle 3\n"\n }}\n}}\n'
     ))  # fmt: skip
     before = here.server.run("nft", "list", "ruleset")
-    prune = {"iptables": {}, "saved": [], "nft": {"inet filter": ["input"]}}
     for served in (MEMBERS, []):
-        minion.wants(nodes=told(*served), prune=prune, keep=[])
+        minion.wants(nodes=told(*served), prune={"saved": []}, keep=[])
         done = minion.call("prune")
         assert (done["result"], done["changes"]) == (True, {})
+    assert here.server.run("nft", "list", "ruleset") == before
+
+
+def test_a_rule_for_several_addresses_stays_and_is_reported_as_open(
+    minion: Minion, here: Place
+) -> None:
+    one, kept = MEMBERS[0], OTHERS[0]
+    here.server.run("nft", "-f", "-", text=(
+        "table inet filter {\n chain input {\n type filter hook input priority 0\n"
+        f"ip saddr {{ {one}, {kept} }} accept\n }}\n}}\n"
+    ))  # fmt: skip
+    before = here.server.run("nft", "list", "ruleset")
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), prune={"saved": []}, keep=[])
+        done = minion.call("prune")
+    assert done["result"] is False
+    assert list(done["departures"]["open"]) == [one]
+    assert "nft inet filter input" in done["departures"]["open"][one]
+    assert f"removed addresses are still open: {one}" in done["comment"]
     assert here.server.run("nft", "list", "ruleset") == before
 
 
@@ -448,13 +465,67 @@ def test_a_mistake_is_refused_by_name(minion: Minion, prune: Any, says: str) -> 
     assert says in minion.call("sync")["comment"]
 
 
-def test_without_being_asked_nothing_is_pruned(minion: Minion, formula: Formula) -> None:
-    minion.wants(nodes=told(*MEMBERS), sets={})
-    assert "no k8s_firewall:prune" in minion.call("prune")["comment"]
+def test_by_default_whoever_is_removed_is_closed(minion: Minion, formula: Formula) -> None:
     for served in (MEMBERS, []):
         minion.wants(nodes=told(*served), sets={})
-        assert minion.call("sync")["result"] is True
-    assert all(one in formula.rules() for one in MEMBERS)
+        done = minion.call("sync")
+        assert done["result"] is True
+    assert list(done["departures"]["closed"]) == MEMBERS
+    assert not any(one in formula.rules() for one in MEMBERS)
+
+
+def test_with_prune_turned_off_a_removed_address_stays_open_and_is_reported(
+    minion: Minion, formula: Formula
+) -> None:
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), prune=False)
+        done = minion.call("sync")
+        assert done["result"] is True
+    assert list(done["departures"]["open"]) == MEMBERS
+    assert "iptables filter closed rule" in done["departures"]["open"][MEMBERS[0]]
+    assert "removed addresses are still open" in done["comment"]
+    assert "prune is false" in minion.call("prune")["comment"]
+    assert minion.call("status")["result"] is False
+    # It is not the kernel that has changed: no drift, again and again.
+    assert minion.call("drift")["result"] is True
+    # Turned on late, it still knows them.
+    minion.wants(nodes=told(), keep=[])
+    assert minion.call("prune")["result"] is True
+    assert not any(one in formula.rules() for one in MEMBERS)
+
+
+def test_an_address_that_only_the_master_knows_is_closed_without_a_block(
+    minion: Minion, formula: Formula
+) -> None:
+    minion.pillar({"k8s_nodes": told(*OTHERS)})
+    done = minion.call("close", departed={**dict.fromkeys(MEMBERS, 1000.0), OTHERS[0]: 1.0})
+    assert done["result"] is True, done
+    assert list(done["departures"]["closed"]) == MEMBERS
+    rules = formula.rules()
+    assert [one in rules for one in (*MEMBERS, *OTHERS)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("given", [["x"], {"192.0.2.1/8": 1}, 7, [None], [["192.0.2.1"]]])
+def test_what_the_master_names_is_an_address_or_refused(minion: Minion, given: Any) -> None:
+    minion.pillar({"k8s_nodes": told()})
+    done = minion.call("close", departed=given)
+    assert done["result"] is False
+    assert "departed" in done["comment"]
+
+
+def test_a_closed_address_whose_rule_comes_back_is_drift_and_closed_again(
+    minion: Minion, formula: Formula
+) -> None:
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), keep=[])
+        assert minion.call("prune")["result"] is True
+    formula.allow(MEMBERS[0])
+    found = minion.call("drift")
+    assert found["result"] is False
+    assert f"{MEMBERS[0]} was removed and is not closed: open by iptables" in found["comment"]
+    assert minion.call("prune")["result"] is True
+    assert MEMBERS[0] not in formula.rules()
+    assert minion.call("drift")["result"] is True
 
 
 # Connections of who leaves a set

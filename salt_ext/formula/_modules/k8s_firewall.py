@@ -35,7 +35,8 @@ _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
     # Modules and classes only: Salt would take an imported function for one of this module.
-    from k8s_firewall_parts import access, addresses, applied, connections, delivery, errors
+    from k8s_firewall_parts import access, addresses, applied, closing, connections, delivery
+    from k8s_firewall_parts import departures, errors
     from k8s_firewall_parts import status as firewall_status
     from k8s_firewall_parts.run import Run
     from k8s_firewall_parts.state_dir import StateDir
@@ -134,10 +135,14 @@ def prune(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
     """
     Delete the rules of removed addresses, where another formula only appends rules.
 
-    Deletes the rules that the pillar's ``k8s_firewall:prune`` covers and that accept exactly an
-    address which references served before and no longer serve, in the kernel and in saved files,
-    and ends the connections of such an address. An address that is written in the pillar or in
+    Deletes the rules that accept exactly an address which references served before and no longer
+    serve, in the kernel and in saved files, and ends the connections of such an address. The
+    pillar's ``k8s_firewall:prune`` can limit where. An address that is written in the pillar or in
     ``k8s_firewall:keep`` is spared. :py:func:`sync` does the same at its end.
+
+    ``departures`` in the return has every removed address that is still ``open`` or ``unknown``,
+    with the reason, and those that are newly ``closed`` or are ``spared``; ``result`` is ``False``
+    with any that is open or unknown.
 
     CLI Example:
 
@@ -152,6 +157,37 @@ def prune(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
         Delete nothing and return what would be deleted; see :py:func:`sync`.
     """
     return _run("prune", fresh, test)
+
+
+def close(
+    departed: dict[str, float] | list[str] | None = None,
+    fresh: bool = True,
+    test: bool | None = None,
+) -> dict[str, Any]:
+    """
+    Close removed addresses whatever firewall lets them in, and prove it by the kernel.
+
+    The same as :py:func:`prune`, and also where the pillar has no block ``k8s_firewall``. The
+    master publishes it after the run of another formula.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db1' k8s_firewall.close
+        salt 'db1' k8s_firewall.close departed='[192.0.2.10]' test=True
+
+    departed : None
+        Removed addresses that this minion may not know of, or a mapping of them to the time since
+        when (seconds since 1970). One that the pillar still serves or has written is not closed.
+
+    fresh : True
+        Ask the master for the pillar; see :py:func:`sync`.
+
+    test : None
+        Delete nothing and return what would be deleted; see :py:func:`sync`.
+    """
+    return _run("close", fresh, test, departed)
 
 
 def record(fresh: bool = True, test: bool | None = None) -> dict[str, Any]:
@@ -214,22 +250,22 @@ def drift(repair: bool = False) -> dict[str, Any]:
         Apply again what this minion's own record says.
     """
     try:
-        found = _locked_status()
+        problems = _drift_problems()
     except (errors.FirewallError, OSError) as exc:
         return {"result": False, "comment": str(exc), "changes": {}}
-    if not found["problems"]:
+    if not problems:
         return {"result": True, "comment": "no drift", "changes": {}}
-    event = {"problems": found["problems"], "repaired": False}
+    event = {"problems": problems, "repaired": False}
     tag = f"salt/k8s_firewall/{__opts__['id']}"
-    outcome = {"result": False, "comment": found["comment"], "changes": {}}
+    outcome = {"result": False, "comment": "; ".join(problems), "changes": {}}
     if repair:
-        outcome = _run("repair", False, None)
+        outcome = _repaired()
         # Some problems cannot be repaired from the record.
         if outcome["result"] and (remaining := _remaining_problems()):
             outcome.update(result=False, comment="; ".join(remaining))
         event["repaired"] = outcome["result"] is True
     __salt__["event.send"](f"{tag}/{'repaired' if event['repaired'] else 'drift'}", event)
-    log.error("k8s_firewall: drift: %s [firewall-drift]", "; ".join(found["problems"]))
+    log.error("k8s_firewall: drift: %s [firewall-drift]", "; ".join(problems))
     return {**outcome, **event}
 
 
@@ -308,7 +344,7 @@ def status() -> dict[str, Any]:
 
         salt 'db*' k8s_firewall.status
     """
-    found = firewall_status.status(_state_dir(), version())
+    found = _status()
     if not found["result"]:
         __context__["retcode"] = 1
     return {**found, "ends_connections": connections.can_end()}
@@ -359,29 +395,75 @@ def remember(*_: Any, **__: Any) -> dict[str, Any]:
     )
 
 
-def _locked_status() -> dict[str, Any]:
-    """Return the status, but not while a run is between the kernel and its record."""
+def _repaired() -> dict[str, Any]:
+    """Apply the record again, and close removed addresses that came back."""
+    outcome: dict[str, Any] = {"result": True, "changes": {}}
+    if applied.last(_state_dir()) is not None:
+        outcome = _run("repair", False, None)
+    if outcome["result"] and _came_back():
+        # The pillar in memory says which addresses are spared.
+        closed = _run("close", False, None)
+        return {**closed, "changes": {**outcome["changes"], **closed["changes"]}}
+    return outcome
+
+
+def _came_back() -> list[str]:
+    """Return a sentence for each removed address that was closed and is let in again."""
+    recorded = departures.recorded(_state_dir())
+    closed = {address: one for address, one in recorded.items() if one.state == departures.CLOSED}
+    return departures.problems(closing.read_again(closed))
+
+
+def _status() -> dict[str, Any]:
+    """Return what is applied, with every problem, also with removed addresses."""
+    state_dir = _state_dir()
+    found = firewall_status.status(state_dir, version())
+    recorded = departures.recorded(state_dir)
+    if not recorded:
+        return found
+    now = closing.read_again(recorded)
+    problems = [
+        one for one in found["problems"] if one != firewall_status.NOTHING_APPLIED
+    ] + departures.problems(now)
+    return {
+        **found,
+        "departures": departures.answer(now),
+        "problems": problems,
+        "result": not problems,
+        "comment": "; ".join(problems) or "up to date",
+    }
+
+
+def _drift_problems() -> list[str]:
+    """Return what another program has changed, but not while a run is under way."""
     state_dir = _state_dir()
     with state_dir.locked():
-        return firewall_status.status(state_dir, version())
+        found = list(firewall_status.status(state_dir, version())["problems"])
+        if departures.recorded(state_dir):
+            # A minion of another formula has only removed addresses to look after.
+            found = [one for one in found if one != firewall_status.NOTHING_APPLIED]
+            found += _came_back()
+    return found
 
 
 def _remaining_problems() -> list[str]:
     """Return the problems that are still there after a repair."""
     try:
-        return list(_locked_status()["problems"])
+        return _drift_problems()
     except (errors.FirewallError, OSError) as exc:
         return [str(exc)]
 
 
-def _run(step: str, fresh: bool, test: bool | None) -> dict[str, Any]:
+def _run(step: str, fresh: bool, test: bool | None, departed: object = None) -> dict[str, Any]:
     try:
         pillar = _fresh_pillar() if fresh else dict(__pillar__)
     except errors.Refused as exc:
         comment = f"firewall unchanged: {exc}"
         outcome = {"result": False, "comment": comment, "version": version(), "changes": {}}
     else:
-        run = Run(pillar, _state_dir(), _masters(), version(), test=_testing(test))
+        run = Run(
+            pillar, _state_dir(), _masters(), version(), test=_testing(test), departed=departed
+        )
         outcome = getattr(run, step)()
     return _logged(step, outcome)
 

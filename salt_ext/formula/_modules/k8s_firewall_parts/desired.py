@@ -102,14 +102,21 @@ class ParsedPillar:
     prune: prune.PruneConfig | None
 
 
-def block(pillar: Pillar) -> Mapping[str, Any]:
-    """Return the pillar's block; refuse a pillar that is absent or did not compile."""
+def block(pillar: Pillar, *, required: bool = True) -> Mapping[str, Any]:
+    """
+    Return the pillar's block; refuse a pillar that is absent or did not compile.
+
+    required
+        Whether to refuse a pillar without the block too.
+    """
     if not pillar:
         raise errors.Refused("this minion's pillar is empty")
     if found := pillar.get("_errors"):
         first = found[0] if isinstance(found, Sequence) and not isinstance(found, str) else found
         raise errors.Refused(f"the pillar did not compile: {first}")
     value = pillar.get(PILLAR_KEY)
+    if value is None and not required:
+        return {}
     if not isinstance(value, Mapping):
         raise errors.Refused(f"the pillar has no mapping {PILLAR_KEY}")
     return value
@@ -119,14 +126,18 @@ def parse(
     pillar: Pillar,
     applied_sets: Mapping[str, addresses.Content],
     masters: Sequence[str] = (),
+    *,
+    required: bool = True,
 ) -> ParsedPillar:
     """
     Read a pillar; refuse it as a whole with every mistake in it.
 
+    A pillar without the block is refused where the block is ``required``, else it asks for nothing.
+
     A set with an unresolved reference keeps the content that was applied last, so that an unknown
     cluster does not block the other sets. A set that was never applied cannot, and is a mistake.
     """
-    value = block(pillar)
+    value = block(pillar, required=required)
     problems: list[str] = []
     if unknown := sorted(set(map(str, value)) - KEYS):
         known = ", ".join(sorted(KEYS))

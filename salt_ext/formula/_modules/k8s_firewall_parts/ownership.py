@@ -1,18 +1,18 @@
 """
-Which addresses came from references, and which of them have left.
+Which addresses came from references, and which of them are spared although none serves them.
 
-The minion records every address that references have served to it and that is not yet closed.
-What the pillar serves now is recorded before anything else is done with it, and an address is
-taken out only after it was closed: whatever fails in between, the next run finds it again.
+The minion records every address that references serve to it. What the pillar serves now is
+recorded before anything else is done with it, and an address is taken out only after its departure
+was recorded: whatever fails in between, the next run finds it again.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from . import addresses, errors
@@ -21,17 +21,81 @@ from .state_dir import StateDir
 FILE = "served"
 
 _MASTERS_KEY = "k8s_nodes"
-_LIKE_AN_ADDRESS = re.compile(r"[0-9a-fA-F.:]+(?:/\d+)?")
-_WITH_PORT = re.compile(r"(\d+\.\d+\.\d+\.\d+):\d+")
+_TOKEN = re.compile(r"[0-9a-fA-F.:/]+", re.ASCII)
+_V4 = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2}(?!\d))?", re.ASCII)
+_LAST_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
+_MAX_GROUPS, _MAX_V6 = 9, 45
+"""Of the longest spelling of an IPv6 address: groups, and characters."""
+
+_Range = tuple[Any, Any]
+"""The first and the last address."""
 
 
-@dataclass(frozen=True)
-class Departures:
-    """The addresses to close, and those that are spared although no reference serves them."""
+class Written:
+    """Every address that is written anywhere in a value, also within a longer text."""
 
-    removed: frozenset[str]
-    spared: Mapping[str, str]
-    """The reason, by address."""
+    def __init__(self, value: object) -> None:
+        self.entries: set[str] = set()
+        self.ranges: list[_Range] = []
+        for text in _texts(value):
+            # Most texts have none.
+            if "." in text or ":" in text:
+                self._read(text)
+
+    def has(self, entry: str) -> bool:
+        """Whether an address or network is written, or lies in a range such as a-b."""
+        if entry in self.entries:
+            return True
+        if not self.ranges:
+            return False
+        network = ipaddress.ip_network(entry)
+        return any(
+            first.version == network.version
+            and first <= network.network_address
+            and network.broadcast_address <= last
+            for first, last in self.ranges
+        )
+
+    def _read(self, text: str) -> None:
+        end, before = 0, ""
+        for match in _TOKEN.finditer(text):
+            token = match[0]
+            if before and text[end : match.start()].strip() == "-":
+                self._read_range(before, token)
+            for like in _like_addresses(token):
+                self._add(like)
+            before, end = token, match.end()
+
+    def _read_range(self, before: str, after: str) -> None:
+        if "." in before and ":" not in after:
+            firsts = [like.partition("/")[0] for like in _V4.findall(before)[-1:]]
+            lasts = [like.partition("/")[0] for like in _V4.findall(after)[:1]]
+            if firsts and not lasts and (short := _LAST_NUMBER.fullmatch(after.rstrip("."))):
+                # 192.0.2.10-20 is short for 192.0.2.10-192.0.2.20.
+                lasts = [f"{firsts[0].rpartition('.')[0]}.{short[0]}"]
+        else:
+            firsts = [like for like in _v6_parts(before) if before.endswith(like)]
+            lasts = [after.partition("/")[0].rstrip(".:")]
+        # The first one that makes a range is the longest: a word before it is no part of it.
+        for first in firsts:
+            if lasts and self._add_range(first, lasts[0]):
+                return
+
+    def _add(self, like: str) -> None:
+        # Rather one too many: 192.0.2.1/24 is not a network, and may mean 192.0.2.1.
+        for part in {like, like.partition("/")[0]}:
+            with contextlib.suppress(addresses.InvalidAddress):
+                self.entries |= addresses.parse([part]).entries()
+
+    def _add_range(self, first: str, last: str) -> bool:
+        try:
+            start, end = ipaddress.ip_address(first), ipaddress.ip_address(last)
+        except ValueError:
+            return False
+        if start.version != end.version or start > end:  # type: ignore[operator]
+            return False
+        self.ranges.append((start, end))
+        return True
 
 
 def served(pillar: Mapping[str, Any]) -> frozenset[str]:
@@ -69,39 +133,55 @@ class StillAllowed:
     def __init__(self, pillar: Mapping[str, Any], contents: Iterable[addresses.Content]) -> None:
         self._pillar = pillar
         self._contents = [*contents, addresses.parse(served(pillar))]
-        self._written: set[str] | None = None
+        self._written: Written | None = None
 
     def __call__(self, address: str) -> bool:
         """Whether an address is in a set, served, or written anywhere in the pillar."""
         if self._written is None:
-            self._written = written_addresses(_users_part(self._pillar))
-        return address in self._written or any(one.matches(address) for one in self._contents)
+            self._written = Written(_users_part(self._pillar))
+        return self._written.has(address) or any(one.matches(address) for one in self._contents)
 
 
-def departures(
-    pillar: Mapping[str, Any], before: frozenset[str], keep: addresses.Content
-) -> Departures:
-    """Return the addresses that were served before and that the pillar no longer allows."""
-    absent = before - served(pillar)
-    spared = {entry: "is in k8s_firewall:keep" for entry in absent if _kept(entry, keep)}
-    for entry in absent & written_addresses(_users_part(pillar)):
-        spared.setdefault(entry, "is written in the pillar")
-    return Departures(absent - spared.keys(), spared)
-
-
-def written_addresses(value: object) -> set[str]:
-    """Return every address that is written anywhere in a value, also within a longer text."""
-    found: set[str] = set()
-    for text in _texts(value):
-        # Most texts have none.
-        if "." not in text and ":" not in text:
-            continue
-        for like in _LIKE_AN_ADDRESS.findall(_WITH_PORT.sub(r"\1 ", text)):
-            # Rather one too many: 192.0.2.1/24 is not a network, and may mean 192.0.2.1.
-            for part in (like, like.partition("/")[0].rstrip(".")):
-                with contextlib.suppress(addresses.InvalidAddress):
-                    found |= addresses.parse([part]).entries()
+def spared(
+    pillar: Mapping[str, Any], entries: Iterable[str], keep: addresses.Content
+) -> dict[str, str]:
+    """Return why an address is not closed although no reference serves it, by address."""
+    found = {entry: "is in k8s_firewall:keep" for entry in entries if _kept(entry, keep)}
+    rest = [entry for entry in entries if entry not in found]
+    if rest:
+        written = Written(_users_part(pillar))
+        found |= {entry: "is written in the pillar" for entry in rest if written.has(entry)}
     return found
+
+
+def _like_addresses(token: str) -> Iterator[str]:
+    if "." in token:
+        yield from _V4.findall(token)
+    if ":" in token:
+        yield from _v6_parts(token)
+
+
+def _v6_parts(token: str) -> Iterator[str]:
+    """
+    Yield every IPv6 address that a text may mean, such as those in ``sshd:2001:db8::1:22``.
+
+    A word before it, and a port after it, cannot be told from its own groups.
+    """
+    text, slash, length = token.rstrip(".").partition("/")
+    colons = [at for at, char in enumerate(text) if char == ":"]
+    ends = [*colons, len(text)]
+    # "::1" begins with its own colons.
+    for start in sorted({0, *colons, *(at + 1 for at in colons)}):
+        at = bisect.bisect_right(ends, start)
+        for end in reversed(ends[at : at + _MAX_GROUPS + 1]):
+            part = text[start : min(end, start + _MAX_V6)]
+            if part.count(":") >= 2:
+                yield f"{part}{slash}{length}" if slash and end == len(text) else part
+
+
+def covers(entry: str, address: str) -> bool:
+    """Whether an address is the entry, or lies in the network that the entry is."""
+    return ipaddress.ip_address(address) in ipaddress.ip_network(entry)
 
 
 def _kept(entry: str, keep: addresses.Content) -> bool:

@@ -1,54 +1,93 @@
 """
-Delete rules of other formulas that accept removed addresses: in the kernel and in saved files.
+Delete the rules that let removed addresses in: in the kernel, and in the files of the next boot.
 
-This is for formulas that only append rules, and never delete one.
+Each rule is deleted by its handle, its number or its lines, whoever made it. One that cannot be
+deleted is reported, and the others are deleted all the same.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from . import errors, programs, prune_iptables, prune_nft, prune_nft_saved, state_dir
-from .prune_iptables import Chains, StaleRule
+from . import errors, programs, state_dir
+from .openings import ACCEPTS, FileLines, NftRule, Opening, XtRule
 
-_SAVED = (
-    "/etc/iptables/rules.v4",
-    "/etc/iptables/rules.v6",
-    "/etc/sysconfig/iptables",
-    "/etc/sysconfig/ip6tables",
-    # Salt's own nftables.save; the second one where the first is a folder.
-    "/etc/nftables",
-    "/etc/nftables/salt-all-in-one.nft",
-    "/etc/nftables.conf",
-    "/etc/sysconfig/nftables.conf",
-)
 _COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
+_XTABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
+"""Tables that iptables has; with nf_tables they are nft tables of the families ip and ip6."""
+_OWN_TABLE = ("inet", "k8s_firewall")
+_BATCH = 1000
+"""Deletions in one transaction."""
 KEYS = frozenset({"iptables", "nft", "saved", "commands"})
+
+Chains = Mapping[str, Sequence[str]]
+"""Names of chains by their table."""
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """The pillar ``k8s_firewall:prune``: where to look for stale rules."""
+    """The pillar ``k8s_firewall:prune``: limits to where rules are deleted; None for no limit."""
 
-    iptables: Mapping[str, Sequence[str]] = field(default_factory=lambda: {"filter": ["INPUT"]})
-    nft: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    saved: Sequence[str] = _SAVED
-    commands: Sequence[str] = ("iptables",)
+    iptables: Chains | None = None
+    nft: Chains | None = None
+    saved: Sequence[str] | None = None
+    commands: Sequence[str] | None = None
+
+    def covers(self, opening: Opening) -> bool:
+        """Whether a rule is deleted: it accepts one address, and no limit excludes it."""
+        rule = opening.removal
+        if rule is None or opening.effect != ACCEPTS:
+            return False
+        if isinstance(rule, FileLines):
+            return self.saved is None or rule.path in {_target(name) for name in self.saved}
+        if isinstance(rule, XtRule):
+            listed = self.commands is None or "legacy" not in rule.program
+            listed = listed or bool({"iptables", "iptables-legacy"} & set(self.commands or ()))
+            return listed and _within(self.iptables, rule.table, rule.chain)
+        if (rule.family, rule.table) == _OWN_TABLE:
+            # Only sync changes this module's own table.
+            return False
+        if rule.family in ("ip", "ip6") and rule.table in _XTABLES:
+            return self._covers_shared(rule)
+        return _within(self.nft, f"{rule.family} {rule.table}", rule.chain)
+
+    def _covers_shared(self, rule: NftRule) -> bool:
+        """Whether a rule is deleted in a table that iptables-nft and nft both may have made."""
+        limits = []
+        if self.iptables is not None:
+            limits.append(_within(self.iptables, rule.table, rule.chain))
+        if self.nft is not None:
+            limits.append(_within(self.nft, f"{rule.family} {rule.table}", rule.chain))
+        return any(limits) or not limits
+
+
+@dataclass
+class Pruned:
+    """The outcome of deleting rules."""
+
+    deleted: dict[str, list[str]] = field(default_factory=dict)
+    """The deleted rules, by where they were."""
+    problems: list[str] = field(default_factory=list)
+    """A sentence for each rule that could not be deleted."""
 
 
 def parse(value: object, problems: list[str]) -> PruneConfig | None:
     """Read the pillar; None where nothing is to be pruned. Mistakes are added to the problems."""
     where = "k8s_firewall:prune"
-    if value is None or value is False:
+    if value is None or value is True:
+        return PruneConfig()
+    if value is False:
         return None
     if not isinstance(value, Mapping):
-        problems.append(f"{where} is not a mapping; write {{}} for the defaults")
+        problems.append(f"{where} is not a mapping; write true for the defaults, false for none")
         return None
     if unknown := sorted(set(map(str, value)) - KEYS):
         known = ", ".join(sorted(KEYS))
@@ -73,6 +112,31 @@ def parse(value: object, problems: list[str]) -> PruneConfig | None:
     return PruneConfig(**given)
 
 
+def prune(config: PruneConfig, openings: Iterable[Opening], *, test: bool) -> Pruned:
+    """
+    Delete what lets addresses in, where the configuration covers it.
+
+    test
+        Only return what would be deleted.
+    """
+    done = Pruned()
+    covered = list(dict.fromkeys(one for one in openings if config.covers(one)))
+    for place, group in itertools.groupby(sorted(covered, key=_group), _group):
+        rules = list(group)
+        deleted = rules if test else _delete(rules, done.problems)
+        if deleted:
+            done.deleted[place] = [one.text for one in deleted]
+    return done
+
+
+def _target(name: str) -> str:
+    return str(Path(name).resolve())
+
+
+def _within(limits: Chains | None, table: str, chain: str) -> bool:
+    return limits is None or chain in limits.get(table, ())
+
+
 def _chains(value: object, where: str, problems: list[str]) -> dict[str, Sequence[str]]:
     if not isinstance(value, Mapping):
         problems.append(f"{where} is not a mapping of tables to lists of chains")
@@ -89,94 +153,96 @@ def _names(value: object, where: str, problems: list[str]) -> Sequence[str]:
     return []
 
 
-def prune(config: PruneConfig, removed: frozenset[str], *, test: bool) -> dict[str, list[str]]:
-    """
-    Delete the rules that accept a removed address; return the deleted rules by where they were.
+def _group(opening: Opening) -> str:
+    """Return where a rule is: what one program deletes in one transaction."""
+    rule = opening.removal
+    if isinstance(rule, NftRule):
+        if opening.place.startswith(("iptables ", "ip6tables ")):
+            return opening.place.partition(" ")[0]
+        return f"nft {rule.family} {rule.table}"
+    if isinstance(rule, XtRule):
+        return rule.program
+    return rule.path if rule else ""
 
-    test
-        Only return what would be deleted.
-    """
-    deleted: dict[str, list[str]] = {}
-    if not removed:
-        return deleted
-    for command in config.commands if config.iptables else ():
-        for family in ("iptables", "ip6tables"):
-            program = command.replace("iptables", family, 1)
-            if programs.installed(program):
-                stale = _prune_iptables(program, config.iptables, removed, test=test)
-                if stale:
-                    deleted[program] = [str(rule) for rule in stale]
-    for table, chains in config.nft.items():
-        stale = _prune_nft(table, chains, removed, test=test)
-        if stale:
-            deleted[f"nft {table}"] = [f"{rule.chain}: saddr {rule.source}" for rule in stale]
-    for name in config.saved:
-        stale = _prune_file(Path(name), config, removed, test=test)
-        if stale:
-            deleted[name] = [str(rule) for rule in stale]
+
+def _delete(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
+    """Delete rules of one place; return those that are deleted, add a problem for the others."""
+    kind = type(rules[0].removal)
+    if kind is FileLines:
+        return _delete_lines(rules, problems)
+    delete: Callable[[Sequence[Any]], None] = _delete_nft if kind is NftRule else _delete_xt
+    deleted: list[Opening] = []
+    for at in range(0, len(rules), _BATCH):
+        deleted += _bisect(rules[at : at + _BATCH], delete, problems)
     return deleted
 
 
-def prune_text(
-    saved: str, config: PruneConfig, removed: frozenset[str]
-) -> tuple[list[StaleRule], str]:
-    """Return the stale rules of a saved file, and the file without them."""
-    if prune_nft_saved.is_nft(saved):
-        return (
-            prune_nft_saved.stale_rules(saved, config.nft, removed),
-            prune_nft_saved.without_stale(saved, config.nft, removed),
-        )
-    return (
-        prune_iptables.stale_rules(saved, config.iptables, removed),
-        prune_iptables.without_stale(saved, config.iptables, removed),
-    )
-
-
-def _prune_iptables(
-    program: str, chains: Chains, removed: frozenset[str], *, test: bool
-) -> list[StaleRule]:
-    def read() -> list[StaleRule]:
-        saved = programs.run([f"{program}-save"])
-        return prune_iptables.stale_rules(saved, chains, removed)
-
-    stale = read()
-    if stale and not test:
-        restore = [f"{program}-restore", "-w", "--noflush"]
-        try:
-            programs.run(restore, prune_iptables.deletion(stale))
-        except errors.CommandFailed:
-            # Another program has deleted one of them meanwhile, and so none was deleted here.
-            if (again := read()) == stale:
-                raise
-            programs.run(restore, prune_iptables.deletion(again))
-    return stale
-
-
-def _prune_nft(
-    table: str, chains: Sequence[str], removed: frozenset[str], *, test: bool
-) -> list[StaleRule]:
+def _bisect(
+    rules: Sequence[Opening], delete: Callable[[Sequence[Any]], None], problems: list[str]
+) -> list[Opening]:
+    """Delete rules in one transaction, or in halves of it, so that one keeps back no other."""
     try:
-        listing = programs.run(["nft", "-j", "list", "table", *table.split()])
-    except errors.CommandFailed as exc:
-        if "No such file or directory" in exc.output:
+        delete([rule.removal for rule in rules])
+    except errors.FirewallError as exc:
+        if len(rules) == 1:
+            problems.append(f"not deleted: {rules[0]}: {exc}")
             return []
-        raise
-    stale = prune_nft.stale_rules(json.loads(listing), table, chains, removed)
-    if stale and not test:
-        programs.run(["nft", "-f", "-"], prune_nft.deletion(stale))
-    return stale
+        middle = len(rules) // 2
+        halves = rules[:middle], rules[middle:]
+        return [one for half in halves for one in _bisect(half, delete, problems)]
+    return list(rules)
 
 
-def _prune_file(
-    path: Path, config: PruneConfig, removed: frozenset[str], *, test: bool
-) -> list[StaleRule]:
+def _delete_nft(rules: Sequence[NftRule]) -> None:
+    lines = (
+        f"delete rule {one.family} {one.table} {one.chain} handle {one.handle}\n" for one in rules
+    )
+    try:
+        programs.run(["nft", "-f", "-"], "".join(lines))
+    except errors.CommandFailed as exc:
+        # Another program has deleted it meanwhile.
+        if len(rules) > 1 or "No such file or directory" not in exc.output:
+            raise
+
+
+def _delete_xt(rules: Sequence[XtRule]) -> None:
+    """Delete rules by their text, a transaction for each table; a single one by number too."""
+    program = rules[0].program
+    lines: list[str] = []
+    for table in dict.fromkeys(one.table for one in rules):
+        of_table = (f"-D{one.rule[2:]}" for one in rules if one.table == table)
+        lines += [f"*{table}", *of_table, "COMMIT", ""]
+    try:
+        programs.run([f"{program}-restore", "-w", "--noflush"], "\n".join(lines))
+    except errors.CommandFailed:
+        if len(rules) > 1:
+            raise
+        _delete_by_number(rules[0])
+
+
+def _delete_by_number(rule: XtRule) -> None:
+    """Delete a rule whose own text the program does not take back, such as one with -m recent."""
+    saved = programs.run([f"{rule.program}-save", "-t", rule.table])
+    in_chain = [line for line in saved.splitlines() if line.startswith(f"-A {rule.chain} ")]
+    if rule.rule in in_chain:
+        number = in_chain.index(rule.rule) + 1
+        programs.run([rule.program, "-w", "-t", rule.table, "-D", rule.chain, str(number)])
+
+
+def _delete_lines(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
+    """Delete lines of one file, which stays byte for byte as it is but for them."""
+    spans = [one.removal for one in rules if isinstance(one.removal, FileLines)]
+    path = Path(spans[0].path)
     try:
         # Write to the target: a link stays a link.
         path = path.resolve(strict=True)
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        lines = re.findall(r"[^\n]*\n|[^\n]+", path.read_bytes().decode("utf-8", "surrogateescape"))
+        for span in sorted(spans, key=lambda one: one.first, reverse=True):
+            if "".join(lines[span.first : span.end]) != span.text:
+                raise errors.Refused("another program has changed it meanwhile")
+            del lines[span.first : span.end]
+        state_dir.replace_file(path, "".join(lines), like=path)
+    except (OSError, errors.FirewallError) as exc:
+        problems.append(f"not deleted from {path}: {exc}")
         return []
-    stale, rest = prune_text(text, config, removed)
-    if stale and not test:
-        state_dir.replace_file(path, rest, like=path)
-    return stale
+    return list(rules)

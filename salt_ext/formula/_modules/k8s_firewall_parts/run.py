@@ -12,24 +12,29 @@ other parts each do one thing, with values between them::
                           ├ prune (its configuration)
                           └ freshness: is this pillar older?
 
-    removed addresses ──> ownership: served once, and no more
-                          ├ prune ─> prune_iptables, prune_nft, prune_nft_saved: their rules
-                          └ departures ─> connections: their open connections
+    removed addresses ──> closing ──> departures: the record of what is to be closed
+                          ├ ownership: served once, and not allowed for another reason
+                          ├ reading ─> read_nft, read_iptables, read_ipset, read_saved ─> openings
+                          ├ verify: which openings name an address?
+                          ├ prune: delete them
+                          └ connections: end what is open
 
 What reads or writes texts (addresses, desired, gates, rules, nft, ipset, foreign_firewalls, the
-three prune parts, delivery, freshness, the parsers of connections) needs neither root nor a
-kernel; programs runs other programs, state_dir writes to the disk. There is no ``__init__.py``:
+four readers, verify, departures, delivery, freshness, the parsers of connections) needs neither
+root nor a kernel; programs runs other programs, state_dir writes to the disk. There is no ``__init__.py``:
 with one, Salt would load this folder as an execution module. The parts import only the standard
 library and each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import (
+    addresses,
     applied,
+    closing,
     connections,
     delivery,
     departures,
@@ -40,7 +45,6 @@ from . import (
     kernel,
     ownership,
     plan,
-    prune,
 )
 from .desired import Desired, ParsedPillar, Pillar
 from .plan import Plan
@@ -70,12 +74,15 @@ class Run:
         version: str,
         *,
         test: bool,
+        departed: object = None,
     ) -> None:
         self.pillar = pillar
         self.state_dir = state_dir
         self.masters = masters
         self.version = version
         self.test = test
+        self.departed = departed
+        """Addresses that the master names as removed, as it gave them."""
         self.outcome: Outcome = {
             "result": False,
             "comment": "",
@@ -101,8 +108,12 @@ class Run:
         return self._guarded(accept)
 
     def prune(self) -> Outcome:
-        """Only delete the rules of removed addresses, where a formula only appends rules."""
+        """Only close removed addresses, where a formula only appends rules."""
         return self._guarded(self._prune, "not everything was pruned")
+
+    def close(self) -> Outcome:
+        """Only close removed addresses; the pillar need not have a block of this module."""
+        return self._guarded(self._close, "not everything was closed")
 
     def record(self) -> Outcome:
         """Only record the served addresses, before a formula lets them in."""
@@ -134,10 +145,10 @@ class Run:
         outcome["revision"] = freshness.numbers(self.state_dir.read(freshness.FILE))
         return outcome
 
-    def _parse(self) -> ParsedPillar:
+    def _parse(self, *, required: bool = True) -> ParsedPillar:
         before = applied.last(self.state_dir)
         sets = before.all_sets() if before else {}
-        parsed = desired.parse(self.pillar, sets, self.masters)
+        parsed = desired.parse(self.pillar, sets, self.masters, required=required)
         new, known = freshness.revisions_of(self.pillar), self.state_dir.read(freshness.FILE)
         if reasons := freshness.stale_reasons(new, known):
             raise errors.Refused(f"the pillar is older than the applied one: {'; '.join(reasons)}")
@@ -149,13 +160,12 @@ class Run:
         if self.test:
             made = self._plan(parsed.desired)
             kernel.check(made)
-            self._prune_removed(parsed)
+            self._close_departed(parsed, parsed.desired.removed_since(before))
             self._find_problems(made, parsed)
             self._conclude()
             return
         made, removed = self._apply(before, parsed)
-        self._end_connections(removed, parsed.desired)
-        self._prune_removed(parsed)
+        self._close_departed(parsed, removed)
         delivery.record_grant(self.state_dir, self.pillar, desired.PILLAR_KEY)
         self._find_problems(made, parsed)
         self._conclude()
@@ -180,10 +190,11 @@ class Run:
         Nothing else may fail in between: what the kernel has is what the record and the next boot
         have, and the next run finds the addresses that are still to be closed.
         """
+        self._record_served()
         made = self._apply_to_kernel(parsed.desired)
         self.outcome["changes"] = made.changes()
         removed = self._removed(before, made, parsed.desired)
-        departures.record(self.state_dir, removed)
+        self._begin_closing(parsed, removed)
         self._record_applied(parsed, made)
         return made, removed
 
@@ -198,7 +209,7 @@ class Run:
         return made
 
     def _removed(self, before: Desired, made: Plan, now: Desired) -> frozenset[str]:
-        found = departures.pending(self.state_dir).union(*(gone for _, gone in made.sets.values()))
+        found = {one for _, gone in made.sets.values() for one in gone}
         # By the record too: a run may have ended between the kernel and its record.
         return now.removed_since(before).union(one for one in found if not now.has_entry(one))
 
@@ -208,7 +219,7 @@ class Run:
             parsed = self._parse()
         except errors.Refused as exc:
             raise delivery.Rejected(str(exc)) from exc
-        if before is None or parsed.unresolved or parsed.prune is not None:
+        if before is None or parsed.unresolved:
             raise delivery.Rejected("the firewall depends on more than the delivered addresses")
         if self.test:
             self._plan(parsed.desired)
@@ -216,8 +227,17 @@ class Run:
             return
         _, removed = self._apply(before, parsed)
         self._conclude()
+        self._prove_delivered(removed)
+
+    def _prove_delivered(self, removed: frozenset[str]) -> None:
+        """Prove that a delivery has closed what it removed; else the pillar is needed."""
+        found = departures.recorded(self.state_dir)
+        to_prove = {address for address, one in found.items() if one.state != departures.SPARED}
+        if not to_prove:
+            return
+        open_now = {address for address in to_prove if found[address].state == departures.OPEN}
         try:
-            any_open = connections.any_open(removed)
+            any_open = connections.any_open(frozenset(open_now))
         except errors.FirewallError as exc:
             raise delivery.Rejected(
                 f"the connections of removed addresses are unknown: {exc}"
@@ -225,19 +245,34 @@ class Run:
         if any_open:
             # Only the pillar says whether they are allowed for another reason.
             raise delivery.Rejected("removed addresses have open connections")
-        departures.record(self.state_dir, frozenset())
+        judged = closing.read_again(found)
+        if any(one.state == departures.OPEN for one in judged.values()):
+            raise delivery.Rejected("removed addresses are not closed by sets alone")
+        self._finish_closing(closing.Outcome(judged, news=set(removed)))
 
     def _prune(self) -> None:
         parsed = self._parse()
         if parsed.prune is None:
-            raise errors.Refused(f"the pillar has no {desired.PILLAR_KEY}:prune")
-        self._prune_removed(parsed)
+            raise errors.Refused(f"{desired.PILLAR_KEY}:prune is false in the pillar")
+        self._close_all(parsed)
+
+    def _close(self) -> None:
+        self._close_all(self._parse(required=False))
+
+    def _close_all(self, parsed: ParsedPillar) -> None:
+        if not self.test:
+            self._record_served()
+        self._close_departed(parsed)
         if not self.test and not self._problems:
             self._record_revisions()
         self._conclude()
+        found = self.outcome.get("departures", {})
+        for kind in ("open", "unknown"):
+            if found.get(kind):
+                self.outcome["result"] = False
 
     def _record(self) -> None:
-        desired.block(self.pillar)
+        desired.block(self.pillar, required=False)
         if not self.test:
             self._record_served()
         self.outcome["result"] = True
@@ -282,9 +317,10 @@ class Run:
         else:
             made = self._apply_to_kernel(wish)
             removed = wish.removed_since(before)
-            departures.record(self.state_dir, departures.pending(self.state_dir) | removed)
             applied.record(wish, made, self.state_dir, self.version)
-            self._end_connections(removed, wish)
+            if not self._end_connections(removed, wish):
+                # The next run tries again.
+                closing.left_sets(self.state_dir, removed)
         self.outcome["changes"] = made.changes()
         self._conclude()
 
@@ -305,49 +341,67 @@ class Run:
         if self._problems:
             # With test too: the run itself would fail.
             self.outcome["result"] = False
-        self.outcome["comment"] = "; ".join(
-            [summary if changed else "firewall up to date", *self._problems]
-        )
+        parts = [summary if changed else "firewall up to date", *self._problems]
+        if still_open := departures.sentence(self.outcome.get("departures", {})):
+            parts.append(still_open)
+        self.outcome["comment"] = "; ".join(parts)
 
-    def _record_served(self) -> frozenset[str]:
-        """Add the addresses that are served now to the record; return those that were in it."""
+    def _record_served(self) -> None:
+        """Add the addresses that are served now to the record."""
         known = ownership.recorded(self.state_dir)
         ownership.record(self.state_dir, known | ownership.served(self.pillar))
-        return known
 
-    def _prune_removed(self, parsed: ParsedPillar) -> None:
-        """Delete the rules of removed addresses, where the pillar says so."""
-        if parsed.prune is None:
-            return
-        before = ownership.recorded(self.state_dir) if self.test else self._record_served()
-        if unresolved := ownership.unresolved(self.pillar):
-            self._problems.append(
-                f"nothing was pruned: {unresolved[0]} is not resolved, so its addresses are unknown"
-            )
-            return
-        found = ownership.departures(self.pillar, before, parsed.desired.keep)
-        if pruned := prune.prune(parsed.prune, found.removed, test=self.test):
-            self.outcome["changes"]["pruned"] = pruned
-        if found.spared:
-            self.outcome["spared"] = dict(sorted(found.spared.items()))
+    def _begin_closing(
+        self, parsed: ParsedPillar, removed: Iterable[str]
+    ) -> dict[str, departures.Departure]:
+        """Record what is to be closed, before anything is deleted for it."""
+        named = self._named()
+        found = closing.begin(self.state_dir, self.pillar, parsed, named, removed)
         if not self.test:
-            # Also those that an earlier run could not end.
-            removed = found.removed | departures.pending(self.state_dir)
-            self._end_connections(removed, parsed.desired)
-            # A spared address is closed later, once the reason for it has gone.
-            still_recorded = ownership.served(self.pillar) | found.spared.keys()
-            ownership.record(self.state_dir, still_recorded)
+            departures.record(self.state_dir, found)
+            if not ownership.unresolved(self.pillar):
+                ownership.record(self.state_dir, ownership.served(self.pillar))
+        return found
 
-    def _end_connections(self, removed: frozenset[str], now: Desired) -> None:
-        ended = departures.end(
-            self.state_dir,
-            removed,
-            lambda: ownership.StillAllowed(self.pillar, now.all_sets().values()),
-        )
-        if ended.counts:
-            self.outcome.setdefault("connections", {}).update(ended.counts)
-        if ended.problem and ended.problem not in self._problems:
-            self._problems.append(ended.problem)
+    def _named(self) -> Mapping[str, float]:
+        try:
+            return departures.of_master(self.departed)
+        except addresses.InvalidAddress as exc:
+            raise errors.Refused(f"departed: {exc}") from exc
+
+    def _close_departed(self, parsed: ParsedPillar, removed: frozenset[str] = frozenset()) -> None:
+        """Close removed addresses, and say of each whether the kernel proves it."""
+        found = self._begin_closing(parsed, removed)
+        named = self._named()
+        done = closing.close(self.state_dir, self.pillar, parsed, found, named, test=self.test)
+        # The master is answered also for what this minion knew already.
+        done.news |= named.keys() & found.keys()
+        self._finish_closing(done)
+
+    def _finish_closing(self, done: closing.Outcome) -> None:
+        if not self.test:
+            departures.record(self.state_dir, done.departures)
+        if done.pruned:
+            self.outcome["changes"]["pruned"] = done.pruned
+        if done.connections:
+            self.outcome.setdefault("connections", {}).update(done.connections)
+        if answer := done.answer():
+            self.outcome["departures"] = answer
+        self._problems += [one for one in done.problems if one not in self._problems]
+
+    def _end_connections(self, removed: frozenset[str], now: Desired) -> bool:
+        """End connections; False where it is not known whether they are ended."""
+        allowed = ownership.StillAllowed(self.pillar, now.all_sets().values())
+        try:
+            counts = connections.end(removed, allowed)
+        except errors.FirewallError as exc:
+            self._problems.append(f"connections of removed addresses were not ended: {exc}")
+            return False
+        if counts:
+            self.outcome.setdefault("connections", {}).update(counts)
+        if problem := connections.still_open(counts):
+            self._problems.append(problem)
+        return True
 
     def _record_revisions(self) -> None:
         now = freshness.revisions_of(self.pillar)

@@ -9,6 +9,8 @@ from .desired import Desired
 from .plan import Plan
 from .state_dir import StateDir
 
+NOTHING_APPLIED = "nothing is applied yet; run k8s_firewall.sync"
+
 
 def status(state_dir: StateDir, version: str) -> dict[str, Any]:
     """Return what is applied by this module's record, and every problem with it."""
@@ -25,7 +27,7 @@ def status(state_dir: StateDir, version: str) -> dict[str, Any]:
         found["served"] = len(served)
     if desired is None:
         if not state_dir.read(freshness.FILE):
-            found["problems"] = ["nothing is applied yet; run k8s_firewall.sync"]
+            found["problems"] = [NOTHING_APPLIED]
     else:
         found["backend"] = desired.backend
         found["sets"] = {name: len(one.entries()) for name, one in sorted(desired.sets.items())}
