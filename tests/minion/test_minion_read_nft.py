@@ -217,5 +217,5 @@ def test_any_document_is_read(junk):
     found(
         ruleset([match("@s"), ACCEPT], more=(named("set", junk if isinstance(junk, list) else []),))
     )
-    read_nft.opaque(junk)
+    read_nft.opaque(junk, Interest([A]))
     read_nft.problem(junk)

@@ -84,6 +84,11 @@ def parse(text: object) -> Interval | None:
 def _parse_more(text: str, version: int) -> Interval | None:
     if "/" in text:
         address, _, length = text.partition("/")
+        if length in ("32", "128"):
+            # As iptables-save writes an address.
+            one = parse(address)
+            if one is not None and one.size == 1 and length == str(_BITS[one.version]):
+                return one
         one = parse(_padded(address) if version == 4 else address)
         if one is None or one.first != one.last:
             return None

@@ -39,7 +39,7 @@ from .chains import (
     NamedSet,
     Rule,
 )
-from .intervals import Interval
+from .intervals import Interest, Interval
 from .openings import NftRule
 
 PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
@@ -57,6 +57,8 @@ _QUIET = frozenset({"comment", "tcp", "udp", "limit", "multiport", "state", "mar
                     "devgroup", "ipcomp", "control", "tcpmss", "string"})  # fmt: skip
 """Matches of iptables that name no address."""
 
+_TARGETS = frozenset({*read_iptables.VERDICTS, *read_iptables.HARMLESS})
+
 _STATEMENTS: Mapping[str, str] = {
     "dnat": "it sends the packet to another address",
     "redirect": "it sends the packet to another port",
@@ -71,16 +73,45 @@ _MARKS = ("mark", "secmark", "zone")
 _LIMITS = ("limit", "quota", "ct count", "meter")
 
 
-def opaque(document: object) -> set[ChainKey]:
-    """Return the chains with rules that nft does not show whole, and iptables may."""
+def opaque(document: object, interest: Interest, *, evaluate: bool = False) -> set[ChainKey]:
+    """
+    Return the chains with rules that nft does not show whole, and iptables may.
+
+    evaluate
+        Every part of a rule is needed, and not only what may name an address.
+    """
     found: set[ChainKey] = set()
     for rule in _objects(document, "rule"):
         family, table, chain = rule.get("family"), rule.get("table"), rule.get("chain")
         if family not in ("ip", "ip6") or not isinstance(rule.get("expr"), list):
             continue
-        if any("xt" in one for one in rule["expr"] if isinstance(one, dict)):
+        xt = [one["xt"] for one in rule["expr"] if isinstance(one, dict) and "xt" in one]
+        if not xt or _names_others(rule["expr"], interest):
+            continue
+        names = [one.get("name") if isinstance(one, dict) else None for one in xt]
+        if evaluate or any(name not in _QUIET and name not in _TARGETS for name in names):
             found.add((family, str(table), str(chain)))
     return found
+
+
+def _names_others(statements: list[Any], interest: Interest) -> bool:
+    """Whether a rule matches only sources that are not of interest; the common case, and fast."""
+    for one in statements:
+        match = one.get("match") if isinstance(one, dict) else None
+        if not isinstance(match, dict) or match.get("op") != "==":
+            continue
+        left, right = match.get("left"), match.get("right")
+        payload = left.get("payload") if isinstance(left, dict) else None
+        if (
+            isinstance(right, str)
+            and isinstance(payload, dict)
+            and payload.get("field") == "saddr"
+            and _field(left) == SOURCE
+        ):
+            source = intervals.parse(right)
+            if source is not None and not interest.touches(source):
+                return True
+    return False
 
 
 def problem(document: object) -> str:
@@ -94,18 +125,26 @@ def problem(document: object) -> str:
 
 
 def _objects(document: object, *kinds: str) -> Iterator[Mapping[str, Any]]:
-    listed = document.get("nftables") if isinstance(document, Mapping) else None
+    listed = document.get("nftables") if isinstance(document, dict) else None
     for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, Mapping):
+        if isinstance(one, dict):
             for kind in kinds:
-                if isinstance(value := one.get(kind), Mapping):
+                if isinstance(value := one.get(kind), dict):
                     yield value
 
 
 class Reader:
     """Reads one document; what it does not understand is in ``unknown`` at the end."""
 
-    def __init__(self, document: object, texts: Texts, set_of: Callable[[str], NamedSet]) -> None:
+    def __init__(
+        self,
+        document: object,
+        texts: Texts,
+        set_of: Callable[[str], NamedSet],
+        interest: Interest | None = None,
+    ) -> None:
+        """Read a document, but for rules whose only source is not of interest."""
+        self._interest = interest or Interest()
         self.unknown: dict[str, str] = {}
         self.unread_sets = False
         """Whether a rule matches an ipset, and which one is not shown."""
@@ -132,6 +171,8 @@ class Reader:
         number = self._count(chain)
         statements = rule.get("expr")
         statements = statements if isinstance(statements, list) else []
+        if _names_others(statements, self._interest):
+            return
         handle = rule.get("handle")
         removal = NftRule(*chain.key, handle) if isinstance(handle, int) else None
         xt = [one["xt"] for one in statements if isinstance(one, dict) and "xt" in one]

@@ -7,6 +7,8 @@ kernel has nothing of what it would show.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,9 +87,13 @@ def read(entries: Iterable[str] | None = None, saved: Sequence[str] = SAVED) -> 
     saved
         The files that are loaded at boot, also as patterns.
     """
-    interest = Interest(entries)
+    with _without_collector():
+        return _read(Interest(entries), saved)
+
+
+def _read(interest: Interest, saved: Sequence[str]) -> Reading:
     files, unknown = read_files(saved)
-    kernel, elements = _kernel_and_sets(files)
+    kernel, elements = _kernel_and_sets(files, interest)
     found = [*openings(Analysis(kernel.chains), interest), *_unclear_sets(kernel, interest)]
     unknown.update(kernel.unknown)
     set_of = elements.__getitem__
@@ -105,9 +111,21 @@ def read(entries: Iterable[str] | None = None, saved: Sequence[str] = SAVED) -> 
     return Reading(tuple(dict.fromkeys(found)), unknown)
 
 
-def read_kernel() -> Kernel:
-    """Return the chains of the kernel, without any file."""
-    return _kernel_and_sets(())[0]
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Collect no garbage meanwhile: with 20,000 rules that takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_kernel(address: str) -> Kernel:
+    """Return the chains of the kernel as packets of one address meet them."""
+    return _kernel_and_sets((), Interest([address]), evaluate=True)[0]
 
 
 class _Sets(dict[str, NamedSet]):
@@ -135,11 +153,13 @@ class _Sets(dict[str, NamedSet]):
         return one
 
 
-def _kernel_and_sets(files: Sequence[read_saved.Saved]) -> tuple[Kernel, _Sets]:
+def _kernel_and_sets(
+    files: Sequence[read_saved.Saved], interest: Interest, *, evaluate: bool = False
+) -> tuple[Kernel, _Sets]:
     kernel, sets = Kernel(), _Sets(files)
     set_of = sets.__getitem__
-    _read_nft(kernel, set_of)
-    _read_legacy(kernel, set_of)
+    _read_nft(kernel, set_of, interest, evaluate=evaluate)
+    _read_legacy(kernel, set_of, interest)
     kernel.used_sets = set(sets)
     if kernel.unread_sets and sets.saved is None:
         sets.saved, sets.problem = _read_ipsets()
@@ -149,11 +169,13 @@ def _kernel_and_sets(files: Sequence[read_saved.Saved]) -> tuple[Kernel, _Sets]:
     return kernel, sets
 
 
-def _read_nft(kernel: Kernel, set_of: read_iptables.SetOf) -> None:
+def _read_nft(
+    kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, *, evaluate: bool
+) -> None:
     try:
         document = json.loads(programs.run(LIST_RULESET))
     except errors.MissingProgram as exc:
-        _without_nft(kernel, set_of, str(exc))
+        _without_nft(kernel, set_of, interest, str(exc))
         return
     except errors.CommandFailed as exc:
         if not any(text in exc.output for text in _HARMLESS_ERRORS):
@@ -165,8 +187,8 @@ def _read_nft(kernel: Kernel, set_of: read_iptables.SetOf) -> None:
     if problem := read_nft.problem(document):
         kernel.unknown["nft"] = problem
         return
-    texts = _texts(read_nft.opaque(document))
-    reader = read_nft.Reader(document, texts, set_of)
+    texts = _texts(read_nft.opaque(document, interest, evaluate=evaluate))
+    reader = read_nft.Reader(document, texts, set_of, interest)
     kernel.chains.update(reader.chains)
     kernel.unknown.update(reader.unknown)
     kernel.unread_sets = reader.unread_sets
@@ -207,7 +229,7 @@ def _run(*argv: str) -> str:
         return ""
 
 
-def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, why: str) -> None:
+def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, why: str) -> None:
     """Read what iptables-nft shows, on a host that has the program nft not."""
     shown = False
     for family, program in read_nft.PROGRAMS.items():
@@ -223,7 +245,7 @@ def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, why: str) -> None:
             continue
         if problem := read_iptables.cut_off(text):
             kernel.unknown[program] = f"{save}: {problem}"
-        _add_text(kernel, text, family, f"{program}-nft", program, set_of)
+        _add_text(kernel, text, family, f"{program}-nft", program, set_of, interest)
     if _nf_tables_loaded() and not shown:
         kernel.unknown["nft"] = f"the kernel has nf_tables, and {why}"
 
@@ -237,7 +259,7 @@ def _nf_tables_loaded() -> bool:
     return any(line.split(" ", 1)[0] == "nf_tables" for line in modules.splitlines())
 
 
-def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf) -> None:
+def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest) -> None:
     for family, program in read_nft.PROGRAMS.items():
         names = _legacy_tables(family)
         if not names:
@@ -259,7 +281,9 @@ def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf) -> None:
             continue
         if problem := read_iptables.cut_off(text) or _lacking(text, names):
             kernel.unknown[f"{program}-legacy"] = f"{save}: {problem}"
-        _add_text(kernel, text, f"{family}-legacy", save.removesuffix("-save"), program, set_of)
+        _add_text(
+            kernel, text, f"{family}-legacy", save.removesuffix("-save"), program, set_of, interest
+        )
 
 
 def _legacy_tables(family: str) -> list[str]:
@@ -283,19 +307,15 @@ def _add_text(
     program: str,
     shown: str,
     set_of: read_iptables.SetOf,
+    interest: Interest,
 ) -> None:
     def make(table: str, chain: str, at: int, _line: int, rule: str) -> Mapping[str, object]:
         return {"removal": XtRule(program, table, chain, at, rule)}
 
-    kernel.chains.update(
-        read_iptables.chains_of(
-            text,
-            family,
-            set_of,
-            lambda table, chain, at: f"{shown} {table} {chain} rule {at}",
-            make,
-        )
-    )
+    def place(table: str, chain: str, at: int) -> str:
+        return f"{shown} {table} {chain} rule {at}"
+
+    kernel.chains.update(read_iptables.chains_of(text, family, set_of, place, make, interest))
 
 
 def _read_ipsets() -> tuple[Mapping[str, read_ipset.SavedSet], str]:
