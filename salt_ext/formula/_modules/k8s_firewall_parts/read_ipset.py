@@ -1,0 +1,84 @@
+"""
+Read what ``ipset save`` prints, and files of that form, whatever types and options the sets have.
+
+A member is the first word after the name of its set; addresses, networks and ranges stand in it
+between commas, beside ports, protocols and interfaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from . import intervals
+from .chains import NamedSet
+from .intervals import Interval
+
+
+@dataclass
+class SavedSet:
+    """One ipset: its type, its members as they are written, and their lines from 0."""
+
+    name: str
+    type: str = ""
+    members: list[str] = field(default_factory=list)
+
+
+def parse(saved: str) -> dict[str, SavedSet]:
+    """Read a saved text; what has another form is left out."""
+    found: dict[str, SavedSet] = {}
+    for line in saved.split("\n"):
+        words = _words(line)
+        if len(words) < 3:
+            continue
+        verb, name = words[0], words[1]
+        if verb in ("create", "-N", "n", "new"):
+            found.setdefault(name, SavedSet(name)).type = words[2]
+        elif verb in ("add", "-A", "a"):
+            found.setdefault(name, SavedSet(name)).members += _member(words)
+    return found
+
+
+def _member(words: list[str]) -> list[str]:
+    # "nomatch" takes an address out of a network around it.
+    return [] if len(words) > 3 and "nomatch" in words[3].split('"')[0].split() else [words[2]]
+
+
+def _words(line: str) -> list[str]:
+    words = line.split(None, 3)
+    # ipset restore takes options in any place before the command.
+    while words and words[0] in ("-exist", "-!", "-quiet", "-q"):
+        words = words[1:] if len(words) < 4 else [*words[1:3], *words[3].split(None, 1)]
+    return words
+
+
+def named_set(name: str, sets: Mapping[str, SavedSet], place: str) -> NamedSet:
+    """Return a set with its elements; one of type list:set has those of its members."""
+    return NamedSet(place, [*_elements(name, sets, frozenset())])
+
+
+def _elements(
+    name: str, sets: Mapping[str, SavedSet], seen: frozenset[str]
+) -> Iterator[tuple[object, ...]]:
+    one = sets.get(name)
+    if one is None or name in seen:
+        return
+    for member in one.members:
+        if one.type == "list:set":
+            yield from _elements(member, sets, seen | {name})
+        else:
+            yield tuple(_part(part) for part in member.split(","))
+
+
+def _part(text: str) -> object:
+    found: Interval | None = intervals.parse(text)
+    return text if found is None else found
+
+
+def addresses_of(one: SavedSet) -> Iterable[Interval]:
+    """Return every address, network and range that a set names, in whatever place."""
+    for member in one.members:
+        for part in member.split(","):
+            found = intervals.parse(part)
+            if found is not None:
+                yield found

@@ -1,0 +1,388 @@
+"""
+Read whatever lets an address into this host: the kernel's rules and sets, and the boot files.
+
+Everything is read whole or is in ``unknown``. A program that is missing is no error where the
+kernel has nothing of what it would show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import errors, programs, read_ipset, read_iptables, read_nft, read_saved
+from .chains import Analysis, ChainKey, Chains, NamedSet, openings
+from .intervals import Interest
+from .openings import UNCLEAR, Opening, Reading, XtRule
+
+LIST_RULESET = ["nft", "-j", "list", "ruleset"]
+SAVE_IPSETS = ["ipset", "save"]
+
+SAVED = (
+    "/etc/iptables/rules.v4",
+    "/etc/iptables/rules.v6",
+    "/etc/iptables.rules",
+    "/etc/ip6tables.rules",
+    "/etc/iptables.up.rules",
+    "/etc/sysconfig/iptables",
+    "/etc/sysconfig/ip6tables",
+    "/var/lib/iptables/rules-save",
+    "/var/lib/ip6tables/rules-save",
+    "/etc/nftables",
+    "/etc/nftables/*.nft",
+    "/etc/nftables.d/*.nft",
+    "/etc/nftables.conf",
+    "/etc/sysconfig/nftables.conf",
+    "/etc/ufw/*.rules",
+    "/lib/ufw/user*.rules",
+    "/var/lib/ufw/user*.rules",
+    "/etc/firewalld/zones/*.xml",
+    "/etc/firewalld/zones/*/*.xml",
+    "/etc/firewalld/policies/*.xml",
+    "/etc/firewalld/ipsets/*.xml",
+    "/etc/firewalld/direct.xml",
+    "/etc/iptables/ipsets",
+    "/etc/sysconfig/ipset",
+    "/etc/sysconfig/ipset.d/*.set",
+    "/etc/ipset.conf",
+)
+"""Where firewalls are loaded from at boot; patterns as in a shell."""
+
+
+_HARMLESS_ERRORS = (
+    "Operation not supported",
+    "Protocol not supported",
+    "Table does not exist",
+    "can't initialize",
+    "cannot initialize",
+    "does not exist",
+)
+_MAX_FILE = 64 << 20
+
+
+@dataclass
+class Kernel:
+    """The packet filters of the kernel in one form, as far as they could be read."""
+
+    chains: Chains = field(default_factory=dict)
+    ipsets: Mapping[str, read_ipset.SavedSet] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    unread_sets: bool = False
+    """Whether a rule matches an ipset, and its text was not printed."""
+    used_sets: set[str] = field(default_factory=set)
+
+
+def read(entries: Iterable[str] | None = None, saved: Sequence[str] = SAVED) -> Reading:
+    """
+    Return every opening of this host, and what could not be read whole.
+
+    entries
+        Return only openings that have an address of these; all where it is None.
+
+    saved
+        The files that are loaded at boot, also as patterns.
+    """
+    with _without_collector():
+        return _read(Interest(entries), saved)
+
+
+def _read(interest: Interest, saved: Sequence[str]) -> Reading:
+    files, unknown = read_files(saved)
+    kernel, elements = _kernel_and_sets(files, interest)
+    found = [*openings(Analysis(kernel.chains), interest), *_unclear_sets(kernel, interest)]
+    unknown.update(kernel.unknown)
+    set_of = elements.__getitem__
+    for one in files:
+        form = read_saved.form(one.path, one.text)
+        if form == read_saved.IPTABLES:
+            found += read_saved.iptables(one, set_of, interest)
+        elif form == read_saved.NFT:
+            found += read_saved.nft(one, _include(one.path, unknown), interest)
+    firewalld = read_saved.Firewalld(
+        [one for one in files if read_saved.form(one.path, one.text) == read_saved.XML], set_of
+    )
+    found += firewalld.openings(interest)
+    unknown.update(firewalld.unknown)
+    return Reading(tuple(dict.fromkeys(found)), unknown)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Collect no garbage meanwhile: with 20,000 rules that takes as long as reading them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def read_kernel(address: str) -> Kernel:
+    """Return the chains of the kernel as packets of one address meet them."""
+    return _kernel_and_sets((), Interest([address]), evaluate=True)[0]
+
+
+class _Sets(dict[str, NamedSet]):
+    """The ipsets by their names, of the kernel and of saved files; notes which are asked for."""
+
+    def __init__(self, files: Sequence[read_saved.Saved]) -> None:
+        super().__init__()
+        self.saved: Mapping[str, read_ipset.SavedSet] | None = None
+        self._files = [one for one in files if read_saved.form(one.path, one.text) == "ipset"]
+        self.problem = ""
+
+    def __missing__(self, name: str) -> NamedSet:
+        if self.saved is None:
+            self.saved, self.problem = _read_ipsets()
+        one = read_ipset.named_set(name, self.saved, f"ipset {name}")
+        for file in self._files:
+            more = read_saved.ipset_elements(file).get(name)
+            for element in more.elements if more else ():
+                if element not in one.places and element in one.elements:
+                    one.places[element] = f"{one.place}, {file.path}"
+                elif element not in one.places:
+                    one.places[element] = more.place if more else file.path
+                    one.elements = [*one.elements, element]
+        self[name] = one
+        return one
+
+
+def _kernel_and_sets(
+    files: Sequence[read_saved.Saved], interest: Interest, *, evaluate: bool = False
+) -> tuple[Kernel, _Sets]:
+    kernel, sets = Kernel(), _Sets(files)
+    set_of = sets.__getitem__
+    _read_nft(kernel, set_of, interest, evaluate=evaluate)
+    _read_legacy(kernel, set_of, interest)
+    kernel.used_sets = set(sets)
+    if kernel.unread_sets and sets.saved is None:
+        sets.saved, sets.problem = _read_ipsets()
+    kernel.ipsets = sets.saved or {}
+    if sets.problem:
+        kernel.unknown["ipset"] = sets.problem
+    return kernel, sets
+
+
+def _read_nft(
+    kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, *, evaluate: bool
+) -> None:
+    try:
+        document = json.loads(programs.run(LIST_RULESET))
+    except errors.MissingProgram as exc:
+        _without_nft(kernel, set_of, interest, str(exc))
+        return
+    except errors.CommandFailed as exc:
+        if not any(text in exc.output for text in _HARMLESS_ERRORS):
+            kernel.unknown["nft"] = str(exc)
+        return
+    except ValueError as exc:
+        kernel.unknown["nft"] = f"nft -j list ruleset printed no valid JSON: {exc}"
+        return
+    if problem := read_nft.problem(document):
+        kernel.unknown["nft"] = problem
+        return
+    texts = _texts(read_nft.opaque(document, interest, evaluate=evaluate))
+    reader = read_nft.Reader(document, texts, set_of, interest)
+    kernel.chains.update(reader.chains)
+    kernel.unknown.update(reader.unknown)
+    kernel.unread_sets = reader.unread_sets
+
+
+def _texts(chains: set[ChainKey]) -> dict[ChainKey, list[str]]:
+    """Return the rules of iptables-nft as text, for each of the chains that can be had whole."""
+    found: dict[ChainKey, list[str]] = {}
+    for family, program in read_nft.PROGRAMS.items():
+        here = {key for key in chains if key[0] == family}
+        if not here:
+            continue
+        save = _first_installed(f"{program}-nft-save", f"{program}-save")
+        text = _run(save) if save else ""
+        if text and not read_iptables.cut_off(text):
+            for table in read_iptables.tables(text):
+                for chain, line, _ in table.rules:
+                    found.setdefault((family, table.name, chain), []).append(line)
+            continue
+        # One rule that iptables does not know hides its whole table, but no other chain.
+        command = _first_installed(f"{program}-nft", program)
+        for key in sorted(here) if command else ():
+            listed = _run(command, "-w", "-t", key[1], "-S", key[2])
+            if listed and "incompatible" not in listed:
+                found[key] = [line for line in listed.splitlines() if line.startswith("-A ")]
+    return found
+
+
+def _first_installed(*names: str) -> str:
+    return next((name for name in names if programs.installed(name)), "")
+
+
+def _run(*argv: str) -> str:
+    """Return what a program printed; empty where it failed, which the caller reports by itself."""
+    try:
+        return programs.run(argv)
+    except errors.FirewallError:
+        return ""
+
+
+def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, why: str) -> None:
+    """Read what iptables-nft shows, on a host that has the program nft not."""
+    shown = False
+    for family, program in read_nft.PROGRAMS.items():
+        save = f"{program}-nft-save"
+        if not programs.installed(save):
+            continue
+        shown = True
+        try:
+            text = programs.run([save])
+        except errors.CommandFailed as exc:
+            if not any(text in exc.output for text in _HARMLESS_ERRORS):
+                kernel.unknown[program] = str(exc)
+            continue
+        if problem := read_iptables.cut_off(text):
+            kernel.unknown[program] = f"{save}: {problem}"
+        _add_text(kernel, text, family, f"{program}-nft", program, set_of, interest)
+    if _nf_tables_loaded() and not shown:
+        kernel.unknown["nft"] = f"the kernel has nf_tables, and {why}"
+
+
+def _nf_tables_loaded() -> bool:
+    try:
+        modules = Path("/proc/modules").read_text()
+    except OSError:
+        return False
+    # A module that is loaded and used by no other has no chains.
+    return any(line.split(" ", 1)[0] == "nf_tables" for line in modules.splitlines())
+
+
+def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest) -> None:
+    for family, program in read_nft.PROGRAMS.items():
+        names = _legacy_tables(family)
+        if not names:
+            continue
+        save = f"{program}-legacy-save"
+        if not programs.installed(save):
+            # On older systems the plain name is the legacy one.
+            save = f"{program}-save"
+            if not programs.installed(save) or "nf_tables" in _run(program, "--version"):
+                kernel.unknown[f"{program}-legacy"] = (
+                    f"the kernel has legacy tables ({', '.join(names)}), and the program "
+                    f"{program}-legacy-save is not installed"
+                )
+                continue
+        try:
+            text = programs.run([save])
+        except errors.CommandFailed as exc:
+            kernel.unknown[f"{program}-legacy"] = str(exc)
+            continue
+        if problem := read_iptables.cut_off(text) or _lacking(text, names):
+            kernel.unknown[f"{program}-legacy"] = f"{save}: {problem}"
+        _add_text(
+            kernel, text, f"{family}-legacy", save.removesuffix("-save"), program, set_of, interest
+        )
+
+
+def _legacy_tables(family: str) -> list[str]:
+    try:
+        # Threads may be in different namespaces.
+        return Path(f"/proc/thread-self/net/{family}_tables_names").read_text().split()
+    except OSError:
+        return []
+
+
+def _lacking(text: str, names: Sequence[str]) -> str:
+    listed = {table.name for table in read_iptables.tables(text)}
+    lacking = [name for name in names if name not in listed]
+    return f"the table {lacking[0]} is not in the output" if lacking else ""
+
+
+def _add_text(
+    kernel: Kernel,
+    text: str,
+    family: str,
+    program: str,
+    shown: str,
+    set_of: read_iptables.SetOf,
+    interest: Interest,
+) -> None:
+    def make(table: str, chain: str, at: int, _line: int, rule: str) -> Mapping[str, object]:
+        return {"removal": XtRule(program, table, chain, at, rule)}
+
+    def place(table: str, chain: str, at: int) -> str:
+        return f"{shown} {table} {chain} rule {at}"
+
+    kernel.chains.update(read_iptables.chains_of(text, family, set_of, place, make, interest))
+
+
+def _read_ipsets() -> tuple[Mapping[str, read_ipset.SavedSet], str]:
+    """Return the kernel's ipsets; a rule names one of them, so that it has to be read."""
+    try:
+        return read_ipset.parse(programs.run(SAVE_IPSETS)), ""
+    except errors.FirewallError as exc:
+        return {}, f"a rule matches an ipset, and {exc}"
+
+
+def _unclear_sets(kernel: Kernel, interest: Interest) -> Iterator[Opening]:
+    """Yield all elements of ipsets where it is not known which rule matches which set."""
+    for name, one in kernel.ipsets.items() if kernel.unread_sets else ():
+        if name in kernel.used_sets:
+            continue
+        for interval in read_ipset.addresses_of(one):
+            if interest.touches(interval):
+                yield Opening(
+                    place=f"ipset {name}",
+                    text=str(interval),
+                    sources=(str(interval),),
+                    effect=UNCLEAR,
+                    why="rules match ipsets, and nothing prints which",
+                )
+
+
+def read_files(saved: Sequence[str]) -> tuple[list[read_saved.Saved], dict[str, str]]:
+    """Return the boot files that exist, each once, and those that could not be read."""
+    found: list[read_saved.Saved] = []
+    unknown: dict[str, str] = {}
+    seen: set[Path] = set()
+    for pattern in saved:
+        for name in _matching(pattern):
+            try:
+                path = Path(name).resolve(strict=True)
+                if path in seen or not path.is_file():
+                    continue
+                seen.add(path)
+                if path.stat().st_size > _MAX_FILE:
+                    raise OSError("it is larger than 64 MiB")
+                text = path.read_bytes().decode("utf-8", "surrogateescape")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, RuntimeError) as exc:
+                unknown[name] = f"it cannot be read: {exc}"
+                continue
+            if "\0" in text:
+                unknown[name] = "it is not a text file"
+                continue
+            found.append(read_saved.Saved(name, text))
+    return found, unknown
+
+
+def _matching(pattern: str) -> list[str]:
+    if "*" not in pattern:
+        return [pattern]
+    return sorted(map(str, Path("/").glob(pattern.lstrip("/"))))
+
+
+def _include(path: str, unknown: dict[str, str]) -> Any:
+    def include(pattern: str) -> list[tuple[str, str]]:
+        # As nft does: a relative name is looked for in its own folder first.
+        places = [pattern] if pattern.startswith("/") else [
+            f"/etc/{pattern}", f"{Path(path).parent}/{pattern}",
+        ]  # fmt: skip
+        files, problems = read_files(places)
+        unknown.update(problems)
+        return [(one.path, one.text) for one in files]
+
+    return include

@@ -1,0 +1,110 @@
+"""Whether addresses can get in: one verdict for each, from a reading of the whole host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from . import intervals
+from .chains import shown
+from .intervals import Entries, Interval
+from .openings import Opening, Reading
+
+CLOSED, OPEN, UNKNOWN = "closed", "open", "unknown"
+
+_MERGED_AT_MOST = 64
+"""Neighbours that the kernel may show as one network; people write larger networks themselves."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What lets one address or network in."""
+
+    named: tuple[Opening, ...] = ()
+    """Openings of just this address, or a part of this network; and merged elements around it."""
+    wider: tuple[Opening, ...] = ()
+    """Openings of a larger network or range: whoever wrote it means more than this address."""
+    traffic: tuple[str, ...] = ()
+    """Connections and flows that go on: ``connection tcp 5432``."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """What could not be read whole, and why."""
+
+    @property
+    def verdict(self) -> str:
+        """``closed``, ``open`` or ``unknown``."""
+        if self.named or self.wider or self.traffic:
+            return OPEN
+        return UNKNOWN if self.unknown else CLOSED
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is proven that nothing made for this address lets it in."""
+        return not (self.named or self.traffic or self.unknown)
+
+    @property
+    def by(self) -> list[str]:
+        """What lets it in, for people."""
+        places = [
+            f"{one}{f' ({one.why})' if one.why else ''}" for one in (*self.named, *self.wider)
+        ]
+        return [*dict.fromkeys(places), *self.traffic]
+
+    @property
+    def why(self) -> str:
+        """What is not known."""
+        return "; ".join(f"{what}: {shown(why)}" for what, why in sorted(self.unknown.items()))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the verdict as Salt returns it."""
+        return {"verdict": self.verdict, "by": self.by, "why": self.why}
+
+
+def find(
+    reading: Reading,
+    entries: Iterable[str],
+    traffic: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, Verdict]:
+    """
+    Return the verdict on each address or network.
+
+    traffic
+        The connections and flows of each, for people: see ``traffic.find``.
+    """
+    wanted = list(entries)
+    index = Entries(wanted)
+    named: dict[str, list[Opening]] = {entry: [] for entry in wanted}
+    wider: dict[str, list[Opening]] = {entry: [] for entry in wanted}
+    for opening in reading.openings:
+        for source in opening.sources:
+            one = intervals.parse(source)
+            if one is None:
+                continue
+            for interval, entry in index.overlapping(one):
+                kind = named if _means(opening, one, interval) else wider
+                if opening not in kind[entry][-1:]:
+                    kind[entry].append(opening)
+    return {
+        entry: Verdict(
+            tuple(named[entry]),
+            tuple(wider[entry]),
+            (traffic or {}).get(entry, ()),
+            unknown_for(reading.unknown, entry),
+        )
+        for entry in wanted
+    }
+
+
+def _means(opening: Opening, source: Interval, entry: Interval) -> bool:
+    """Whether an opening was made for an entry, and not for a larger network."""
+    if source.within(entry):
+        return True
+    if not opening.element:
+        return False
+    # Neighbours in a set of intervals become one range, or one network.
+    return not source.aligned or source.size <= entry.size * _MERGED_AT_MOST
+
+
+def unknown_for(unknown: Mapping[str, str], entry: str) -> dict[str, str]:
+    """Return what is not known about an entry: not what only concerns the other family."""
+    other = ("iptables", "nft ip ") if ":" in entry else ("ip6tables", "nft ip6 ")
+    return {what: why for what, why in unknown.items() if not what.startswith(other)}
