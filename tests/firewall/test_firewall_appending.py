@@ -109,7 +109,7 @@ def test_who_has_left_is_closed_where_the_states_only_append(
         with here.server.namespace.entered():
             done = minion.functions["state.sls"](sls)
         assert isinstance(done, dict), done
-        assert all(one["result"] for one in done.values()), done
+        assert all(one["result"] for one in done.values()), [o["comment"] for o in done.values()]
         return {one["__id__"]: one["changes"] for one in done.values()}
 
     with closed(here.server, program), contextlib.ExitStack() as stack:

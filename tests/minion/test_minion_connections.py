@@ -123,24 +123,3 @@ def test_a_blocker_is_tried_once_for_a_kernel_and_a_program(
     assert not answers
     monkeypatch.setattr(programs, "path_of", lambda _: None)
     assert connections.blocker(folder) == "the program ss is not installed on this minion"
-
-
-def test_what_could_not_be_ended_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ss: Callable[..., Ss]
-) -> None:
-    folder = StateDir(str(tmp_path))
-
-    def fails(argv: list[str]) -> str:
-        raise errors.CommandFailed(argv, 1, "no")
-
-    monkeypatch.setattr(programs, "run", fails)
-    ended = departures.end(folder, GONE, lambda: lambda _: False)
-    assert (ended.retry, ended.problem) == (
-        True, "connections of removed addresses were not ended: ss -H -n -t: no",
-    )  # fmt: skip
-    assert departures.pending(folder) == GONE
-    ss(SS, "")
-    ended = departures.end(folder, GONE, lambda: lambda _: False)
-    assert sum(count["ended"] for count in ended.counts.values()) == 4
-    assert departures.pending(folder) == frozenset()
-    assert departures.end(folder, frozenset(), lambda: lambda _: False) == departures.Ended()

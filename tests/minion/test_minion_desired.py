@@ -131,7 +131,24 @@ def test_what_moves_to_another_set_is_not_removed() -> None:
 def test_a_parsed_pillar_has_the_configuration_of_prune() -> None:
     pillar = {"k8s_firewall": {"prune": {}}}
     assert desired.parse(pillar, {}).prune is not None
-    assert desired.parse({"k8s_firewall": {}}, {}).prune is None
+    assert desired.parse({"k8s_firewall": {}}, {}).prune is not None
+    assert desired.parse({"k8s_firewall": {"prune": False}}, {}).prune is None
+
+
+def test_a_pillar_without_the_block_asks_for_nothing_where_none_is_required() -> None:
+    assert desired.parse({"other": 1}, {}, required=False).desired == desired.Desired()
+    for pillar in ({}, {"_errors": ["no"]}, {"k8s_firewall": 5}):
+        with pytest.raises(errors.Refused):
+            desired.parse(pillar, {}, required=False)
+
+
+def test_what_a_set_or_a_rule_lets_in_is_wanted_and_what_is_kept_is_not() -> None:
+    found = state(
+        sets={"prod": ["192.0.2.1"]},
+        rules=[{"name": "ssh", "ports": [22], "protocol": "tcp", "sources": ["192.0.2.2"]}],
+        keep=["192.0.2.3"],
+    )
+    assert [found.wants(f"192.0.2.{number}") for number in (1, 2, 3)] == [True, True, False]
 
 
 JSON = st.recursive(

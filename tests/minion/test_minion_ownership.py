@@ -1,30 +1,111 @@
-"""Which addresses have left, and which are spared."""
+"""Which addresses references served, and which are spared although none serves them."""
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from k8s_firewall_parts import addresses, errors, ownership
 from k8s_firewall_parts.state_dir import StateDir
 
 
-def test_who_is_written_anywhere_in_the_pillar_is_spared():
-    before = frozenset({f"192.0.2.{number}" for number in range(1, 9)} | {"2001:db8::1"})
+def test_an_address_that_is_written_anywhere_in_the_pillar_is_spared() -> None:
+    before = [f"192.0.2.{number}" for number in range(1, 9)] + ["2001:db8::1"]
     pillar = {
         "k8s_nodes": {"served": ["192.0.2.1"], "clusters": {"x": "192.0.2.8"}},
         "a": ["192.0.2.2", {"192.0.2.3": 1}],
         "pg_hba": "host all all 192.0.2.4/24 md5, 192.0.2.5:5432 and 192.0.2.6.",
         "v6": "listen [2001:db8::1]:80",
     }
-    found = ownership.departures(pillar, before, addresses.parse(["192.0.2.7"]))
-    assert found.removed == {"192.0.2.8"}
-    assert found.spared == {
+    assert ownership.spared(pillar, before, addresses.parse(["192.0.2.7"])) == {
         **{f"192.0.2.{number}": "is written in the pillar" for number in (2, 3, 4, 5, 6)},
         "192.0.2.7": "is in k8s_firewall:keep",
         "2001:db8::1": "is written in the pillar",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("sshd:192.0.2.77", "192.0.2.77"),
+        ("tcp:192.0.2.77:5432", "192.0.2.77"),
+        ("ip4:192.0.2.77", "192.0.2.77"),
+        ("deploy@192.0.2.77", "192.0.2.77"),
+        ("face192.0.2.77", "192.0.2.77"),
+        ("192.0.2.77/255.255.255.255", "192.0.2.77"),
+        ("192.0.2.77/32", "192.0.2.77"),
+        ("x=192.0.2.77,192.0.2.78;", "192.0.2.78"),
+        ("sshd: 2001:db8::77", "2001:db8::77"),
+        ("sshd:2001:db8::77", "2001:db8::77"),
+        ("feed:2001:db8::77", "2001:db8::77"),
+        ("tcp:2001:db8::77:5432", "2001:db8::77"),
+        ("tcp:[2001:db8::77]:5432", "2001:db8::77"),
+        ("ip6:2001:DB8:0:0:0:0:0:77", "2001:db8::77"),
+        ("ip6:2001:db8::77/128", "2001:db8::77"),
+        ("allow ::77;", "::77"),
+        ("192.0.2.70-192.0.2.80", "192.0.2.77"),
+        ("iprange 192.0.2.70 - 192.0.2.80", "192.0.2.77"),
+        ("192.0.2.70-80", "192.0.2.77"),
+        ("src:192.0.2.70-192.0.2.80:22", "192.0.2.77"),
+        ("2001:db8::70-2001:db8::80", "2001:db8::77"),
+        ("pods 10.1.0.0-10.1.255.255", "10.1.7.0/24"),
+        ("10.1.7.0/24", "10.1.7.0/24"),
+        ("net:10.1.7.0/24,tcp", "10.1.7.0/24"),
+    ],
+)
+def test_an_address_within_a_longer_text_is_found(text: str, entry: str) -> None:
+    for value in (text, [{"a": text}], {text: 1}, (text,)):
+        assert ownership.Written(value).has(entry)
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("192.0.2.70-192.0.2.80", "192.0.2.81"),
+        ("192.0.2.80-192.0.2.70", "192.0.2.77"),
+        ("2001:db8::70-2001:db8::80", "2001:db8::81"),
+        # A word before it makes no larger range of it.
+        ("a:2001:db8::70-2001:db8::80", "2000::1"),
+        ("10.0.0.0/8", "10.1.7.0/24"),
+        ("192.0.2.770", "192.0.2.77/31"),
+        ("10.1.0.0-10.1.7.7", "10.1.7.0/24"),
+    ],
+)
+def test_another_address_is_not_taken_for_it(text: str, entry: str) -> None:
+    assert not ownership.Written([text]).has(entry)
+
+
+ADDRESSES = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address) | st.integers(0, 2**128 - 1).map(
+    ipaddress.IPv6Address
+)
+
+
+@given(
+    ADDRESSES.map(str),
+    st.text("abcxyz:=@/ ,;[(", max_size=8),
+    st.sampled_from(["", ",", " ", "]", ":5432", "/32", ";", "\n"]),
+)
+def test_any_address_is_found_between_words(address: str, before: str, after: str) -> None:
+    try:
+        _, canonical = addresses.canonical(address)
+    except addresses.InvalidAddress:
+        return
+    if after == "/32" and ":" in address:
+        after = ""
+    # Hexadecimal letters right before it may be a part of it.
+    separator = " " if before[-1:] in "abc" else ""
+    assert ownership.Written(f"{before}{separator}{address}{after}").has(canonical)
+
+
+@given(st.text(max_size=200) | st.text("0123456789abcdef:./-", max_size=200))
+def test_any_text_is_read(text: str) -> None:
+    written = ownership.Written([text])
+    assert all(addresses.parse_separately([entry]) == {entry} for entry in written.entries)
+    assert all(first <= last for first, last in written.ranges)
 
 
 def test_served_addresses_are_read_or_the_pillar_is_refused() -> None:
@@ -53,10 +134,10 @@ def test_an_address_is_still_allowed_in_a_set_as_served_or_as_written() -> None:
 
 def test_a_network_within_a_kept_one_is_spared() -> None:
     keep = addresses.parse(["10.1.0.0/16", "fd01::/64"])
-    before = frozenset({"10.1.1.0/24", "10.2.1.0/24", "fd01::1", "fd01:0:0:0:8000::/80"})
-    found = ownership.departures({}, before, keep)
-    assert found.removed == {"10.2.1.0/24"}
-    assert set(found.spared.values()) == {"is in k8s_firewall:keep"}
+    before = ["10.1.1.0/24", "10.2.1.0/24", "fd01::1", "fd01:0:0:0:8000::/80"]
+    found = ownership.spared({}, before, keep)
+    assert set(before) - found.keys() == {"10.2.1.0/24"}
+    assert set(found.values()) == {"is in k8s_firewall:keep"}
 
 
 def test_the_record_is_written_where_it_differs(tmp_path: Path) -> None:

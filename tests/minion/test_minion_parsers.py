@@ -21,10 +21,6 @@ from k8s_firewall_parts import (
     ipset,
     nft,
     ownership,
-    prune,
-    prune_iptables,
-    prune_nft,
-    prune_nft_saved,
 )
 from tests.minion.build import state
 
@@ -72,90 +68,12 @@ def lines_of(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-# iptables-save
-
-
-@given(TEXT)
-def test_any_saved_file_is_read_and_nothing_but_whole_accepting_lines_goes(text: str) -> None:
-    stale = prune_iptables.stale_rules(text, CHAINS, GONE)
-    for rule in stale:
-        assert rule.source in GONE
-        assert rule.rule.startswith("-A INPUT ")
-        assert "ACCEPT" in rule.rule
-    rest = prune_iptables.without_stale(text, CHAINS, GONE)
-    before, after = lines_of(text), lines_of(rest)
-    assert len(before) - len(after) >= len(stale)
-    remaining = iter(before)
-    assert all(line in remaining for line in after)
-    assert prune_iptables.without_stale(rest, CHAINS, GONE) == rest
-    assert prune_iptables.without_stale(text, {}, GONE) == text
-    assert prune_iptables.without_stale(text, CHAINS, frozenset()) == text
-
-
-@given(st.lists(V4 | NETWORK, max_size=8, unique=True), st.integers(0, 7))
-def test_the_rules_of_one_source_are_found_among_others(sources: list[str], number: int) -> None:
-    lines = [f"-A INPUT -s {one} -p tcp -m tcp --dport 22 -j ACCEPT" for one in sources]
-    saved = "\n".join(["*filter", ":INPUT ACCEPT [0:0]", *lines, "COMMIT", ""])
-    gone = frozenset(sources[number : number + 1])
-    stale = prune_iptables.stale_rules(saved, CHAINS, gone)
-    assert [rule.source for rule in stale] == sorted(gone)
-    assert prune_iptables.without_stale(saved, CHAINS, gone).count("\n") == saved.count("\n") - len(
-        stale
-    )
-
-
-def test_a_comment_is_no_line_of_its_own() -> None:
-    """str.splitlines ends a line at these; iptables does not."""
-    for char in "\u2028\x0b\x0c\x1c\x85\r":
-        line = f'-A INPUT -s 192.0.2.9/32 -m comment --comment "a{char}'
-        line += f'-A INPUT -s 192.0.2.1/32 -j ACCEPT{char}b" -j ACCEPT\n'
-        saved = f"*filter\n{line}COMMIT\n"
-        assert prune_iptables.stale_rules(saved, CHAINS, GONE) == []
-        assert prune_iptables.without_stale(saved, CHAINS, GONE) == saved
-
-
 # nft
-
-
-@given(TEXT)
-def test_any_saved_file_of_nft_is_read(text: str) -> None:
-    prune_nft_saved.is_nft(text)
-    stale = prune_nft_saved.stale_rules(text, CHAINS, GONE)
-    for rule in stale:
-        assert rule.source in GONE
-        assert "accept" in rule.rule
-    rest = prune_nft_saved.without_stale(text, CHAINS, GONE)
-    assert len(rest) <= len(text)
-    assert prune_nft_saved.without_stale(text, {}, GONE) == text
-    assert (rest == text) is (not stale)
-
-
-@given(st.lists(V4 | V6 | NETWORK, max_size=8, unique=True), st.integers(0, 7))
-def test_the_saved_rules_of_one_source_are_found_among_others(
-    sources: list[str], number: int
-) -> None:
-    lines = [
-        f"\t\t{'ip6' if ':' in one else 'ip'} saddr {one} tcp dport 22 accept" for one in sources
-    ]
-    saved = "\n".join(["table inet filter {", "\tchain input {", *lines, "\t}", "}", ""])
-    gone = frozenset(sources[number : number + 1])
-    stale = prune_nft_saved.stale_rules(saved, CHAINS, gone)
-    assert [rule.source for rule in stale] == sorted(gone)
-
-
-@given(JSON)
-def test_any_json_of_nft_is_read(value: Any) -> None:
-    listing = value if isinstance(value, dict) else {"nftables": value}
-    for rule in prune_nft.stale_rules(listing, "inet filter", ["input"], GONE):
-        assert rule.source in GONE
-        assert rule.rule.isdigit()
 
 
 @given(JSON, JSON)
 def test_any_statements_beside_an_accept_are_read(first: Any, second: Any) -> None:
     rule = {"chain": "input", "handle": 5, "expr": [first, {"accept": None}, second]}
-    listing = {"nftables": [{"rule": rule}, {"chain": first}, second]}
-    prune_nft.stale_rules(listing, "inet filter", ["input"], GONE)
     dropping = {"nftables": [{"rule": {**rule, "family": "inet", "table": "filter"}}]}
     foreign_firewalls.dropping_chains(dropping, nft.TABLE, "input")
 
@@ -318,7 +236,7 @@ def test_connections_are_read_as_ss_prints_them(peers: list[tuple[str, int, bool
 
 @given(TEXT)
 def test_any_text_of_a_pillar_is_searched_for_addresses(text: str) -> None:
-    for entry in ownership.written_addresses({text: [text, 5, None]}):
+    for entry in ownership.Written({text: [text, 5, None]}).entries:
         assert addresses.parse([entry]).entries() == {entry}
 
 
@@ -326,7 +244,7 @@ def test_any_text_of_a_pillar_is_searched_for_addresses(text: str) -> None:
 def test_an_address_within_a_text_is_found(entry: str, text: str) -> None:
     if text.endswith(".") and ":" in entry:
         return
-    assert entry.rstrip(".") in ownership.written_addresses([text.format(entry)])
+    assert entry.rstrip(".") in ownership.Written([text.format(entry)]).entries
 
 
 @given(st.lists(V4 | V6 | NETWORK, max_size=10))
@@ -354,10 +272,3 @@ def test_any_answer_of_the_kernel_is_read(answer: bytes) -> None:
 def test_ports_are_within_their_range(value: object) -> None:
     ports = gates.parse_ports(value)
     assert ports is None or 1 <= ports[1] <= ports[2] <= 65535
-
-
-@given(TEXT)
-def test_the_reader_of_saved_files_takes_either_form(text: str) -> None:
-    config = prune.PruneConfig(nft={"inet filter": ["input"]})
-    stale, rest = prune.prune_text(text, config, GONE)
-    assert (rest == text) is (not stale)

@@ -1,33 +1,20 @@
-"""Where stale rules are looked for, and how they are deleted."""
+"""Which rules are deleted, and that one that cannot be deleted keeps back no other."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from k8s_firewall_parts import errors, programs, prune
-
-GONE = frozenset({"192.0.2.1"})
-SAVED = "*filter\n-A INPUT -s 192.0.2.1/32 -j ACCEPT\n-A INPUT -s 192.0.2.2/32 -j ACCEPT\nCOMMIT\n"
-SAVED_NFT = "table inet filter {\n\tchain input {\n\t\tip saddr 192.0.2.1 accept\n\t}\n}\n"
-LISTED = {
-    "nftables": [
-        {"rule": {"chain": "input", "handle": 7, "expr": [
-            {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}},
-                       "right": "192.0.2.1"}},
-            {"accept": None},
-        ]}}
-    ]
-}  # fmt: skip
+from k8s_firewall_parts.openings import UNCLEAR, FileLines, NftRule, Opening, XtRule
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], "prune is not a mapping; write {} for the defaults"),
+        ([], "prune is not a mapping; write true for the defaults, false for none"),
         ({"chains": []}, "prune:chains is not a known key; known keys: commands, iptables, nft"),
         ({"iptables": ["INPUT"]}, "prune:iptables is not a mapping of tables to lists of chains"),
         ({"iptables": {"filter": "INPUT"}}, "prune:iptables:filter is not a list of names"),
@@ -45,113 +32,169 @@ def test_a_mistake_is_named(value: Any, message: str) -> None:
     assert message in problems[0]
 
 
-def test_defaults() -> None:
+def test_pruning_is_the_default_and_false_turns_it_off() -> None:
     problems: list[str] = []
-    assert prune.parse(None, problems) is None
+    for default in (None, True, {}):
+        assert prune.parse(default, problems) == prune.PruneConfig()
     assert prune.parse(False, problems) is None
-    assert prune.parse({}, problems) == prune.PruneConfig()
     found = prune.parse({"saved": (), "nft": {"ip filter": ["input"]}}, problems)
     assert found == prune.PruneConfig(saved=[], nft={"ip filter": ["input"]})
     assert not problems
 
 
-class Tools:
-    """Stands for the programs: what they print, and what they were given."""
+def nft_rule(handle: int, table: str = "inet filter", chain: str = "input") -> Opening:
+    family, name = table.split()
+    place = f"nft {table} {chain} handle {handle}"
+    rule = NftRule(family, name, chain, handle)
+    return Opening(place, f"rule {handle}", ("192.0.2.1",), removal=rule)
+
+
+def xt_rule(number: int, program: str = "iptables-legacy", table: str = "filter") -> Opening:
+    text = f"-A INPUT -s 192.0.2.{number}/32 -j ACCEPT"
+    rule = XtRule(program, table, "INPUT", number, text)
+    return Opening(
+        f"iptables {table} INPUT rule {number}", text, (f"192.0.2.{number}",), removal=rule
+    )
+
+
+IPTABLES_NFT = Opening(
+    "iptables filter INPUT rule 1", "-A INPUT -s ...", ("192.0.2.1",),
+    removal=NftRule("ip", "filter", "INPUT", 9),
+)  # fmt: skip
+LINES = Opening(
+    "/x/rules.v4 line 2", "-A ...", ("192.0.2.1",), removal=FileLines("/x/rules.v4", 1, 2, "x\n")
+)
+ELEMENT = Opening("nft set inet filter prod", "192.0.2.1", ("192.0.2.1",), element=True)
+STRANGE = Opening("nft inet filter input handle 3", "mark", ("192.0.2.1",), UNCLEAR, "it marks")
+OURS = nft_rule(4, "inet k8s_firewall", "rules_input")
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, ["iptables", "legacy", "lines", "nft"]),
+        ({"iptables": {"filter": ["INPUT"]}}, ["iptables", "legacy", "lines", "nft"]),
+        ({"iptables": {"filter": ["other"]}}, ["lines", "nft"]),
+        ({"iptables": {}}, ["lines", "nft"]),
+        ({"nft": {}}, ["iptables", "legacy", "lines"]),
+        ({"nft": {"inet filter": ["input"]}}, ["iptables", "legacy", "lines", "nft"]),
+        ({"saved": []}, ["iptables", "legacy", "nft"]),
+        ({"saved": ["/x/../x/rules.v4"]}, ["iptables", "legacy", "lines", "nft"]),
+        ({"commands": ["iptables-nft"]}, ["iptables", "lines", "nft"]),
+        ({"commands": ["iptables"]}, ["iptables", "legacy", "lines", "nft"]),
+    ],
+)
+def test_the_pillar_limits_where_rules_are_deleted(
+    limits: dict[str, Any], expected: list[str]
+) -> None:
+    config = prune.parse(limits, [])
+    assert config is not None
+    all_of_them = {"iptables": IPTABLES_NFT, "legacy": xt_rule(1), "lines": LINES,
+                   "nft": nft_rule(1)}  # fmt: skip
+    assert [name for name, one in all_of_them.items() if config.covers(one)] == expected
+    assert not any(config.covers(one) for one in (ELEMENT, STRANGE, OURS))
+
+
+class Kernel:
+    """Stands for the programs: what they were given, and what they refuse."""
 
     def __init__(self) -> None:
-        self.outputs = {
-            "iptables-save": [SAVED],
-            "ip6tables-save": [""],
-            "nft": [json.dumps(LISTED)],
-        }
-        self.given: list[tuple[str, str]] = []
-        self.refuses: set[str] = set()
+        self.given: list[tuple[str, ...]] = []
+        self.refuses: tuple[str, ...] = ()
+        self.output = "not permitted"
+        self.saved = ""
 
     def run(self, argv: list[str], text: str = "") -> str:
-        if argv[0] in self.outputs and "-f" not in argv:
-            outputs = self.outputs[argv[0]]
-            return outputs.pop(0) if len(outputs) > 1 else outputs[0]
-        if argv[0] in self.refuses:
-            self.refuses.discard(argv[0])
-            raise errors.CommandFailed(argv, 1, "no")
-        self.given.append((argv[0], text))
+        if argv[0].endswith("-save"):
+            return self.saved
+        if any(word in " ".join([*argv, text]) for word in self.refuses):
+            raise errors.CommandFailed(argv, 1, self.output)
+        self.given.append((*argv, text))
         return ""
 
 
 @pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
-    tools = Tools()
-    monkeypatch.setattr(programs, "run", tools.run)
-    monkeypatch.setattr(programs, "installed", lambda _: True)
-    return tools
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    kernel = Kernel()
+    monkeypatch.setattr(programs, "run", kernel.run)
+    return kernel
 
 
-DELETION = "*filter\n-D INPUT -s 192.0.2.1/32 -j ACCEPT\nCOMMIT\n"
+ALL = prune.PruneConfig()
 
 
-def test_rules_are_deleted_in_the_kernel_and_in_files(tools: Tools, tmp_path: Path) -> None:
-    for name, text in (("v4", SAVED), ("nft", SAVED_NFT), ("other", "nothing")):
-        (tmp_path / name).write_text(text)
-    saved = [str(tmp_path / name) for name in ("v4", "nft", "other", "absent")]
-    config = prune.PruneConfig(nft={"inet filter": ["input"]}, saved=saved)
-    would = prune.prune(config, GONE, test=True)
-    assert not tools.given
-    assert (tmp_path / "v4").read_text() == SAVED
-    assert prune.prune(config, GONE, test=False) == would
-    assert would == {
-        "iptables": ["filter: -A INPUT -s 192.0.2.1/32 -j ACCEPT"],
-        "nft inet filter": ["input: saddr 192.0.2.1"],
-        saved[0]: ["filter: -A INPUT -s 192.0.2.1/32 -j ACCEPT"],
-        saved[1]: ["inet filter: ip saddr 192.0.2.1 accept"],
+def test_the_rules_of_a_table_go_in_one_transaction(kernel: Kernel) -> None:
+    rules = [nft_rule(1), nft_rule(2), xt_rule(1), xt_rule(2), xt_rule(3, table="mangle")]
+    would = prune.prune(ALL, rules, test=True)
+    assert not kernel.given
+    done = prune.prune(ALL, [*rules, rules[0]], test=False)
+    assert done == would
+    assert done.deleted == {
+        "iptables-legacy": [one.text for one in rules[2:]],
+        "nft inet filter": ["rule 1", "rule 2"],
     }
-    assert tools.given == [
-        ("iptables-restore", DELETION),
-        ("nft", "delete rule inet filter input handle 7\n"),
-    ]
-    assert "192.0.2.1/32" not in (tmp_path / "v4").read_text()
-    assert "192.0.2.1" not in (tmp_path / "nft").read_text()
+    assert kernel.given == [
+        ("iptables-legacy-restore", "-w", "--noflush",
+         ("*filter\n-D INPUT -s 192.0.2.1/32 -j ACCEPT\n"
+          "-D INPUT -s 192.0.2.2/32 -j ACCEPT\nCOMMIT\n"
+         "*mangle\n-D INPUT -s 192.0.2.3/32 -j ACCEPT\nCOMMIT\n")),
+        ("nft", "-f", "-", ("delete rule inet filter input handle 1\n"
+                           "delete rule inet filter input handle 2\n")),
+    ]  # fmt: skip
 
 
-def test_nothing_is_read_for_nobody(tools: Tools) -> None:
-    tools.outputs.clear()
-    assert prune.prune(prune.PruneConfig(), frozenset(), test=False) == {}
-    assert prune.prune(prune.PruneConfig(iptables={}, saved=[]), GONE, test=False) == {}
+def test_a_rule_that_cannot_be_deleted_is_named_and_keeps_back_no_other(kernel: Kernel) -> None:
+    kernel.refuses = ("handle 3\n",)
+    done = prune.prune(ALL, [nft_rule(number) for number in range(1, 9)], test=False)
+    assert done.deleted["nft inet filter"] == [f"rule {one}" for one in (1, 2, 4, 5, 6, 7, 8)]
+    (problem,) = done.problems
+    assert problem == (
+        "not deleted: nft inet filter input handle 3: rule 3: nft -f -: not permitted"
+    )
 
 
-def test_a_program_that_is_missing_is_left_out(
-    tools: Tools, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(programs, "installed", lambda _: False)
-    assert prune.prune(prune.PruneConfig(saved=[]), GONE, test=False) == {}
+def test_a_rule_that_another_program_has_deleted_meanwhile_is_deleted(kernel: Kernel) -> None:
+    kernel.refuses, kernel.output = ("handle 1\n",), "Error: No such file or directory"
+    done = prune.prune(ALL, [nft_rule(1), nft_rule(2)], test=False)
+    assert not done.problems
+    assert done.deleted["nft inet filter"] == ["rule 1", "rule 2"]
 
 
-def test_a_deletion_that_another_program_outran_is_made_of_the_rest(tools: Tools) -> None:
-    tools.refuses = {"iptables-restore"}
-    both = SAVED.replace("COMMIT", "-A INPUT -s 192.0.2.1/32 -p tcp -j ACCEPT\nCOMMIT")
-    tools.outputs["iptables-save"] = [both, SAVED]
-    prune.prune(prune.PruneConfig(saved=[]), GONE, test=False)
-    assert tools.given == [("iptables-restore", DELETION)]
+def test_a_rule_that_its_own_text_does_not_delete_goes_by_its_number(kernel: Kernel) -> None:
+    kernel.refuses, kernel.output = ("-D INPUT -s 192.0.2.1/32",), "Bad rule"
+    one, other = xt_rule(1), xt_rule(2)
+    kernel.saved = f"*filter\n-A OTHER -j ACCEPT\n-A INPUT -j LOG\n{one.text}\nCOMMIT\n"
+    done = prune.prune(ALL, [one, other], test=False)
+    assert not done.problems
+    assert ("iptables-legacy", "-w", "-t", "filter", "-D", "INPUT", "2", "") in kernel.given
+    # It is gone by now: nothing else has its number.
+    kernel.given.clear()
+    kernel.saved = "*filter\n-A INPUT -j LOG\nCOMMIT\n"
+    assert not prune.prune(ALL, [one], test=False).problems
+    assert not kernel.given
 
 
-def test_a_deletion_that_is_refused_is_an_error(tools: Tools) -> None:
-    tools.refuses = {"iptables-restore"}
-    with pytest.raises(errors.CommandFailed, match="iptables-restore -w --noflush: no"):
-        prune.prune(prune.PruneConfig(saved=[]), GONE, test=False)
+def in_file(path: Path, first: int, end: int) -> Opening:
+    lines = path.read_bytes().decode().splitlines(keepends=True)
+    span = FileLines(str(path), first, end, "".join(lines[first:end]))
+    return Opening(f"{path} line {first + 1}", lines[first], ("192.0.2.1",), removal=span)
 
 
-@pytest.mark.parametrize(
-    ("output", "raises"), [("Error: No such file or directory", False), ("not permitted", True)]
-)
-def test_a_table_that_does_not_exist_has_no_rules(
-    monkeypatch: pytest.MonkeyPatch, output: str, raises: bool
-) -> None:
-    def fails(argv: list[str]) -> str:
-        raise errors.CommandFailed(argv, 1, output)
+def test_each_file_is_tried_and_keeps_every_other_byte(tmp_path: Path) -> None:
+    good, gone, changed = (tmp_path / name for name in ("good", "gone", "changed"))
+    for path in (good, gone, changed):
+        path.write_bytes(b"a\nb\r\nc\nd\ne")
+    rules = [in_file(good, 1, 3), in_file(good, 4, 5), in_file(gone, 0, 1), in_file(changed, 0, 1)]
+    gone.unlink()
+    changed.write_text("x\na\n")
+    done = prune.prune(ALL, rules, test=False)
+    assert good.read_bytes() == b"a\nd\n"
+    assert list(done.deleted) == [str(good)]
+    assert len(done.problems) == 2
+    assert f"not deleted from {changed}: another program has changed it meanwhile" in done.problems
+    assert changed.read_text() == "x\na\n"
 
-    monkeypatch.setattr(programs, "run", fails)
-    config = prune.PruneConfig(iptables={}, nft={"inet filter": ["input"]}, saved=[])
-    if raises:
-        with pytest.raises(errors.CommandFailed):
-            prune.prune(config, GONE, test=False)
-    else:
-        assert prune.prune(config, GONE, test=False) == {}
+
+def test_nothing_is_run_without_a_rule_to_delete(kernel: Kernel) -> None:
+    assert prune.prune(ALL, [ELEMENT, STRANGE, OURS], test=False) == prune.Pruned()
+    assert not kernel.given

@@ -35,8 +35,16 @@ _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 try:
     # Modules and classes only: Salt would take an imported function for one of this module.
-    from k8s_firewall_parts import access, addresses, applied, closing, connections, delivery
-    from k8s_firewall_parts import departures, errors
+    from k8s_firewall_parts import (
+        access,
+        addresses,
+        applied,
+        closing,
+        connections,
+        delivery,
+        departures,
+        errors,
+    )
     from k8s_firewall_parts import status as firewall_status
     from k8s_firewall_parts.run import Run
     from k8s_firewall_parts.state_dir import StateDir

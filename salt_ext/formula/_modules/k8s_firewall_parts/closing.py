@@ -80,7 +80,7 @@ def begin(
         new |= {entry: Departure(since=now, cause=NOT_SERVED) for entry in before - served}
     known = departures.recorded(state_dir)
     entries = known.keys() | new.keys()
-    wanted = {entry for entry in entries if entry in served or parsed.desired.has_entry(entry)}
+    wanted = {entry for entry in entries if entry in served or parsed.desired.wants(entry)}
     spared = ownership.spared(pillar, entries - wanted, parsed.desired.keep)
     return departures.updated(known, new, wanted, spared, now)
 

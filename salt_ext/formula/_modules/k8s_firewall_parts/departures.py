@@ -73,11 +73,14 @@ def of_master(given: object) -> dict[str, float]:
     """
     if given is None:
         return {}
-    pairs = dict.fromkeys(given, 0.0) if isinstance(given, (list, tuple)) else given
-    if not isinstance(pairs, Mapping):
-        raise addresses.InvalidAddress("departed is not a list or mapping of addresses")
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, (list, tuple)):
+        pairs = [(address, 0.0) for address in given]
+    else:
+        raise addresses.InvalidAddress("not a list or mapping of addresses")
     found: dict[str, float] = {}
-    for address, since in pairs.items():
+    for address, since in pairs:
         (entry,) = addresses.parse_separately([address])
         number = isinstance(since, (int, float)) and not isinstance(since, bool)
         found[entry] = float(since) if number else 0.0

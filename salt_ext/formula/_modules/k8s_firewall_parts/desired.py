@@ -49,6 +49,11 @@ class Desired:
             for part in content.parts().values()
         )
 
+    def wants(self, entry: str) -> bool:
+        """Whether a set, or a rule, is to let in exactly this address or network."""
+        contents = (*self.sets.values(), *self.rule_sets.values())
+        return any(entry in part for content in contents for part in content.parts().values())
+
     def removed_since(self, previous: Desired) -> frozenset[str]:
         """Return every address and network that some set had then and none has now."""
         now = self.all_sets()

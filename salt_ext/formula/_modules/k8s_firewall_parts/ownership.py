@@ -67,19 +67,15 @@ class Written:
             before, end = token, match.end()
 
     def _read_range(self, before: str, after: str) -> None:
-        if "." in before and ":" not in after:
-            firsts = [like.partition("/")[0] for like in _V4.findall(before)[-1:]]
-            lasts = [like.partition("/")[0] for like in _V4.findall(after)[:1]]
-            if firsts and not lasts and (short := _LAST_NUMBER.fullmatch(after.rstrip("."))):
-                # 192.0.2.10-20 is short for 192.0.2.10-192.0.2.20.
-                lasts = [f"{firsts[0].rpartition('.')[0]}.{short[0]}"]
-        else:
-            firsts = [like for like in _v6_parts(before) if before.endswith(like)]
-            lasts = [after.partition("/")[0].rstrip(".:")]
-        # The first one that makes a range is the longest: a word before it is no part of it.
-        for first in firsts:
-            if lasts and self._add_range(first, lasts[0]):
-                return
+        firsts = [like.partition("/")[0] for like in _V4.findall(before)[-1:]]
+        lasts = [like.partition("/")[0] for like in _V4.findall(after)[:1]]
+        if firsts and not lasts and (short := _LAST_NUMBER.match(after)):
+            # 192.0.2.10-20 is short for 192.0.2.10-192.0.2.20.
+            lasts = [f"{firsts[0].rpartition('.')[0]}.{short[0]}"]
+        if firsts and lasts:
+            self._add_range(firsts, lasts[0])
+        elif ":" in before:
+            self._add_range([like for like in _v6_parts(before) if before.endswith(like)], after)
 
     def _add(self, like: str) -> None:
         # Rather one too many: 192.0.2.1/24 is not a network, and may mean 192.0.2.1.
@@ -87,15 +83,17 @@ class Written:
             with contextlib.suppress(addresses.InvalidAddress):
                 self.entries |= addresses.parse([part]).entries()
 
-    def _add_range(self, first: str, last: str) -> bool:
-        try:
-            start, end = ipaddress.ip_address(first), ipaddress.ip_address(last)
-        except ValueError:
-            return False
-        if start.version != end.version or start > end:  # type: ignore[operator]
-            return False
-        self.ranges.append((start, end))
-        return True
+    def _add_range(self, firsts: Iterable[str], last: str) -> None:
+        """Add the smallest range: a word before the first address is no part of it."""
+        found: list[_Range] = []
+        for first in firsts:
+            with contextlib.suppress(ValueError):
+                start = ipaddress.ip_address(first)
+                end = ipaddress.ip_address(last.partition("/")[0].rstrip(".:"))
+                if start.version == end.version and start <= end:  # type: ignore[operator]
+                    found.append((start, end))
+        if found:
+            self.ranges.append(max(found, key=lambda one: one[0]))
 
 
 def served(pillar: Mapping[str, Any]) -> frozenset[str]:
@@ -167,7 +165,19 @@ def _v6_parts(token: str) -> Iterator[str]:
 
     A word before it, and a port after it, cannot be told from its own groups.
     """
-    text, slash, length = token.rstrip(".").partition("/")
+    for text, length in _split_lengths(token.rstrip(".")):
+        yield from _v6_parts_of(text, length)
+
+
+def _split_lengths(token: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a text between slashes, each with the number after it."""
+    parts = token.split("/")
+    for text, after in zip(parts, [*parts[1:], ""], strict=False):
+        if ":" in text:
+            yield text, after if after.isdecimal() else ""
+
+
+def _v6_parts_of(text: str, length: str) -> Iterator[str]:
     colons = [at for at, char in enumerate(text) if char == ":"]
     ends = [*colons, len(text)]
     # "::1" begins with its own colons.
@@ -176,7 +186,7 @@ def _v6_parts(token: str) -> Iterator[str]:
         for end in reversed(ends[at : at + _MAX_GROUPS + 1]):
             part = text[start : min(end, start + _MAX_V6)]
             if part.count(":") >= 2:
-                yield f"{part}{slash}{length}" if slash and end == len(text) else part
+                yield f"{part}/{length}" if length and end == len(text) else part
 
 
 def covers(entry: str, address: str) -> bool:

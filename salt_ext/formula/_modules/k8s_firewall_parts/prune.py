@@ -19,8 +19,8 @@ from .openings import ACCEPTS, FileLines, NftRule, Opening, XtRule
 
 _COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
-_XTABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
-"""Tables that iptables has; with nf_tables they are nft tables of the families ip and ip6."""
+_IPTABLES = ("iptables ", "ip6tables ")
+"""How the place of a rule begins that iptables has made, with nf_tables too."""
 _OWN_TABLE = ("inet", "k8s_firewall")
 _BATCH = 1000
 """Deletions in one transaction."""
@@ -47,7 +47,7 @@ class PruneConfig:
         if rule is None or opening.effect != ACCEPTS:
             return False
         if isinstance(rule, FileLines):
-            return self.saved is None or rule.path in {_target(name) for name in self.saved}
+            return self.saved is None or _target(rule.path) in map(_target, self.saved)
         if isinstance(rule, XtRule):
             listed = self.commands is None or "legacy" not in rule.program
             listed = listed or bool({"iptables", "iptables-legacy"} & set(self.commands or ()))
@@ -55,18 +55,9 @@ class PruneConfig:
         if (rule.family, rule.table) == _OWN_TABLE:
             # Only sync changes this module's own table.
             return False
-        if rule.family in ("ip", "ip6") and rule.table in _XTABLES:
-            return self._covers_shared(rule)
+        if opening.place.startswith(_IPTABLES):
+            return _within(self.iptables, rule.table, rule.chain)
         return _within(self.nft, f"{rule.family} {rule.table}", rule.chain)
-
-    def _covers_shared(self, rule: NftRule) -> bool:
-        """Whether a rule is deleted in a table that iptables-nft and nft both may have made."""
-        limits = []
-        if self.iptables is not None:
-            limits.append(_within(self.iptables, rule.table, rule.chain))
-        if self.nft is not None:
-            limits.append(_within(self.nft, f"{rule.family} {rule.table}", rule.chain))
-        return any(limits) or not limits
 
 
 @dataclass
@@ -157,7 +148,7 @@ def _group(opening: Opening) -> str:
     """Return where a rule is: what one program deletes in one transaction."""
     rule = opening.removal
     if isinstance(rule, NftRule):
-        if opening.place.startswith(("iptables ", "ip6tables ")):
+        if opening.place.startswith(_IPTABLES):
             return opening.place.partition(" ")[0]
         return f"nft {rule.family} {rule.table}"
     if isinstance(rule, XtRule):
@@ -211,9 +202,10 @@ def _delete_xt(rules: Sequence[XtRule]) -> None:
     lines: list[str] = []
     for table in dict.fromkeys(one.table for one in rules):
         of_table = (f"-D{one.rule[2:]}" for one in rules if one.table == table)
-        lines += [f"*{table}", *of_table, "COMMIT", ""]
+        lines += [f"*{table}", *of_table, "COMMIT"]
     try:
-        programs.run([f"{program}-restore", "-w", "--noflush"], "\n".join(lines))
+        text = "".join(f"{line}\n" for line in lines)
+        programs.run([f"{program}-restore", "-w", "--noflush"], text)
     except errors.CommandFailed:
         if len(rules) > 1:
             raise

@@ -21,9 +21,9 @@ other parts each do one thing, with values between them::
 
 What reads or writes texts (addresses, desired, gates, rules, nft, ipset, foreign_firewalls, the
 four readers, verify, departures, delivery, freshness, the parsers of connections) needs neither
-root nor a kernel; programs runs other programs, state_dir writes to the disk. There is no ``__init__.py``:
-with one, Salt would load this folder as an execution module. The parts import only the standard
-library and each other.
+root nor a kernel; programs runs other programs, state_dir writes to the disk. There is no
+``__init__.py``: with one, Salt would load this folder as an execution module. The parts import
+only the standard library and each other.
 """
 
 from __future__ import annotations
