@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from k8s_firewall_parts import (
+    addresses,
     applied,
     errors,
     foreign_firewalls,
@@ -106,8 +107,42 @@ def test_another_element_is_one_line(prints: Prints) -> None:
     assert made.changes()["sets"] == {"prod": {"added": ["192.0.2.2"], "removed": ["192.0.2.1"]}}
 
 
+GONE = addresses.parse(["192.0.2.9", "198.51.100.0/24"])
+
+
+def test_departed_addresses_are_elements_and_are_kept_where_none_are_given(
+    prints: Prints, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateDir(str(tmp_path))
+    prints(nft=listing(PROD))
+    made = plan.make(PROD, recorded(PROD), None, GONE)
+    assert made.nft.splitlines() == [
+        "add element inet k8s_firewall k8sfw-departed_v4 { 192.0.2.9 }",
+        "flush set inet k8s_firewall k8sfw-departed_v4_net",
+        "add element inet k8s_firewall k8sfw-departed_v4_net { 198.51.100.0/24 }",
+    ]
+    assert made.changes() == {}
+    made.generation_after = "g 7"
+    applied.record(PROD, made, folder, "v1")
+    assert "192.0.2.9" in (tmp_path / applied.RULESET).read_text()
+    monkeypatch.setattr(generation, "current", lambda _: "g 7")
+    known = applied.unchanged_table(folder)
+    assert known is not None
+    assert known.elements == nft.elements(PROD, GONE)
+    # A run that does not know them leaves them as they are, and status takes them for no drift.
+    record = folder.read(applied.FILE)
+    assert plan.make(PROD, record, known).empty
+    assert plan.make(PROD, record, known, addresses.Content()).nft.startswith("flush set")
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {"v4": 5}, {"x": []}])
+def test_departed_addresses_in_another_form_are_none(value: Any) -> None:
+    assert plan.recorded_departed({"departed": value}) == addresses.Content()
+    assert plan.recorded_departed({}) == addresses.Content()
+
+
 def test_a_table_that_another_program_changed_is_replaced(prints: Prints) -> None:
-    prints(nft=listing(PROD).replace("counter drop", "counter accept"))
+    prints(nft=listing(PROD).replace("counter drop", "counter accept", 1))
     made = plan.make(PROD, recorded(PROD))
     assert made.replaces_table
     assert [line.strip() for line in made.table_diff if line[0] in "+-"] == [

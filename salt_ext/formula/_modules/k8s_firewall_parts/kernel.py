@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import applied, errors, generation, ipset, nft, plan, programs
+from . import addresses, applied, errors, generation, ipset, nft, plan, programs
 from .desired import Desired
 from .plan import Plan
 from .state_dir import StateDir
@@ -12,17 +12,22 @@ from .state_dir import StateDir
 _TRIES = 3
 
 
-def apply(desired: Desired, state_dir: StateDir) -> Plan:
-    """Bring the kernel to the desired state; return the plan that was applied."""
+def apply(desired: Desired, state_dir: StateDir, departed: addresses.Content | None = None) -> Plan:
+    """
+    Bring the kernel to the desired state; return the plan that was applied.
+
+    departed
+        See ``plan.make``.
+    """
     record = state_dir.read(applied.FILE)
-    made = plan.make(desired, record, applied.unchanged_table(state_dir))
+    made = plan.make(desired, record, applied.unchanged_table(state_dir), departed)
     if not made.empty:
         state_dir.mark_dirty()
     try:
         execute(made)
     except errors.CommandFailed:
         # Another program has changed the sets since they were read.
-        again = plan.make(desired, record)
+        again = plan.make(desired, record, None, departed)
         if again.nft == made.nft and again.ipset == made.ipset:
             if not made.ipset:
                 # nft takes all or nothing.

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import gates, rules
+from . import gates, reverse_flows, rules
+from .addresses import Content
 from .desired import KEEP, Desired
 
 TABLE = "k8s_firewall"
@@ -24,8 +25,8 @@ DELETE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
 """Deletes the table, and does not fail where there is none."""
 
 _TYPES = {"v4": "ipv4_addr", "v6": "ipv6_addr"}
-_MATCH = {"v4": "ip saddr", "v6": "ip6 saddr"}
 _ELEMENTS_PER_LINE = 8
+_NOBODY = Content()
 
 _SET = re.compile(r"^\tset (\S+) \{", re.MULTILINE)
 _ELEMENTS = re.compile(r"^\t\telements = \{", re.MULTILINE)
@@ -47,16 +48,22 @@ def needed(desired: Desired) -> bool:
     return bool(desired.gates or desired.rules) or (desired.backend == "nft" and bool(desired.sets))
 
 
-def elements(desired: Desired) -> dict[str, frozenset[str]]:
+def elements(desired: Desired, departed: Content = _NOBODY) -> dict[str, frozenset[str]]:
     """Return the desired elements of the table's sets."""
     used = {name for gate in desired.gates for name in gate.sets}
     used.update(name for rule in desired.rules for name in rule.sets)
     if desired.backend == "nft":
         used.update(desired.sets)
-    return {
-        f"{name}_{suffix}": part
+    sets = {
+        name: content
         for name, content in sorted(desired.all_sets().items())
         if name in used or name == KEEP
+    }
+    if reverse_flows.needed(desired):
+        sets[reverse_flows.DEPARTED] = departed
+    return {
+        f"{name}_{suffix}": part
+        for name, content in sets.items()
         for suffix, part in content.parts().items()
     }
 
@@ -66,9 +73,14 @@ def structure(desired: Desired) -> str:
     return _table(desired, {})
 
 
-def full(desired: Desired) -> str:
-    """Return the text that replaces the whole table."""
-    return DELETE + (_table(desired, elements(desired)) if needed(desired) else "")
+def full(desired: Desired, departed: Content = _NOBODY) -> str:
+    """
+    Return the text that replaces the whole table.
+
+    departed
+        The addresses and networks that no connection tracking may let in again.
+    """
+    return DELETE + (_table(desired, elements(desired, departed)) if needed(desired) else "")
 
 
 def delta(current: Elements, desired: Elements) -> str:
@@ -144,53 +156,60 @@ def _table(desired: Desired, contents: Elements) -> str:
     for chain in rules.POLICIES:
         chain_rules = [rule for rule in desired.rules if rule.chain == chain]
         if chain_rules:
+            lines += reverse_flows.rule_chains(chain, chain_rules)
             lines += _base_chain(chain, chain_rules, desired.policy[chain])
+    lines += reverse_flows.output_chains(desired)
     lines.append("}")
     return "\n".join(lines) + "\n"
 
 
 def _gate_chains(these: tuple[gates.Gate, ...]) -> Iterator[str]:
     """Yield the chains; packets were sent to prove that each condition of a gate is needed."""
+    yield from reverse_flows.PUBLISHED_SET
     for gate in these:
         yield f"chain {gate.chain} {{"
         for name in (*gate.sets, KEEP):
             yield from _accept(name)
         yield "counter drop"
         yield "}"
+    yield from reverse_flows.gate_chains(these)
     # Before the chains of other firewalls: their accept cannot open what is dropped here, and a
     # drop here cuts established connections too.
     yield "chain gate_input {"
     yield "type filter hook input priority -10; policy accept;"
     yield 'iifname "lo" accept'
     for gate in these:
-        yield _tracked(gate, "")
+        yield reverse_flows.published(f"ct status dnat {_tracked(gate)}")
+        yield f"{_tracked(gate)} goto {gate.chain}"
         # Without an entry in connection tracking there is no direction and no original port.
         yield (
             f"ct state {{ invalid, untracked }} {gate.protocol} dport {gate.ports} "
             f"goto {gate.chain}"
         )
+    yield "ct direction reply jump gate_replies"
     yield "}"
+    yield from reverse_flows.forward_chains(these)
     # Ports that are forwarded to a container; other routed traffic does not belong to this host.
     yield "chain gate_forward {"
     yield "type filter hook forward priority -10; policy accept;"
     for gate in these:
-        yield _tracked(gate, "ct status dnat ")
+        yield reverse_flows.published(f"ct status dnat {_tracked(gate)}")
+        yield f"ct status dnat {_tracked(gate)} goto {gate.chain}"
+    yield "ct status snat ct direction reply jump gate_replies"
+    yield "ct state new jump gate_new"
     yield "}"
 
 
-def _tracked(gate: gates.Gate, condition: str) -> str:
+def _tracked(gate: gates.Gate) -> str:
     # Not the replies to connections that this host opened from that port; and the port as the
     # client sent it, before a redirect or a published container port changed it.
-    return (
-        f"{condition}ct direction original meta l4proto {gate.protocol} "
-        f"ct original proto-dst {gate.ports} goto {gate.chain}"
-    )
+    return f"ct direction original meta l4proto {gate.protocol} ct original proto-dst {gate.ports}"
 
 
 def _rule_chain(rule: rules.Rule) -> Iterator[str]:
     """Yield the chain of one rule: the verdict on packets to its ports."""
     comment = f' comment "{rule.comment}"' if rule.comment else ""
-    matches = [f"{match} " for name in rule.sets for match in _members(name)]
+    matches = [f"{match} " for name in rule.sets for match in reverse_flows.members(name)]
     if rule.any_source:
         matches = [""]
     yield f"chain {rules.PREFIX}{rule.name} {{"
@@ -206,8 +225,9 @@ def _base_chain(chain: str, chain_rules: Sequence[rules.Rule], policy: str) -> I
     yield f"type filter hook {chain} priority 0; policy {policy};"
     if chain == "input":
         yield 'iifname "lo" accept'
-    # Only replies: a removed address is cut off in established connections too.
-    yield "ct state established,related ct direction reply accept"
+    yield reverse_flows.answers(chain, chain_rules)
+    if chain == "forward" and reverse_flows.closes(chain_rules):
+        yield "ct state new jump new_forward"
     yield "meta l4proto { icmp, ipv6-icmp } accept"
     if chain == "input":
         # DHCPv6: the client asks a multicast group, so that no connection matches the answer.
@@ -222,9 +242,4 @@ def _base_chain(chain: str, chain_rules: Sequence[rules.Rule], policy: str) -> I
 
 
 def _accept(name: str) -> Iterator[str]:
-    return (f"{match} accept" for match in _members(name))
-
-
-def _members(name: str) -> Iterator[str]:
-    for part in ("v4", "v4_net", "v6", "v6_net"):
-        yield f"{_MATCH[part[:2]]} @{name}_{part}"
+    return (f"{match} accept" for match in reverse_flows.members(name))

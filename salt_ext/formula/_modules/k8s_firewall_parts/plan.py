@@ -23,6 +23,8 @@ class Plan:
     """Whether the nft table is replaced, or deleted, as a whole."""
     table_diff: list[str] = field(default_factory=list)
     """The lines of the table that change, without the elements of sets."""
+    departed: addresses.Content = addresses.Content()
+    """The departed addresses that the nft table keeps out of connection tracking."""
     ipset: str = ""
     unused_ipsets: list[str] = field(default_factory=list)
     """This module's ipsets that the desired state no longer has."""
@@ -59,7 +61,10 @@ class Plan:
 
 
 def make(
-    desired: Desired, applied: Mapping[str, object], unchanged_table: nft.Table | None = None
+    desired: Desired,
+    applied: Mapping[str, Any],
+    unchanged_table: nft.Table | None = None,
+    departed: addresses.Content | None = None,
 ) -> Plan:
     """
     Read the kernel and return what has to change.
@@ -68,11 +73,22 @@ def make(
         The record of the last run.
     unchanged_table
         The nft table where it is known without reading it.
+    departed
+        The addresses that may not come back through connection tracking; those of the record where
+        it is not given.
     """
-    plan = Plan()
+    plan = Plan(departed=recorded_departed(applied) if departed is None else departed)
     _plan_nft(desired, applied, plan, unchanged_table)
     _plan_ipset(desired, applied, plan)
     return plan
+
+
+def recorded_departed(applied: Mapping[str, Any]) -> addresses.Content:
+    """Return the departed addresses of the nft table, by the record of the last run."""
+    try:
+        return addresses.Content.from_dict(applied.get("departed", {}))
+    except (AttributeError, TypeError):
+        return addresses.Content()
 
 
 def read_table() -> nft.Table | None:
@@ -130,14 +146,17 @@ def _plan_nft(
         if table is not None:
             plan.nft, plan.replaces_table = nft.DELETE, True
         return
-    elements = nft.elements(desired)
+    elements = nft.elements(desired, plan.departed)
     plan.replaces_table = needs_replacement(applied, desired, table)
     current = table.elements if table else {}
     if plan.replaces_table and (conflict := foreign_firewalls.conflict(desired)):
         raise errors.Refused(conflict)
     if plan.replaces_table:
         plan.table_diff = table_diff(applied, desired, table)
-    plan.nft = nft.full(desired) if plan.replaces_table else nft.delta(current, elements)
+    if plan.replaces_table:
+        plan.nft = nft.full(desired, plan.departed)
+    else:
+        plan.nft = nft.delta(current, elements)
     for name in desired.all_sets():
         # The others are reported as ipsets.
         if desired.backend == "nft" or name not in desired.sets:
