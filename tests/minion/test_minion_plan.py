@@ -34,6 +34,11 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     outputs: dict[str, str | Exception] = {}
 
     def run(argv: list[str], text: str = "") -> str:
+        if argv[0] == "ipset":
+            saved = str(outputs["ipset"]).splitlines(keepends=True)
+            if argv == ipset.LIST_NAMES:
+                return "".join(f"{line.split()[1]}\n" for line in saved if line[:6] == "create")
+            return "".join(line for line in saved if line.split()[1] == argv[-1])
         key = (
             "all"
             if argv == nft.LIST_ALL

@@ -65,7 +65,7 @@ def check(made: Plan) -> None:
 def remaining_ipsets(state_dir: StateDir) -> list[str]:
     """Return this module's ipsets that are still in the kernel."""
     names = state_dir.read(applied.FILE).get("ipsets", [])
-    return sorted(ipset.parse(programs.run(ipset.READ)).keys() & set(names)) if names else []
+    return sorted(plan.read_ipset_names().intersection(names)) if names else []
 
 
 def _load(made: Plan, run: Callable[..., str]) -> None:

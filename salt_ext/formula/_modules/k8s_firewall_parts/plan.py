@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,17 @@ def read_structure() -> str:
     return structure
 
 
+def read_ipset_names() -> frozenset[str]:
+    """Read the names of all ipsets from the kernel."""
+    return frozenset(programs.run(ipset.LIST_NAMES).split())
+
+
+def read_ipsets(names: Set[str]) -> dict[str, ipset.IpSet]:
+    """Read the ipsets of these names from the kernel, and the temporary ones of a killed run."""
+    found = {name for name in read_ipset_names() if name in names or name.startswith(ipset.SCRATCH)}
+    return ipset.parse("".join(programs.run([*ipset.READ, name]) for name in sorted(found)))
+
+
 def needs_replacement(
     applied: Mapping[str, object], desired: Desired, table: nft.Table | None
 ) -> bool:
@@ -169,7 +180,7 @@ def _plan_ipset(desired: Desired, applied: Mapping[str, Any], plan: Plan) -> Non
     applied_ipsets = set(applied.get("ipsets", []))
     if not members and not applied_ipsets:
         return
-    ipsets = ipset.parse(programs.run(ipset.READ))
+    ipsets = read_ipsets(members.keys() | applied_ipsets)
     plan.ipset = ipset.changes(ipsets, members)
     plan.unused_ipsets = sorted((applied_ipsets - members.keys()) & ipsets.keys())
     current = {name: one.members for name, one in ipsets.items()}
