@@ -39,13 +39,7 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
             if argv == ipset.LIST_NAMES:
                 return "".join(f"{line.split()[1]}\n" for line in saved if line[:6] == "create")
             return "".join(line for line in saved if line.split()[1] == argv[-1])
-        key = (
-            "all"
-            if argv == nft.LIST_ALL
-            else "rules"
-            if argv == foreign_firewalls.LIST
-            else argv[0]
-        )
+        key = "rules" if argv == foreign_firewalls.LIST else argv[0]
         output = outputs[key]
         if isinstance(output, Exception):
             raise output
@@ -57,7 +51,7 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     monkeypatch.setattr(programs, "run", run)
     monkeypatch.setattr(programs, "installed", lambda _: True)
     monkeypatch.setattr(generation, "current", lambda _: "")
-    prints(nft=ABSENT, rules='{"nftables": []}', ipset="", all="")
+    prints(nft=ABSENT, rules='{"nftables": []}', ipset="")
     return prints
 
 
@@ -182,6 +176,18 @@ def test_without_the_program_a_table_that_is_not_needed_is_not_looked_for(
     assert plan.make(Desired(), {}).empty
 
 
+def test_a_kernel_without_nf_tables_is_no_error_where_nothing_needs_it(prints: Prints) -> None:
+    failed = errors.CommandFailed(["nft"], 1, "cache initialization failed: Protocol not supported")
+    prints(nft=failed)
+    assert plan.make(Desired(), {}).empty
+    sets = state(backend="ipset", sets={"prod": ["192.0.2.1"]})
+    assert plan.make(sets, {"structure": "", "ipsets": []}).ipset.startswith("create prod_v4")
+    # What was loaded must be deleted, and what is needed must be loaded.
+    for desired, record in ((Desired(), recorded(PROD)), (PROD, {})):
+        with pytest.raises(errors.CommandFailed, match="Protocol not supported"):
+            plan.make(desired, record)
+
+
 def test_another_error_of_nft_is_raised(prints: Prints) -> None:
     prints(nft=errors.CommandFailed(["nft"], 1, "Operation not permitted"))
     with pytest.raises(errors.CommandFailed, match="nft: Operation not permitted"):
@@ -223,13 +229,11 @@ def test_long_lists_are_cut(prints: Prints) -> None:
     assert (len(added), added[-1]) == (101, "... and 20 more")
 
 
-def test_the_structure_is_read_from_all_tables_or_from_the_own_one(prints: Prints) -> None:
+def test_the_structure_is_read_from_the_own_table_alone(prints: Prints) -> None:
     own = listing(state(sets={"a": []}))
-    prints(all=f"table ip x {{\n}}\n{own}")
+    prints(nft=own)
     assert plan.read_structure() == nft.parse(own).structure
-    prints(all=errors.CommandFailed(["nft"], 1, "no"), nft=own)
-    assert plan.read_structure() == nft.parse(own).structure
-    prints(all="", nft=ABSENT)
+    prints(nft=ABSENT)
     assert plan.read_structure() == ""
 
 

@@ -79,11 +79,14 @@ def _list_applied(made: Plan) -> None:
     if not made.replaces_table or made.nft == nft.DELETE:
         return
     for _ in range(_TRIES):
-        made.listing = plan.read_structure()
+        listed = plan.read_with_handles()
+        made.listing = nft.structure_of(listed)
         now = generation.current(nft.TABLE)
-        if not now or now == made.generation_after:
+        if now and now == made.generation_after:
             return
-        # Another program has changed something: the listing may show its changes.
+        # Another program has changed something; mostly a table of its own.
+        if nft.is_as_loaded(listed, made.nft):
+            break
         made.listing, made.generation_before = "", now
         _load(made, programs.run)
     made.generation_after = ""

@@ -7,6 +7,7 @@ transaction: the kernel takes all of it or nothing, and no packet meets half a c
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,13 @@ from .desired import KEEP, Desired
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
-LIST_ALL = ["nft", "--stateless", "--terse", "list", "ruleset"]
-"""All tables without the elements of sets; nft always lists the elements of a single table."""
+LIST_HANDLES = ["nft", "--stateless", "--terse", "--handle", "list", "table", "inet", TABLE]
+"""
+Without elements, where nft can do so for one table.
+
+Only ever this one table by its name: a listing of all takes seconds where others have many rules,
+and begins anew with each transaction of theirs.
+"""
 APPLY = ["nft", "-f", "-"]
 CHECK = ["nft", "-c", "-f", "-"]
 DELETE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
@@ -30,6 +36,8 @@ _NOBODY = Content()
 
 _SET = re.compile(r"^\tset (\S+) \{", re.MULTILINE)
 _ELEMENTS = re.compile(r"^\t\telements = \{", re.MULTILINE)
+_HANDLE = re.compile(r" # handle (\d+)$", re.MULTILINE)
+_POLICY = re.compile(r"; policy (\w+);")
 
 Elements = Mapping[str, frozenset[str]]
 """The elements of the kernel's sets, by their names."""
@@ -117,13 +125,49 @@ def parse(listing: str) -> Table:
     return Table("\n".join(line for line in text.splitlines() if line.strip()), found)
 
 
-def own_structure(listing: str) -> str:
-    """Return the structure of this module's table, out of a terse listing of all tables."""
-    begin = listing.find(f"table inet {TABLE} {{\n")
-    if begin < 0 or (begin and listing[begin - 1] != "\n"):
-        return ""
-    end = listing.find("\n}\n", begin)
-    return parse(listing[begin : end + 3]).structure if end >= 0 else ""
+def structure_of(listing: str) -> str:
+    """Return the structure out of a listing with handles."""
+    return parse(_HANDLE.sub("", listing)).structure
+
+
+def is_as_loaded(listing: str, text: str) -> bool:
+    """
+    Whether the table in a listing with handles is the one that a text has loaded, unchanged.
+
+    The kernel gives the objects of a new table their handles in the order of the text, and never
+    one twice: a rule that another program has added, replaced or deleted breaks the order.
+    """
+    return _shape(listing) == _shape(text) and _in_order(listing)
+
+
+def _shape(table: str) -> list[object]:
+    """Return the names of sets, the names of chains with their number of rules, the policies."""
+    lines = [line.strip() for line in table.splitlines()]
+    shape: list[object] = []
+    for number, line in enumerate(lines):
+        if line.startswith("set "):
+            shape.append(line.split()[1])
+        elif line.startswith("chain "):
+            inside = itertools.takewhile("}".__ne__, lines[number + 1 :])
+            rules_of = [rule for rule in inside if not rule.startswith("type filter")]
+            shape.append((line.split()[1], len(rules_of)))
+    return [*shape, _POLICY.findall(table)]
+
+
+def _in_order(listing: str) -> bool:
+    """Whether the handles of rules follow each other, as those of a table just loaded."""
+    last = 0
+    for line in listing.splitlines():
+        match = _HANDLE.search(line)
+        # Those of sets and chains are given out before.
+        if match is None or line.endswith(f"{{{match[0]}"):
+            continue
+        handle = int(match[1])
+        # A set without a name, within the rule, has a handle of its own.
+        if last and not last < handle <= last + 1 + line.count("{"):
+            return False
+        last = handle
+    return True
 
 
 def _change(verb: str, name: str, entries: frozenset[str]) -> Iterator[str]:

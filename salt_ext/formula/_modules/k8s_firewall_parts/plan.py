@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
@@ -101,14 +100,15 @@ def read_table() -> nft.Table | None:
         raise
 
 
+def read_with_handles() -> str:
+    """Read this module's nft table from the kernel, as ``nft.is_as_loaded`` takes it."""
+    return programs.run(nft.LIST_HANDLES)
+
+
 def read_structure() -> str:
-    """Read the structure of this module's nft table from the kernel."""
-    structure = ""
-    with contextlib.suppress(errors.CommandFailed):
-        structure = nft.own_structure(programs.run(nft.LIST_ALL))
-    if not structure and (table := read_table()) is not None:
-        structure = table.structure
-    return structure
+    """Read the structure of this module's nft table from the kernel; empty without a table."""
+    table = read_table()
+    return table.structure if table else ""
 
 
 def read_ipset_names() -> frozenset[str]:
@@ -152,7 +152,7 @@ def _plan_nft(
     plan.generation_before = (
         applied["generation"] if unchanged_table else generation.current(nft.TABLE)
     )
-    table = unchanged_table or read_table()
+    table = unchanged_table or _read_where_needed(needed or bool(applied.get("structure")))
     if not needed:
         if table is not None:
             plan.nft, plan.replaces_table = nft.DELETE, True
@@ -173,6 +173,16 @@ def _plan_nft(
         if desired.backend == "nft" or name not in desired.sets:
             parts = [f"{name}_{part}" for part in addresses.PARTS]
             _note_set_change(plan, name, parts, current, elements)
+
+
+def _read_where_needed(needed: bool) -> nft.Table | None:
+    try:
+        return read_table()
+    except errors.CommandFailed:
+        # The program is there and the kernel has no nf_tables, as in some containers.
+        if needed:
+            raise
+        return None
 
 
 def _plan_ipset(desired: Desired, applied: Mapping[str, Any], plan: Plan) -> None:
