@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from k8s_firewall_parts import applied, errors, kernel, plan, prune
+from k8s_firewall_parts import applied, errors, kernel, nft, plan, programs, prune, status
 from k8s_firewall_parts.run import Run
 from k8s_firewall_parts.state_dir import StateDir
 from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
@@ -188,7 +188,7 @@ def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
 def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing, times = plan.read_structure, []
+    listing, times = plan.read_with_handles, []
 
     def meanwhile() -> str:
         if len(times) < count:
@@ -200,7 +200,7 @@ def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
         times.clear()
         pillar = {"k8s_firewall": {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}}
         with monkeypatch.context() as patch, here.server.namespace.entered():
-            patch.setattr(plan, "read_structure", meanwhile)
+            patch.setattr(plan, "read_with_handles", meanwhile)
             Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
         if count == 1:
             assert not here.stranger.gets_in(here.server.v4)
@@ -211,6 +211,34 @@ def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
             assert not here.stranger.gets_in(here.server.v4)
             assert minion.call("status")["problems"] == []
         minion.call("remove")
+
+
+def test_transactions_of_others_neither_repeat_nor_replace_anything(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one between any two steps of a run."""
+    run, number = programs.run, iter(range(1000))
+    loaded: list[str] = []
+
+    def beside(argv: list[str], text: str = "") -> str:
+        if argv == nft.APPLY:
+            loaded.append(text)
+        done = run(argv, text)
+        here.server.run("nft", "add", "table", "ip", f"somebody{next(number)}")
+        return done
+
+    monkeypatch.setattr(programs, "run", beside)
+    monkeypatch.setattr(kernel.execute, "__defaults__", (beside,))
+    rules = [{"name": "a", "ports": [PORT], "sources": ["prod"]}]
+    for members, replaced in ((MEMBERS, True), (OTHERS, False), (MEMBERS, False)):
+        loaded.clear()
+        block = {"sets": {"prod": members}, "gates": {PORT: "prod"}, "rules": rules}
+        with here.server.namespace.entered():
+            state_dir = StateDir(str(minion.state_dir))
+            done = Run({"k8s_firewall": block}, state_dir, [], "test", test=False).sync()
+            assert done["result"] is True, done
+            assert status.status(state_dir, "test")["problems"] == []
+        assert [text.startswith(nft.DELETE) for text in loaded] == [replaced]
 
 
 def test_remove_tells_of_a_set_that_stays(minion: Minion, here: Place) -> None:

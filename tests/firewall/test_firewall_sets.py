@@ -259,6 +259,64 @@ def test_an_ipset_of_somebody_else_is_left_alone(minion: Minion, here: Place) ->
     assert held(minion, "ipset") == {"192.0.2.99"}
 
 
+@pytest.mark.parametrize(
+    ("options", "of_entries"),
+    [
+        ("timeout 0", ""),
+        ("timeout 1", " timeout 600"),
+        ("comment", ' comment "by hand"'),
+        ("counters skbinfo", ""),
+        ("forceadd maxelem 2", ""),
+    ],
+)
+def test_an_ipset_with_other_options_is_taken_over_and_who_left_is_closed(
+    minion: Minion, here: Place, options: str, of_entries: str
+) -> None:
+    network = "198.51.100.0/24"
+    for family, member in zip(("inet", "inet6"), MEMBERS, strict=True):
+        name = "prod_v4" if family == "inet" else "prod_v6"
+        here.server.run("ipset", "create", name, "hash:net", "family", family, *options.split())
+        lines = [f"add {name} {member}{of_entries}"]
+        if family == "inet":
+            lines.append(f"add {name} {network}{of_entries}")
+        here.server.run("ipset", "restore", text="\n".join(lines) + "\n")
+        command = "iptables" if family == "inet" else "ip6tables"
+        for rule in (
+            "-m conntrack --ctstate ESTABLISHED -j ACCEPT",
+            f"-p tcp --dport {PORT} -m set --match-set {name} src -j ACCEPT",
+            f"-p tcp --dport {PORT} -j DROP",
+        ):
+            here.server.run(command, "-w", "-A", "INPUT", *rule.split())
+    with contextlib.ExitStack() as stack:
+        leaving = [
+            stack.enter_context(contextlib.closing(here.member.connect(to)))
+            for to in (here.server.v4, here.server.v6)
+        ]
+        assert all(one.answered() for one in leaving)
+        done = minion.sync(backend="ipset", sets={"prod": [*OTHERS, network, "192.0.2.1"]})
+        assert set(done["changes"]["sets"]["prod"]["removed"]) == set(MEMBERS)
+        assert all(one.reset() for one in leaving)
+    for to in (here.server.v4, here.server.v6):
+        assert here.other.gets_in(to)
+        assert not here.member.gets_in(to)
+    saved = here.server.run("ipset", "save")
+    assert not [word for word in ("timeout", "comment", "forceadd", "skbinfo") if word in saved]
+    assert (
+        minion.sync(backend="ipset", sets={"prod": [*OTHERS, network, "192.0.2.1"]})["comment"]
+        == "firewall up to date"
+    )
+
+
+def test_sets_of_others_are_not_read(minion: Minion, here: Place) -> None:
+    # A blocklist of that size takes seconds.
+    lines = ["create blocked hash:ip maxelem 300000", *(f"add blocked {one}" for one in many(9))]
+    here.server.run("ipset", "restore", text="\n".join(lines) + "\n")
+    minion.sync(backend="ipset", sets={"prod": MEMBERS})
+    plan = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["plan"]
+    with here.server.namespace.entered():
+        assert set(plan.read_ipsets({"prod_v4", "gone"})) == {"prod_v4"}
+
+
 def test_what_nobody_has_changed_is_not_read_again(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

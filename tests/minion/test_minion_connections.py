@@ -73,12 +73,75 @@ def test_connections_are_ended_and_counted(ss: Callable[..., Ss]) -> None:
         "2001:db8::1": {"ended": 1, "still_open": 0},
     }
     assert one.killed == [
-        "( dst 192.0.2.1 or dst [2001:db8::1] or dst [::ffff:192.0.2.1] ) and ( sport = :5432 )"
+        "sport = :5432 and ( dst 192.0.2.1 or dst [2001:db8::1] or dst [::ffff:192.0.2.1] )"
     ]
     assert connections.still_open(counts) == (
         "connections of 192.0.2.1 are still open: the kernel lacks CONFIG_INET_DIAG_DESTROY"
     )
     assert connections.still_open({"192.0.2.1": {"ended": 1, "still_open": 0}}) == ""
+
+
+SCOPED = """\
+ESTAB 0 0 10.0.0.5:5432  192.0.2.1:40000 ino:1 sk:a cgroup:/ <->
+ESTAB 0 0 10.0.0.5:5432  192.0.2.1:40001 ino:2 sk:b cgroup:/ <->
+ESTAB 0 0 10.0.0.5:22    192.0.2.1:40002 ino:3 sk:c cgroup:/ <->
+ESTAB 0 0 10.0.0.5:5432  192.0.2.2:40003 ino:4 sk:d cgroup:/ <->
+ESTAB 0 0 10.0.0.5:5432  198.51.100.9:40004 ino:5 sk:e cgroup:/ <->
+"""
+DB = frozenset({("tcp", 5432, 5432)})
+
+
+@pytest.mark.parametrize(
+    ("scope", "peer_ports"),
+    [
+        (connections.Scope(), [40000, 40001, 40002]),
+        (connections.Scope(DB), [40000, 40001]),
+        (connections.Scope(frozenset({("", 1, 100)})), [40002]),
+        (connections.Scope(frozenset({("udp", 1, 65535)})), []),
+        (connections.Scope(frozenset()), []),
+    ],
+)
+def test_only_connections_to_ports_that_were_open_for_the_address_are_ended(
+    scope: connections.Scope, peer_ports: list[int]
+) -> None:
+    found = connections.owned_by(
+        connections.parse(SCOPED), frozenset({5432, 22}), {"192.0.2.1": scope}, lambda _: False
+    )
+    assert [one.peer_port for one in found] == peer_ports
+
+
+def test_connections_from_before_the_address_was_let_in_stay(ss: Callable[..., Ss]) -> None:
+    ss(SCOPED.splitlines()[0])
+    known = connections.existing({"192.0.2.1", "203.0.113.1"})
+    assert list(known) == ["192.0.2.1"]
+    one = ss(SCOPED, SCOPED.splitlines()[0])
+    scope = connections.Scope(DB, known["192.0.2.1"])
+    counts = connections.end({"192.0.2.1": scope}, lambda _: False)
+    assert counts == {"192.0.2.1": {"ended": 1, "still_open": 0}}
+    assert one.killed == ["sport = :5432 and ( ( dst 192.0.2.1 and dport = :40001 ) )"]
+
+
+def test_a_connection_of_another_boot_is_not_taken_for_an_older_one(
+    ss: Callable[..., Ss], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ss(SCOPED)
+    known = connections.existing({"198.51.100.0/24"})
+    monkeypatch.setattr(connections, "_BOOT_ID", tmp_path / "boot_id")
+    (tmp_path / "boot_id").write_text("another1-boot\n")
+    scope = connections.Scope(None, known["198.51.100.0/24"])
+    found = connections.owned_by(
+        connections.parse(SCOPED), frozenset({5432}), {"198.51.100.0/24": scope}, lambda _: False
+    )
+    assert [one.peer_port for one in found] == [40004]
+
+
+def test_without_ss_every_connection_counts_as_younger(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(argv: list[str]) -> str:
+        raise errors.MissingProgram("ss")
+
+    monkeypatch.setattr(programs, "run", fails)
+    assert connections.existing({"192.0.2.1"}) == {}
+    assert connections.existing(set()) == {}
 
 
 def test_without_a_connection_nothing_is_killed(ss: Callable[..., Ss]) -> None:
@@ -102,7 +165,7 @@ def test_many_addresses_are_killed_in_several_calls() -> None:
     many = [connections.Connection(5432, f"192.0.2.{one}", f"192.0.2.{one}") for one in range(120)]
     filters = list(connections.kill_filters(many))
     assert [text.count("dst") for text in filters] == [50, 50, 20]
-    assert all(text.endswith("( sport = :5432 )") for text in filters)
+    assert all(text.startswith("sport = :5432 and ( dst ") for text in filters)
 
 
 def test_a_blocker_is_tried_once_for_a_kernel_and_a_program(

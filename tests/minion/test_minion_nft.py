@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from k8s_firewall_parts import nft
 
 
@@ -42,8 +44,67 @@ def test_the_listing_is_taken_apart():
     assert nft.parse(emptied).structure == found.structure
 
 
-def test_our_table_is_taken_out_of_everybodys():
-    text = "table ip a {\n\tchain x {\n\t}\n}\ntable inet k8s_firewall {\n\tset a_v4 {\n\t}\n}\n"
-    assert nft.own_structure(text) == "table inet k8s_firewall {\n\tset a_v4 {\n\t}\n}"
-    assert nft.own_structure(text + "table ip b {\n}\n") == nft.own_structure(text)
-    assert nft.own_structure("table ip a {\n}\n") == ""
+LOADED = """\
+table inet k8s_firewall {
+set a_v4 {
+type ipv4_addr
+}
+chain a {
+ip saddr @a_v4 accept
+tcp dport { 1, 2 } drop
+counter drop
+}
+chain b {
+type filter hook input priority 0; policy accept;
+tcp dport 80 jump a
+counter drop
+}
+}
+"""
+LISTED = """\
+table inet k8s_firewall { # handle 7
+\tset a_v4 { # handle 3
+\t\ttype ipv4_addr
+\t\telements = { 192.0.2.1 }
+\t}
+
+\tchain a { # handle 1
+\t\tip saddr @a_v4 accept # handle 4
+\t\ttcp dport { 1, 2 } drop # handle 6
+\t\tcounter drop # handle 7
+\t}
+
+\tchain b { # handle 2
+\t\ttype filter hook input priority filter; policy accept;
+\t\ttcp dport 80 jump a # handle 8
+\t\tcounter drop # handle 9
+\t}
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "as_loaded"),
+    [
+        ("", "", True),
+        (" # handle 9\n", " # handle 9\n\t\taccept # handle 10\n", False),
+        ("\t\tcounter drop # handle 9\n", "\t\taccept # handle 10\n", False),
+        ("counter drop # handle 7", "accept # handle 10", False),
+        ("\t\tcounter drop # handle 7\n", "", False),
+        ("ip saddr @a_v4 accept # handle 4", "accept # handle 10", False),
+        ("policy accept;", "policy drop;", False),
+        ("\tchain b {", "\tchain c { # handle 10\n\t}\n\tchain b {", False),
+        ("\tset a_v4 {", "\tset b_v4 { # handle 10\n\t\ttype ipv4_addr\n\t}\n\tset a_v4 {", False),
+    ],
+)
+def test_a_table_that_another_program_has_changed_since_it_was_loaded_is_recognized(
+    before: str, after: str, as_loaded: bool
+) -> None:
+    assert before in LISTED
+    changed = LISTED.replace(before, after, 1) if before else LISTED
+    assert nft.is_as_loaded(changed, nft.DELETE + LOADED) is as_loaded
+
+
+def test_a_listing_with_handles_has_the_structure_of_one_without() -> None:
+    without = "\n".join(line.partition(" # handle")[0] for line in LISTED.splitlines()) + "\n"
+    assert nft.structure_of(LISTED) == nft.parse(without).structure

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from k8s_firewall_parts import (
+    addresses,
     applied,
     errors,
     foreign_firewalls,
@@ -33,13 +34,12 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     outputs: dict[str, str | Exception] = {}
 
     def run(argv: list[str], text: str = "") -> str:
-        key = (
-            "all"
-            if argv == nft.LIST_ALL
-            else "rules"
-            if argv == foreign_firewalls.LIST
-            else argv[0]
-        )
+        if argv[0] == "ipset":
+            saved = str(outputs["ipset"]).splitlines(keepends=True)
+            if argv == ipset.LIST_NAMES:
+                return "".join(f"{line.split()[1]}\n" for line in saved if line[:6] == "create")
+            return "".join(line for line in saved if line.split()[1] == argv[-1])
+        key = "rules" if argv == foreign_firewalls.LIST else argv[0]
         output = outputs[key]
         if isinstance(output, Exception):
             raise output
@@ -51,7 +51,7 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     monkeypatch.setattr(programs, "run", run)
     monkeypatch.setattr(programs, "installed", lambda _: True)
     monkeypatch.setattr(generation, "current", lambda _: "")
-    prints(nft=ABSENT, rules='{"nftables": []}', ipset="", all="")
+    prints(nft=ABSENT, rules='{"nftables": []}', ipset="")
     return prints
 
 
@@ -106,8 +106,42 @@ def test_another_element_is_one_line(prints: Prints) -> None:
     assert made.changes()["sets"] == {"prod": {"added": ["192.0.2.2"], "removed": ["192.0.2.1"]}}
 
 
+GONE = addresses.parse(["192.0.2.9", "198.51.100.0/24"])
+
+
+def test_departed_addresses_are_elements_and_are_kept_where_none_are_given(
+    prints: Prints, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = StateDir(str(tmp_path))
+    prints(nft=listing(PROD))
+    made = plan.make(PROD, recorded(PROD), None, GONE)
+    assert made.nft.splitlines() == [
+        "add element inet k8s_firewall k8sfw-departed_v4 { 192.0.2.9 }",
+        "flush set inet k8s_firewall k8sfw-departed_v4_net",
+        "add element inet k8s_firewall k8sfw-departed_v4_net { 198.51.100.0/24 }",
+    ]
+    assert made.changes() == {}
+    made.generation_after = "g 7"
+    applied.record(PROD, made, folder, "v1")
+    assert "192.0.2.9" in (tmp_path / applied.RULESET).read_text()
+    monkeypatch.setattr(generation, "current", lambda _: "g 7")
+    known = applied.unchanged_table(folder)
+    assert known is not None
+    assert known.elements == nft.elements(PROD, GONE)
+    # A run that does not know them leaves them as they are, and status takes them for no drift.
+    record = folder.read(applied.FILE)
+    assert plan.make(PROD, record, known).empty
+    assert plan.make(PROD, record, known, addresses.Content()).nft.startswith("flush set")
+
+
+@pytest.mark.parametrize("value", [None, 5, [], {"v4": 5}, {"x": []}])
+def test_departed_addresses_in_another_form_are_none(value: Any) -> None:
+    assert plan.recorded_departed({"departed": value}) == addresses.Content()
+    assert plan.recorded_departed({}) == addresses.Content()
+
+
 def test_a_table_that_another_program_changed_is_replaced(prints: Prints) -> None:
-    prints(nft=listing(PROD).replace("counter drop", "counter accept"))
+    prints(nft=listing(PROD).replace("counter drop", "counter accept", 1))
     made = plan.make(PROD, recorded(PROD))
     assert made.replaces_table
     assert [line.strip() for line in made.table_diff if line[0] in "+-"] == [
@@ -140,6 +174,18 @@ def test_without_the_program_a_table_that_is_not_needed_is_not_looked_for(
     monkeypatch.setattr(programs, "installed", lambda _: False)
     prints(nft=AssertionError("read"))
     assert plan.make(Desired(), {}).empty
+
+
+def test_a_kernel_without_nf_tables_is_no_error_where_nothing_needs_it(prints: Prints) -> None:
+    failed = errors.CommandFailed(["nft"], 1, "cache initialization failed: Protocol not supported")
+    prints(nft=failed)
+    assert plan.make(Desired(), {}).empty
+    sets = state(backend="ipset", sets={"prod": ["192.0.2.1"]})
+    assert plan.make(sets, {"structure": "", "ipsets": []}).ipset.startswith("create prod_v4")
+    # What was loaded must be deleted, and what is needed must be loaded.
+    for desired, record in ((Desired(), recorded(PROD)), (PROD, {})):
+        with pytest.raises(errors.CommandFailed, match="Protocol not supported"):
+            plan.make(desired, record)
 
 
 def test_another_error_of_nft_is_raised(prints: Prints) -> None:
@@ -183,13 +229,11 @@ def test_long_lists_are_cut(prints: Prints) -> None:
     assert (len(added), added[-1]) == (101, "... and 20 more")
 
 
-def test_the_structure_is_read_from_all_tables_or_from_the_own_one(prints: Prints) -> None:
+def test_the_structure_is_read_from_the_own_table_alone(prints: Prints) -> None:
     own = listing(state(sets={"a": []}))
-    prints(all=f"table ip x {{\n}}\n{own}")
+    prints(nft=own)
     assert plan.read_structure() == nft.parse(own).structure
-    prints(all=errors.CommandFailed(["nft"], 1, "no"), nft=own)
-    assert plan.read_structure() == nft.parse(own).structure
-    prints(all="", nft=ABSENT)
+    prints(nft=ABSENT)
     assert plan.read_structure() == ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import generation, ipset, nft
 from .desired import Desired
-from .plan import Plan, read_structure
+from .plan import Plan, read_structure, recorded_departed
 from .state_dir import StateDir
 
 FILE = "applied"
@@ -30,7 +30,8 @@ def record(desired: Desired, plan: Plan, state_dir: StateDir, version: str) -> N
         return
     if nft.needed(desired):
         state_dir.write_text(
-            RULESET, _HEADER + (plan.nft if plan.replaces_table else nft.full(desired))
+            RULESET,
+            _HEADER + (plan.nft if plan.replaces_table else nft.full(desired, plan.departed)),
         )
     else:
         state_dir.remove(RULESET)
@@ -52,6 +53,7 @@ def record(desired: Desired, plan: Plan, state_dir: StateDir, version: str) -> N
         {
             "digest": digest,
             "desired": desired.as_dict,
+            "departed": plan.departed.to_dict(),
             "structure": nft.structure(desired) if nft.needed(desired) else "",
             "listing": listing,
             "generation": state,
@@ -101,7 +103,8 @@ def unchanged_table(state_dir: StateDir) -> nft.Table | None:
         return None
     if not state or state != generation.current(nft.TABLE):
         return None
-    return nft.Table(record.get("listing", ""), nft.elements(before))
+    elements = nft.elements(before, recorded_departed(record))
+    return nft.Table(record.get("listing", ""), elements)
 
 
 def _boot_files(desired: Desired) -> dict[str, bool]:

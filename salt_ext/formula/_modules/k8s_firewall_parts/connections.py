@@ -1,9 +1,13 @@
 """
 End the open TCP connections of removed addresses, and count what was ended.
 
-Only connections to a port that this host listens on are ended; connections that the host opened
-itself are not. conntrack is left alone: the kernel picks up a flow that was deleted there from the
-middle, and in reverse even behind a gate.
+Only connections to a port that this host listens on are ended, and only where a ``Scope`` has the
+port; connections that the host opened itself are not. conntrack is left alone: the kernel picks up
+a flow that was deleted there from the middle, and in reverse even behind a gate.
+
+The kernel does not tell when a connection began: not ss, not /proc, and conntrack only where its
+timestamps are turned on. So the connections that an address has before it is let in are recorded
+then (``existing``), by the number that the kernel gives each socket, and are never ended.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import errno
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from . import addresses, errors, programs
 from .state_dir import StateDir
 
 LIST_LISTENING = ["ss", "-H", "-n", "-t", "-l"]
-LIST_CONNECTED = ["ss", "-H", "-n", "-t"]
+LIST_CONNECTED = ["ss", "-H", "-n", "-t", "-e"]
 KILL = ["ss", "-H", "-n", "-t", "-K"]
 
 ABILITY_FILE = "ends_connections"
@@ -30,12 +34,40 @@ ABILITY_FILE = "ends_connections"
 UNABLE = "the kernel lacks CONFIG_INET_DIAG_DESTROY"
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_MAX_ADDRESSES = 50
+_MAX_CLAUSES = 50
 """In one call: the kernel takes a filter of limited length."""
+_MAX_EXISTING = 1000
+"""Of one address, so that the record stays small."""
 _END = re.compile(r"\[?([^\]%]*?)(?:%[^\]]*)?\]?:(\d{1,5})", re.ASCII)
+_COOKIE = re.compile(r"sk:([0-9a-f]{1,16})")
 
 Counts = Mapping[str, Mapping[str, int]]
 """For each address: ``ended`` and ``still_open``."""
+Ports = frozenset[tuple[str, int, int]]
+"""Protocol (empty for every one), first and last port."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which connections of a removed address are ended."""
+
+    ports: Ports | None = None
+    """The ports that were open for it; None where they are unknown: every one listened on."""
+    existing: frozenset[str] = frozenset()
+    """The connections that it had before it was let in, as ``existing`` returned them."""
+
+    def covers(self, connection: Connection, boot: str) -> bool:
+        """Whether a connection is to a port that was open for the address, and not older."""
+        if self.existing and connection.identity_in(boot) in self.existing:
+            return False
+        return self.ports is None or any(
+            protocol in ("", "tcp") and first <= connection.local_port <= last
+            for protocol, first, last in self.ports
+        )
+
+
+Removed = Mapping[str, Scope] | Set[str]
+"""The removed addresses and networks; in a set each has the widest scope."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +77,13 @@ class Connection:
     local_port: int
     peer_in_ss: str
     peer: str
+    peer_port: int = 0
+    identity: str = ""
+    """Of its socket, never used twice in one boot; empty where ss does not print one."""
+
+    def identity_in(self, boot: str) -> str:
+        """Return an identity that another boot does not use again; empty where there is none."""
+        return f"{boot}:{self.identity}" if self.identity else ""
 
 
 def parse(output: str) -> list[Connection]:
@@ -58,8 +97,17 @@ def parse(output: str) -> list[Connection]:
         if local and peer:
             # A listener for both families has IPv4 clients as ::ffff:192.0.2.1.
             plain = peer[1].removeprefix("::ffff:") if "." in peer[1] else peer[1]
+            cookie = _COOKIE.search(line)
             with contextlib.suppress(addresses.InvalidAddress):
-                found.append(Connection(int(local[2]), peer[1], addresses.canonical(plain)[1]))
+                found.append(
+                    Connection(
+                        int(local[2]),
+                        peer[1],
+                        addresses.canonical(plain)[1],
+                        int(peer[2]),
+                        cookie[1] if cookie else "",
+                    )
+                )
     return found
 
 
@@ -73,7 +121,7 @@ def parse_listening(output: str) -> frozenset[int]:
 def owned_by(
     connections: Iterable[Connection],
     ports: frozenset[int],
-    removed: frozenset[str],
+    removed: Removed,
     still_allowed: Callable[[str], bool],
 ) -> list[Connection]:
     """Return the connections of removed addresses to these ports, but of those still allowed."""
@@ -84,12 +132,36 @@ def owned_by(
     ]
 
 
-def any_open(removed: frozenset[str]) -> bool:
+def any_open(removed: Removed) -> bool:
     """Whether any of the addresses has a connection open, in whatever direction."""
     return bool(removed) and any(_of(parse(programs.run(LIST_CONNECTED)), removed))
 
 
-def end(removed: frozenset[str], still_allowed: Callable[[str], bool]) -> Counts:
+def existing(added: Set[str]) -> dict[str, frozenset[str]]:
+    """
+    Return the connections that addresses have to this host before they are let in.
+
+    An address without any is left out. Empty where ss is not installed or prints no identity:
+    then each connection counts as younger.
+    """
+    if not added:
+        return {}
+    boot = _boot()
+    found: dict[str, set[str]] = {}
+    try:
+        connections = parse(programs.run(LIST_CONNECTED))
+    except errors.FirewallError:
+        return {}
+    scopes = _scopes(added)
+    for one in connections:
+        for entry in scopes.entries(one.peer) if one.identity else ():
+            of_entry = found.setdefault(entry, set())
+            if len(of_entry) < _MAX_EXISTING:
+                of_entry.add(one.identity_in(boot))
+    return {entry: frozenset(identities) for entry, identities in found.items()}
+
+
+def end(removed: Removed, still_allowed: Callable[[str], bool]) -> Counts:
     """End the connections of the addresses; count for each what was ended and is still open."""
     if not removed:
         return {}
@@ -101,22 +173,34 @@ def end(removed: frozenset[str], still_allowed: Callable[[str], bool]) -> Counts
     found = owned_by(connections, ports, removed, still_allowed)
     if not found:
         return {}
-    for kill_filter in kill_filters(found):
+    for kill_filter in kill_filters(found, connections):
         programs.run([*KILL, kill_filter])
     after = parse(programs.run(LIST_CONNECTED))
     return count(found, owned_by(after, ports, removed, still_allowed))
 
 
-def kill_filters(connections: Iterable[Connection]) -> Iterator[str]:
-    """Yield the filters for ``ss -K`` that match the connections, some addresses in each."""
+def kill_filters(
+    connections: Iterable[Connection], listed: Iterable[Connection] = ()
+) -> Iterator[str]:
+    """
+    Yield the filters for ``ss -K`` that match the connections, some of them in each.
+
+    listed
+        Every connection: a peer is named without its port only where none of its others, to the
+        same port, would be ended too.
+    """
     found = list(connections)
-    peers = sorted({one.peer_in_ss for one in found})
-    for at in range(0, len(peers), _MAX_ADDRESSES):
-        some = peers[at : at + _MAX_ADDRESSES]
-        ports = sorted({one.local_port for one in found if one.peer_in_ss in some})
-        from_peers = " or ".join(f"dst {_bracketed(peer)}" for peer in some)
-        to_ports = " or ".join(f"sport = :{port}" for port in ports)
-        yield f"( {from_peers} ) and ( {to_ports} )"
+    spared = {(one.local_port, one.peer_in_ss) for one in set(listed) - set(found)}
+    by_port: dict[int, set[str]] = {}
+    for one in found:
+        clause = f"dst {_bracketed(one.peer_in_ss)}"
+        if (one.local_port, one.peer_in_ss) in spared:
+            clause = f"( {clause} and dport = :{one.peer_port} )"
+        by_port.setdefault(one.local_port, set()).add(clause)
+    for port, clauses in sorted(by_port.items()):
+        ordered = sorted(clauses)
+        for at in range(0, len(ordered), _MAX_CLAUSES):
+            yield f"sport = :{port} and ( {' or '.join(ordered[at : at + _MAX_CLAUSES])} )"
 
 
 def count(before: Iterable[Connection], after: Iterable[Connection]) -> Counts:
@@ -170,13 +254,39 @@ def still_open(counts: Counts) -> str:
     return f"connections of {', '.join(found)} are still open: {UNABLE}" if found else ""
 
 
-def _of(connections: Iterable[Connection], removed: frozenset[str]) -> Iterator[Connection]:
-    networks = [ipaddress.ip_network(entry) for entry in removed if "/" in entry]
+@dataclass(frozen=True)
+class _Scopes:
+    """Removed addresses and networks, prepared for many connections."""
+
+    by_entry: Mapping[str, Scope]
+    networks: Sequence[tuple[str, ipaddress.IPv4Network | ipaddress.IPv6Network]]
+
+    def entries(self, peer: str) -> Iterator[str]:
+        """Yield the entries that a peer belongs to."""
+        if peer in self.by_entry:
+            yield peer
+        if self.networks:
+            address = ipaddress.ip_address(peer)
+            yield from (entry for entry, network in self.networks if address in network)
+
+
+def _scopes(removed: Removed) -> _Scopes:
+    by_entry = removed if isinstance(removed, Mapping) else dict.fromkeys(removed, Scope())
+    return _Scopes(
+        by_entry, [(entry, ipaddress.ip_network(entry)) for entry in by_entry if "/" in entry]
+    )
+
+
+def _of(connections: Iterable[Connection], removed: Removed) -> Iterator[Connection]:
+    scopes, boot = _scopes(removed), _boot()
     for one in connections:
-        if one.peer in removed or (
-            networks and any(ipaddress.ip_address(one.peer) in network for network in networks)
-        ):
+        if any(scopes.by_entry[entry].covers(one, boot) for entry in scopes.entries(one.peer)):
             yield one
+
+
+def _boot() -> str:
+    """Return a text for this boot: socket numbers begin anew with the next one."""
+    return _BOOT_ID.read_text().strip()[:8]
 
 
 def _bracketed(address: str) -> str:

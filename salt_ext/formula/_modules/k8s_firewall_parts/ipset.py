@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from . import addresses, errors
 
+LIST_NAMES = ["ipset", "list", "-name"]
 READ = ["ipset", "save"]
+"""Followed by a name: the sets of others may have a million entries."""
 APPLY = ["ipset", "restore"]
 SCRATCH = "k8sfw-"
 """How the names of temporary sets begin, which are filled first and then swapped in."""
@@ -22,6 +24,10 @@ _FAMILIES = {"v4": "inet", "v6": "inet6"}
 # hash:net has no network of length 0.
 _EVERYTHING = {"0.0.0.0/0": ("0.0.0.0/1", "128.0.0.0/1"), "::/0": ("::/1", "8000::/1")}
 _MIN_MAXELEM = 65536
+_TYPE = "hash:net"
+# Others change what the set lets in: a timeout removes entries, forceadd evicts some when it is
+# full, and what a rule of another program asks of an entry may come from it (comment, skbinfo).
+_OPTIONS = frozenset({"family", "hashsize", "maxelem", "bucketsize", "initval"})
 _DIGITS = re.compile(r"[0-9]{1,10}")
 
 
@@ -33,6 +39,9 @@ class IpSet:
     family: str
     maxelem: int
     members: frozenset[str]
+    """Those that are addresses or networks; of ``nomatch`` entries there are none here."""
+    clean: bool = True
+    """Whether it has no other options than this module's sets, and its entries have none."""
 
 
 def members(sets: Mapping[str, addresses.Content]) -> dict[str, frozenset[str]]:
@@ -59,15 +68,31 @@ def parse(saved: str) -> dict[str, IpSet]:
             added[name].append(rest)
         elif verb == "create" and (words := rest.split()):
             options[name], added[name] = words, []
-    return {
-        name: IpSet(
-            type=words[0],
-            family=_option(words, "family"),
-            maxelem=_number(_option(words, "maxelem")),
-            members=frozenset(added[name]),
-        )
-        for name, words in options.items()
-    }
+    return {name: _parse_one(words, added[name]) for name, words in options.items()}
+
+
+def _parse_one(words: list[str], entries: list[str]) -> IpSet:
+    members: set[str] = set()
+    clean = _OPTIONS.issuperset(words[1::2]) and len(words) % 2 == 1
+    for entry in entries:
+        # Options of an entry come after it: timeout, comment, packets, nomatch.
+        member, _, more = entry.partition(" ")
+        clean = clean and not more
+        if "nomatch" in more.split():
+            continue
+        try:
+            members.add(
+                (addresses.canonical_network if "/" in member else addresses.canonical)(member)[1]
+            )
+        except addresses.InvalidAddress:
+            clean = False
+    return IpSet(
+        type=words[0],
+        family=_option(words, "family"),
+        maxelem=_number(_option(words, "maxelem")),
+        members=frozenset(members),
+        clean=clean,
+    )
 
 
 def changes(current: Mapping[str, IpSet], desired: Mapping[str, frozenset[str]]) -> str:
@@ -81,15 +106,15 @@ def changes(current: Mapping[str, IpSet], desired: Mapping[str, frozenset[str]])
         if old is None:
             filled += _create(name, family, new)
             continue
-        if (old.type, old.family) != ("hash:net", family):
+        if (old.type, old.family) != (_TYPE, family):
             raise errors.Refused(
                 f"another program has an ipset {name} of type {old.type} {old.family}: choose "
                 f"another name for the set in k8s_firewall:sets"
             )
         added, removed = new - old.members, old.members - new
-        if not added and not removed:
+        if not added and not removed and old.clean:
             continue
-        if len(new) <= old.maxelem and len(added) + len(removed) <= len(new):
+        if old.clean and len(new) <= old.maxelem and len(added) + len(removed) <= len(new):
             # Delete before add: a full set takes nothing.
             swapped += [f"del {name} {entry}" for entry in sorted(removed)]
             swapped += [f"add {name} {entry}" for entry in sorted(added)]
@@ -109,7 +134,7 @@ def full(desired: Mapping[str, frozenset[str]]) -> str:
 def _create(name: str, family: str, new: frozenset[str]) -> Iterator[str]:
     # Room to double; the kernel enlarges the hash table by itself.
     maxelem = max(_MIN_MAXELEM, 1 << (2 * len(new)).bit_length())
-    yield f"create {name} hash:net family {family} hashsize 1024 maxelem {maxelem}"
+    yield f"create {name} {_TYPE} family {family} hashsize 1024 maxelem {maxelem}"
     for entry in sorted(new):
         yield f"add {name} {entry}"
 

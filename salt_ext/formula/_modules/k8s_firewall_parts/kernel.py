@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import applied, errors, generation, ipset, nft, plan, programs
+from . import addresses, applied, errors, generation, ipset, nft, plan, programs
 from .desired import Desired
 from .plan import Plan
 from .state_dir import StateDir
@@ -12,17 +12,22 @@ from .state_dir import StateDir
 _TRIES = 3
 
 
-def apply(desired: Desired, state_dir: StateDir) -> Plan:
-    """Bring the kernel to the desired state; return the plan that was applied."""
+def apply(desired: Desired, state_dir: StateDir, departed: addresses.Content | None = None) -> Plan:
+    """
+    Bring the kernel to the desired state; return the plan that was applied.
+
+    departed
+        See ``plan.make``.
+    """
     record = state_dir.read(applied.FILE)
-    made = plan.make(desired, record, applied.unchanged_table(state_dir))
+    made = plan.make(desired, record, applied.unchanged_table(state_dir), departed)
     if not made.empty:
         state_dir.mark_dirty()
     try:
         execute(made)
     except errors.CommandFailed:
         # Another program has changed the sets since they were read.
-        again = plan.make(desired, record)
+        again = plan.make(desired, record, None, departed)
         if again.nft == made.nft and again.ipset == made.ipset:
             if not made.ipset:
                 # nft takes all or nothing.
@@ -60,7 +65,7 @@ def check(made: Plan) -> None:
 def remaining_ipsets(state_dir: StateDir) -> list[str]:
     """Return this module's ipsets that are still in the kernel."""
     names = state_dir.read(applied.FILE).get("ipsets", [])
-    return sorted(ipset.parse(programs.run(ipset.READ)).keys() & set(names)) if names else []
+    return sorted(plan.read_ipset_names().intersection(names)) if names else []
 
 
 def _load(made: Plan, run: Callable[..., str]) -> None:
@@ -74,11 +79,14 @@ def _list_applied(made: Plan) -> None:
     if not made.replaces_table or made.nft == nft.DELETE:
         return
     for _ in range(_TRIES):
-        made.listing = plan.read_structure()
+        listed = plan.read_with_handles()
+        made.listing = nft.structure_of(listed)
         now = generation.current(nft.TABLE)
-        if not now or now == made.generation_after:
+        if now and now == made.generation_after:
             return
-        # Another program has changed something: the listing may show its changes.
+        # Another program has changed something; mostly a table of its own.
+        if nft.is_as_loaded(listed, made.nft):
+            break
         made.listing, made.generation_before = "", now
         _load(made, programs.run)
     made.generation_after = ""

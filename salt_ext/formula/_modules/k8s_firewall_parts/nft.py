@@ -7,28 +7,37 @@ transaction: the kernel takes all of it or nothing, and no packet meets half a c
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import gates, rules
+from . import gates, reverse_flows, rules
+from .addresses import Content
 from .desired import KEEP, Desired
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
-LIST_ALL = ["nft", "--stateless", "--terse", "list", "ruleset"]
-"""All tables without the elements of sets; nft always lists the elements of a single table."""
+LIST_HANDLES = ["nft", "--stateless", "--terse", "--handle", "list", "table", "inet", TABLE]
+"""
+Without elements, where nft can do so for one table.
+
+Only ever this one table by its name: a listing of all takes seconds where others have many rules,
+and begins anew with each transaction of theirs.
+"""
 APPLY = ["nft", "-f", "-"]
 CHECK = ["nft", "-c", "-f", "-"]
 DELETE = f"table inet {TABLE}\ndelete table inet {TABLE}\n"
 """Deletes the table, and does not fail where there is none."""
 
 _TYPES = {"v4": "ipv4_addr", "v6": "ipv6_addr"}
-_MATCH = {"v4": "ip saddr", "v6": "ip6 saddr"}
 _ELEMENTS_PER_LINE = 8
+_NOBODY = Content()
 
 _SET = re.compile(r"^\tset (\S+) \{", re.MULTILINE)
 _ELEMENTS = re.compile(r"^\t\telements = \{", re.MULTILINE)
+_HANDLE = re.compile(r" # handle (\d+)$", re.MULTILINE)
+_POLICY = re.compile(r"; policy (\w+);")
 
 Elements = Mapping[str, frozenset[str]]
 """The elements of the kernel's sets, by their names."""
@@ -47,16 +56,22 @@ def needed(desired: Desired) -> bool:
     return bool(desired.gates or desired.rules) or (desired.backend == "nft" and bool(desired.sets))
 
 
-def elements(desired: Desired) -> dict[str, frozenset[str]]:
+def elements(desired: Desired, departed: Content = _NOBODY) -> dict[str, frozenset[str]]:
     """Return the desired elements of the table's sets."""
     used = {name for gate in desired.gates for name in gate.sets}
     used.update(name for rule in desired.rules for name in rule.sets)
     if desired.backend == "nft":
         used.update(desired.sets)
-    return {
-        f"{name}_{suffix}": part
+    sets = {
+        name: content
         for name, content in sorted(desired.all_sets().items())
         if name in used or name == KEEP
+    }
+    if reverse_flows.needed(desired):
+        sets[reverse_flows.DEPARTED] = departed
+    return {
+        f"{name}_{suffix}": part
+        for name, content in sets.items()
         for suffix, part in content.parts().items()
     }
 
@@ -66,9 +81,14 @@ def structure(desired: Desired) -> str:
     return _table(desired, {})
 
 
-def full(desired: Desired) -> str:
-    """Return the text that replaces the whole table."""
-    return DELETE + (_table(desired, elements(desired)) if needed(desired) else "")
+def full(desired: Desired, departed: Content = _NOBODY) -> str:
+    """
+    Return the text that replaces the whole table.
+
+    departed
+        The addresses and networks that no connection tracking may let in again.
+    """
+    return DELETE + (_table(desired, elements(desired, departed)) if needed(desired) else "")
 
 
 def delta(current: Elements, desired: Elements) -> str:
@@ -105,13 +125,49 @@ def parse(listing: str) -> Table:
     return Table("\n".join(line for line in text.splitlines() if line.strip()), found)
 
 
-def own_structure(listing: str) -> str:
-    """Return the structure of this module's table, out of a terse listing of all tables."""
-    begin = listing.find(f"table inet {TABLE} {{\n")
-    if begin < 0 or (begin and listing[begin - 1] != "\n"):
-        return ""
-    end = listing.find("\n}\n", begin)
-    return parse(listing[begin : end + 3]).structure if end >= 0 else ""
+def structure_of(listing: str) -> str:
+    """Return the structure out of a listing with handles."""
+    return parse(_HANDLE.sub("", listing)).structure
+
+
+def is_as_loaded(listing: str, text: str) -> bool:
+    """
+    Whether the table in a listing with handles is the one that a text has loaded, unchanged.
+
+    The kernel gives the objects of a new table their handles in the order of the text, and never
+    one twice: a rule that another program has added, replaced or deleted breaks the order.
+    """
+    return _shape(listing) == _shape(text) and _in_order(listing)
+
+
+def _shape(table: str) -> list[object]:
+    """Return the names of sets, the names of chains with their number of rules, the policies."""
+    lines = [line.strip() for line in table.splitlines()]
+    shape: list[object] = []
+    for number, line in enumerate(lines):
+        if line.startswith("set "):
+            shape.append(line.split()[1])
+        elif line.startswith("chain "):
+            inside = itertools.takewhile("}".__ne__, lines[number + 1 :])
+            rules_of = [rule for rule in inside if not rule.startswith("type filter")]
+            shape.append((line.split()[1], len(rules_of)))
+    return [*shape, _POLICY.findall(table)]
+
+
+def _in_order(listing: str) -> bool:
+    """Whether the handles of rules follow each other, as those of a table just loaded."""
+    last = 0
+    for line in listing.splitlines():
+        match = _HANDLE.search(line)
+        # Those of sets and chains are given out before.
+        if match is None or line.endswith(f"{{{match[0]}"):
+            continue
+        handle = int(match[1])
+        # A set without a name, within the rule, has a handle of its own.
+        if last and not last < handle <= last + 1 + line.count("{"):
+            return False
+        last = handle
+    return True
 
 
 def _change(verb: str, name: str, entries: frozenset[str]) -> Iterator[str]:
@@ -144,53 +200,60 @@ def _table(desired: Desired, contents: Elements) -> str:
     for chain in rules.POLICIES:
         chain_rules = [rule for rule in desired.rules if rule.chain == chain]
         if chain_rules:
+            lines += reverse_flows.rule_chains(chain, chain_rules)
             lines += _base_chain(chain, chain_rules, desired.policy[chain])
+    lines += reverse_flows.output_chains(desired)
     lines.append("}")
     return "\n".join(lines) + "\n"
 
 
 def _gate_chains(these: tuple[gates.Gate, ...]) -> Iterator[str]:
     """Yield the chains; packets were sent to prove that each condition of a gate is needed."""
+    yield from reverse_flows.PUBLISHED_SET
     for gate in these:
         yield f"chain {gate.chain} {{"
         for name in (*gate.sets, KEEP):
             yield from _accept(name)
         yield "counter drop"
         yield "}"
+    yield from reverse_flows.gate_chains(these)
     # Before the chains of other firewalls: their accept cannot open what is dropped here, and a
     # drop here cuts established connections too.
     yield "chain gate_input {"
     yield "type filter hook input priority -10; policy accept;"
     yield 'iifname "lo" accept'
     for gate in these:
-        yield _tracked(gate, "")
+        yield reverse_flows.published(f"ct status dnat {_tracked(gate)}")
+        yield f"{_tracked(gate)} goto {gate.chain}"
         # Without an entry in connection tracking there is no direction and no original port.
         yield (
             f"ct state {{ invalid, untracked }} {gate.protocol} dport {gate.ports} "
             f"goto {gate.chain}"
         )
+    yield "ct direction reply jump gate_replies"
     yield "}"
+    yield from reverse_flows.forward_chains(these)
     # Ports that are forwarded to a container; other routed traffic does not belong to this host.
     yield "chain gate_forward {"
     yield "type filter hook forward priority -10; policy accept;"
     for gate in these:
-        yield _tracked(gate, "ct status dnat ")
+        yield reverse_flows.published(f"ct status dnat {_tracked(gate)}")
+        yield f"ct status dnat {_tracked(gate)} goto {gate.chain}"
+    yield "ct status snat ct direction reply jump gate_replies"
+    yield "ct state new jump gate_new"
     yield "}"
 
 
-def _tracked(gate: gates.Gate, condition: str) -> str:
+def _tracked(gate: gates.Gate) -> str:
     # Not the replies to connections that this host opened from that port; and the port as the
     # client sent it, before a redirect or a published container port changed it.
-    return (
-        f"{condition}ct direction original meta l4proto {gate.protocol} "
-        f"ct original proto-dst {gate.ports} goto {gate.chain}"
-    )
+    return f"ct direction original meta l4proto {gate.protocol} ct original proto-dst {gate.ports}"
 
 
 def _rule_chain(rule: rules.Rule) -> Iterator[str]:
     """Yield the chain of one rule: the verdict on packets to its ports."""
     comment = f' comment "{rule.comment}"' if rule.comment else ""
-    matches = [f"{match} " for name in rule.sets for match in _members(name)]
+    matches = [f"{match} " for name in rule.sets for match in reverse_flows.members(name)]
     if rule.any_source:
         matches = [""]
     yield f"chain {rules.PREFIX}{rule.name} {{"
@@ -206,8 +269,9 @@ def _base_chain(chain: str, chain_rules: Sequence[rules.Rule], policy: str) -> I
     yield f"type filter hook {chain} priority 0; policy {policy};"
     if chain == "input":
         yield 'iifname "lo" accept'
-    # Only replies: a removed address is cut off in established connections too.
-    yield "ct state established,related ct direction reply accept"
+    yield reverse_flows.answers(chain, chain_rules)
+    if chain == "forward" and reverse_flows.closes(chain_rules):
+        yield "ct state new jump new_forward"
     yield "meta l4proto { icmp, ipv6-icmp } accept"
     if chain == "input":
         # DHCPv6: the client asks a multicast group, so that no connection matches the answer.
@@ -222,9 +286,4 @@ def _base_chain(chain: str, chain_rules: Sequence[rules.Rule], policy: str) -> I
 
 
 def _accept(name: str) -> Iterator[str]:
-    return (f"{match} accept" for match in _members(name))
-
-
-def _members(name: str) -> Iterator[str]:
-    for part in ("v4", "v4_net", "v6", "v6_net"):
-        yield f"{_MATCH[part[:2]]} @{name}_{part}"
+    return (f"{match} accept" for match in reverse_flows.members(name))

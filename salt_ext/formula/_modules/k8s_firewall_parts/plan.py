@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +22,8 @@ class Plan:
     """Whether the nft table is replaced, or deleted, as a whole."""
     table_diff: list[str] = field(default_factory=list)
     """The lines of the table that change, without the elements of sets."""
+    departed: addresses.Content = addresses.Content()
+    """The departed addresses that the nft table keeps out of connection tracking."""
     ipset: str = ""
     unused_ipsets: list[str] = field(default_factory=list)
     """This module's ipsets that the desired state no longer has."""
@@ -59,7 +60,10 @@ class Plan:
 
 
 def make(
-    desired: Desired, applied: Mapping[str, object], unchanged_table: nft.Table | None = None
+    desired: Desired,
+    applied: Mapping[str, Any],
+    unchanged_table: nft.Table | None = None,
+    departed: addresses.Content | None = None,
 ) -> Plan:
     """
     Read the kernel and return what has to change.
@@ -68,11 +72,22 @@ def make(
         The record of the last run.
     unchanged_table
         The nft table where it is known without reading it.
+    departed
+        The addresses that may not come back through connection tracking; those of the record where
+        it is not given.
     """
-    plan = Plan()
+    plan = Plan(departed=recorded_departed(applied) if departed is None else departed)
     _plan_nft(desired, applied, plan, unchanged_table)
     _plan_ipset(desired, applied, plan)
     return plan
+
+
+def recorded_departed(applied: Mapping[str, Any]) -> addresses.Content:
+    """Return the departed addresses of the nft table, by the record of the last run."""
+    try:
+        return addresses.Content.from_dict(applied.get("departed", {}))
+    except (AttributeError, TypeError):
+        return addresses.Content()
 
 
 def read_table() -> nft.Table | None:
@@ -85,14 +100,26 @@ def read_table() -> nft.Table | None:
         raise
 
 
+def read_with_handles() -> str:
+    """Read this module's nft table from the kernel, as ``nft.is_as_loaded`` takes it."""
+    return programs.run(nft.LIST_HANDLES)
+
+
 def read_structure() -> str:
-    """Read the structure of this module's nft table from the kernel."""
-    structure = ""
-    with contextlib.suppress(errors.CommandFailed):
-        structure = nft.own_structure(programs.run(nft.LIST_ALL))
-    if not structure and (table := read_table()) is not None:
-        structure = table.structure
-    return structure
+    """Read the structure of this module's nft table from the kernel; empty without a table."""
+    table = read_table()
+    return table.structure if table else ""
+
+
+def read_ipset_names() -> frozenset[str]:
+    """Read the names of all ipsets from the kernel."""
+    return frozenset(programs.run(ipset.LIST_NAMES).split())
+
+
+def read_ipsets(names: Set[str]) -> dict[str, ipset.IpSet]:
+    """Read the ipsets of these names from the kernel, and the temporary ones of a killed run."""
+    found = {name for name in read_ipset_names() if name in names or name.startswith(ipset.SCRATCH)}
+    return ipset.parse("".join(programs.run([*ipset.READ, name]) for name in sorted(found)))
 
 
 def needs_replacement(
@@ -125,19 +152,22 @@ def _plan_nft(
     plan.generation_before = (
         applied["generation"] if unchanged_table else generation.current(nft.TABLE)
     )
-    table = unchanged_table or read_table()
+    table = unchanged_table or _read_where_needed(needed or bool(applied.get("structure")))
     if not needed:
         if table is not None:
             plan.nft, plan.replaces_table = nft.DELETE, True
         return
-    elements = nft.elements(desired)
+    elements = nft.elements(desired, plan.departed)
     plan.replaces_table = needs_replacement(applied, desired, table)
     current = table.elements if table else {}
     if plan.replaces_table and (conflict := foreign_firewalls.conflict(desired)):
         raise errors.Refused(conflict)
     if plan.replaces_table:
         plan.table_diff = table_diff(applied, desired, table)
-    plan.nft = nft.full(desired) if plan.replaces_table else nft.delta(current, elements)
+    if plan.replaces_table:
+        plan.nft = nft.full(desired, plan.departed)
+    else:
+        plan.nft = nft.delta(current, elements)
     for name in desired.all_sets():
         # The others are reported as ipsets.
         if desired.backend == "nft" or name not in desired.sets:
@@ -145,12 +175,22 @@ def _plan_nft(
             _note_set_change(plan, name, parts, current, elements)
 
 
+def _read_where_needed(needed: bool) -> nft.Table | None:
+    try:
+        return read_table()
+    except errors.CommandFailed:
+        # The program is there and the kernel has no nf_tables, as in some containers.
+        if needed:
+            raise
+        return None
+
+
 def _plan_ipset(desired: Desired, applied: Mapping[str, Any], plan: Plan) -> None:
     members = ipset.members(desired.sets) if desired.backend == "ipset" else {}
     applied_ipsets = set(applied.get("ipsets", []))
     if not members and not applied_ipsets:
         return
-    ipsets = ipset.parse(programs.run(ipset.READ))
+    ipsets = read_ipsets(members.keys() | applied_ipsets)
     plan.ipset = ipset.changes(ipsets, members)
     plan.unused_ipsets = sorted((applied_ipsets - members.keys()) & ipsets.keys())
     current = {name: one.members for name, one in ipsets.items()}
