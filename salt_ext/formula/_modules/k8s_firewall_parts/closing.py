@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from . import connections, departures, errors, ownership, prune, reading, verify
+from . import connections, departures, errors, ownership, prune, reading, service_ports, verify
 from .departures import CLOSED, OPEN, SPARED, Departure, Departures
-from .desired import ParsedPillar, Pillar
+from .desired import Desired, ParsedPillar, Pillar
 from .openings import Opening
 from .state_dir import StateDir
 
@@ -60,6 +60,7 @@ def begin(
     parsed: ParsedPillar,
     named: Mapping[str, float],
     left_sets: Iterable[str] = (),
+    applied: Desired | None = None,
 ) -> dict[str, Departure]:
     """
     Return the departures that a pillar makes of the recorded ones; nothing is written.
@@ -67,17 +68,30 @@ def begin(
     named
         Addresses that the master names, with the time since when they are removed, or 0.
     left_sets
-        Entries that this run has taken out of this module's own sets.
+        Entries that this run takes out of this module's own sets.
+    applied
+        The firewall that was applied before: it says which ports were open for an address.
     """
     now = time.time()
     served, before = ownership.served(pillar), ownership.recorded(state_dir)
-    new = {
-        entry: Departure(since=now, cause=LEFT_A_SET, served=entry in before) for entry in left_sets
-    }
+    existing = ownership.existing(state_dir)
+
+    def departure(entry: str, cause: str, since: float = now, *, by_us: bool = True) -> Departure:
+        in_a_set = applied is not None and applied.has_entry(entry)
+        ports = service_ports.opened_for(applied, entry) if applied and in_a_set else None
+        return Departure(
+            since=since,
+            cause=cause,
+            served=by_us,
+            ports=None if ports is None else tuple(sorted(ports)),
+            existing=tuple(sorted(existing.get(entry, ()))),
+        )
+
+    new = {entry: departure(entry, LEFT_A_SET, by_us=entry in before) for entry in left_sets}
     # While a reference is not resolved, an absent address may be one that it means.
     if not ownership.unresolved(pillar):
-        new |= {entry: Departure(since=since or now, cause=NAMED) for entry, since in named.items()}
-        new |= {entry: Departure(since=now, cause=NOT_SERVED) for entry in before - served}
+        new |= {entry: departure(entry, NAMED, since or now) for entry, since in named.items()}
+        new |= {entry: departure(entry, NOT_SERVED) for entry in before - served}
     known = departures.recorded(state_dir)
     entries = known.keys() | new.keys()
     wanted = {entry for entry in entries if entry in served or parsed.desired.wants(entry)}
@@ -146,7 +160,8 @@ def close(
     if unresolved:
         # What left a set of this module is certain: a set with such a reference keeps its content.
         ending = {address for address in ending if found[address].cause == LEFT_A_SET}
-    connected = _end_connections(pillar, parsed, ending, outcome)
+    scopes = {entry: _scope(found[entry], first.by.get(entry, ())) for entry in ending}
+    connected = _end_connections(pillar, parsed, scopes, outcome)
     again = outcome.pruned or outcome.connections
     last = _named(found, entries, saved) if again else first
     open_by = {address: _shown(openings) for address, openings in last.by.items()}
@@ -200,14 +215,17 @@ def _named(
 
 
 def _end_connections(
-    pillar: Pillar, parsed: ParsedPillar, ending: set[str], outcome: Outcome
+    pillar: Pillar,
+    parsed: ParsedPillar,
+    ending: Mapping[str, connections.Scope],
+    outcome: Outcome,
 ) -> dict[str, str]:
     """End connections; return, for an address that may still have one, the reason."""
     if not ending:
         return {}
     allowed = ownership.StillAllowed(pillar, parsed.desired.all_sets().values())
     try:
-        counts = connections.end(frozenset(ending), allowed)
+        counts = connections.end(ending, allowed)
     except errors.FirewallError as exc:
         outcome.problems.append(f"connections of removed addresses were not ended: {exc}")
         return dict.fromkeys(ending, f"its connections are unknown: {exc}")
@@ -221,6 +239,16 @@ def _end_connections(
         for entry in ending
         if ownership.covers(entry, address)
     }
+
+
+def _scope(one: Departure, openings: Iterable[Opening]) -> connections.Scope:
+    """Return which connections of an address are ended: to the ports that were open for it."""
+    known = [None if one.ports is None else frozenset(one.ports), *(it.ports for it in openings)]
+    listed = [ports for ports in known if ports is not None]
+    # Its rule may be gone already, and with it the port: then each port that is listened on.
+    unknown = any(it.ports is None for it in openings) or not listed
+    ports = None if unknown else frozenset().union(*listed)
+    return connections.Scope(ports, frozenset(one.existing))
 
 
 def _shown(openings: tuple[Opening, ...]) -> str:

@@ -18,10 +18,14 @@ from . import addresses
 from .state_dir import StateDir
 
 FILE = "departures"
+Ports = tuple[tuple[str, int, int], ...]
+"""Protocol (empty for every one), first and last port, sorted."""
+
 OPEN, CLOSED, SPARED = "open", "closed", "spared"
 
 _KEPT_SECONDS = 180 * 86_400.0
 _MAX_CLOSED = 10_000
+_MAX_IN_KERNEL = 10_000
 _SHOWN = 3
 
 NOT_CHECKED = "not checked yet"
@@ -36,6 +40,10 @@ class Departure:
     served: bool = True
     """Whether references served it; else it left a set of this module, and rules of others that
     have it are not this module's."""
+    ports: Ports | None = None
+    """The ports that were open for it; None where that is not known."""
+    existing: tuple[str, ...] = ()
+    """The connections that it had before it was served."""
     state: str = OPEN
     why: str = NOT_CHECKED
     """What lets it in, what proves that nothing does, or why it is spared."""
@@ -101,6 +109,12 @@ def updated(
         The reason why an address is allowed although no reference serves it, by address.
     """
     result = {**new, **known}
+    for address, one in new.items():
+        # It was let in again since: what is known of it is newer.
+        if result[address].state == CLOSED and one.served:
+            result[address] = replace(
+                one, since=result[address].since, state=CLOSED, why=result[address].why
+            )
     for address in wanted:
         result.pop(address, None)
     for address, one in result.items():
@@ -143,6 +157,12 @@ def judged(
 def to_close(departures: Departures) -> frozenset[str]:
     """Return the departed addresses that nothing may let in: open ones, and closed ones too."""
     return frozenset(address for address, one in departures.items() if one.state != SPARED)
+
+
+def content(departures: Departures) -> addresses.Content:
+    """Return the newest departed addresses, for the kernel to keep out of connection tracking."""
+    listed = sorted(to_close(departures), key=lambda address: -departures[address].since)
+    return addresses.parse(listed[:_MAX_IN_KERNEL])
 
 
 def still_open(departures: Departures) -> dict[str, str]:
@@ -192,6 +212,10 @@ def sentence(answered: Mapping[str, Mapping[str, str]]) -> str:
 def _read(entry: Any) -> Departure:
     with contextlib.suppress(TypeError, ValueError):
         one = Departure(**entry)
+        ports = (
+            None if one.ports is None else tuple((str(a), int(b), int(c)) for a, b, c in one.ports)
+        )
+        one = replace(one, ports=ports, existing=tuple(map(str, one.existing)))
         if one.state in (OPEN, CLOSED, SPARED) and isinstance(one.since, (int, float)):
             return one
     return Departure(since=0.0, cause="recorded by another version")

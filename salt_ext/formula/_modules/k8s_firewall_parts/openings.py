@@ -66,6 +66,8 @@ class Opening:
     """Where the effect is unclear: what is not understood."""
     removal: Removal | None = None
     """How it is deleted: only a rule whose single source it is. None for everything else."""
+    ports: frozenset[tuple[str, int, int]] | None = None
+    """What it opens: protocol (empty for every one), first and last port; None for unknown."""
     element: bool = False
     """Whether it is an element of a set or map, which may be merged from several entries."""
 

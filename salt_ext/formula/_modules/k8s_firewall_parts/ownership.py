@@ -107,14 +107,32 @@ def served(pillar: Mapping[str, Any]) -> frozenset[str]:
 
 
 def recorded(state_dir: StateDir) -> frozenset[str]:
-    """Return the addresses that were served before and are not yet closed."""
+    """Return the addresses that were served before and are not yet departed."""
     return frozenset(state_dir.read(FILE).get("addresses", []))
 
 
-def record(state_dir: StateDir, entries: frozenset[str]) -> None:
-    """Replace the record, if it differs."""
-    if entries != recorded(state_dir):
-        state_dir.write(FILE, {"addresses": sorted(entries)})
+def existing(state_dir: StateDir) -> dict[str, frozenset[str]]:
+    """Return the connections that addresses had before they were served, by address."""
+    found = state_dir.read(FILE).get("existing", {})
+    return {entry: frozenset(listed) for entry, listed in found.items()}
+
+
+def record(
+    state_dir: StateDir, entries: frozenset[str], before: Mapping[str, frozenset[str]] | None = None
+) -> None:
+    """
+    Replace the record, if it differs.
+
+    before
+        The connections of addresses that were not served before, as ``existing`` returns them.
+    """
+    known = existing(state_dir)
+    kept = {
+        entry: found for entry, found in {**known, **(before or {})}.items() if entry in entries
+    }
+    if entries != recorded(state_dir) or kept != known:
+        listed = {entry: sorted(found) for entry, found in sorted(kept.items())}
+        state_dir.write(FILE, {"addresses": sorted(entries), "existing": listed})
 
 
 def unresolved(pillar: Mapping[str, Any]) -> list[str]:

@@ -191,16 +191,17 @@ class Run:
         have, and the next run finds the addresses that are still to be closed.
         """
         self._record_served()
-        made = self._apply_to_kernel(parsed.desired)
+        found = self._begin_closing(parsed, parsed.desired.removed_since(before))
+        made = self._apply_to_kernel(parsed.desired, departures.content(found))
         self.outcome["changes"] = made.changes()
         removed = self._removed(before, made, parsed.desired)
         self._begin_closing(parsed, removed)
         self._record_applied(parsed, made)
         return made, removed
 
-    def _apply_to_kernel(self, wish: Desired) -> Plan:
+    def _apply_to_kernel(self, wish: Desired, departed: addresses.Content | None = None) -> Plan:
         try:
-            made = kernel.apply(wish, self.state_dir)
+            made = kernel.apply(wish, self.state_dir, departed)
         except (errors.FirewallError, OSError):
             if self.state_dir.is_dirty():
                 self._progress = "firewall may be changed in part"
@@ -348,15 +349,17 @@ class Run:
 
     def _record_served(self) -> None:
         """Add the addresses that are served now to the record."""
-        known = ownership.recorded(self.state_dir)
-        ownership.record(self.state_dir, known | ownership.served(self.pillar))
+        known, served = ownership.recorded(self.state_dir), ownership.served(self.pillar)
+        before = connections.existing(served - known)
+        ownership.record(self.state_dir, known | served, before)
 
     def _begin_closing(
         self, parsed: ParsedPillar, removed: Iterable[str]
     ) -> dict[str, departures.Departure]:
         """Record what is to be closed, before anything is deleted for it."""
         named = self._named()
-        found = closing.begin(self.state_dir, self.pillar, parsed, named, removed)
+        last = applied.last(self.state_dir)
+        found = closing.begin(self.state_dir, self.pillar, parsed, named, removed, last)
         if not self.test:
             departures.record(self.state_dir, found)
             if not ownership.unresolved(self.pillar):
