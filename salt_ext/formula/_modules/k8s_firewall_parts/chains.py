@@ -17,6 +17,8 @@ from .openings import ACCEPTS, UNCLEAR, Opening, Removal
 # What a condition looks at.
 SOURCE, DEST, PORT, PROTOCOL, FAMILY = "source", "destination", "port", "protocol", "family"
 STATE, DIRECTION, STATUS = "state", "direction", "status"
+ORIGINAL_PORT = "original port"
+"""As the client sent it, before a redirect or a published container port changed it."""
 INTERFACE, DEST_TYPE, PACKET_TYPE, SYN = "interface", "destination type", "packet type", "syn"
 OTHER = "other"
 
@@ -42,6 +44,8 @@ class NamedSet:
     elements: Sequence[tuple[Any, ...]] = ()
     intervals: bool = False
     """Whether neighbours may have been merged into one element."""
+    known: bool = True
+    """Whether its elements could be read."""
     places: dict[tuple[Any, ...], str] = field(default_factory=dict)
     """Where an element is written, if not in the kernel."""
     _touched: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from .chains import (
     INTERFACE,
     JUMP,
     NOTHING,
+    ORIGINAL_PORT,
     OTHER,
     PACKET_TYPE,
     PORT,
@@ -449,7 +450,7 @@ _META = {
     "iifname": INTERFACE,
     "pkttype": PACKET_TYPE,
 }
-_CT = {"state": STATE, "direction": DIRECTION, "status": STATUS, "proto-dst": PORT}
+_CT = {"state": STATE, "direction": DIRECTION, "status": STATUS, "proto-dst": ORIGINAL_PORT}
 _PAYLOADS = {
     ("ip", "saddr"): SOURCE,
     ("ip6", "saddr"): SOURCE,
@@ -506,7 +507,7 @@ def _implied(left: Any) -> list[Condition]:
         protocol = payload.get("protocol", payload.get("name"))
         if protocol in _IMPLIED:
             return [Condition((PROTOCOL,), ((_IMPLIED[str(protocol)],),))]
-        if protocol in ("ip", "ip6") and _field(left) not in (SOURCE, DEST):
+        if protocol in ("ip", "ip6"):
             return [Condition((FAMILY,), ((4 if protocol == "ip" else 6,),))]
     return []
 
