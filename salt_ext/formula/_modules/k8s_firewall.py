@@ -37,15 +37,18 @@ try:
     # Modules and classes only: Salt would take an imported function for one of this module.
     from k8s_firewall_parts import (
         access,
-        addresses,
         applied,
         closing,
         connections,
         delivery,
         departures,
         errors,
+        ownership,
+        reading,
     )
+    from k8s_firewall_parts import addresses as parts_addresses
     from k8s_firewall_parts import status as firewall_status
+    from k8s_firewall_parts import verify as firewall_verify
     from k8s_firewall_parts.run import Run
     from k8s_firewall_parts.state_dir import StateDir
 finally:
@@ -277,15 +280,54 @@ def drift(repair: bool = False) -> dict[str, Any]:
     return {**outcome, **event}
 
 
+def verify(addresses: Any = None) -> dict[str, Any]:
+    """
+    Return for each address whether this host lets it in: ``closed``, ``open`` or ``unknown``.
+
+    Reads the kernel's rules and sets whole, whichever program made them (iptables with nf_tables
+    or legacy, nft, ipset), the files that are loaded at boot (also those of ufw and firewalld),
+    and the connections and flows that go on. Changes nothing.
+
+    Returns ``verdict``, ``by`` (each rule, set element, file, connection or flow that lets the
+    address in) and ``why`` (what could not be read whole). A rule for a larger network around the
+    address counts as open. A rule for every source does not: see :py:func:`check_access`.
+
+    Raises ``CommandExecutionError`` for a wrong argument.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db1' k8s_firewall.verify 192.0.2.10
+        salt 'db*' k8s_firewall.verify '[192.0.2.10, 198.51.100.0/24]'
+
+    addresses : None
+        An address, a network, or a list of them. Where it is not given: every removed address
+        that this minion has recorded.
+    """
+    try:
+        if addresses is None:
+            entries = _removed()
+        else:
+            listed = addresses if isinstance(addresses, (list, tuple)) else [addresses]
+            entries = parts_addresses.parse_separately(listed)
+        return {
+            entry: verdict.to_dict()
+            for entry, verdict in firewall_verify.verify(sorted(entries)).items()
+        }
+    except (parts_addresses.InvalidAddress, errors.FirewallError) as exc:
+        raise salt.exceptions.CommandExecutionError(str(exc)) from exc
+
+
 def check_access(address: str, port: int, protocol: str = "tcp") -> dict[str, Any]:
     """
-    Return whether an address can reach a port of this host, and which gate or rule decides.
+    Return whether an address can reach a port of this host, and which rule decides.
 
-    Returns ``allowed`` (``None`` where neither a gate nor a rule of this module decides),
-    ``decided_by``, ``reason``, and the ``problems`` of :py:func:`status`: with any of them, the
-    kernel may decide otherwise. Another firewall may still drop what a gate lets through.
+    Takes the first packet of a connection through every chain of the kernel, whichever program
+    made the rules. Returns ``allowed`` (``None`` where a rule decides that is not understood),
+    ``decided_by`` and ``reason``.
 
-    Raises ``CommandExecutionError`` for a wrong argument, and where nothing is applied yet.
+    Raises ``CommandExecutionError`` for a wrong argument.
 
     CLI Example:
 
@@ -303,17 +345,10 @@ def check_access(address: str, port: int, protocol: str = "tcp") -> dict[str, An
         ``tcp`` or ``udp``.
     """
     try:
-        _, canonical = addresses.canonical(address)
-        number = int(port)
-    except ValueError as exc:
+        packet = access.parse(address, port, protocol)
+        return access.decide(reading.read_kernel(address), packet).to_dict()
+    except errors.FirewallError as exc:
         raise salt.exceptions.CommandExecutionError(str(exc)) from exc
-    if protocol not in ("tcp", "udp"):
-        raise salt.exceptions.CommandExecutionError(f"{protocol!r} is not tcp or udp")
-    desired = applied.last(_state_dir())
-    if desired is None:
-        raise salt.exceptions.CommandExecutionError("nothing is applied yet; run k8s_firewall.sync")
-    answer = access.decide(desired, canonical, protocol, number)
-    return {**answer, "problems": firewall_status.status(_state_dir(), version())["problems"]}
 
 
 def remove(test: bool | None = None) -> dict[str, Any]:
@@ -374,6 +409,8 @@ def sets(name: str | None = None) -> dict[str, Any]:
     name : None
         The name of one set; every set where it is not given.
     """
+    if name is not None and not isinstance(name, str):
+        raise salt.exceptions.CommandExecutionError(f"{name!r} is not the name of a set")
     desired = applied.last(_state_dir())
     found = desired.all_sets() if desired else {}
     if name is not None and name not in found:
@@ -401,6 +438,13 @@ def remember(*_: Any, **__: Any) -> dict[str, Any]:
     raise salt.exceptions.CommandExecutionError(
         "k8s_firewall.remember was renamed; call k8s_firewall.record"
     )
+
+
+def _removed() -> frozenset[str]:
+    """Return the addresses that references served before and serve no more."""
+    state_dir = _state_dir()
+    served_before = ownership.recorded(state_dir).union(departures.recorded(state_dir))
+    return served_before - ownership.served(__pillar__)
 
 
 def _repaired() -> dict[str, Any]:

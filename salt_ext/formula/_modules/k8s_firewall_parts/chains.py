@@ -17,6 +17,8 @@ from .openings import ACCEPTS, UNCLEAR, Opening, Removal
 # What a condition looks at.
 SOURCE, DEST, PORT, PROTOCOL, FAMILY = "source", "destination", "port", "protocol", "family"
 STATE, DIRECTION, STATUS = "state", "direction", "status"
+ORIGINAL_PORT = "original port"
+"""As the client sent it, before a redirect or a published container port changed it."""
 INTERFACE, DEST_TYPE, PACKET_TYPE, SYN = "interface", "destination type", "packet type", "syn"
 OTHER = "other"
 
@@ -42,6 +44,8 @@ class NamedSet:
     elements: Sequence[tuple[Any, ...]] = ()
     intervals: bool = False
     """Whether neighbours may have been merged into one element."""
+    known: bool = True
+    """Whether its elements could be read."""
     places: dict[tuple[Any, ...], str] = field(default_factory=dict)
     """Where an element is written, if not in the kernel."""
     _touched: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
@@ -104,6 +108,7 @@ class Chain:
 
 Chains = dict[ChainKey, Chain]
 
+_PROTOCOL_NAMES = {6: "tcp", 17: "udp"}
 _LOCAL = Condition((INTERFACE,), (("lo",),))
 """No packet of another host comes in there."""
 
@@ -350,6 +355,7 @@ def _named(
                     sources=(str(element[position]),),
                     effect=effect_name,
                     why=why,
+                    ports=_ports(rule),
                     element=named.intervals,
                 )
             continue
@@ -360,8 +366,26 @@ def _named(
             sources=tuple(str(element[position]) for element in elements),
             effect=effect_name,
             why=why,
+            ports=_ports(rule),
             removal=rule.removal if alone and effect_name == ACCEPTS else None,
         )
+
+
+def _ports(rule: Rule) -> frozenset[tuple[str, int, int]] | None:
+    """Return what a rule opens: protocol, first and last port; None where it does not tell."""
+    protocols, ports = [""], [] if rule.verdict != ACCEPT else [(1, 65535)]
+    for condition in rule.conditions:
+        if not {PORT, PROTOCOL} & set(condition.fields):
+            continue
+        if len(condition.fields) > 1 or condition.negated or condition.named:
+            return None
+        values = [element[0] for element in condition.elements]
+        if condition.fields == (PORT,):
+            ports = values
+        else:
+            protocols = [_PROTOCOL_NAMES.get(value, "") for value in values]
+    found = ((protocol, *port) for protocol in protocols for port in ports)
+    return frozenset(found) or None
 
 
 def _only_source(rule: Rule) -> bool:

@@ -26,6 +26,7 @@ from .chains import (
     INTERFACE,
     JUMP,
     NOTHING,
+    ORIGINAL_PORT,
     OTHER,
     PACKET_TYPE,
     PORT,
@@ -81,7 +82,7 @@ _TEXT = frozenset(
     }
 )  # fmt: skip
 _NO_ARGUMENT = frozenset({"syn", "fragment", "ipv4", "ipv6", "numeric", "verbose", "zero"})
-_ANYTHING = ("match", "comment", "set-counters", "out-interface", "wait", "ipv4", "ipv6",
+_ANYTHING = ("match", "comment", "set-counters", "wait", "ipv4", "ipv6",
              "numeric", "verbose", "table", "zero")  # fmt: skip
 """Options that narrow nothing on the way in."""
 
@@ -365,6 +366,13 @@ def _ports(arguments: Sequence[str], _: SetOf) -> Condition | None:
     return Condition((PORT,), tuple(found))
 
 
+def _original_ports(arguments: Sequence[str], set_of: SetOf) -> Condition | None:
+    found = _ports(arguments, set_of)
+    return found and found._replace(
+        fields=(ORIGINAL_PORT,) if found.fields == (PORT,) else (OTHER,)
+    )
+
+
 def port_number(text: object) -> int | None:
     """Return the number of a port, which may have the name of a service."""
     if isinstance(text, int):
@@ -430,7 +438,7 @@ _MATCHES: Mapping[str, Callable[[Sequence[str], SetOf], Condition | None]] = {
     "destination-port": _ports,
     "dports": _ports,
     "destination-ports": _ports,
-    "ctorigdstport": _ports,
+    "ctorigdstport": _original_ports,
     "ctorigsrc": _source,
     "ctstate": _texts(STATE),
     "state": _texts(STATE),

@@ -22,6 +22,7 @@ from .chains import (
     INTERFACE,
     JUMP,
     NOTHING,
+    ORIGINAL_PORT,
     OTHER,
     PACKET_TYPE,
     PORT,
@@ -71,6 +72,10 @@ _STATEMENTS: Mapping[str, str] = {
 }
 _MARKS = ("mark", "secmark", "zone")
 _LIMITS = ("limit", "quota", "ct count", "meter")
+
+OWN_TABLE = ("inet", "k8s_firewall")
+DEPARTED = "k8sfw-departed"
+"""The sets of departed addresses in this module's own table: see ``reverse_flows``."""
 
 
 def opaque(document: object, interest: Interest, *, evaluate: bool = False) -> set[ChainKey]:
@@ -227,7 +232,9 @@ class Reader:
     def named(self, key: ChainKey) -> NamedSet:
         """Return a named set or map of a table, read once."""
         if key not in self._named:
-            one = self._sets.get(key, {})
+            # What this set names is kept out, also where the rest of the traffic is let in.
+            ours = key[:2] == OWN_TABLE and key[2].startswith(DEPARTED)
+            one = {} if ours else self._sets.get(key, {})
             kind = "map" if "map" in one else "set"
             flags = one.get("flags")
             self._named[key] = NamedSet(
@@ -449,7 +456,7 @@ _META = {
     "iifname": INTERFACE,
     "pkttype": PACKET_TYPE,
 }
-_CT = {"state": STATE, "direction": DIRECTION, "status": STATUS, "proto-dst": PORT}
+_CT = {"state": STATE, "direction": DIRECTION, "status": STATUS, "proto-dst": ORIGINAL_PORT}
 _PAYLOADS = {
     ("ip", "saddr"): SOURCE,
     ("ip6", "saddr"): SOURCE,
@@ -506,7 +513,7 @@ def _implied(left: Any) -> list[Condition]:
         protocol = payload.get("protocol", payload.get("name"))
         if protocol in _IMPLIED:
             return [Condition((PROTOCOL,), ((_IMPLIED[str(protocol)],),))]
-        if protocol in ("ip", "ip6") and _field(left) not in (SOURCE, DEST):
+        if protocol in ("ip", "ip6"):
             return [Condition((FAMILY,), ((4 if protocol == "ip" else 6,),))]
     return []
 

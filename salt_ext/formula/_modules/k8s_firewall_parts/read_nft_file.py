@@ -22,6 +22,7 @@ from .chains import (
     INTERFACE,
     JUMP,
     NOTHING,
+    ORIGINAL_PORT,
     OTHER,
     PORT,
     PROTOCOL,
@@ -56,7 +57,7 @@ _OTHER_SINGLE = ("oif", "oifname", "mark", "pkttype", "iiftype", "oiftype", "sku
                  "rtclassid", "iifgroup", "oifgroup", "cgroup", "protocol", "nfproto", "l4proto",
                  "cpu", "priority", "length")  # fmt: skip
 _META = {"l4proto": PROTOCOL, "iif": INTERFACE, "iifname": INTERFACE}
-_CT = {"state": STATE, "direction": DIRECTION, "proto-dst": PORT}
+_CT = {"state": STATE, "direction": DIRECTION, "proto-dst": ORIGINAL_PORT}
 _SIGNS = ("==", "!=", "<", ">", "<=", ">=", "eq", "ne", "lt", "gt", "le", "ge")
 _NEGATED = ("!=", "ne", "!")
 _STRANGE = {

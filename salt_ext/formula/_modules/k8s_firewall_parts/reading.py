@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import errors, programs, read_ipset, read_iptables, read_nft, read_saved
+from . import errors, netlink, programs, read_ipset, read_iptables, read_nft, read_saved
 from .chains import Analysis, ChainKey, Chains, NamedSet, openings
 from .intervals import Interest
 from .openings import UNCLEAR, Opening, Reading, XtRule
@@ -87,11 +87,18 @@ def read(entries: Iterable[str] | None = None, saved: Sequence[str] = SAVED) -> 
     saved
         The files that are loaded at boot, also as patterns.
     """
+    return read_with_kernel(entries, saved)[0]
+
+
+def read_with_kernel(
+    entries: Iterable[str] | None, saved: Sequence[str] = SAVED
+) -> tuple[Reading, Kernel]:
+    """Return the same, and the kernel's chains as packets of these addresses meet them."""
     with _without_collector():
         return _read(Interest(entries), saved)
 
 
-def _read(interest: Interest, saved: Sequence[str]) -> Reading:
+def _read(interest: Interest, saved: Sequence[str]) -> tuple[Reading, Kernel]:
     files, unknown = read_files(saved)
     kernel, elements = _kernel_and_sets(files, interest)
     found = [*openings(Analysis(kernel.chains), interest), *_unclear_sets(kernel, interest)]
@@ -108,7 +115,7 @@ def _read(interest: Interest, saved: Sequence[str]) -> Reading:
     )
     found += firewalld.openings(interest)
     unknown.update(firewalld.unknown)
-    return Reading(tuple(dict.fromkeys(found)), unknown)
+    return Reading(tuple(dict.fromkeys(found)), unknown), kernel
 
 
 @contextlib.contextmanager
@@ -141,6 +148,7 @@ class _Sets(dict[str, NamedSet]):
         if self.saved is None:
             self.saved, self.problem = _read_ipsets()
         one = read_ipset.named_set(name, self.saved, f"ipset {name}")
+        one.known = not self.problem
         for file in self._files:
             more = read_saved.ipset_elements(file).get(name)
             for element in more.elements if more else ():
@@ -246,17 +254,10 @@ def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest
         if problem := read_iptables.cut_off(text):
             kernel.unknown[program] = f"{save}: {problem}"
         _add_text(kernel, text, family, f"{program}-nft", program, set_of, interest)
-    if _nf_tables_loaded() and not shown:
-        kernel.unknown["nft"] = f"the kernel has nf_tables, and {why}"
-
-
-def _nf_tables_loaded() -> bool:
-    try:
-        modules = Path("/proc/modules").read_text()
-    except OSError:
-        return False
-    # A module that is loaded and used by no other has no chains.
-    return any(line.split(" ", 1)[0] == "nf_tables" for line in modules.splitlines())
+    # A kernel that cannot be asked has no nf_tables.
+    with contextlib.suppress(OSError):
+        if netlink.has_nft_tables() and not shown:
+            kernel.unknown["nft"] = f"the kernel has nft tables, and {why}"
 
 
 def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest) -> None:
@@ -367,6 +368,12 @@ def read_files(saved: Sequence[str]) -> tuple[list[read_saved.Saved], dict[str, 
                 continue
             found.append(read_saved.Saved(name, text))
     return found, unknown
+
+
+def unknown_for(unknown: Mapping[str, str], entry: str) -> dict[str, str]:
+    """Return what is not known about an entry: not what only concerns the other family."""
+    other = ("iptables", "nft ip ") if ":" in entry else ("ip6tables", "nft ip6 ")
+    return {what: why for what, why in unknown.items() if not what.startswith(other)}
 
 
 def _matching(pattern: str) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from . import intervals
+from . import access, intervals, reading, traffic
 from .chains import shown
 from .intervals import Entries, Interval
 from .openings import Opening, Reading
@@ -59,22 +59,42 @@ class Verdict:
         return {"verdict": self.verdict, "by": self.by, "why": self.why}
 
 
+def verify(entries: Iterable[str], saved: Sequence[str] = reading.SAVED) -> dict[str, Verdict]:
+    """Read this host, and return the verdict on each address or network."""
+    wanted = list(entries)
+    read, kernel = reading.read_with_kernel(wanted, saved)
+    unknown = dict(read.unknown)
+    interfaces: dict[Interval, str] = {}
+
+    def passes(source: Interval, protocol: int, port: int, forwarded: bool) -> bool:
+        if source not in interfaces:
+            interfaces[source] = access.route_to(str(source))
+        packet = access.Packet(
+            source, protocol, port, established=True, forwarded=forwarded,
+            interface=interfaces[source],
+        )  # fmt: skip
+        return access.decide(kernel, packet).allowed is not False
+
+    found = traffic.find(wanted, passes, unknown)
+    return find(Reading(read.openings, unknown), wanted, found)
+
+
 def find(
-    reading: Reading,
+    read: Reading,
     entries: Iterable[str],
-    traffic: Mapping[str, tuple[str, ...]] | None = None,
+    going_on: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dict[str, Verdict]:
     """
     Return the verdict on each address or network.
 
-    traffic
+    going_on
         The connections and flows of each, for people: see ``traffic.find``.
     """
     wanted = list(entries)
     index = Entries(wanted)
     named: dict[str, list[Opening]] = {entry: [] for entry in wanted}
     wider: dict[str, list[Opening]] = {entry: [] for entry in wanted}
-    for opening in reading.openings:
+    for opening in read.openings:
         for source in opening.sources:
             one = intervals.parse(source)
             if one is None:
@@ -87,8 +107,8 @@ def find(
         entry: Verdict(
             tuple(named[entry]),
             tuple(wider[entry]),
-            (traffic or {}).get(entry, ()),
-            unknown_for(reading.unknown, entry),
+            (going_on or {}).get(entry, ()),
+            reading.unknown_for(read.unknown, entry),
         )
         for entry in wanted
     }
@@ -102,9 +122,3 @@ def _means(opening: Opening, source: Interval, entry: Interval) -> bool:
         return False
     # Neighbours in a set of intervals become one range, or one network.
     return not source.aligned or source.size <= entry.size * _MERGED_AT_MOST
-
-
-def unknown_for(unknown: Mapping[str, str], entry: str) -> dict[str, str]:
-    """Return what is not known about an entry: not what only concerns the other family."""
-    other = ("iptables", "nft ip ") if ":" in entry else ("ip6tables", "nft ip6 ")
-    return {what: why for what, why in unknown.items() if not what.startswith(other)}
