@@ -384,3 +384,7 @@ def test_without_arguments_every_removed_address_is_verified(here: Place, minion
     minion.wants(nodes={"served": [gone]}, sets={"prod": [gone]})
     assert minion.call("sync")["result"] is True
     assert minion.call("verify") == {}
+    # It is looked for long after it was closed.
+    minion.wants(nodes={"served": []}, sets={"prod": []})
+    assert minion.call("sync")["result"] is True
+    assert minion.call("verify") == {gone: {"verdict": "closed", "by": [], "why": ""}}

@@ -43,7 +43,6 @@ try:
         delivery,
         departures,
         errors,
-        ownership,
         reading,
     )
     from k8s_firewall_parts import addresses as parts_addresses
@@ -442,9 +441,7 @@ def remember(*_: Any, **__: Any) -> dict[str, Any]:
 
 def _removed() -> frozenset[str]:
     """Return the addresses that references served before and serve no more."""
-    state_dir = _state_dir()
-    served_before = ownership.recorded(state_dir).union(departures.recorded(state_dir))
-    return served_before - ownership.served(__pillar__)
+    return frozenset(departures.recorded(_state_dir()))
 
 
 def _repaired() -> dict[str, Any]:

@@ -191,8 +191,8 @@ def _outcomes(chains: Chains, rule: Rule, packet: Packet, depth: int, reason: Re
     if rule.verdict in (ACCEPT, DROP, RETURN):
         return Outcomes({rule.verdict: reason})
     if rule.verdict == STRANGE:
-        # A mark only counts where another rule asks for it, and that one is not understood.
-        if "mark" in rule.why:
+        # A mark, or an element that is added to a set, only counts where another rule asks for it.
+        if "mark" in rule.why or rule.why.startswith("it adds"):
             return Outcomes({NOTHING: reason})
         strange = Reason(reason.by, f"{rule.why}: {reason.text}")
         return Outcomes({STRANGE: strange, NOTHING: reason}, strange)
