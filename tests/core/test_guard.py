@@ -387,8 +387,9 @@ def test_a_small_cluster_may_grow_by_growth_nodes():
     assert kinds(judge(guard(view(1)), view(7))) == [Kind.GROWTH]
 
 
-def test_joins_one_by_one_add_up_within_the_window():
-    one = guard(view(1))
+@pytest.mark.parametrize("confirm_after", [0, 60])
+def test_joins_one_by_one_add_up_within_the_window(confirm_after):
+    one = guard(view(1), shrink_confirm_after=confirm_after)
     for count in range(2, 7):
         seen = view(count)
         assert judge(one, seen, 1000.0 + count).members == seen.members
