@@ -119,6 +119,10 @@ lint-lists:
 bench: $(VENV)/bench tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
+.PHONY: mutation
+mutation: $(VENV)/mutation ## Change the guard and the rollout by one operator; list what no test notices (ONLY=guard|drift|wave|job_result|expand)
+	$(BIN)/python .ci/mutation.py $(if $(ONLY),--only $(ONLY))
+
 .PHONY: tools
 tools:
 	@lab/install-tools.sh
@@ -143,6 +147,10 @@ $(VENV)/ready: pyproject.toml
 
 $(VENV)/bench: $(VENV)/ready
 	$(BIN)/pip install --quiet --editable '.[dev,bench]' 'salt>=3008,<3009'
+	@touch $@
+
+$(VENV)/mutation: $(VENV)/ready
+	$(BIN)/pip install --quiet --editable '.[dev,mutation]' 'salt>=3008,<3009'
 	@touch $@
 
 # Salt 3006.0 declares no dependencies to pip: those of the newest 3006 are installed first.

@@ -1,74 +1,86 @@
 """
-Change the code of the guard and the rollout, one operator at a time, and see which tests notice.
+Change the guard, the rollout and the expansion, one operator at a time; list what no test notices.
 
-``make mutation`` runs it: a copy of the tree in ``build/mutation`` is changed, never the tree
-itself. A mutant that no test notices is a survivor: a test is missing, or the change makes no
-difference, and then ``.ci/mutation-survivors.txt`` has its line with the reason. Any other survivor
-ends the run with 1. ``--only guard`` takes one module, ``--seconds`` bounds the whole.
+``make mutation`` runs it. cosmic-ray makes the mutants. Each is written to a copy of the tree in
+``build/mutation``, and the tests of its module run there. A mutant that passes them is a survivor:
+a test is missing, or the change makes no difference. In the second case its line is in
+``.ci/mutation-survivors.txt``, with the reason. Exits with 1 when a survivor has no reason, or when
+a line of that file is not among the survivors any more.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import ast
+import contextlib
+import gc
+import io
+import multiprocessing
+import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+from cosmic_ray.commands import init
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import use_db
+from cosmic_ray.work_item import MutationSpec
 
 ROOT = Path(__file__).parents[1]
 COPY = ROOT / "build" / "mutation"
 SURVIVORS = Path(__file__).with_name("mutation-survivors.txt")
 MODULES = {
     "guard": ("salt_ext/core/cluster/guard.py", "tests/core/test_guard.py"),
-    "wave": ("salt_ext/core/rollout/wave.py", "tests/core/test_wave.py"),
     "drift": ("salt_ext/core/rollout/drift.py", "tests/core/test_drift.py"),
+    "wave": ("salt_ext/core/rollout/wave.py", "tests/core/test_wave.py"),
     "job_result": ("salt_ext/core/rollout/job_result.py", "tests/core/test_job_result.py"),
     "expand": ("salt_ext/core/references/expand.py", "tests/core/test_expand.py"),
 }
-# A union of types in an annotation is no operation.
-CONFIG = """
-[cosmic-ray]
-module-path = "{module}"
-timeout = 30.0
-excluded-modules = []
-test-command = "{python} -m pytest -x -q -n0 -p no:cacheprovider -p no:salt-factories {tests}"
+# Why a test fails is of no interest, and plugins would cost more than the tests. pytest_timeout has
+# a setting in pyproject.toml.
+PYTEST = ["-x", "-q", "--tb=no", "--assert=plain", "-p", "pytest_timeout"]
+PYTEST += ["-p", "no:cacheprovider", "-p", "no:unraisableexception"]
+CPU_SECONDS = 30
+"""A mutant may never end. Not wall-clock time: a busy machine must not kill a mutant."""
+MEMORY = 4 << 30
+# These are unlike any mistake that people make, and each place has other replacements.
+EXCLUDED = re.compile(r"core/ReplaceBinaryOperator_\w+_(Pow|Mod|LShift|RShift)")
 
-[cosmic-ray.distributor]
-name = "local"
 
-[cosmic-ray.filters.operators-filter]
-exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]
-"""
+@dataclass(frozen=True)
+class Mutant:
+    """One changed copy of a module, and the text that names it."""
+
+    line: str
+    code: str
 
 
 def main() -> int:
-    """Return 1 when a survivor has no reason, 2 when the time was not enough, else 0."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=MODULES, action="append")
-    parser.add_argument("--seconds", type=float, default=3600.0)
+    """Return 1 when the survivors are not those that have a reason, else 0."""
+    parser = argparse.ArgumentParser(description="Mutation tests of the guard and the rollout.")
+    parser.add_argument("--only", choices=MODULES, action="append", metavar="|".join(MODULES))
     given = parser.parse_args()
     copy_tree()
-    known = {line.split(" # ")[0].strip() for line in SURVIVORS.read_text().splitlines()}
-    deadline, unknown, unfinished = time.monotonic() + given.seconds, 0, False
+    os.chdir(COPY)
+    # Before the editable install, which has the tree itself.
+    sys.path.insert(0, str(COPY))
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    wrong = 0
     for name in given.only or MODULES:
-        print(f"== {MODULES[name][0]}", flush=True)
-        done, total, survivors = run(name, deadline)
-        unfinished |= done < total
-        print(f"{done} of {total} mutants run, {len(survivors)} survived", flush=True)
-        for line in survivors:
-            reason = "known" if line in known else "NOT EXPLAINED"
-            unknown += line not in known
-            print(f"  {line}  ({reason})")
-    if unknown:
-        print(f"{unknown} survivors without a reason: add a test, or a line to {SURVIVORS.name}")
-        return 1
-    return 2 if unfinished else 0
+        wrong += run(*MODULES[name])
+    return 1 if wrong else 0
 
 
 def copy_tree() -> None:
-    """Copy what git knows, so that no mutant ever stands in the tree itself."""
+    """Copy what git knows: the tree itself is never changed."""
     shutil.rmtree(COPY, ignore_errors=True)
     argv = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -78,34 +90,143 @@ def copy_tree() -> None:
             shutil.copy2(ROOT / name, COPY / name)
 
 
-def run(name: str, deadline: float) -> tuple[int, int, list[str]]:
-    """Return how many mutants ran, of how many, and a line for each that survived."""
-    module, tests = MODULES[name]
-    config, session = COPY / f"{name}.toml", COPY / f"{name}.sqlite"
-    config.write_text(CONFIG.format(module=module, tests=tests, python=sys.executable))
-    tool = Path(sys.executable).with_name("cosmic-ray")
-    subprocess.run([tool, "init", config, session], cwd=COPY, check=True)
-    operators = Path(sys.executable).with_name("cr-filter-operators")
-    subprocess.run([operators, session, config], cwd=COPY, check=True)
-    try:
-        left = max(1.0, deadline - time.monotonic())
-        subprocess.run([tool, "exec", config, session], cwd=COPY, check=True, timeout=left)
-    except subprocess.TimeoutExpired:
-        print("the time is over", flush=True)
-        # It had no time to take its last mutant back.
-        shutil.copy2(ROOT / module, COPY / module)
-    dump = subprocess.run([tool, "dump", session], cwd=COPY, capture_output=True, check=True)
-    source = (ROOT / module).read_text().splitlines()
-    done, total, survivors = 0, 0, []
-    for item, result in map(json.loads, dump.stdout.splitlines()):
-        total += 1
-        done += result is not None
-        if result is not None and result["test_outcome"] == "survived":
-            mutation = item["mutations"][0]
-            text = source[mutation["start_pos"][0] - 1].strip()
-            where = f"{module} {mutation['definition_name']}"
-            survivors.append(f"{where}: {mutation['operator_name'].partition('/')[2]}: {text}")
-    return done, total, sorted(set(survivors))
+def run(module: str, tests: str) -> int:
+    """Test all mutants of a module; return the number of unexplained survivors and stale lines."""
+    began = time.monotonic()
+    path = Path(module)
+    source = path.read_text()
+    preload(tests)
+    if not passes(tests):
+        sys.exit(f"{tests} fails without any mutant")
+    path.write_text(f"{source}\nraise AssertionError\n")
+    if passes(tests):
+        sys.exit(f"{tests} does not import {module} from {COPY}")
+    killed, survivors = 0, set()
+    for mutant in mutants_of(path, source):
+        path.write_text(mutant.code)
+        if passes(tests):
+            survivors.add(f"{module} {mutant.line}")
+        else:
+            killed += 1
+    path.write_text(source)
+    known = {line for line in explained() if line.startswith(f"{module} ")}
+    print(
+        f"{module}: {killed} mutants killed; {len(survivors & known)} survivors with a reason, "
+        f"{len(survivors - known)} without; {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    for line in sorted(survivors - known):
+        print(f"  NO REASON  {line}")
+    for line in sorted(known - survivors):
+        print(f"  STALE      {line}")
+    return len(survivors ^ known)
+
+
+def explained() -> set[str]:
+    """Return the survivors that have a reason."""
+    lines = SURVIVORS.read_text().splitlines()
+    entries = [line for line in lines if line and not line.startswith("#")]
+    for line in entries:
+        if not line.partition(" # ")[2]:
+            sys.exit(f"{SURVIVORS.name}: no reason: {line}")
+    return {line.partition(" # ")[0].strip() for line in entries}
+
+
+def mutants_of(path: Path, source: str) -> Iterator[Mutant]:
+    """Yield each mutant that Python accepts and that is another program."""
+    original = shape(source)
+    with use_db(":memory:") as database:
+        init([path], database, {})
+        mutations = [item.mutations[0] for item in database.work_items]
+    for mutation in mutations:
+        if EXCLUDED.fullmatch(mutation.operator_name):
+            continue
+        operator = get_operator(mutation.operator_name)(**mutation.operator_args)
+        code = mutate_code(source, operator, mutation.occurrence)
+        try:
+            differs = shape(code) != original
+        except SyntaxError:
+            continue
+        if differs:
+            yield Mutant(line=describe(mutation, source, code), code=code)
+
+
+def describe(mutation: MutationSpec, source: str, code: str) -> str:
+    """Return the function and the first changed line, with ``[before => after]`` in it."""
+    pairs = zip(_words(source), _words(code), strict=False)
+    old, new = next((old, new) for old, new in pairs if old != new)
+    start = end = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    before, after = (" ".join(words[start : len(words) - end]) for words in (old, new))
+    changed = [*old[:start], f"[{before} => {after}]", *old[len(old) - end :]]
+    return f"{mutation.definition_name or 'module'}: {' '.join(changed)}"
+
+
+def _words(source: str) -> list[list[str]]:
+    return [line.partition(" # ")[0].split() for line in source.splitlines()]
+
+
+def shape(source: str) -> str:
+    """Return a syntax tree without annotations, slots, and what is passed by name only."""
+    return ast.dump(_Shape().visit(ast.parse(source)))
+
+
+class _Shape(ast.NodeTransformer):
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        # The `*` of a signature looks like an operator.
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.defaults = [*node.defaults, *filter(None, node.kw_defaults)]
+        node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        node.annotation = ast.Name("_")
+        return self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST | None:
+        return None if node.arg in ("slots", "kw_only") else self.generic_visit(node)
+
+
+def preload(tests: str) -> None:
+    """Import what the tests import, so that a forked process has all but this project's code."""
+    # The bytecode of the mutants is not written: two may have the same size and time.
+    sys.dont_write_bytecode = False
+    with contextlib.redirect_stdout(io.StringIO()):
+        pytest.main([*PYTEST, "--collect-only", tests])
+    sys.dont_write_bytecode = True
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("salt_ext", "tests")]:
+        del sys.modules[name]
+    gc.collect()
+    gc.freeze()
+
+
+def passes(tests: str) -> bool:
+    """Whether the tests pass on the copy as it is now."""
+    # To fork a process costs 0.2 s for each mutant, to start one costs 2 s.
+    process = multiprocessing.get_context("fork").Process(target=_test, args=(tests,))
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _test(tests: str) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    sys.exit(pytest.main([*PYTEST, tests]))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
@@ -46,6 +46,27 @@ def applied(minion: str = "m1", *references: str, cluster: str = "prod", **more)
     return LedgerEntry(minion=minion, cluster=cluster, applied=proven, **more)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        subscribed(),
+        Desired(digest="x", resolved=ADDRESSES),
+        applied(),
+        OutOfSync(minion="m1", cluster="prod", desired="x", entry=applied(), resolved=ADDRESSES),
+    ],
+)
+def test_values_can_be_members_of_a_set_and_cannot_be_altered(value):
+    assert len(frozenset([value])) == 1
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, fields(value)[0].name, None)
+
+
+def test_a_new_entry_has_no_failure_and_no_proof():
+    entry = LedgerEntry(minion="m1", cluster="prod")
+    assert (entry.attempts, entry.next_at, entry.silent, entry.applied) == (0, 0.0, False, None)
+    assert not OutOfSync(minion="m1", cluster="prod", desired="x", entry=entry).proof_expired
+
+
 class TestDesired:
     def test_each_minion_and_cluster_has_its_own_entry(self):
         found = desired_state(
@@ -69,6 +90,10 @@ class TestDesired:
         refused = replace(nothing, unresolved=(PROD,))
         assert desired_state([subscribed(refused=True)], ADDRESSES.get) == {("m1", "prod"): refused}
 
+    def test_after_a_reference_that_is_gone_come_others(self):
+        found = desired_state([subscribed(gone=True), subscribed("m2")], ADDRESSES.get)
+        assert found["m2", "prod"].resolved == {PROD: ADDRESSES[PROD]}
+
     def test_the_order_of_references_does_not_matter(self):
         both = [subscribed(), subscribed("m1", "k8s://prod?x")]
         addresses = {**ADDRESSES, "k8s://prod?x": ("192.0.2.3",)}
@@ -83,6 +108,7 @@ class TestOutOfSync:
             "prod",
             digest({PROD: ADDRESSES[PROD]}),
         )
+        assert one.entry == LedgerEntry(minion="m1", cluster="prod")
         assert one.why(NOW, TIMEOUT) == "never applied"
         assert one.due(NOW, TIMEOUT)
 
@@ -169,6 +195,10 @@ class TestDue:
         # A difference of a second or two does not cause a second job.
         assert not row(jid="7", dispatched="x", dispatched_at=NOW + 2).due(NOW, TIMEOUT)
 
+    def test_the_longest_delay_is_not_taken_for_a_clock_that_was_set_back(self):
+        assert not row(attempts=9, next_at=NOW + 900).due(NOW, TIMEOUT)
+        assert row(attempts=9, next_at=NOW + 900.1).due(NOW, TIMEOUT)
+
     def test_after_a_failure_it_is_due_at_its_next_try(self):
         one = row(attempts=2, next_at=NOW + 5, error="states failed: x")
         assert not one.in_flight(NOW, TIMEOUT)
@@ -177,19 +207,31 @@ class TestDue:
         assert one.why(NOW, TIMEOUT) == "states failed: x"
 
 
+class Extreme(random.Random):
+    """Returns the smallest or the largest number that may come out."""
+
+    def __init__(self, extreme):
+        self.extreme = extreme
+
+    def uniform(self, a, b):
+        return self.extreme(a, b)
+
+
 @pytest.mark.parametrize(
     ("attempts", "ceiling"), [(0, 5), (1, 10), (4, 80), (7, 640), (8, 900), (1000, 900)]
 )
 def test_delays_grow_with_failures(attempts, ceiling):
+    assert retry_after(attempts, refused=False, rng=Extreme(min)) == ceiling / 2
+    assert retry_after(attempts, refused=False, rng=Extreme(max)) == ceiling
+
+
+def test_delays_differ():
     rng = random.Random(7)
-    waits = [retry_after(attempts, refused=False, rng=rng) for _ in range(100)]
-    assert ceiling / 2 <= min(waits)
-    assert max(waits) <= ceiling
-    assert max(waits) - min(waits) > ceiling / 4
+    assert len({retry_after(4, refused=False, rng=rng) for _ in range(100)}) == 100
 
 
 def test_a_busy_minion_is_tried_again_soon_however_often():
-    assert retry_after(50, refused=True, rng=random.Random(7)) <= 5.0
+    assert retry_after(50, refused=True, rng=Extreme(max)) == 5.0
 
 
 class TestProofExpired:
@@ -209,6 +251,16 @@ class TestProofExpired:
             out_of_sync(desired, {("m1", "prod"): entry}, lambda it: proof_expired(it, NOW, 2000))
             == []
         )
+
+    # Names whose checksums are at both ends of the spread.
+    @pytest.mark.parametrize(("minion", "age"), [("web2732", 800.0), ("web114", 999.8)])
+    def test_a_proof_expires_after_80_to_100_percent_of_the_time(self, minion, age):
+        entry = applied(minion, applied_at=0.0)
+        assert not proof_expired(entry, age - 0.01, 1000)
+        assert proof_expired(entry, age + 0.01, 1000)
+
+    def test_a_proof_is_still_good_at_the_end_of_its_time(self):
+        assert not proof_expired(applied("web2732", applied_at=0.0), 800.0, 1000)
 
     def test_proofs_do_not_expire_at_the_same_time(self):
         ends = [

@@ -6,6 +6,7 @@ import copy
 import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salt_ext.core.references.expand import MAX_DEPTH, Expansion
+from salt_ext.core.references.expand import Expansion
 from salt_ext.core.references.expand import expand as expand_with
 from salt_ext.core.references.resolution import Resolution, SnapshotStamp, Unresolved
 from salt_ext.core.references.scan import scan
@@ -48,6 +49,11 @@ def expanded(pillar: dict[Any, Any]) -> dict[Any, Any]:
     assert pillar == before
     assert all(done.changed[key] is not pillar[key] for key in done.changed)
     return {**pillar, **done.changed}
+
+
+def test_an_expansion_cannot_be_altered():
+    with pytest.raises(FrozenInstanceError):
+        expand({"allow": ["k8s://prod"]}).changed = {}
 
 
 class TestLists:
@@ -147,7 +153,8 @@ class TestMappings:
         ]
 
     def test_one_reference_twice_in_a_mapping_is_one_address(self):
-        rule = {"source": "k8s://prod", "log": "k8s://prod"}
+        again = "".join(list("k8s://prod"))  # an equal text, another object
+        rule = {"source": "k8s://prod", "log": again}
         assert expanded({"rules": [rule]})["rules"] == [
             {"source": ONE, "log": ONE},
             {"source": TWO, "log": TWO},
@@ -221,6 +228,10 @@ class TestMappings:
         pillar = {"ips_allow": {TWO: None, "k8s://prod": {"log": True}}}
         assert expanded(pillar)["ips_allow"] == {TWO: None, ONE: {"log": True}}
 
+    def test_a_key_without_a_node_goes(self):
+        assert expanded({"ips_allow": {"k8s://none": None, TWO: None}})["ips_allow"] == {TWO: None}
+        assert expanded({"names": {"k8s://none": None, "web": None}})["names"] == {"web": None}
+
     @pytest.mark.parametrize("key", ["k8s://lone", "k8s://unknown"])
     def test_below_a_key_that_is_a_reference_no_other_can_be_repeated(self, key):
         done = expand({"rules": {key: {"source": "k8s://prod"}}})
@@ -252,6 +263,15 @@ class TestMappings:
         found = expanded({"mine": mine})["mine"]
         assert type(found) is Mine
         assert found.note == "kept"
+        assert found == {"allow": [ONE, TWO]}
+
+    def test_a_kind_of_mapping_that_cannot_be_written_becomes_a_plain_one(self):
+        class Sealed(dict[str, Any]):
+            def clear(self) -> None:
+                raise TypeError("sealed")
+
+        found = expanded({"sealed": Sealed(allow=["k8s://prod"])})["sealed"]
+        assert type(found) is dict
         assert found == {"allow": [ONE, TWO]}
 
 
@@ -305,7 +325,10 @@ class TestWhatStays:
         assert expand(pillar) == Expansion()
 
     def test_keys_beside_a_change_keep_their_objects(self):
-        pillar = {"firewall": {"allow": ["k8s://prod"], "other": {"deep": [1, 2]}}, "rest": [1]}
+        pillar = {
+            "firewall": {"allow": ["k8s://prod"], "other": {"deep": [*range(300)]}},
+            "rest": [1],
+        }
         done = expand(pillar)
         assert list(done.changed) == ["firewall"]
         assert done.changed["firewall"]["other"] is pillar["firewall"]["other"]
@@ -344,9 +367,9 @@ class TestShapes:
             return value
 
         for wrap in (lambda inner: {"x": inner}, lambda inner: [inner]):
-            done = expand({"fine": nested(MAX_DEPTH - 1, wrap)})
+            done = expand({"fine": nested(99, wrap)})
             assert "fine" in done.changed
-            for depth in (MAX_DEPTH, 100_000):
+            for depth in (100, 100_000):
                 done = expand({"deep": nested(depth, wrap)})
                 assert done.changed == {}
                 assert "deeper" in done.unresolved["k8s://prod"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, replace
+
 import pytest
 
-from salt_ext.core.cluster.guard import Guard, Judgement, Kind, Rules, View
+from salt_ext.core.cluster.guard import Guard, Held, Judgement, Kind, Rules, View
 from tests.core.build import member, members
 
 RULES = Rules(
@@ -17,12 +19,13 @@ RULES = Rules(
 )
 
 
-def view(count: int, *, start: int = 0, identity: str = "a", version: str = "100") -> View:
+def view(count: int, *, start: int = 0, identity: str = "uid-a", version: str = "100") -> View:
     """Return a view of so many nodes, n0 and on."""
     names = range(start, start + count)
     return View(
         members=members(*(member(f"n{i}", f"10.0.{i // 250}.{i % 250 + 1}") for i in names)),
-        identity=identity,
+        # Another object each time, as from two answers of the API.
+        identity="".join(list(identity)),
         version=version,
     )
 
@@ -44,6 +47,38 @@ def kinds(found: Judgement) -> list[Kind]:
     return [held.kind for held in found.held]
 
 
+def joined(*views: View, version: str = "1000") -> View:
+    """Return one view with the nodes of several."""
+    nodes = {name: node for one in views for name, node in one.members.items()}
+    return View(members=nodes, identity="uid-a", version=version)
+
+
+def test_the_default_thresholds_are_those_of_the_documentation():
+    assert Rules() == Rules(
+        min_nodes=0,
+        shrink_percent=30,
+        shrink_nodes=3,
+        shrink_confirm_after=60.0,
+        growth_percent=100,
+        growth_nodes=50,
+        growth_window=600.0,
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        RULES,
+        view(1),
+        Held(kind=Kind.SHRINK, why="", keys=frozenset()),
+        Judgement(members=None),
+    ],
+)
+def test_a_view_and_its_judgement_cannot_be_altered(value):
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, fields(value)[0].name, None)
+
+
 def test_the_first_view_is_accepted_at_any_size():
     assert judge(guard(), view(5000)).members == view(5000).members
     assert judge(guard(), view(0)).members == {}
@@ -58,23 +93,38 @@ def test_the_first_view_is_held_below_min_nodes_until_confirmed():
     assert judge(one, view(2)).members == view(2).members
 
 
-def test_another_cluster_changes_nothing_until_confirmed():
+@pytest.mark.parametrize("uid", ["uid-b", "uid-0"])
+def test_another_cluster_changes_nothing_until_confirmed(uid):
     one = guard(view(10))
-    other = view(0, identity="b", version="7")
+    other = view(0, identity=uid, version="7")
     found = judge(one, other)
     assert found.members is None
     assert kinds(found) == [Kind.IDENTITY]
-    assert "uid b" in found.held[0].why
+    assert f"uid {uid}" in found.held[0].why
     one.release(Kind.IDENTITY, found.held[0].keys)
     assert judge(one, other).members == {}
     one.accepted_view(other, {}, 0.0)
     assert one.accepted == other
 
 
+@pytest.mark.parametrize("uid", ["uid-b", "uid-0"])
+def test_the_size_of_the_previous_cluster_does_not_count(uid):
+    one = guard(view(10))
+    other = view(4, identity=uid, version="7")
+    one.accepted_view(other, other.members, 0.0)
+    assert judge(one, view(3, identity=uid, version="8")).held == ()
+
+
+def test_when_the_known_cluster_answers_again_its_nodes_may_leave():
+    one = guard(view(10))
+    assert judge(one, view(9, identity="uid-b")).members is None
+    assert judge(one, view(9)).members == view(9).members
+
+
 def test_a_confirmed_identity_does_not_admit_a_third_cluster():
     one = guard(view(10))
-    one.release(Kind.IDENTITY, frozenset(["b"]))
-    assert judge(one, view(10, identity="c")).members is None
+    one.release(Kind.IDENTITY, frozenset(["uid-b"]))
+    assert judge(one, view(10, identity="uid-c")).members is None
 
 
 def test_an_older_state_changes_nothing_until_its_versions_catch_up():
@@ -83,6 +133,14 @@ def test_an_older_state_changes_nothing_until_its_versions_catch_up():
     assert found.members is None
     assert kinds(found) == [Kind.ROLLBACK]
     assert judge(one, view(11, version="100")).members == view(11).members
+
+
+def test_the_reason_names_nodes_with_older_versions():
+    phrase = "some nodes have older versions"
+    found = judge(guard(view(10)), replace(view(10), regressed=True))
+    assert kinds(found) == [Kind.ROLLBACK]
+    assert phrase in found.held[0].why
+    assert phrase not in judge(guard(view(10)), view(10, version="99")).held[0].why
 
 
 class TestAfterAnOlderState:
@@ -103,42 +161,53 @@ class TestAfterAnOlderState:
         one.release(Kind.VANISHED, found.held[0].keys)
         assert judge(one, view(9, version="102")).members == view(9).members
 
+    def test_nodes_that_left_at_once_stay_for_both_reasons(self, one):
+        found = judge(one, view(1, version="100"))
+        assert found.members == view(10).members
+        assert kinds(found) == [Kind.SHRINK, Kind.VANISHED]
+
+    def test_nodes_from_the_older_state_do_not_count_as_growth(self, one):
+        ghosts = view(10, start=20)
+        assert judge(one, joined(view(9), ghosts, version="99")).members is None
+        found = judge(one, joined(view(10), ghosts, view(5, start=40)))
+        assert found.members == joined(view(10), view(5, start=40)).members
+        assert kinds(found) == [Kind.RETURNED]
+
     def test_a_new_node_is_admitted_meanwhile(self, one):
-        seen = View(
-            members={**view(9).members, **view(1, start=20).members}, identity="a", version="101"
-        )
+        seen = joined(view(9), view(1, start=20), version="101")
         assert judge(one, seen).members == {**view(10).members, **view(1, start=20).members}
 
     def test_a_node_from_the_older_state_waits_for_a_confirmation(self, one):
         ghosts = {**view(9).members, **view(1, start=20).members}
-        assert judge(one, View(members=ghosts, identity="a", version="99")).members is None
+        assert judge(one, View(members=ghosts, identity="uid-a", version="99")).members is None
         later = {**view(10).members, **view(2, start=20).members}
-        found = judge(one, View(members=later, identity="a", version="101"))
+        found = judge(one, View(members=later, identity="uid-a", version="101"))
         # n21 joined afterwards; n20 may be a node that left after the backup was made.
         assert found.members == {**view(10).members, **view(1, start=21).members}
         assert kinds(found) == [Kind.RETURNED]
         assert found.held[0].keys == {"n20"}
         one.release(Kind.RETURNED, found.held[0].keys)
-        assert judge(one, View(members=later, identity="a", version="102")).members == later
+        assert judge(one, View(members=later, identity="uid-a", version="102")).members == later
 
     def test_a_node_from_the_older_state_that_is_gone_again_is_forgotten(self, one):
         ghosts = {**view(10).members, **view(1, start=20).members}
-        assert judge(one, View(members=ghosts, identity="a", version="99")).members is None
+        assert judge(one, View(members=ghosts, identity="uid-a", version="99")).members is None
         assert judge(one, view(10, version="100")).held == ()
-        assert judge(one, View(members=ghosts, identity="a", version="101")).members == ghosts
+        assert judge(one, View(members=ghosts, identity="uid-a", version="101")).members == ghosts
 
     def test_after_a_restart_a_new_node_may_be_from_the_older_state(self):
         one = guard(view(10, version="100"))
         one.rollback_seen = one.rollback_before_restart = True
         later = {**view(10).members, **view(1, start=20).members}
-        found = judge(one, View(members=later, identity="a", version="101"))
+        found = judge(one, View(members=later, identity="uid-a", version="101"))
         assert (found.members, kinds(found)) == (view(10).members, [Kind.RETURNED])
         even_later = {**later, **view(1, start=30).members}
-        found = judge(one, View(members=even_later, identity="a", version="102"))
+        found = judge(one, View(members=even_later, identity="uid-a", version="102"))
         assert found.members == {**view(10).members, **view(1, start=30).members}
 
     def test_a_deletion_that_was_seen_is_proof(self, one):
-        found = judge(one, view(9, version="100"), deleted=["n9"])
+        # The deletion of a node that was never accepted says nothing about the others.
+        found = judge(one, view(9, version="100"), deleted=["n9", "n55"])
         assert (found.members, found.held) == (view(9).members, ())
 
     def test_it_is_over_when_no_node_is_missing(self, one):
@@ -152,12 +221,13 @@ class TestAfterAnOlderState:
         one.accepted_view(old, old.members, 0.0)
         assert judge(one, view(8, version="100")).members == view(8).members
 
-    def test_a_confirmed_other_cluster_starts_without_doubts(self, one):
-        other = view(1, identity="b", version="7")
-        one.release(Kind.IDENTITY, frozenset("b"))
+    @pytest.mark.parametrize("uid", ["uid-b", "uid-0"])
+    def test_a_confirmed_other_cluster_starts_without_doubts(self, one, uid):
+        other = view(5, identity=uid, version="7")
+        one.release(Kind.IDENTITY, frozenset([uid]))
         assert judge(one, other).members == other.members
         one.accepted_view(other, other.members, 0.0)
-        assert judge(one, view(0, identity="b", version="8"), deleted=["n0"]).held == ()
+        assert judge(one, view(4, identity=uid, version="8")).held == ()
         assert not one.rollback_seen
 
 
@@ -189,11 +259,15 @@ def test_a_few_leaving_nodes_are_removed():
     assert judge(guard(view(4)), view(2)).members == view(2).members
 
 
+@pytest.mark.parametrize(("nodes", "left"), [(4, 2), (10, 7), (1000, 700)])
+def test_the_shrink_limits_are_tested_at_their_edge(nodes, left):
+    assert judge(guard(view(nodes)), view(left)).held == ()
+    assert kinds(judge(guard(view(nodes)), view(left - 1))) == [Kind.SHRINK]
+
+
 def test_many_leaving_nodes_are_held_and_others_still_join():
     one = guard(view(10))
-    seen = View(
-        members={**view(1).members, **view(1, start=50).members}, identity="a", version="1000"
-    )
+    seen = joined(view(1), view(1, start=50))
     found = judge(one, seen)
     assert kinds(found) == [Kind.SHRINK]
     assert found.held[0].keys == {f"n{i}" for i in range(1, 10)}
@@ -207,7 +281,23 @@ def test_a_second_list_a_minute_later_proves_the_leave():
     assert kinds(judge(one, view(1), 59.0)) == [Kind.SHRINK]
     # Time alone proves nothing: there was no LIST since.
     assert kinds(judge(one, view(1), 61.0, listed_at=59.0)) == [Kind.SHRINK]
-    assert judge(one, view(1), 61.0).members == view(1).members
+    for listed_at in (60.0, 61.0):
+        assert judge(one, view(1), 61.0, listed_at=listed_at).members == view(1).members
+
+
+def test_leaves_that_are_proven_do_not_count_with_those_that_are_not():
+    one = guard(view(10), shrink_percent=20)
+    assert kinds(judge(one, view(5), 0.0)) == [Kind.SHRINK]
+    assert judge(one, view(4), 60.0).members == view(4).members
+
+
+def test_earlier_leaves_count_with_those_that_are_not_proven():
+    one = guard(view(12), shrink_percent=20)
+    one.accepted_view(view(10), view(10).members, 1.0)
+    assert kinds(judge(one, view(5), 1.0)) == [Kind.SHRINK]
+    found = judge(one, view(4), 61.0)
+    assert found.members == view(5).members
+    assert [held.keys for held in found.held] == [{"n4"}]
 
 
 def test_nodes_that_come_back_in_between_must_be_gone_for_a_minute_again():
@@ -225,18 +315,19 @@ def test_an_empty_list_is_held_however_few_nodes_there_were():
 
 def test_the_last_node_is_removed_when_its_deletion_was_seen():
     assert judge(guard(view(1)), view(0), deleted=["n0"]).members == {}
+    assert judge(guard(view(1)), view(0), deleted=["n0", "n9"]).members == {}
     assert kinds(judge(guard(view(2)), view(0), deleted=["n0"])) == [Kind.SHRINK]
 
 
 def test_deletions_one_by_one_add_up():
     one = guard(view(10))
-    for left, now in ((9, 0.0), (8, 1.0), (7, 2.0)):
+    for left, now in ((9, 1000.0), (8, 1001.0), (7, 1002.0)):
         seen = view(left)
         assert judge(one, seen, now, deleted=[f"n{left}"]).members == seen.members
         one.accepted_view(seen, seen.members, now)
-    assert kinds(judge(one, view(6), 3.0, deleted=["n6"])) == [Kind.SHRINK]
-    # A minute later the earlier ones do not count.
-    assert judge(one, view(6), 100.0, deleted=["n6"]).members == view(6).members
+    assert kinds(judge(one, view(6), 1061.0, deleted=["n6"])) == [Kind.SHRINK]
+    # After a minute the earlier ones do not count.
+    assert judge(one, view(6), 1061.1, deleted=["n6"]).members == view(6).members
 
 
 def test_a_confirmation_releases_only_the_named_nodes():
@@ -246,6 +337,33 @@ def test_a_confirmation_releases_only_the_named_nodes():
     found = judge(one, view(1))
     assert found.held[0].keys == {"n1", "n2", "n3", "n4"}
     assert found.members == view(5).members
+
+
+def test_a_confirmation_may_be_repeated():
+    one = guard(view(10))
+    keys = judge(one, view(5)).held[0].keys
+    one.release(Kind.SHRINK, keys)
+    one.release(Kind.SHRINK, keys)
+    assert judge(one, view(5)).members == view(5).members
+
+
+def test_a_release_ends_when_its_change_was_made():
+    one = guard(view(10))
+    one.release(Kind.SHRINK, judge(one, view(5)).held[0].keys)
+    for seen in (view(5), view(10)):
+        assert judge(one, seen).members == seen.members
+        one.accepted_view(seen, seen.members, 0.0)
+    assert kinds(judge(one, view(5))) == [Kind.SHRINK]
+
+
+def test_a_release_of_joins_ends_when_they_were_made():
+    one = guard(view(1))
+    one.release(Kind.GROWTH, judge(one, view(20)).held[0].keys)
+    assert judge(one, view(20)).held == ()
+    one.accepted_view(view(20), view(20).members, 0.0)
+    assert kinds(judge(one, view(1))) == [Kind.SHRINK]
+    one.accepted_view(view(1), view(1).members, 0.0)
+    assert kinds(judge(one, view(20))) == [Kind.GROWTH]
 
 
 def test_a_release_ends_when_its_change_is_void():
@@ -260,6 +378,8 @@ def test_a_cluster_may_double_but_not_more_at_once():
     found = judge(guard(view(10)), view(21))
     assert kinds(found) == [Kind.GROWTH]
     assert found.members == view(10).members
+    assert judge(guard(view(100)), view(200)).held == ()
+    assert kinds(judge(guard(view(100)), view(201))) == [Kind.GROWTH]
 
 
 def test_a_small_cluster_may_grow_by_growth_nodes():
@@ -267,14 +387,45 @@ def test_a_small_cluster_may_grow_by_growth_nodes():
     assert kinds(judge(guard(view(1)), view(7))) == [Kind.GROWTH]
 
 
-def test_joins_one_by_one_add_up_within_the_window():
-    one = guard(view(1))
+@pytest.mark.parametrize("confirm_after", [0, 60])
+def test_joins_one_by_one_add_up_within_the_window(confirm_after):
+    one = guard(view(1), shrink_confirm_after=confirm_after)
     for count in range(2, 7):
         seen = view(count)
-        assert judge(one, seen, float(count)).members == seen.members
-        one.accepted_view(seen, seen.members, float(count))
-    assert kinds(judge(one, view(7), 10.0)) == [Kind.GROWTH]
-    assert judge(one, view(7), 700.0).members == view(7).members
+        assert judge(one, seen, 1000.0 + count).members == seen.members
+        one.accepted_view(seen, seen.members, 1000.0 + count)
+    assert kinds(judge(one, view(7), 1602.0)) == [Kind.GROWTH]
+    # The cluster of one node is longer ago than the window.
+    assert judge(one, view(7), 1602.1).members == view(7).members
+
+
+def test_leaves_make_room_for_joins_within_the_window():
+    one = guard(view(10))
+    one.accepted_view(view(18), view(18).members, 1.0)
+    assert judge(one, joined(view(16), view(4, start=20)), 2.0).held == ()
+    assert kinds(judge(one, joined(view(17), view(4, start=20)), 2.0)) == [Kind.GROWTH]
+
+
+def test_leaves_that_are_held_make_no_room_for_joins():
+    one = guard(view(10))
+    one.accepted_view(view(18), view(18).members, 1.0)
+    found = judge(one, joined(view(12), view(3, start=20)), 2.0)
+    assert kinds(found) == [Kind.SHRINK, Kind.GROWTH]
+
+
+def test_leaving_nodes_do_not_count_as_joining():
+    seen = view(17, start=2)
+    assert judge(guard(view(10)), seen).members == seen.members
+
+
+def test_sizes_of_the_past_are_forgotten():
+    one = guard(view(1))
+    for turn in range(100):
+        now = 1000.0 + 60.5 * turn
+        seen = view(1 + turn % 2)
+        assert judge(one, seen, now).members == seen.members
+        one.accepted_view(seen, seen.members, now)
+    assert len(one._sizes) < 15
 
 
 def test_nodes_that_are_replaced_one_by_one_are_neither_growth_nor_shrinking():
@@ -307,9 +458,7 @@ def test_leaves_go_on_while_growth_is_held():
     one = guard(view(10))
     found = judge(
         one,
-        View(
-            members={**view(9).members, **view(30, start=50).members}, identity="a", version="1000"
-        ),
+        joined(view(9), view(30, start=50)),
     )
     assert kinds(found) == [Kind.GROWTH]
     assert found.members == view(9).members
@@ -326,3 +475,7 @@ def test_fewer_than_min_nodes_needs_a_confirmation(left):
     assert later.members == view(4).members
     one.release(Kind.MINIMUM, frozenset(gone))
     assert judge(one, view(left), 1001.0, deleted=gone).members == view(left).members
+
+
+def test_leaves_that_are_held_anyway_are_not_held_for_min_nodes_too():
+    assert kinds(judge(guard(view(10), min_nodes=20), view(1))) == [Kind.SHRINK]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
-from salt_ext.core.rollout.job_result import judge
+from salt_ext.core.rollout.job_result import JobResult, judge
 
 KEY = "iptables_|-prod 192.0.2.1_|-prod 192.0.2.1_|-append"
 SLS_MISSING = [
@@ -36,6 +38,12 @@ def state(result: object, **more: object) -> dict[str, object]:
 
 def job_return(answer: object, **more: object) -> dict[str, object]:
     return {"return": answer, "retcode": 0, "success": True, **more}
+
+
+def test_a_judgement_cannot_be_altered():
+    result = JobResult(error="states failed: x")
+    with pytest.raises(FrozenInstanceError):
+        result.error = ""
 
 
 class TestProof:
@@ -124,19 +132,19 @@ class TestNoProof:
     def test_a_state_without_a_result(self):
         assert not judge(job_return({KEY: {"comment": "x"}})).applied
 
-    def test_a_bad_retcode_with_good_states(self):
-        result = judge(job_return({KEY: state(True)}, retcode=5))
-        assert result.error == "the job ended with retcode 5"
+    @pytest.mark.parametrize("retcode", [5, -9])
+    def test_a_bad_retcode_with_good_states(self, retcode):
+        result = judge(job_return({KEY: state(True)}, retcode=retcode))
+        assert result.error == f"the job ended with retcode {retcode}"
 
-    def test_a_key_of_another_shape_is_reported_unchanged(self):
-        assert (
-            judge(job_return({"odd": state(False, comment="no")})).error == "states failed: odd: no"
-        )
+    @pytest.mark.parametrize("key", ["odd", "a_|-b_|-c", "a_|-b_|-c_|-d_|-e"])
+    def test_a_key_of_another_shape_is_reported_unchanged(self, key):
+        result = judge(job_return({key: state(False, comment="no")}))
+        assert result.error == f"states failed: {key}: no"
 
     def test_a_long_error_is_cut_and_one_line(self):
         result = judge(job_return(["first\nline\t" + "x" * 10_000]))
-        assert "\n" not in result.error
-        assert len(result.error) < 400
+        assert result.error == "first line " + "x" * 289
 
 
 SYNC = "k8s_firewall.sync"
@@ -179,6 +187,11 @@ class TestFunctions:
         assert not result.applied
         assert not result.refused
         assert says in result.error
+
+    @pytest.mark.parametrize(("comment", "ends"), [("would", "True: would"), ("", "True")])
+    def test_the_comment_of_test_mode_is_in_the_error(self, comment, ends):
+        result = judge(job_return({"result": None, "comment": comment}), SYNC)
+        assert result.error == f"nothing was changed: the minion runs with test: {ends}"
 
     def test_a_busy_minion_refused(self):
         assert judge(job_return(RUNNING, retcode=1, success=False), SYNC).refused

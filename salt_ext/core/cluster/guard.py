@@ -126,7 +126,8 @@ class Guard:
         if self._released.get(Kind.ROLLBACK) or view.identity != old.identity:
             self.rollback_seen = self.rollback_before_restart = False
             self.returned = frozenset()
-        if self._is_released(Kind.IDENTITY, view.identity) and view.identity != old.identity:
+        if view.identity != old.identity:
+            # Confirmed, or it would be held above.
             return Judgement(members=view.members)
         return self._judge_nodes(old, view, now, listed_at, deleted)
 
