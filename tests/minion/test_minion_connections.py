@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from k8s_firewall_parts import connections, departures, errors, programs
+from k8s_firewall_parts import connections, errors, programs
 from k8s_firewall_parts.state_dir import StateDir
 
 GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})

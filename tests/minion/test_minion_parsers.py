@@ -6,7 +6,6 @@ import contextlib
 import ipaddress
 import re
 import struct
-from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -16,9 +15,10 @@ from k8s_firewall_parts import (
     addresses,
     connections,
     foreign_firewalls,
+    foreign_rules,
     gates,
-    generation,
     ipset,
+    netlink,
     nft,
     ownership,
 )
@@ -71,11 +71,20 @@ def lines_of(text: str) -> list[str]:
 # nft
 
 
-@given(JSON, JSON)
-def test_any_statements_beside_an_accept_are_read(first: Any, second: Any) -> None:
-    rule = {"chain": "input", "handle": 5, "expr": [first, {"accept": None}, second]}
-    dropping = {"nftables": [{"rule": {**rule, "family": "inet", "table": "filter"}}]}
-    foreign_firewalls.dropping_chains(dropping, nft.TABLE, "input")
+@given(TEXT)
+def test_any_text_of_legacy_iptables_is_read(text: str) -> None:
+    foreign_firewalls.legacy_verdict(f"*filter\n-A INPUT {text}\n{text}", "INPUT", 2, {6})
+
+
+@given(st.binary(max_size=200), st.lists(st.binary(max_size=40), max_size=6))
+def test_any_rule_of_the_kernel_is_read(raw: bytes, parts: list[bytes]) -> None:
+    names = [b"meta", b"cmp", b"bitwise", b"lookup", b"match", b"immediate", b"payload", b"ct"]
+    made = b"".join(
+        netlink.attribute(1, netlink.attribute(1, name + b"\0") + netlink.attribute(2, part))
+        for name, part in zip(names, parts, strict=False)
+    )
+    for expressions in (raw, made):
+        foreign_rules.parse_rule(expressions, lambda _: None)
 
 
 @given(TEXT)
@@ -262,8 +271,8 @@ def test_a_content_matches_exactly_its_addresses(items: list[str]) -> None:
 @given(st.binary(max_size=64))
 def test_any_answer_of_the_kernel_is_read(answer: bytes) -> None:
     # What is cut off, and what the kernel does not have, is unknown to ``current``.
-    with contextlib.suppress(struct.error, generation._NotFound):
-        for value in generation.parse_answer(answer).values():
+    with contextlib.suppress(struct.error, netlink.NotFound):
+        for value in netlink.parse_answer(answer).values():
             assert value in answer
 
 

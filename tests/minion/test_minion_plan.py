@@ -39,7 +39,7 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
             if argv == ipset.LIST_NAMES:
                 return "".join(f"{line.split()[1]}\n" for line in saved if line[:6] == "create")
             return "".join(line for line in saved if line.split()[1] == argv[-1])
-        key = "rules" if argv == foreign_firewalls.LIST else argv[0]
+        key = argv[0]
         output = outputs[key]
         if isinstance(output, Exception):
             raise output
@@ -51,7 +51,8 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     monkeypatch.setattr(programs, "run", run)
     monkeypatch.setattr(programs, "installed", lambda _: True)
     monkeypatch.setattr(generation, "current", lambda _: "")
-    prints(nft=ABSENT, rules='{"nftables": []}', ipset="")
+    monkeypatch.setattr(foreign_firewalls, "conflict", lambda _, whole: "")
+    prints(nft=ABSENT, ipset="")
     return prints
 
 
@@ -202,9 +203,12 @@ def test_a_known_table_is_not_read(prints: Prints) -> None:
     assert made.generation_before == "g"
 
 
-def test_rules_that_a_foreign_chain_makes_useless_are_refused(prints: Prints) -> None:
-    prints(rules='{"nftables": [{"chain": {"family": "ip", "table": "filter", "name": "INPUT",'
-           ' "hook": "input", "type": "filter", "policy": "drop"}}]}')  # fmt: skip
+def test_rules_that_a_foreign_chain_makes_useless_are_refused(
+    prints: Prints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        foreign_firewalls, "conflict", lambda _, whole: "no effect: ip filter INPUT drops"
+    )
     rules = state(rules=[{"name": "a", "sources": "any"}])
     with pytest.raises(errors.Refused, match="no effect: ip filter INPUT drops"):
         plan.make(rules, {})

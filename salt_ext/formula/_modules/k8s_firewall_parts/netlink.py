@@ -1,94 +1,124 @@
-"""Lists of objects straight from the kernel, where no program prints them."""
+"""Ask the kernel's nftables without a program: one answer, or a dump of many."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 
-_ROUTE, _NETFILTER = 0, 12
-_REQUEST_DUMP = 0x301
+TABLE, CHAIN, RULE, ELEMENT, GENERATION = 1, 4, 7, 13, 16
+"""What can be asked for."""
+INET, IPV4, IPV6 = 1, 2, 10
+
+_NETFILTER = 12
+_NFTABLES = 10 << 8
+_REQUEST, _DUMP = 1, 0x300
 _ERROR, _DONE = 2, 3
-_TIMEOUT_SECONDS = 10.0
-_BUFFER = 1 << 20
-_GET_TABLE = 10 << 8 | 1
-_GET_ADDRESS = 22
-GET_FLOWS = 1 << 8 | 1
-
-# The netlink header, and behind it that of netfilter or of addresses.
-_HEADER, _NETFILTER_HEADER, _ADDRESS_HEADER = 16, 4, 8
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
-
-Attributes = dict[int, bytes]
-Pick = Callable[[bytes, int], bool]
-"""Whether the message at a place of an answer is wanted."""
+_INTERRUPTED = 0x10
+_TIMEOUT_SECONDS = 1.0
+_BUFFER = 1 << 17
+_TRIES = 3
 
 
-def dump(message: int, family: int = 0, pick: Pick | None = None) -> Iterator[Attributes]:
-    """Yield the attributes of netfilter's objects; raise OSError where they are not listed."""
-    yield from _dump(_NETFILTER, message, family, _NETFILTER_HEADER, pick)
+class NotFound(Exception):
+    """The kernel does not have the object."""
 
 
-def local_addresses() -> set[str]:
-    """Return the addresses of this host's interfaces; raise OSError where they are not listed."""
-    found: set[str] = set()
-    for one in _dump(_ROUTE, _GET_ADDRESS, 0, _ADDRESS_HEADER, None):
-        address = one.get(_IFA_LOCAL, one.get(_IFA_ADDRESS, b""))
-        if len(address) in (4, 16):
-            family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-            found.add(socket.inet_ntop(family, address))
+class TooSlow(Exception):
+    """The dump is longer than the time that it may take."""
+
+
+def connect() -> socket.socket:
+    """Return a socket to the nftables of this thread's network namespace."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
+    sock.settimeout(_TIMEOUT_SECONDS)
+    sock.bind((0, 0))
+    return sock
+
+
+def ask(
+    sock: socket.socket, message: int, asked: bytes = b"", family: int = INET
+) -> dict[int, bytes]:
+    """Return the attributes of one object; raise NotFound where the kernel has none."""
+    sock.send(_message(message, _REQUEST, asked, family))
+    return parse_answer(sock.recv(_BUFFER))
+
+
+def dump(
+    message: int, asked: bytes = b"", family: int = 0, *, seconds: float = 60.0
+) -> list[tuple[int, dict[int, bytes]]]:
+    """Return the family and the attributes of every object; raise TooSlow after some time."""
+    until = time.monotonic() + seconds
+    for _ in range(_TRIES):
+        found: list[tuple[int, dict[int, bytes]]] = []
+        whole = True
+        with connect() as sock:
+            sock.send(_message(message, _REQUEST | _DUMP, asked, family))
+            for flags, answer in _answers(sock, until):
+                whole = whole and not flags & _INTERRUPTED
+                found.append((answer[16], attributes(answer, 20)))
+        if whole:
+            break
+        # Another program has changed something meanwhile: some may be doubled, some missing.
     return found
 
 
-def has_nft_tables() -> bool:
-    """Whether nf_tables has any table here; raise OSError where that cannot be asked."""
-    return any(True for _ in dump(_GET_TABLE))
+def attribute(number: int, value: bytes) -> bytes:
+    """Return an attribute as netlink has it."""
+    return struct.pack("=HH", 4 + len(value), number) + value + b"\0" * (-len(value) % 4)
 
 
-def _dump(
-    protocol: int, message: int, family: int, header: int, pick: Pick | None
-) -> Iterator[Attributes]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as sock:
-        sock.settimeout(_TIMEOUT_SECONDS)
-        sock.bind((0, 0))
-        size = _HEADER + header
-        sock.send(
-            struct.pack("=IHHII", size, message, _REQUEST_DUMP, 1, 0)
-            + bytes([family]).ljust(header, b"\0")
-        )
-        done = False
-        while not done:
-            done, found = parse(sock.recv(_BUFFER), header, pick)
-            yield from found
+def name(number: int, text: str) -> bytes:
+    """Return an attribute with a name."""
+    return attribute(number, text.encode() + b"\0")
 
 
-def parse(answer: bytes, header: int, pick: Pick | None = None) -> tuple[bool, list[Attributes]]:
-    """Return whether an answer is the last one, and its objects; raise OSError for an error."""
-    found: list[Attributes] = []
-    at = 0
-    while at + _HEADER <= len(answer):
-        size, kind = struct.unpack_from("=IH", answer, at)
-        if kind in (_ERROR, _DONE):
-            code = answer[at + _HEADER : at + _HEADER + 4].ljust(4, b"\0")
-            if (number := struct.unpack("=i", code)[0]) < 0:
-                raise OSError(-number, "the kernel does not list them")
-            return True, found
-        if size < _HEADER + header:
-            break
-        if pick is None or pick(answer, at):
-            found.append(attributes(answer[at + _HEADER + header : at + size]))
-        at += (size + 3) & ~3
-    return False, found
+def parse_answer(answer: bytes) -> dict[int, bytes]:
+    """Return the attributes of a message by their numbers."""
+    size, kind = struct.unpack_from("=IH", answer)
+    if kind == _ERROR:
+        raise NotFound
+    return attributes(answer[:size], 20)
 
 
-def attributes(data: bytes) -> Attributes:
-    """Return the attributes of a message, or those within one, by their numbers."""
-    found: Attributes = {}
-    at = 0
-    while at + 4 <= len(data):
+def attributes(data: bytes, at: int = 0) -> dict[int, bytes]:
+    """Return the attributes within some bytes by their numbers."""
+    return dict(listed(data, at))
+
+
+def listed(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield the attributes within some bytes, also those that have the same number."""
+    size = len(data)
+    while at + 4 <= size:
         length, number = struct.unpack_from("=HH", data, at)
         if length < 4:
             break
-        found[number & 0x3FFF] = data[at + 4 : at + length]
+        yield number & 0x3FFF, data[at + 4 : at + length]
         at += (length + 3) & ~3
-    return found
+
+
+def text(value: bytes) -> str:
+    """Return a name out of an attribute."""
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _message(message: int, flags: int, asked: bytes, family: int) -> bytes:
+    header = struct.pack("=IHHII", 20 + len(asked), _NFTABLES | message, flags, message, 0)
+    return header + struct.pack("=BBH", family, 0, 0) + asked
+
+
+def _answers(sock: socket.socket, until: float) -> Iterator[tuple[int, bytes]]:
+    while True:
+        data = sock.recv(_BUFFER)
+        at = 0
+        while at + 20 <= len(data):
+            size, kind, flags = struct.unpack_from("=IHH", data, at)
+            if kind == _DONE:
+                return
+            if kind == _ERROR:
+                raise NotFound
+            yield flags, data[at : at + size]
+            at += max((size + 3) & ~3, 16)
+        if time.monotonic() > until:
+            raise TooSlow

@@ -160,7 +160,7 @@ def _plan_nft(
     elements = nft.elements(desired, plan.departed)
     plan.replaces_table = needs_replacement(applied, desired, table)
     current = table.elements if table else {}
-    if plan.replaces_table and (conflict := foreign_firewalls.conflict(desired)):
+    if plan.replaces_table and (conflict := foreign_firewalls.conflict(desired, whole=True)):
         raise errors.Refused(conflict)
     if plan.replaces_table:
         plan.table_diff = table_diff(applied, desired, table)

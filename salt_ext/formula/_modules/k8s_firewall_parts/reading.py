@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import errors, netlink, programs, read_ipset, read_iptables, read_nft, read_saved
+from . import errors, kernel_lists, programs, read_ipset, read_iptables, read_nft, read_saved
 from .chains import Analysis, ChainKey, Chains, NamedSet, openings
 from .intervals import Interest
 from .openings import UNCLEAR, Opening, Reading, XtRule
@@ -256,7 +256,7 @@ def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest
         _add_text(kernel, text, family, f"{program}-nft", program, set_of, interest)
     # A kernel that cannot be asked has no nf_tables.
     with contextlib.suppress(OSError):
-        if netlink.has_nft_tables() and not shown:
+        if kernel_lists.has_nft_tables() and not shown:
             kernel.unknown["nft"] = f"the kernel has nft tables, and {why}"
 
 

@@ -66,7 +66,7 @@ def drift(desired: Desired, made: Plan, *, table_exists: bool) -> list[str]:
 def _problems(desired: Desired, record: dict[str, Any], state_dir: StateDir) -> list[str]:
     found: list[str] = []
     try:
-        if conflict := foreign_firewalls.conflict(desired):
+        if conflict := foreign_firewalls.conflict(desired, whole=True):
             found.append(conflict)
         made = plan.make(desired, record)
         table_exists = not made.replaces_table or plan.read_table() is not None
