@@ -1,4 +1,7 @@
-{#- Two ways: minion2 has sets and a gate of the formula, the others a rule for each address. -#}
+{#-
+  Three ways: minion1 has a formula that only appends, with a rule for each address; minion2 has sets
+  and a gate of the formula k8s_firewall; the others replace their rules as a whole.
+-#}
 {%- if opts['id'] == 'minion2' %}
 k8s_firewall:
   # Not the units of the machine's own systemd.
@@ -12,6 +15,8 @@ k8s_firewall:
     5432: postgresql
 {%- else %}
 firewall:
+  # As most published formulas: it never deletes a rule.
+  appends: {{ opts['id'] == 'minion1' }}
   services:
     postgresql:
       port: 5432
@@ -21,8 +26,4 @@ firewall:
         - fd77:0:0:3::1
         # Every node of the cluster prod, whoever that is just now.
         - k8s://prod
-k8s_firewall:
-  prune:
-    iptables: {filter: [firewall-postgresql]}
-    saved: []
 {%- endif %}

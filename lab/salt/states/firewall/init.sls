@@ -12,8 +12,9 @@
   before the pillar comes here. One that has not is no address. Then, and when a list is missing, this
   state fails and says so, and the rules in force stay in force.
 
-  A minion whose pillar has k8s_firewall:sets has the formula k8s_firewall in its place. One whose pillar
-  has k8s_firewall:prune has its states beside these, as a formula that only appends would need them.
+  A minion whose pillar has k8s_firewall:sets has the formula k8s_firewall in its place. One with
+  firewall:appends adds the rules that are missing and deletes none, as the published iptables
+  formulas do; the others replace their rules as a whole.
 #}
 {%- set formula = pillar.get('k8s_firewall', {}) %}
 {%- if 'sets' in formula %}
@@ -22,11 +23,6 @@ include:
   - k8s_firewall
 
 {%- else %}
-{%-   if 'prune' in formula %}
-
-include:
-  - k8s_firewall.prune
-{%-   endif %}
 
 {%- set services = pillar.get('firewall', {}).get('services') %}
 {%- set problems = [] %}
@@ -57,6 +53,26 @@ firewall:
     - result: False
     - changes: False
     - comment: {{ ('the rules in force stay as they are: ' ~ problems | join('; ')) | yaml_dquote }}
+
+{%- elif pillar['firewall'].get('appends') %}
+
+{%-   for family in ('v4', 'v6') %}
+/etc/iptables/append.{{ family }}:
+  file.managed:
+    - source: salt://firewall/append.sh
+    - template: jinja
+    - context:
+        family: {{ family }}
+    - makedirs: True
+    - mode: '0700'
+
+firewall {{ family }}:
+  cmd.run:
+    - name: /etc/iptables/append.{{ family }}
+    - stateful: True
+    - require:
+      - file: /etc/iptables/append.{{ family }}
+{%   endfor %}
 
 {%- else %}
 
