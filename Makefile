@@ -38,13 +38,14 @@ demo: $(VENV)/ready tools ## The main job for real, measured (API=real, KEEP=1)
 	$(BIN)/python -m lab.demo --api $(API) $(if $(KEEP),--keep)
 
 .PHONY: test
-test: coverage tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006
+test: coverage tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006, and "make versions"
 	$(call say,"Tests on Salt 3008")
 	$(BIN)/python -m pytest $(SHARED) $(COVERED:%=--ignore=%)
 	@for salt in $(OTHER_SALTS); do \
 	    printf '\n\033[1m== What depends on Salt, and the whole loop, on Salt %s\033[0m\n' $$salt; \
 	    .venv-$$salt/bin/python -m pytest $(SHARED) $(call existing,$(SALT_TESTS)); \
 	done
+	@$(MAKE) --no-print-directory versions
 
 # Branches that the tests of one folder alone must take; pyproject.toml names the files that do not count.
 CORE_FLOOR := 95
