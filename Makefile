@@ -38,13 +38,14 @@ demo: $(VENV)/ready tools ## The main job for real, measured (API=real, KEEP=1)
 	$(BIN)/python -m lab.demo --api $(API) $(if $(KEEP),--keep)
 
 .PHONY: test
-test: coverage tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006
+test: coverage tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006, and "make versions"
 	$(call say,"Tests on Salt 3008")
 	$(BIN)/python -m pytest $(SHARED) $(COVERED:%=--ignore=%)
 	@for salt in $(OTHER_SALTS); do \
 	    printf '\n\033[1m== What depends on Salt, and the whole loop, on Salt %s\033[0m\n' $$salt; \
 	    .venv-$$salt/bin/python -m pytest $(SHARED) $(call existing,$(SALT_TESTS)); \
 	done
+	@$(MAKE) --no-print-directory versions
 
 # Branches that the tests of one folder alone must take; pyproject.toml names the files that do not count.
 CORE_FLOOR := 95
@@ -65,25 +66,35 @@ coverage: $(VENV)/ready ## Tests of the pure parts, and floors for the branches 
 	$(call covered,tests/core,salt_ext/core,$(CORE_FLOOR))
 	$(call covered,tests/minion,salt_ext/formula/_modules/k8s_firewall_parts,$(MINION_FLOOR))
 
-# What touches the official client, SQLite, msgspec, cachetools and Salt's loader.
-VERSION_TESTS := tests/core tests/minion \
-                 $(patsubst %,tests/functional/test_%.py,session store on_demand loader config_files)
+# tests/core and tests/minion import no dependency.
+LOWEST_TESTS := tests/functional
+VERSION_TESTS := tests/core tests/minion tests/functional
+# Python 3.10 also runs the lowest versions. With the newest ones it runs the tests of the official client, SQLite,
+# msgspec, cachetools and Salt's loader.
+OLDEST_PYTHON_TESTS := tests/core tests/minion \
+                       $(patsubst %,tests/functional/test_%.py,session store on_demand loader config_files)
 PYTHONS := 3.10 3.13
 UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+# Salt 3006.0 imports `imp`, which Python 3.12 removed.
+LOWEST_PYTHON = .ci/pythons.sh 3.10 3.11 2>/dev/null | sed -n 1p
 
 .PHONY: versions
-versions: test-lowest $(PYTHONS:%=test-python-%) ## Those, and on Python 3.10 and 3.13 where they are here
+versions: test-lowest $(PYTHONS:%=test-python-%) ## The lowest declared versions, and Python 3.10 and 3.13 where they are here
 
 .PHONY: test-lowest
-test-lowest: .venv-lowest/ready ## The chosen tests on the lowest declared dependencies
+test-lowest: $(VENV)/ready ## The functional tests on the lowest declared dependencies
 	$(call say,"Tests on the lowest declared versions")
-	@$(UV) pip list --quiet --python .venv-lowest | grep -E '^(salt|kubernetes|pyzmq|cachetools|msgspec|urllib3) '
-	.venv-lowest/bin/python -m pytest $(SHARED) $(call existing,$(VERSION_TESTS))
+	@[ -n "$$($(LOWEST_PYTHON))" ] || echo "Neither Python 3.10 nor 3.11 is here: the lowest versions do not run."
+	@[ -z "$$($(LOWEST_PYTHON))" ] || $(MAKE) --no-print-directory .venv-lowest/ready
+	@[ -z "$$($(LOWEST_PYTHON))" ] || \
+	    $(UV) pip list --quiet --python .venv-lowest | grep -E '^(salt|kubernetes|pyzmq|cachetools|msgspec|urllib3) '
+	@[ -z "$$($(LOWEST_PYTHON))" ] || .venv-lowest/bin/python -m pytest $(SHARED) $(call existing,$(LOWEST_TESTS))
 
+test-python-3.10: VERSION_TESTS := $(OLDEST_PYTHON_TESTS)
 test-python-%: $(VENV)/ready
 	$(call say,"Tests on Python $*")
-	@python=$$(.ci/pythons.sh $*); [ -n "$$python" ] || exit 0; \
-	    $(MAKE) --no-print-directory .venv-python$*/ready && \
+	@[ -z "$$(.ci/pythons.sh $*)" ] || $(MAKE) --no-print-directory .venv-python$*/ready
+	@[ -z "$$(.ci/pythons.sh $* 2>/dev/null)" ] || \
 	    .venv-python$*/bin/python -m pytest $(SHARED) $(call existing,$(VERSION_TESTS))
 
 .PHONY: test-fast
@@ -113,7 +124,7 @@ lint-spelling: $(VENV)/ready
 	$(BIN)/codespell
 
 lint-lists:
-	@: $(call existing,$(SALT_TESTS) $(VERSION_TESTS))
+	@: $(call existing,$(SALT_TESTS) $(LOWEST_TESTS) $(VERSION_TESTS) $(OLDEST_PYTHON_TESTS))
 
 .PHONY: bench
 bench: $(VENV)/bench tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
@@ -156,7 +167,7 @@ $(VENV)/mutation: $(VENV)/ready
 # Salt 3006.0 declares no dependencies to pip: those of the newest 3006 are installed first.
 .venv-lowest/ready: pyproject.toml $(VENV)/ready
 	$(call say,"The lowest declared versions into .venv-lowest")
-	$(UV) venv --quiet --clear --python "$$(.ci/pythons.sh 3.10 3.11 3.12 3.13 2>/dev/null | head -1)" .venv-lowest
+	$(UV) venv --quiet --clear --seed --python "$$($(LOWEST_PYTHON))" .venv-lowest
 	$(UV) pip compile --quiet --no-header --no-annotate --resolution lowest-direct \
 	    --python .venv-lowest/bin/python pyproject.toml --output-file .venv-lowest/lowest.txt
 	$(UV) pip install --quiet --python .venv-lowest --editable '.[dev]' 'salt==3006.*'
@@ -165,7 +176,7 @@ $(VENV)/mutation: $(VENV)/ready
 
 .venv-python%/ready: pyproject.toml $(VENV)/ready
 	$(call say,"Python packages for Python $* into .venv-python$*")
-	$(UV) venv --quiet --clear --python "$$(.ci/pythons.sh $*)" .venv-python$*
+	$(UV) venv --quiet --clear --seed --python "$$(.ci/pythons.sh $*)" .venv-python$*
 	$(UV) pip install --quiet --python .venv-python$* --editable '.[dev]' 'salt>=3008,<3009'
 	@touch $@
 

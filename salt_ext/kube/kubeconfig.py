@@ -176,7 +176,8 @@ def _read(path: str, files: TrackedFiles) -> _Kubeconfig:
         # The text of this error quotes the file.
         line = f" (line {exc.problem_mark.line + 1})" if exc.problem_mark else ""
         raise BadCredentials(path, f"not a valid kubeconfig: YAML syntax error{line}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    # msgspec errors are ValueErrors only since 0.22.
+    except (yaml.YAMLError, msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise BadCredentials(path, f"not a valid kubeconfig: {_without_values(exc)}") from None
 
 

@@ -23,6 +23,14 @@ def test_salt_knows_the_argument_queue_of_each_function_that_gets_it(function):
     assert "queue" in parameters or name == "apply"
 
 
+class Waits(Exception):
+    """This Salt, older than 3008, queues a job in a process that waits for the other job."""
+
+
+def wait(*_, **__):
+    raise Waits
+
+
 @pytest.fixture
 def busy(tmp_path, monkeypatch):
     """The functions of a minion that runs states, with ``state_queue`` in its configuration."""
@@ -33,6 +41,7 @@ def busy(tmp_path, monkeypatch):
     monkeypatch.setitem(functions, "saltutil.is_running", lambda _: [other])
     module = sys.modules[functions["state.apply"].__globals__["__name__"]]
     monkeypatch.setattr(module, "_prior_running_states", lambda _: [other])
+    monkeypatch.setattr(module, "_wait", wait, raising=False)
     return functions
 
 
@@ -41,7 +50,11 @@ def test_a_minion_that_would_queue_refuses_a_published_action(busy):
     answer = busy["state.apply"](*action.arg, **action.publish_kwargs)
     assert judge({"return": answer, "retcode": 1}, action.function).refused
     # Without the argument this minion queues it.
-    assert busy["state.apply"](*action.arg)["queued"] is True
+    try:
+        queued = busy["state.apply"](*action.arg)["queued"]
+    except Waits:
+        queued = True
+    assert queued is True
 
 
 def test_a_master_that_does_not_answer_is_not_a_master_that_takes_no_job(tmp_path):
