@@ -14,8 +14,8 @@ A = "192.0.2.1"
 
 
 def text(*rules: str, policy: str = "DROP", more: str = "") -> str:
-    return "\n".join(["*filter", f":INPUT {policy} [0:0]", ":FORWARD DROP [0:0]", *more.splitlines(),
-                      *rules, "COMMIT", ""])  # fmt: skip
+    head = ["*filter", f":INPUT {policy} [0:0]", ":FORWARD DROP [0:0]"]
+    return "\n".join([*head, *more.splitlines(), *rules, "COMMIT", ""])
 
 
 def found(saved: str, sets: str = "", asked: str = A) -> list[Opening]:
@@ -54,7 +54,7 @@ def effects(saved: str, sets: str = "") -> list[str]:
         "[12:3456] -A INPUT -s 192.0.2.1 -j ACCEPT",
         "-A INPUT -j ACCEPT -s 192.0.2.1",
         "-A INPUT -c 12 3456 -s 192.0.2.1 -j ACCEPT",
-        "-A INPUT -m recent --rcheck --name x --mask 255.255.255.255 --rsource -s 192.0.2.1 -j ACCEPT",
+        "-A INPUT -m recent --rcheck --name x --mask 255.255.255.255 -s 192.0.2.1 -j ACCEPT",
         '-A INPUT -s 192.0.2.1 -m comment --comment "-j DROP \\"quoted" -j ACCEPT',
         "-A INPUT -m iprange --src-range 192.0.2.0-192.0.2.9 -j ACCEPT",
         "-A INPUT -m conntrack --ctorigsrc 192.0.2.1 -j ACCEPT",
