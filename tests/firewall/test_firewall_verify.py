@@ -136,6 +136,8 @@ def suffix(request: pytest.FixtureRequest, here: Place) -> Any:
         ["-A INPUT -m conntrack --ctorigsrc {a} -j ACCEPT"],
         ["-A INPUT -s {a} -m recent --name seen --set -j ACCEPT"],
         ["-A INPUT ! -s {a} -j DROP", "-A INPUT -j ACCEPT"],
+        ["-A INPUT -m recent --name knocked --rcheck -j ACCEPT",
+         "-A INPUT -s {a} -p tcp --dport 99 -m recent --name knocked --set -j DROP"],
         ["-N lim", "-A lim -m limit --limit 100/sec --limit-burst 100 -j LOG", "-A lim -j ACCEPT",
          "-A INPUT -s {a} -m conntrack --ctstate NEW,ESTABLISHED -j lim"],
         ["-N user", "-A user -s {a} -j RETURN", "-A user -j DROP", "-A INPUT -j user",
@@ -166,6 +168,7 @@ def test_every_rule_of_iptables_is_open_to_whom_packets_get_in(
         here.server.run(
             "nft", "add", "rule", "ip", "filter", "mine", "ct", "state", "new", "accept"
         )
+    here.member.gets_in(here.server.v4, 99)
     found = same_as_packets(here, minion, sure=False)
     assert found[here.member.v4] == "open"
 

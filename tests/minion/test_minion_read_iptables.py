@@ -189,6 +189,25 @@ def test_an_exception_of_an_ipset_is_no_member():
     assert effects(text("-A INPUT -m set --match-set x src -j ACCEPT"), sets) == []
 
 
+def test_a_list_of_recent_sources_lets_in_where_a_rule_asks_for_it_alone():
+    listed = read_iptables.recent_list(f"src={A} ttl: 64 last_seen: 42 oldest_pkt: 1 42\n", "list")
+    rules = (
+        "-A INPUT -m recent --rcheck --seconds 60 --name knock --mask 255.255.255.255 -j ACCEPT",
+        "-A INPUT -m recent --set --name knock -j ACCEPT",
+        "-A INPUT -m recent --update --name knock --rdest -j ACCEPT",
+        "-A INPUT -m recent --rcheck --name knock -j DROP",
+    )
+    read = read_iptables.chains_of(
+        text(*rules),
+        "ip",
+        lambda name: listed if name == "recent knock" else chains.NamedSet(name),
+        lambda *_: "rule",
+        lambda *_: {},
+    )
+    found = chains.openings(chains.Analysis(read), Interest([A]))
+    assert [(one.place, one.sources) for one in found] == [("list", (A,))]
+
+
 @pytest.mark.parametrize("table", ["nat", "mangle", "raw"])
 def test_accept_in_a_table_that_drops_nothing_is_no_opening(table):
     saved = f"*{table}\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s {A} -j ACCEPT\nCOMMIT\n"

@@ -47,7 +47,8 @@ from .chains import (
 from .intervals import Interest, Interval
 
 SetOf = Callable[[str], NamedSet]
-"""Returns an ipset by its name."""
+"""Returns an ipset by its name; with the prefix, a list of the match recent."""
+RECENT = "recent "
 
 _WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|\\.|[^\s"\\])+|"', re.DOTALL)
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"|\\(.)', re.DOTALL)
@@ -285,6 +286,8 @@ def rule(
             condition := _condition(name, arguments, set_of, negated=negated)
         ):
             conditions.append(condition)
+    if recent := _recent(parsed, set_of, conditions):
+        conditions.append(recent)
     chain_target = None
     if target in VERDICTS:
         verdict = VERDICTS[target]
@@ -297,6 +300,24 @@ def rule(
     if parsed.strange:
         conditions.append(Condition((OTHER,), ((" ".join(parsed.strange),),)))
     return Rule(place, tuple(conditions), verdict, chain_target, why, **more)  # type: ignore[arg-type]
+
+
+def _recent(parsed: Parsed, set_of: SetOf, conditions: Sequence[Condition]) -> Condition | None:
+    """Return the list of addresses that a rule of ``-m recent`` asks for, as port knocking does."""
+    options = {name: negated for name, negated, _ in parsed.options}
+    asks = [name for name in ("rcheck", "update") if name in options]
+    if not asks or "rdest" in options or any(SOURCE in one.fields for one in conditions):
+        return None
+    names = [words[0] for name, _, words in parsed.options if name == "name" and words]
+    named = set_of(f"{RECENT}{names[0] if names else 'DEFAULT'}")
+    return Condition((SOURCE,), (), options[asks[0]], named)
+
+
+def recent_list(text: str, place: str) -> NamedSet:
+    """Read a list of addresses of the match recent, as the kernel shows it."""
+    words = (line.partition(" ")[0] for line in text.splitlines())
+    found = (intervals.parse(word.removeprefix("src=")) for word in words)
+    return NamedSet(place, [(one,) for one in found if one is not None])
 
 
 def _condition(

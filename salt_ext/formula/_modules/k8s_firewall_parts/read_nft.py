@@ -143,8 +143,18 @@ class Reader:
         texts: Texts,
         set_of: Callable[[str], NamedSet],
         interest: Interest | None = None,
+        *,
+        steady: bool = True,
     ) -> None:
-        """Read a document, but for rules whose only source is not of interest."""
+        """
+        Read a document, but for rules whose only source is not of interest.
+
+        steady
+            Nothing has changed between the document and the texts, so that a rule has the handle
+            of the one and the text of the other.
+        """
+        self._steady = steady
+        self._lengths: dict[ChainKey, int] = {}
         self._interest = interest or Interest()
         self.unknown: dict[str, str] = {}
         self.unread_sets = False
@@ -162,6 +172,9 @@ class Reader:
             chain = _chain(one)
             if chain.key[0] in FAMILIES:
                 self.chains[chain.key] = chain
+        for one in _objects(document, "rule"):
+            key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
+            self._lengths[key] = self._lengths.get(key, 0) + 1
         for one in _objects(document, "rule"):
             key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
             if key[0] in FAMILIES:
@@ -183,7 +196,8 @@ class Reader:
             place = f"{program} {chain.key[1]} {chain.key[2]} rule {number + 1}"
         if xt:
             texts = self._texts.get(chain.key, ())
-            if number < len(texts):
+            named = any(SOURCE in _fields(one) for one in statements)
+            if len(texts) == self._lengths[chain.key] and (self._steady or not named):
                 family, table, _ = chain.key
                 parsed = read_iptables.parse(texts[number])
                 chain.rules.append(
@@ -193,7 +207,7 @@ class Reader:
                         table,
                         self._set_of,
                         place,
-                        removal=removal,
+                        removal=removal if self._steady else None,
                         text=texts[number],
                     )
                 )
@@ -466,6 +480,14 @@ _PAYLOADS = {
 _IMPLIED = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "dccp": 33, "udplite": 136}
 # Where the source address lies in the header, which nft shows as numbers in some tables.
 _RAW_SOURCES = {(96, 32): 4, (64, 128): 6}
+
+
+def _fields(statement: Any) -> tuple[str, ...]:
+    """Return what a statement looks at; empty where it is no match."""
+    match = statement.get("match") if isinstance(statement, Mapping) else None
+    left = match.get("left") if isinstance(match, Mapping) else None
+    parts = left.get("concat") if isinstance(left, Mapping) else None
+    return tuple(_field(part) for part in (parts if isinstance(parts, list) else [left]))
 
 
 def _field(left: Any) -> str:
