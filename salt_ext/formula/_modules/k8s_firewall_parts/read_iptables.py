@@ -84,7 +84,7 @@ _TEXT = frozenset(
 )  # fmt: skip
 _NO_ARGUMENT = frozenset({"syn", "fragment", "ipv4", "ipv6", "numeric", "verbose", "zero"})
 _ANYTHING = ("match", "comment", "set-counters", "wait", "ipv4", "ipv6",
-             "numeric", "verbose", "table", "zero")  # fmt: skip
+             "numeric", "verbose", "table", "zero", "reject-with", "rsource", "mask", "name")  # fmt: skip
 """Options that narrow nothing on the way in."""
 
 VERDICTS = {"ACCEPT": ACCEPT, "DROP": DROP, "REJECT": DROP, "RETURN": RETURN}
@@ -429,6 +429,9 @@ def _source_range(arguments: Sequence[str], _: SetOf) -> Condition | None:
 
 
 def _in_set(arguments: Sequence[str], set_of: SetOf) -> Condition | None:
+    if not arguments:
+        # The match recent notes the source, whoever it is.
+        return None
     if len(arguments) < 2:
         return _unread("match-set", arguments)
     name, sides = arguments[0], arguments[1].split(",")
@@ -444,6 +447,11 @@ def _flags(arguments: Sequence[str], _: SetOf) -> Condition | None:
         matches = {"SYN"} & mask == needed if "ALL" not in mask else needed == {"SYN"}
         return Condition((SYN,), ((matches,),))
     return _unread("tcp-flags", arguments)
+
+
+def _routing_header(_arguments: Sequence[str], _: SetOf) -> Condition | None:
+    # Ordinary packets have none.
+    return Condition((PACKET_TYPE,), (("with a routing header",),))
 
 
 def _syn(_arguments: Sequence[str], _: SetOf) -> Condition | None:
@@ -472,6 +480,7 @@ _MATCHES: Mapping[str, Callable[[Sequence[str], SetOf], Condition | None]] = {
     "pkt-type": _texts(PACKET_TYPE),
     "tcp-flags": _flags,
     "syn": _syn,
+    "rt-type": _routing_header,
 }
 
 

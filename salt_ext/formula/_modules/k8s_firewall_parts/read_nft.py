@@ -510,6 +510,8 @@ def _field(left: Any) -> str:
         flags = fib.get("flags")
         to_type = fib.get("result") == "type" and flags in ("daddr", ["daddr"])
         return DEST_TYPE if to_type else OTHER
+    if isinstance(header := left.get("exthdr"), Mapping) and header.get("name") == "rt":
+        return PACKET_TYPE
     if isinstance(parts := left.get("&"), list) and parts:
         inner = _field(parts[0])
         return inner if inner in (SOURCE, SYN) else OTHER
