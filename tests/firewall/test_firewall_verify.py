@@ -13,7 +13,14 @@ from k8s_firewall_parts import programs, reading, verify
 from tests.firewall import place
 from tests.firewall.place import PORT, Host, Minion, Place
 
-TABLE = "table inet foreign {{\n{sets}\nchain input {{\ntype filter hook input priority 0; policy drop;\n{rules}\n}}\n}}\n"
+TABLE = """table inet foreign {{
+{sets}
+chain input {{
+type filter hook input priority 0; policy drop;
+{rules}
+}}
+}}
+"""
 NEIGHBOURS = "meta l4proto ipv6-icmp accept"
 
 
@@ -39,38 +46,59 @@ def nft(here: Place, rules: str, sets: str = "") -> None:
     here.server.run("nft", "-f", "-", text=TABLE.format(sets=sets, rules=rules))
 
 
+SETS = """
+chain lim {{
+limit rate 100/second burst 100 packets accept
+}}
+set four {{ type ipv4_addr; flags timeout; elements = {{ {a} timeout 1h comment "x" }} ; }}
+set six {{ type ipv6_addr; elements = {{ {b} }} ; }}
+set pairs {{
+type ipv4_addr . inet_service; flags interval
+elements = {{ {a}/32 . 5000-6000 }}
+}}
+map verdicts {{ type ipv4_addr : verdict; elements = {{ {a} : accept, {c} : drop }} ; }}
+set ranges {{
+type ipv4_addr; flags interval; auto-merge
+elements = {{ {a}, 192.0.2.1 }}
+}}
+"""
+
+
 @pytest.mark.parametrize(
-    "rule",
+    ("four", "six"),
     [
-        "ip saddr {a} accept\nip6 saddr {b} accept",
-        "ip saddr {a} tcp dport 5432 counter accept comment \"x\"\nip6 saddr {b} tcp dport {{ 22, 5432 }} accept",
-        "ip saddr {{ {a}, 192.0.2.1 }} accept\nip6 saddr {{ {b} }} accept",
-        "ip saddr . tcp dport {{ {a} . 5432 }} accept\nip6 saddr . tcp dport {{ {b} . 5432 }} accept",
-        "ip saddr vmap {{ {a} : accept, {c} : drop }}\nip6 saddr vmap {{ {b} : accept }}",
-        "ip saddr . tcp dport vmap {{ {a} . 5432 : accept }}\nip6 saddr {b} accept",
-        "ip saddr {a}-{a} accept\nip6 saddr {b}/128 accept",
-        "ip saddr != {a} drop\nip6 saddr != {b} drop\naccept",
-        "ct original ip saddr {a} accept\nct original ip6 saddr {b} accept",
-        "ip saddr {a} jump lim\nip6 saddr {b} goto lim",
-        "ip saddr {c} drop\nip saddr {a} accept\nip6 saddr {b} ct state new accept\nct state established accept",
-        "ip saddr @four accept\nip6 saddr @six accept",
-        "ip saddr . tcp dport @pairs accept\nip6 saddr @six accept",
-        "ip saddr vmap @verdicts\nip6 saddr @six accept",
-        "ip saddr @ranges accept\nip6 saddr @six accept",
+        ("ip saddr {a} accept", "ip6 saddr {b} accept"),
+        (
+            'ip saddr {a} tcp dport 5432 counter accept comment "x"',
+            "ip6 saddr {b} tcp dport {{ 22, 5432 }} accept",
+        ),
+        ("ip saddr {{ {a}, 192.0.2.1 }} accept", "ip6 saddr {{ {b} }} accept"),
+        (
+            "ip saddr . tcp dport {{ {a} . 5432 }} accept",
+            "ip6 saddr . tcp dport {{ {b} . 5432 }} accept",
+        ),
+        ("ip saddr vmap {{ {a} : accept, {c} : drop }}", "ip6 saddr vmap {{ {b} : accept }}"),
+        ("ip saddr . tcp dport vmap {{ {a} . 5432 : accept }}", "ip6 saddr {b} accept"),
+        ("ip saddr {a}-{a} accept", "ip6 saddr {b}/128 accept"),
+        ("ip saddr != {a} drop", "ip6 saddr != {b} drop\naccept"),
+        ("ct original ip saddr {a} accept", "ct original ip6 saddr {b} accept"),
+        ("ip saddr {a} jump lim", "ip6 saddr {b} goto lim"),
+        (
+            "ip saddr {c} drop\nip saddr {a} accept",
+            "ip6 saddr {b} ct state new accept\nct state established accept",
+        ),
+        ("ip saddr @four accept", "ip6 saddr @six accept"),
+        ("ip saddr . tcp dport @pairs accept", "ip6 saddr @six accept"),
+        ("ip saddr vmap @verdicts", "ip6 saddr @six accept"),
+        ("ip saddr @ranges accept", "ip6 saddr @six accept"),
     ],
-)  # fmt: skip
-def test_every_form_of_nft_is_open_to_whom_packets_get_in(here: Place, minion: Minion, rule: str):
+)
+def test_every_form_of_nft_is_open_to_whom_packets_get_in(
+    here: Place, minion: Minion, four: str, six: str
+):
     names = {"a": here.member.v4, "b": here.member.v6, "c": here.other.v4}
-    sets = (
-        "chain lim {{\nlimit rate 100/second burst 100 packets accept\n}}\n"
-        "set four {{ type ipv4_addr; flags timeout; elements = {{ {a} timeout 1h comment \"x\" }} ; }}\n"
-        "set six {{ type ipv6_addr; elements = {{ {b} }} ; }}\n"
-        "set pairs {{ type ipv4_addr . inet_service; flags interval; elements = {{ {a}/32 . 5000-6000 }} ; }}\n"
-        "map verdicts {{ type ipv4_addr : verdict; elements = {{ {a} : accept, {c} : drop }} ; }}\n"
-        "set ranges {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {a}, 192.0.2.1 }} ; }}"
-    )  # fmt: skip
-    nft(here, rule.format(**names), sets.format(**names))
-    found = same_as_packets(here, minion, sure="lim" not in rule)
+    nft(here, f"{four}\n{six}".format(**names), SETS.format(**names))
+    found = same_as_packets(here, minion, sure="lim" not in four)
     assert [found[here.member.v4], found[here.member.v6]] == ["open", "open"]
 
 
@@ -108,6 +136,8 @@ def suffix(request: pytest.FixtureRequest, here: Place) -> Any:
         ["-A INPUT -m conntrack --ctorigsrc {a} -j ACCEPT"],
         ["-A INPUT -s {a} -m recent --name seen --set -j ACCEPT"],
         ["-A INPUT ! -s {a} -j DROP", "-A INPUT -j ACCEPT"],
+        ["-A INPUT -m recent --name knocked --rcheck -j ACCEPT",
+         "-A INPUT -s {a} -p tcp --dport 99 -m recent --name knocked --set -j DROP"],
         ["-N lim", "-A lim -m limit --limit 100/sec --limit-burst 100 -j LOG", "-A lim -j ACCEPT",
          "-A INPUT -s {a} -m conntrack --ctstate NEW,ESTABLISHED -j lim"],
         ["-N user", "-A user -s {a} -j RETURN", "-A user -j DROP", "-A INPUT -j user",
@@ -138,6 +168,7 @@ def test_every_rule_of_iptables_is_open_to_whom_packets_get_in(
         here.server.run(
             "nft", "add", "rule", "ip", "filter", "mine", "ct", "state", "new", "accept"
         )
+    here.member.gets_in(here.server.v4, 99)
     found = same_as_packets(here, minion, sure=False)
     assert found[here.member.v4] == "open"
 

@@ -177,8 +177,11 @@ def test_what_is_not_known_names_the_rule() -> None:
         ("-A INPUT -i lo -j ACCEPT", False),
         ("-A INPUT -i eth+ -j ACCEPT", True),
         ("-A INPUT -m comment --comment x -j ACCEPT", True),
-        ("-A INPUT -m recent --rcheck --name x -j ACCEPT", None),
+        ("-A INPUT -m limit --limit 3/min -j ACCEPT", None),
         ("-A INPUT -j UNHEARD", None),
+        ("-A INPUT -p tcp -j REJECT --reject-with tcp-reset\n-A INPUT -j ACCEPT", False),
+        ("-A INPUT -m rt --rt-type 0 -j DROP\n-A INPUT -j ACCEPT", True),
+        ("-A INPUT -m recent --set --name x --mask 255.255.255.255 --rsource -j ACCEPT", True),
         ("-A INPUT -j LOG\n-A INPUT -j ACCEPT", True),
     ],
 )

@@ -14,8 +14,8 @@ A = "192.0.2.1"
 
 
 def text(*rules: str, policy: str = "DROP", more: str = "") -> str:
-    return "\n".join(["*filter", f":INPUT {policy} [0:0]", ":FORWARD DROP [0:0]", *more.splitlines(),
-                      *rules, "COMMIT", ""])  # fmt: skip
+    head = ["*filter", f":INPUT {policy} [0:0]", ":FORWARD DROP [0:0]"]
+    return "\n".join([*head, *more.splitlines(), *rules, "COMMIT", ""])
 
 
 def found(saved: str, sets: str = "", asked: str = A) -> list[Opening]:
@@ -54,7 +54,7 @@ def effects(saved: str, sets: str = "") -> list[str]:
         "[12:3456] -A INPUT -s 192.0.2.1 -j ACCEPT",
         "-A INPUT -j ACCEPT -s 192.0.2.1",
         "-A INPUT -c 12 3456 -s 192.0.2.1 -j ACCEPT",
-        "-A INPUT -m recent --rcheck --name x --mask 255.255.255.255 --rsource -s 192.0.2.1 -j ACCEPT",
+        "-A INPUT -m recent --rcheck --name x --mask 255.255.255.255 -s 192.0.2.1 -j ACCEPT",
         '-A INPUT -s 192.0.2.1 -m comment --comment "-j DROP \\"quoted" -j ACCEPT',
         "-A INPUT -m iprange --src-range 192.0.2.0-192.0.2.9 -j ACCEPT",
         "-A INPUT -m conntrack --ctorigsrc 192.0.2.1 -j ACCEPT",
@@ -187,6 +187,25 @@ def test_an_address_is_read_at_its_place_among_others():
 def test_an_exception_of_an_ipset_is_no_member():
     sets = f"create x hash:net\nadd x {A} nomatch"
     assert effects(text("-A INPUT -m set --match-set x src -j ACCEPT"), sets) == []
+
+
+def test_a_list_of_recent_sources_lets_in_where_a_rule_asks_for_it_alone():
+    listed = read_iptables.recent_list(f"src={A} ttl: 64 last_seen: 42 oldest_pkt: 1 42\n", "list")
+    rules = (
+        "-A INPUT -m recent --rcheck --seconds 60 --name knock --mask 255.255.255.255 -j ACCEPT",
+        "-A INPUT -m recent --set --name knock -j ACCEPT",
+        "-A INPUT -m recent --update --name knock --rdest -j ACCEPT",
+        "-A INPUT -m recent --rcheck --name knock -j DROP",
+    )
+    read = read_iptables.chains_of(
+        text(*rules),
+        "ip",
+        lambda name: listed if name == "recent knock" else chains.NamedSet(name),
+        lambda *_: "rule",
+        lambda *_: {},
+    )
+    found = chains.openings(chains.Analysis(read), Interest([A]))
+    assert [(one.place, one.sources) for one in found] == [("list", (A,))]
 
 
 @pytest.mark.parametrize("table", ["nat", "mangle", "raw"])

@@ -185,6 +185,23 @@ def test_an_opaque_rule_is_read_from_its_text_and_deleted_by_its_handle():
     assert opening.removal == NftRule("ip", "filter", "INPUT", 10)
 
 
+def test_where_the_rules_may_have_changed_between_the_two_no_handle_is_trusted():
+    texts = {("ip", "filter", "INPUT"): [f"-A INPUT -m iprange --src-range {A}-{A} -j ACCEPT"]}
+    read = read_nft.Reader(ruleset(OPAQUE, family="ip"), texts, chains.NamedSet, steady=False)
+    (opening,) = chains.openings(chains.Analysis(read.chains), Interest([A]))
+    assert (opening.sources, opening.removal) == ((A,), None)
+    shown = [match(A), {"xt": {"type": "match", "name": "recent"}}, ACCEPT]
+    other = {("ip", "filter", "INPUT"): ["-A INPUT -s 192.0.2.9 -j ACCEPT"]}
+    read = read_nft.Reader(ruleset(shown, family="ip"), other, chains.NamedSet, steady=False)
+    (opening,) = chains.openings(chains.Analysis(read.chains), Interest([A]))
+    assert opening.removal == NftRule("ip", "filter", "INPUT", 10)
+
+
+def test_texts_of_another_number_of_rules_are_not_used():
+    texts = {("ip", "filter", "INPUT"): ["-A INPUT -j ACCEPT", "-A INPUT -j ACCEPT"]}
+    assert list(reader(ruleset(OPAQUE, family="ip"), texts).unknown) == ["nft ip filter INPUT"]
+
+
 def test_an_opaque_rule_without_its_text_is_unknown():
     read = reader(ruleset(OPAQUE, family="ip"))
     assert list(read.unknown) == ["nft ip filter INPUT"]

@@ -50,6 +50,8 @@ class NamedSet:
     """Where an element is written, if not in the kernel."""
     _touched: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
 
+    _reach: dict[int, Interest] = field(default_factory=dict)
+
     def touched(self, position: int, interest: Interest) -> list[tuple[Any, ...]]:
         """Return the elements with an address of interest at a position."""
         if position not in self._touched:
@@ -61,6 +63,16 @@ class NamedSet:
                 and interest.touches(element[position])
             ]
         return self._touched[position]
+
+    def reaches(self, position: int, source: Interval) -> bool:
+        """Whether some element has an address of a source at a position."""
+        if position not in self._reach:
+            self._reach[position] = Interest.of(
+                element[position]
+                for element in self.elements
+                if position < len(element) and isinstance(element[position], Interval)
+            )
+        return self._reach[position].touches(source)
 
 
 class Condition(NamedTuple):
@@ -290,6 +302,10 @@ def may_match(rule: Rule, source: Interval) -> bool:
         if SOURCE not in condition.fields:
             continue
         at = condition.fields.index(SOURCE)
+        if condition.named and not condition.negated:
+            if condition.named.known and not condition.named.reaches(at, source):
+                return False
+            continue
         values = [
             element[at]
             for element in condition.all_elements()

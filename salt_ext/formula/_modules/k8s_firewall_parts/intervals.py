@@ -146,7 +146,16 @@ class Interest:
 
     def __init__(self, entries: Iterable[str] | None = None) -> None:
         self._all = entries is None
-        found = [one for entry in entries or () if (one := parse(entry)) is not None]
+        self._cover(one for entry in entries or () if (one := parse(entry)) is not None)
+
+    @classmethod
+    def of(cls, intervals: Iterable[Interval]) -> Interest:
+        """Return an interest in just these intervals."""
+        made = cls(())
+        made._cover(intervals)
+        return made
+
+    def _cover(self, found: Iterable[Interval]) -> None:
         self._firsts: dict[int, list[int]] = {4: [], 6: []}
         self._lasts: dict[int, list[int]] = {4: [], 6: []}
         for one in sorted(found):

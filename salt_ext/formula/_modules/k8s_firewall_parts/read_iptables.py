@@ -47,7 +47,8 @@ from .chains import (
 from .intervals import Interest, Interval
 
 SetOf = Callable[[str], NamedSet]
-"""Returns an ipset by its name."""
+"""Returns an ipset by its name; with the prefix, a list of the match recent."""
+RECENT = "recent "
 
 _WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|\\.|[^\s"\\])+|"', re.DOTALL)
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"|\\(.)', re.DOTALL)
@@ -83,7 +84,7 @@ _TEXT = frozenset(
 )  # fmt: skip
 _NO_ARGUMENT = frozenset({"syn", "fragment", "ipv4", "ipv6", "numeric", "verbose", "zero"})
 _ANYTHING = ("match", "comment", "set-counters", "wait", "ipv4", "ipv6",
-             "numeric", "verbose", "table", "zero")  # fmt: skip
+             "numeric", "verbose", "table", "zero", "reject-with", "rsource", "mask", "name")  # fmt: skip
 """Options that narrow nothing on the way in."""
 
 VERDICTS = {"ACCEPT": ACCEPT, "DROP": DROP, "REJECT": DROP, "RETURN": RETURN}
@@ -285,6 +286,8 @@ def rule(
             condition := _condition(name, arguments, set_of, negated=negated)
         ):
             conditions.append(condition)
+    if recent := _recent(parsed, set_of, conditions):
+        conditions.append(recent)
     chain_target = None
     if target in VERDICTS:
         verdict = VERDICTS[target]
@@ -297,6 +300,24 @@ def rule(
     if parsed.strange:
         conditions.append(Condition((OTHER,), ((" ".join(parsed.strange),),)))
     return Rule(place, tuple(conditions), verdict, chain_target, why, **more)  # type: ignore[arg-type]
+
+
+def _recent(parsed: Parsed, set_of: SetOf, conditions: Sequence[Condition]) -> Condition | None:
+    """Return the list of addresses that a rule of ``-m recent`` asks for, as port knocking does."""
+    options = {name: negated for name, negated, _ in parsed.options}
+    asks = [name for name in ("rcheck", "update") if name in options]
+    if not asks or "rdest" in options or any(SOURCE in one.fields for one in conditions):
+        return None
+    names = [words[0] for name, _, words in parsed.options if name == "name" and words]
+    named = set_of(f"{RECENT}{names[0] if names else 'DEFAULT'}")
+    return Condition((SOURCE,), (), options[asks[0]], named)
+
+
+def recent_list(text: str, place: str) -> NamedSet:
+    """Read a list of addresses of the match recent, as the kernel shows it."""
+    words = (line.partition(" ")[0] for line in text.splitlines())
+    found = (intervals.parse(word.removeprefix("src=")) for word in words)
+    return NamedSet(place, [(one,) for one in found if one is not None])
 
 
 def _condition(
@@ -408,6 +429,9 @@ def _source_range(arguments: Sequence[str], _: SetOf) -> Condition | None:
 
 
 def _in_set(arguments: Sequence[str], set_of: SetOf) -> Condition | None:
+    if not arguments:
+        # The match recent notes the source, whoever it is.
+        return None
     if len(arguments) < 2:
         return _unread("match-set", arguments)
     name, sides = arguments[0], arguments[1].split(",")
@@ -423,6 +447,11 @@ def _flags(arguments: Sequence[str], _: SetOf) -> Condition | None:
         matches = {"SYN"} & mask == needed if "ALL" not in mask else needed == {"SYN"}
         return Condition((SYN,), ((matches,),))
     return _unread("tcp-flags", arguments)
+
+
+def _routing_header(_arguments: Sequence[str], _: SetOf) -> Condition | None:
+    # Ordinary packets have none.
+    return Condition((PACKET_TYPE,), (("with a routing header",),))
 
 
 def _syn(_arguments: Sequence[str], _: SetOf) -> Condition | None:
@@ -451,6 +480,7 @@ _MATCHES: Mapping[str, Callable[[Sequence[str], SetOf], Condition | None]] = {
     "pkt-type": _texts(PACKET_TYPE),
     "tcp-flags": _flags,
     "syn": _syn,
+    "rt-type": _routing_header,
 }
 
 

@@ -147,8 +147,18 @@ class Reader:
         texts: Texts,
         set_of: Callable[[str], NamedSet],
         interest: Interest | None = None,
+        *,
+        steady: bool = True,
     ) -> None:
-        """Read a document, but for rules whose only source is not of interest."""
+        """
+        Read a document, but for rules whose only source is not of interest.
+
+        steady
+            Nothing has changed between the document and the texts, so that a rule has the handle
+            of the one and the text of the other.
+        """
+        self._steady = steady
+        self._lengths: dict[ChainKey, int] = {}
         self._interest = interest or Interest()
         self.unknown: dict[str, str] = {}
         self.unread_sets = False
@@ -166,6 +176,9 @@ class Reader:
             chain = _chain(one)
             if chain.key[0] in FAMILIES:
                 self.chains[chain.key] = chain
+        for one in _objects(document, "rule"):
+            key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
+            self._lengths[key] = self._lengths.get(key, 0) + 1
         for one in _objects(document, "rule"):
             key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
             if key[0] in FAMILIES:
@@ -187,7 +200,8 @@ class Reader:
             place = f"{program} {chain.key[1]} {chain.key[2]} rule {number + 1}"
         if xt:
             texts = self._texts.get(chain.key, ())
-            if number < len(texts):
+            named = any(SOURCE in _fields(one) for one in statements)
+            if len(texts) == self._lengths[chain.key] and (self._steady or not named):
                 family, table, _ = chain.key
                 parsed = read_iptables.parse(texts[number])
                 chain.rules.append(
@@ -197,7 +211,7 @@ class Reader:
                         table,
                         self._set_of,
                         place,
-                        removal=removal,
+                        removal=removal if self._steady else None,
                         text=texts[number],
                     )
                 )
@@ -474,6 +488,14 @@ _IMPLIED = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "dccp": 3
 _RAW_SOURCES = {(96, 32): 4, (64, 128): 6}
 
 
+def _fields(statement: Any) -> tuple[str, ...]:
+    """Return what a statement looks at; empty where it is no match."""
+    match = statement.get("match") if isinstance(statement, Mapping) else None
+    left = match.get("left") if isinstance(match, Mapping) else None
+    parts = left.get("concat") if isinstance(left, Mapping) else None
+    return tuple(_field(part) for part in (parts if isinstance(parts, list) else [left]))
+
+
 def _field(left: Any) -> str:
     if not isinstance(left, Mapping):
         return OTHER
@@ -494,6 +516,8 @@ def _field(left: Any) -> str:
         flags = fib.get("flags")
         to_type = fib.get("result") == "type" and flags in ("daddr", ["daddr"])
         return DEST_TYPE if to_type else OTHER
+    if isinstance(header := left.get("exthdr"), Mapping) and header.get("name") == "rt":
+        return PACKET_TYPE
     if isinstance(parts := left.get("&"), list) and parts:
         inner = _field(parts[0])
         return inner if inner in (SOURCE, SYN) else OTHER

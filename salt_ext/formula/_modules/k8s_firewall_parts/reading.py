@@ -15,7 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import errors, kernel_lists, programs, read_ipset, read_iptables, read_nft, read_saved
+from . import (
+    errors,
+    generation,
+    kernel_lists,
+    nft,
+    programs,
+    read_ipset,
+    read_iptables,
+    read_nft,
+    read_saved,
+)
 from .chains import Analysis, ChainKey, Chains, NamedSet, openings
 from .intervals import Interest
 from .openings import UNCLEAR, Opening, Reading, XtRule
@@ -132,7 +142,8 @@ def _without_collector() -> Iterator[None]:
 
 def read_kernel(address: str) -> Kernel:
     """Return the chains of the kernel as packets of one address meet them."""
-    return _kernel_and_sets((), Interest([address]), evaluate=True)[0]
+    with _without_collector():
+        return _kernel_and_sets((), Interest([address]), evaluate=True)[0]
 
 
 class _Sets(dict[str, NamedSet]):
@@ -145,6 +156,9 @@ class _Sets(dict[str, NamedSet]):
         self.problem = ""
 
     def __missing__(self, name: str) -> NamedSet:
+        if name.startswith(read_iptables.RECENT):
+            self[name] = _read_recent(name.removeprefix(read_iptables.RECENT))
+            return self[name]
         if self.saved is None:
             self.saved, self.problem = _read_ipsets()
         one = read_ipset.named_set(name, self.saved, f"ipset {name}")
@@ -180,6 +194,7 @@ def _kernel_and_sets(
 def _read_nft(
     kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, *, evaluate: bool
 ) -> None:
+    before = generation.current(nft.TABLE)
     try:
         document = json.loads(programs.run(LIST_RULESET))
     except errors.MissingProgram as exc:
@@ -196,7 +211,8 @@ def _read_nft(
         kernel.unknown["nft"] = problem
         return
     texts = _texts(read_nft.opaque(document, interest, evaluate=evaluate))
-    reader = read_nft.Reader(document, texts, set_of, interest)
+    steady = not texts or (before != "" and before == generation.current(nft.TABLE))
+    reader = read_nft.Reader(document, texts, set_of, interest, steady=steady)
     kernel.chains.update(reader.chains)
     kernel.unknown.update(reader.unknown)
     kernel.unread_sets = reader.unread_sets
@@ -317,6 +333,20 @@ def _add_text(
         return f"{shown} {table} {chain} rule {at}"
 
     kernel.chains.update(read_iptables.chains_of(text, family, set_of, place, make, interest))
+
+
+def _read_recent(name: str) -> NamedSet:
+    """Return a list of the match recent; one that no rule in this kernel uses is empty."""
+    place = f"/proc/net/xt_recent/{name}"
+    if "/" in name or name.startswith("."):
+        return NamedSet(place, known=False)
+    try:
+        text = Path(f"/proc/thread-self/net/xt_recent/{name}").read_text()
+    except FileNotFoundError:
+        return NamedSet(place)
+    except OSError:
+        return NamedSet(place, known=False)
+    return read_iptables.recent_list(text, place)
 
 
 def _read_ipsets() -> tuple[Mapping[str, read_ipset.SavedSet], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ _TCP, _UDP = 6, 17
 _NAMES = {_TCP: "tcp", _UDP: "udp"}
 _SEEN_REPLY, _DYING = 2, 512
 _TCP_ESTABLISHED = 3
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _COUNT = Path("/proc/sys/net/netfilter/nf_conntrack_count")
 _LIST_UDP = ["ss", "-H", "-n", "-u", "-a"]
 
@@ -198,7 +200,7 @@ def _ports(half: kernel_lists.Attributes) -> tuple[int, int, int]:
 def parse_line(line: str) -> Flow | None:
     """Read one line of ``/proc/net/nf_conntrack``, or of ``conntrack -L -o extended``."""
     words = line.split()
-    if len(words) < 6 or not words[3].isdecimal():
+    if len(words) < 6 or not _PORT.fullmatch(words[3]):
         return None
     pairs = [word.partition("=") for word in words]
     values: Mapping[str, list[str]] = {
@@ -209,7 +211,10 @@ def parse_line(line: str) -> Flow | None:
         return None
     ends = [intervals.parse(values["src"][0]), intervals.parse(values["dst"][0])]
     answered = intervals.parse(values["src"][1])
-    ports = [int(found[0]) if found else 0 for found in (values["sport"], values["dport"])]
+    ports = [
+        int(found[0]) if found and _PORT.fullmatch(found[0]) else 0
+        for found in (values["sport"], values["dport"])
+    ]
     if ends[0] is None or ends[1] is None or answered is None:
         return None
     return Flow(
