@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,6 +241,34 @@ def test_transactions_of_others_neither_repeat_nor_replace_anything(
             assert done["result"] is True, done
             assert status.status(state_dir, "test")["problems"] == []
         assert [text.startswith(nft.DELETE) for text in loaded] == [replaced]
+
+
+def test_without_nf_tables_in_the_kernel_ipsets_and_prune_go_on(
+    minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container whose kernel has none, with the program installed."""
+    nft_program = tmp_path / "nft"
+    nft_program.write_text(
+        "#!/bin/sh\necho 'Error: cache initialization failed: Protocol not supported' >&2\nexit 1\n"
+    )
+    nft_program.chmod(0o755)
+    monkeypatch.setattr(programs, "_PATH", f"{tmp_path}:{programs._PATH}")
+    state_dir = StateDir(str(minion.state_dir))
+
+    def run(block: dict[str, Any]) -> Run:
+        return Run({"k8s_firewall": block}, state_dir, [], "test", test=False)
+
+    with here.server.namespace.entered():
+        for members in (MEMBERS, OTHERS):
+            done = run({"backend": "ipset", "sets": {"prod": members}}).sync()
+            assert done["result"] is True, done
+            assert members[0] in here.server.run("ipset", "save")
+            assert status.status(state_dir, "test")["problems"] == []
+        assert run({}).remove()["result"] is True
+        assert run({"prune": {"saved": []}}).sync()["result"] is True
+        done = run({"sets": {"prod": MEMBERS}}).sync()
+        assert done["result"] is False
+        assert "Protocol not supported" in done["comment"]
 
 
 def test_remove_tells_of_a_set_that_stays(minion: Minion, here: Place) -> None:

@@ -570,7 +570,9 @@ def test_the_next_boot_has_it_all(minion: Minion, here: Place, backend: str) -> 
         booted.host.run("nft", "-f", str(ruleset))
         if backend == "ipset":
             saved: Path = minion.state_dir / "sets.ipset"
+            names = minion.state_dir / "sets.create"
             for _ in range(2):
+                booted.host.run("xargs", "-L", "1", "-a", str(names), "ipset", "-exist")
                 booted.host.run("ipset", "-exist", "restore", "-file", str(saved))
         # After that comes the network.
         here.switch.plug(fresh, place.SECOND)
@@ -592,7 +594,7 @@ def test_a_file_for_the_next_boot_that_is_gone_is_written_again(
     minion: Minion, backend: str
 ) -> None:
     minion.sync(backend=backend, sets={"prod": MEMBERS}, gates={PORT: "prod"})
-    for name in ("ruleset.nft", *(["sets.ipset"] if backend == "ipset" else [])):
+    for name in ("ruleset.nft", *(["sets.ipset", "sets.create"] if backend == "ipset" else [])):
         (minion.state_dir / name).unlink()
         assert "next boot" in minion.call("status")["comment"]
         minion.call("sync")

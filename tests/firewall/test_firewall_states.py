@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from tests.firewall import place
-from tests.firewall.place import MEMBER, PORT, Minion, Place
+from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
 
 pytestmark = pytest.mark.root
 
 MEMBERS = [str(MEMBER.v4), str(MEMBER.v6)]
+OTHERS = [str(OTHER.v4), str(OTHER.v6)]
+UNITS = ["k8s_firewall", "k8s_firewall-ipset", "k8s_firewall-ipset-last"]
 SELINUX = "security.selinux"
 
 
@@ -108,7 +110,7 @@ def test_the_formula_renders(minion: Minion, sls: str, init: str) -> None:
         shown = functions["state.show_sls"](sls)
     assert isinstance(shown, dict), shown
     units = {name for name in shown if name.endswith(".service")}
-    assert len(units) == (2 if (sls, init) == ("k8s_firewall", "systemd") else 0)
+    assert len(units) == (3 if (sls, init) == ("k8s_firewall", "systemd") else 0)
 
 
 def test_the_unit_that_follows_nftables_is_started_after_what_it_loads_is_written(
@@ -133,7 +135,7 @@ def test_the_unit_that_follows_nftables_is_started_after_what_it_loads_is_writte
     assert (by_order[ours]["fun"], by_order[ours]["name"]) == ("running", "k8s_firewall")
     assert {"k8s_firewall": "sets and gates"} in by_order[ours]["require"]
     enabled = {chunk["name"] for chunk in low if chunk["fun"] == "enabled"}
-    assert enabled == {"k8s_firewall", "k8s_firewall-ipset"}
+    assert enabled == {"k8s_firewall", "k8s_firewall-ipset", "k8s_firewall-ipset-last"}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,17 @@ def test_the_unit_that_follows_nftables_is_started_after_what_it_loads_is_writte
             {
                 "Before": "iptables.service ip6tables.service netfilter-persistent.service "
                 "ufw.service firewalld.service",
+                "After": "ipset.service",
                 "WantedBy": "sysinit.target",
+            },
+        ),
+        (
+            "k8s_firewall-ipset-last",
+            {
+                "After": "k8s_firewall-ipset.service netfilter-persistent.service ipset.service",
+                "PartOf": "netfilter-persistent.service ipset.service",
+                "ReloadPropagatedFrom": "netfilter-persistent.service ipset.service",
+                "WantedBy": "sysinit.target netfilter-persistent.service ipset.service",
             },
         ),
     ],
@@ -169,7 +181,7 @@ def test_a_unit_stands_where_it_should_among_the_others(
 
 
 @pytest.mark.parametrize("selinux", [False, True])
-@pytest.mark.parametrize("unit", ["k8s_firewall", "k8s_firewall-ipset"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_what_a_unit_starts_brings_back_what_was_in_force(
     minion: Minion, here: Place, unit: str, selinux: bool, tmp_path: Path
 ) -> None:
@@ -189,7 +201,7 @@ def test_what_a_unit_starts_brings_back_what_was_in_force(
         for line in commands(text):
             if line.partition("=")[0] in before:
                 here.server.run(*shlex.split(line.partition("=")[2].lstrip("-")))
-        assert unit == "k8s_firewall-ipset" or not here.stranger.gets_in(here.server.v4)
+        assert unit != "k8s_firewall" or not here.stranger.gets_in(here.server.v4)
         assert unit == "k8s_firewall" or MEMBERS[0] in here.server.run("ipset", "save")
         # Which nft and ipset may read, where only they are asked.
         became = label("system_conf_t" if selinux else "var_lib_t")
@@ -200,6 +212,53 @@ def test_what_a_unit_starts_brings_back_what_was_in_force(
     file = tmp_path / f"{unit}.service"
     file.write_text(text)
     here.server.run("systemd-analyze", "verify", "--man=no", str(file))
+
+
+OF_OTHERS = {
+    "as ours were saved": "",
+    "with a timeout": " timeout 3600",
+    "with comments and little room": " comment maxelem 5000",
+}
+
+
+@pytest.mark.parametrize("options", OF_OTHERS.values(), ids=OF_OTHERS)
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_saved_ipsets_of_others_do_not_bring_back_who_left(
+    minion: Minion, here: Place, order: str, options: str
+) -> None:
+    """As ipset-persistent has them, within netfilter-persistent; or ipset.service, before ours."""
+    minion.sync(backend="ipset", sets={"prod": OTHERS})
+    saved = "".join(
+        f"create {name} hash:net family {family}{options}\nadd {name} {member}\n"
+        for name, family, member in zip(
+            ("prod_v4", "prod_v6"), ("inet", "inet6"), MEMBERS, strict=True
+        )
+    )
+    here.server.run("ipset", "destroy")
+
+    def loads(unit: str) -> None:
+        for line in commands(rendered(minion, unit)):
+            key, _, command = line.partition("=")
+            if key in ("ExecStartPre", "ExecStart"):
+                tolerated = command.startswith("-")
+                with contextlib.suppress(*([AssertionError] if tolerated else [])):
+                    here.server.run(*shlex.split(command.lstrip("-")))
+
+    if order == "after":
+        loads("k8s_firewall-ipset")
+        # netfilter-persistent goes on where one of its plugins fails.
+        with contextlib.suppress(AssertionError):
+            here.server.run("ipset", "-exist", "restore", text=saved)
+        loads("k8s_firewall-ipset-last")
+    else:
+        here.server.run("ipset", "-exist", "restore", text=saved)
+        loads("k8s_firewall-ipset")
+    left = here.server.run("ipset", "save")
+    assert all(one in left for one in OTHERS)
+    assert not any(one in left for one in MEMBERS)
+    assert "timeout" not in left
+    assert "k8sfw-" not in left
+    assert minion.call("status")["problems"] == []
 
 
 @pytest.mark.parametrize(
@@ -216,7 +275,7 @@ def test_the_formula_knows_the_families_of_systems(
         shown = functions["state.show_sls"]("k8s_firewall")
     (programs,) = installed.values()
     assert {"pkgs": packages} in programs["pkg"]
-    for unit in ("k8s_firewall", "k8s_firewall-ipset"):
+    for unit in UNITS:
         given = shown[f"/etc/systemd/system/{unit}.service"]["file"]
         (context,) = [one["context"] for one in given if isinstance(one, dict) and "context" in one]
         assert context["selinux"] is selinux["enabled"]

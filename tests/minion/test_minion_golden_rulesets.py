@@ -70,6 +70,12 @@ def test_the_ipsets_of_a_pillar() -> None:
     assert_golden("nft/sets.ipset", ipset.full(members))
 
 
+def test_the_ipsets_of_a_pillar_at_boot() -> None:
+    members = ipset.members(state("sets").sets)
+    assert_golden("nft/boot-names.ipset", ipset.boot_names(members))
+    assert_golden("nft/boot.ipset", ipset.boot(members))
+
+
 def test_a_change_of_ipsets() -> None:
     before = ipset.members(state("sets").sets)
     current = ipset.parse(ipset.full(before))

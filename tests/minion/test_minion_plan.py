@@ -51,7 +51,7 @@ def prints(monkeypatch: pytest.MonkeyPatch) -> Prints:
     monkeypatch.setattr(programs, "run", run)
     monkeypatch.setattr(programs, "installed", lambda _: True)
     monkeypatch.setattr(generation, "current", lambda _: "")
-    monkeypatch.setattr(foreign_firewalls, "conflict", lambda _, whole: "")
+    monkeypatch.setattr(foreign_firewalls, "conflict", lambda *_, **__: "")
     prints(nft=ABSENT, ipset="")
     return prints
 
@@ -207,7 +207,7 @@ def test_rules_that_a_foreign_chain_makes_useless_are_refused(
     prints: Prints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        foreign_firewalls, "conflict", lambda _, whole: "no effect: ip filter INPUT drops"
+        foreign_firewalls, "conflict", lambda *_, **__: "no effect: ip filter INPUT drops"
     )
     rules = state(rules=[{"name": "a", "sources": "any"}])
     with pytest.raises(errors.Refused, match="no effect: ip filter INPUT drops"):
@@ -262,7 +262,7 @@ def test_what_was_applied_is_recorded_with_the_one_before(prints: Prints, tmp_pa
     assert applied.last(folder) == after
     assert applied.previous(folder) == PROD
     assert not (tmp_path / applied.RULESET).exists()
-    assert "add prod_v4 192.0.2.2" in (tmp_path / applied.IPSETS).read_text()
+    assert "add k8sfw-0 192.0.2.2" in (tmp_path / applied.IPSETS).read_text()
     assert folder.read(applied.FILE)["ipsets"] == ["prod_v4", "prod_v6"]
     (tmp_path / applied.IPSETS).unlink()
     assert applied.missing_boot_files(folder, after) == [str(tmp_path / applied.IPSETS)]

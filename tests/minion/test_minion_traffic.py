@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_firewall_parts import netlink, traffic
+from k8s_firewall_parts import kernel_lists, traffic
 from k8s_firewall_parts.intervals import parse
 from tests.minion.test_minion_parsers import TEXT
 
@@ -46,7 +46,7 @@ def flow(
 
 @pytest.mark.parametrize("ends", [("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9")])
 def test_an_entry_is_read(ends: tuple[str, str]) -> None:
-    found = traffic.parse(netlink.attributes(flow(*ends, UDP)))
+    found = traffic.parse(kernel_lists.attributes(flow(*ends, UDP)))
     assert found is not None
     assert (str(found.source), str(found.destination)) == ends
     assert str(found.answered_by) == ends[1]
@@ -72,7 +72,7 @@ def test_an_entry_goes_on_while_later_packets_belong_to_it(
     protocol: int, status: int, tcp: int, goes_on: bool
 ) -> None:
     data = flow("192.0.2.1", "192.0.2.9", protocol, status=status, tcp=tcp)
-    found = traffic.parse(netlink.attributes(data))
+    found = traffic.parse(kernel_lists.attributes(data))
     assert found is not None
     assert found.goes_on is goes_on
 
@@ -82,7 +82,7 @@ def test_a_line_is_read_like_the_message() -> None:
         "ipv4     2 udp      17 28 src=192.0.2.1 dst=192.0.2.9 sport=40000 dport=5432 "
         "src=192.0.2.9 dst=192.0.2.1 sport=5432 dport=40000 [ASSURED] mark=0 zone=0 use=2"
     )
-    message = traffic.parse(netlink.attributes(flow("192.0.2.1", "192.0.2.9", UDP)))
+    message = traffic.parse(kernel_lists.attributes(flow("192.0.2.1", "192.0.2.9", UDP)))
     found = traffic.parse_line(line)
     assert found is not None
     assert message is not None
@@ -97,17 +97,17 @@ def test_a_dump_ends_with_its_last_message_or_an_error() -> None:
         return struct.pack("=IHHII", 16 + len(data), kind, 2, 1, 0) + data
 
     one = message(256, b"\0" * 4 + attribute(1, b"x"))
-    assert netlink.parse(one, 4) == (False, [{1: b"x"}])
-    assert netlink.parse(one + message(3, b"\0" * 4), 4) == (True, [{1: b"x"}])
-    assert netlink.parse(one, 4, lambda *_: False) == (False, [])
+    assert kernel_lists.parse(one, 4) == (False, [{1: b"x"}])
+    assert kernel_lists.parse(one + message(3, b"\0" * 4), 4) == (True, [{1: b"x"}])
+    assert kernel_lists.parse(one, 4, lambda *_: False) == (False, [])
     with pytest.raises(OSError, match="the kernel does not list them"):
-        netlink.parse(message(2, struct.pack("=i", -95)), 4)
+        kernel_lists.parse(message(2, struct.pack("=i", -95)), 4)
 
 
 @given(st.binary(max_size=200))
 def test_any_message_is_read(junk: bytes) -> None:
     try:
-        _, found = netlink.parse(junk, 4)
+        _, found = kernel_lists.parse(junk, 4)
     except OSError:
         return
     for one in found:

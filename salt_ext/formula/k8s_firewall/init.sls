@@ -8,7 +8,7 @@ sets and gates:
 
 {%- if salt['pillar.get']('k8s_firewall:boot', True) and grains.get('init') == 'systemd' %}
 {%-   set folder = opts.get('k8s_firewall', {}).get('state_dir', '/var/lib/k8s_firewall') %}
-{%-   for unit in ('k8s_firewall', 'k8s_firewall-ipset') %}
+{%-   for unit in ('k8s_firewall', 'k8s_firewall-ipset', 'k8s_firewall-ipset-last') %}
 
 /etc/systemd/system/{{ unit }}.service:
   file.managed:
@@ -28,17 +28,23 @@ sets and gates:
 {%-   endfor %}
 
 {#-
-  systemd propagates a reload only to an active unit: if this one were not started, a reload of
-  nftables before the next boot would delete the gates. The unit of the ipsets follows no other.
+  systemd propagates a reload only to an active unit: if these were not started, a reload of
+  nftables, or of saved ipsets, before the next boot would undo what is applied.
 #}
-start k8s_firewall with nftables:
+{%-   for unit, others, loaded in (
+        ('k8s_firewall', 'nftables', 'ruleset.nft'),
+        ('k8s_firewall-ipset-last', 'saved ipsets', 'sets.ipset'),
+      ) %}
+
+start {{ unit }} with {{ others }}:
   service.running:
-    - name: k8s_firewall
-    # Without this module's nft table there is no file, and systemd would start nothing.
+    - name: {{ unit }}
+    # Without a table, or ipsets, of this module there is no file: systemd would start nothing.
     - onlyif:
-      - test -e '{{ folder }}/ruleset.nft'
+      - test -e '{{ folder }}/{{ loaded }}'
     # The unit loads the file that this state has just written.
     - require:
       - k8s_firewall: sets and gates
-      - file: /etc/systemd/system/k8s_firewall.service
+      - file: /etc/systemd/system/{{ unit }}.service
+{%-   endfor %}
 {%- endif %}

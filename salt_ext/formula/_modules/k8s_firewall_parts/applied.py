@@ -14,6 +14,7 @@ FILE = "applied"
 PREVIOUS_FILE = "previous"
 RULESET = "ruleset.nft"
 IPSETS = "sets.ipset"
+IPSET_NAMES = "sets.create"
 
 _HEADER = (
     "# Written by k8s_firewall and loaded at boot. To change it, edit the pillar k8s_firewall.\n"
@@ -36,9 +37,12 @@ def record(desired: Desired, plan: Plan, state_dir: StateDir, version: str) -> N
     else:
         state_dir.remove(RULESET)
     if ipsets:
-        state_dir.write_text(IPSETS, _HEADER + ipset.full(ipset.members(desired.sets)))
+        members = ipset.members(desired.sets)
+        state_dir.write_text(IPSET_NAMES, ipset.boot_names(members))
+        state_dir.write_text(IPSETS, _HEADER + ipset.boot(members))
     else:
         state_dir.remove(IPSETS)
+        state_dir.remove(IPSET_NAMES)
     if applied and applied.get("digest") != digest:
         state_dir.copy(FILE, PREVIOUS_FILE)
     listing, state = applied.get("listing", ""), plan.generation_after
@@ -109,7 +113,7 @@ def unchanged_table(state_dir: StateDir) -> nft.Table | None:
 
 def _boot_files(desired: Desired) -> dict[str, bool]:
     ipsets = desired.backend == "ipset" and bool(desired.sets)
-    return {RULESET: nft.needed(desired), IPSETS: ipsets}
+    return {RULESET: nft.needed(desired), IPSETS: ipsets, IPSET_NAMES: ipsets}
 
 
 def _has_boot_files(state_dir: StateDir, desired: Desired) -> bool:

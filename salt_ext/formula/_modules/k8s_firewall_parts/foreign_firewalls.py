@@ -158,7 +158,7 @@ def legacy_verdict(saved: str, chain: str, family: int, protocols: set[int]) -> 
     def of(name: str) -> list[ForeignRule]:
         if name == chain or name in chains or name in policies:
             return chains.get(name, [])
-        # A target that is no chain: of an extension.
+        # A target that is not a chain belongs to an extension.
         return [ForeignRule(foreign_rules.UNCLEAR)]
 
     return judge(of, chain, policies.get(chain) == "DROP", {family}, protocols)

@@ -127,16 +127,39 @@ def changes(current: Mapping[str, IpSet], desired: Mapping[str, frozenset[str]])
 
 
 def full(desired: Mapping[str, frozenset[str]]) -> str:
-    """Return the input that makes the sets where there are none, as at boot."""
+    """Return the input that makes the sets where there are none."""
     return changes({}, desired)
 
 
+def boot_names(desired: Mapping[str, frozenset[str]]) -> str:
+    """Return the lines that make each set, to be run one by one: some may exist."""
+    lines = (_made(name, _FAMILIES[name[-2:]], new) for name, new in sorted(desired.items()))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def boot(desired: Mapping[str, frozenset[str]]) -> str:
+    """Return the input for ``ipset -exist restore`` that replaces sets, whatever is in them."""
+    filled: list[str] = []
+    swapped: list[str] = []
+    for number, (name, new) in enumerate(sorted(desired.items())):
+        scratch = f"{SCRATCH}{number}"
+        made, *added = _create(scratch, _FAMILIES[name[-2:]], new)
+        # One that was left by a boot that was cut off.
+        filled += [made, f"flush {scratch}", *added]
+        swapped += [f"swap {scratch} {name}", f"destroy {scratch}"]
+    return "".join(f"{line}\n" for line in [*filled, *swapped])
+
+
 def _create(name: str, family: str, new: frozenset[str]) -> Iterator[str]:
-    # Room to double; the kernel enlarges the hash table by itself.
-    maxelem = max(_MIN_MAXELEM, 1 << (2 * len(new)).bit_length())
-    yield f"create {name} {_TYPE} family {family} hashsize 1024 maxelem {maxelem}"
+    yield _made(name, family, new)
     for entry in sorted(new):
         yield f"add {name} {entry}"
+
+
+def _made(name: str, family: str, new: frozenset[str]) -> str:
+    # Room to double; the kernel enlarges the hash table by itself.
+    maxelem = max(_MIN_MAXELEM, 1 << (2 * len(new)).bit_length())
+    return f"create {name} {_TYPE} family {family} hashsize 1024 maxelem {maxelem}"
 
 
 def _option(words: list[str], name: str) -> str:

@@ -18,7 +18,7 @@ _ERROR, _DONE = 2, 3
 _INTERRUPTED = 0x10
 _TIMEOUT_SECONDS = 1.0
 _BUFFER = 1 << 17
-_TRIES = 3
+_TRIES = 2
 
 
 class NotFound(Exception):

@@ -128,7 +128,9 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
         return [
             flow
             for version in sorted(versions)
-            for data in kernel_lists.dump(kernel_lists.GET_FLOWS, families[version], _pick(version, interest))
+            for data in kernel_lists.dump(
+                kernel_lists.GET_FLOWS, families[version], _pick(version, interest)
+            )
             if (flow := parse(data)) is not None
         ]
     except OSError as exc:
