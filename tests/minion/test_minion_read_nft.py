@@ -172,6 +172,23 @@ def test_a_jump_lets_in_where_its_chain_may_accept():
     assert found(empty) == []
 
 
+def test_a_chain_for_the_other_family_accepts_nothing_of_an_address():
+    # As firewalld has it below each zone.
+    chain = {"chain": {"family": "inet", "table": "filter", "name": "six"}}
+    icmp = {"payload": {"protocol": "icmpv6", "field": "type"}}
+    exprs = [
+        [match("nd-neighbor-advert", icmp), ACCEPT],
+        [match("ipv6", {"meta": {"key": "nfproto"}}), ACCEPT],
+        [match("2001:db8::1", {"payload": {"protocol": "ip6", "field": "saddr"}}), ACCEPT],
+        [match(A, {"payload": {"protocol": "ip", "field": "daddr"}}), ACCEPT],
+    ]
+    rules = tuple(
+        {"rule": {"family": "inet", "table": "filter", "chain": "six", "handle": 5, "expr": expr}}
+        for expr in exprs
+    )
+    assert found(ruleset([match(A), {"jump": {"target": "six"}}], more=(chain, *rules))) == []
+
+
 OPAQUE = [{"xt": {"type": "match", "name": "iprange"}}, {"counter": {}}, ACCEPT]
 
 

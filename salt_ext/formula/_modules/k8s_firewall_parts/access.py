@@ -40,6 +40,7 @@ from .chains import (
     Condition,
     NamedSet,
     Rule,
+    version_of,
 )
 from .desired import KEEP
 from .intervals import Interval
@@ -255,8 +256,7 @@ def _fits(kind: str, value: object, packet: Packet) -> bool | None:
         protocol = read_iptables.protocol_number(value)
         return protocol == packet.protocol if protocol else None
     if kind == FAMILY:
-        version = {4: 4, 6: 6, "ipv4": 4, "ipv6": 6, "ip": 4, "ip6": 6}.get(value)
-        return False if version is None else bool(version == packet.source.version)
+        return version_of(value) == packet.source.version
     if kind == STATE:
         return value == (_ESTABLISHED if packet.established else _NEW)
     if kind == INTERFACE:

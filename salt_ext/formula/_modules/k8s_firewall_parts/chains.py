@@ -297,26 +297,48 @@ def _comparable(condition: Condition) -> bool:
 
 
 def may_match(rule: Rule, source: Interval) -> bool:
-    """Whether a rule may match packets of a source, as far as its conditions on sources tell."""
-    for condition in rule.conditions:
-        if SOURCE not in condition.fields:
-            continue
-        at = condition.fields.index(SOURCE)
-        if condition.named and not condition.negated:
-            if condition.named.known and not condition.named.reaches(at, source):
-                return False
-            continue
-        values = [
-            element[at]
-            for element in condition.all_elements()
-            if at < len(element) and isinstance(element[at], Interval)
-        ]
+    """Whether a rule may match packets of a source, as far as its conditions tell of sources."""
+    return all(
+        _may_hold(condition, kind, at, source)
+        for condition in rule.conditions
+        for at, kind in enumerate(condition.fields)
+        if kind in _TELLING
+    )
+
+
+_TELLING = (SOURCE, DEST, FAMILY, PROTOCOL)
+_VERSIONS = {4: 4, 6: 6, "ipv4": 4, "ipv6": 6, "ip": 4, "ip6": 6}
+_OF_VERSION = {1: 4, "icmp": 4, 58: 6, "icmpv6": 6, "ipv6-icmp": 6}
+"""Protocols that belong to one version of IP: firewalld has all zones call a chain for them."""
+
+
+def version_of(family: object) -> int:
+    """Return the IP version of a family as rules write it; 0 for anything else."""
+    return _VERSIONS.get(family, 0) if isinstance(family, (int, str)) else 0
+
+
+def _may_hold(condition: Condition, kind: str, at: int, source: Interval) -> bool:
+    if kind == SOURCE and condition.named and not condition.negated:
+        return not condition.named.known or condition.named.reaches(at, source)
+    values = [element[at] for element in condition.all_elements() if at < len(element)]
+    if kind == SOURCE:
+        places = [value for value in values if isinstance(value, Interval)]
         if condition.negated:
-            if len(condition.fields) == 1 and any(source.within(value) for value in values):
-                return False
-        elif not any(source.overlaps(value) for value in values):
-            return False
-    return True
+            alone = len(condition.fields) == 1
+            return not (alone and any(source.within(place) for place in places))
+        return any(source.overlaps(place) for place in places)
+    if condition.negated:
+        return True
+    if kind == DEST:
+        # From an address to itself, as between the hosts of one zone, is no way in.
+        return source.size > 1 or any(value != source for value in values) or not values
+    if kind == FAMILY:
+        return any(version_of(value) in (0, source.version) for value in values)
+    return any(
+        not isinstance(value, (int, str))
+        or _OF_VERSION.get(value, source.version) == source.version
+        for value in values
+    )
 
 
 def openings(analysis: Analysis, interest: Interest) -> Iterator[Opening]:
@@ -348,6 +370,8 @@ def _named(
             and isinstance(element[position], Interval)
             and interest.touches(element[position])
         ]
+    if not condition.negated:
+        found = [element for element in found if may_match(rule, element[position])]
     if not found:
         return
     # Where all others are dropped, those that are named get in.

@@ -84,8 +84,9 @@ _TEXT = frozenset(
 )  # fmt: skip
 _NO_ARGUMENT = frozenset({"syn", "fragment", "ipv4", "ipv6", "numeric", "verbose", "zero"})
 _ANYTHING = ("match", "comment", "set-counters", "wait", "ipv4", "ipv6",
-             "numeric", "verbose", "table", "zero", "reject-with", "rsource", "mask",
-             "name")  # fmt: skip
+             "numeric", "verbose", "table", "zero",
+             # Of the target REJECT, and of the match recent beside what it asks for.
+             "reject-with", "rsource", "mask", "name")  # fmt: skip
 """Options that narrow nothing on the way in."""
 
 VERDICTS = {"ACCEPT": ACCEPT, "DROP": DROP, "REJECT": DROP, "RETURN": RETURN}
