@@ -43,6 +43,8 @@ XT = [
     "-j RETURN",
 ]
 NFT = [
+    "add @seen { ip saddr } drop",
+    "add @seen { ip saddr limit rate over 1000/second } drop",
     "drop",
     "counter drop",
     'counter drop comment "x"',
@@ -103,7 +105,10 @@ def test_a_rule_of_legacy_iptables_is_taken_as_the_packets_find_it(here: Place, 
 
 @pytest.mark.parametrize("rule", NFT)
 def test_a_rule_of_nft_is_taken_as_the_packets_find_it(here: Place, rule: str) -> None:
-    text = f"table ip a {{\nchain input {{ type filter hook input priority 5; {rule}; }}\n}}\n"
+    text = "set seen { type ipv4_addr; flags dynamic; }\n" if "@seen" in rule else ""
+    text = (
+        f"table ip a {{\n{text}chain input {{ type filter hook input priority 5; {rule}; }}\n}}\n"
+    )
     if "icmpx" in rule or "nfproto" in rule or "!= icmp" in rule:
         text = text.replace("table ip ", "table inet ")
     here.server.run("nft", "-f", "-", text=text)
