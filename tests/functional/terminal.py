@@ -27,6 +27,7 @@ from salt_ext.store import Health, Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
+from tests.functional.returns import succeed
 
 START = 1_700_000_000.0
 """2023-11-14T22:13:20Z: the first views are stored, and the engine starts."""
@@ -177,7 +178,7 @@ class Master:
         self.now += 1
         for jid, names in answer["jobs"].items():
             for minion in set(proven) & set(names):
-                self.store.applied.record_proof(jid, minion, self.now)
+                succeed(self.store, jid, minion, self.now)
         return dict(answer)
 
     def healthy(self) -> None:

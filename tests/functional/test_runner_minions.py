@@ -20,6 +20,7 @@ from salt_ext.store.history import HistoryEntry
 from salt_ext.store.locks import ENGINE, engine_lock
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
+from tests.functional.returns import succeed
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
 
@@ -100,7 +101,7 @@ def apply(opts, store: Store, *proven: str) -> None:
     applying.run(frozenset(["prod"]), force=True)
     for jid in publisher.jobs:
         for minion in proven:
-            store.applied.record_proof(jid, minion, time.time())
+            succeed(store, jid, minion, time.time())
 
 
 @pytest.mark.usefixtures("store")
