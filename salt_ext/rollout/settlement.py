@@ -205,7 +205,7 @@ class JobSettlement:
     def _fail_closing(self, jid: str, closing: Closing, error: str) -> None:
         wait = retry_after(closing.attempts, refused=False, rng=self._dice)
         log.warning(
-            "minion %s: %s; departed addresses stay open; next try in %.0f s [departures-unproven]",
+            "minion %s: %s; departed addresses stay open; next try in %.0f s [closing-failed]",
             *(closing.minion, error, wait),
         )
         self._store.departures.record_closing(
@@ -270,7 +270,7 @@ class JobSettlement:
     def _fail_silent(self, jid: str, minion: str, entries: list[LedgerEntry]) -> None:
         error = f"{NO_RETURN} to job {jid}"
         wait = retry_after(max(entry.attempts for entry in entries), refused=False, rng=self._dice)
-        log.warning("minion %s: %s; next try in %.0f s [apply-failed]", minion, error, wait)
+        log.warning("minion %s: %s; next try in %.0f s [no-return]", minion, error, wait)
         now = time.time()
         self._store.applied.record_failure(
             jid, minion, error, counted=True, next_at=now + wait, now=now, silent=True

@@ -208,8 +208,8 @@ def test_not_even_for_another_cluster(settings, store):
 
 def test_a_job_that_never_returned_is_published_again(settings, store):
     refer(store, "m1", "prod")
-    # The engine has ten seconds more to see it first, and to count it.
-    quick = replace(settings, apply=replace(settings.apply, timeout=-10.0))
+    # The engine has thirty seconds more to see it first, to ask, and to count it.
+    quick = replace(settings, apply=replace(settings.apply, timeout=-30.0))
     published = Published()
     apply_run = ApplyRun(quick, store, published)
     apply_run.run(ALL)
@@ -241,8 +241,12 @@ def test_a_reference_that_is_gone_is_published_once_more(settings, store):
     refer(store, "m1")
     assert apply_run.run(ALL) == {"jobs": {"2": ["m1"]}}
     prove(store, published)
-    assert apply_run.run(ALL) == {"jobs": {}}
     assert store.subscriptions.all() == []
+    # Then its addresses are closed, and looked for in the kernel.
+    assert apply_run.run(ALL) == {"jobs": {"3": ["m1"]}}
+    assert published.what[-1].kwarg["departed"].keys() == {"192.0.2.1"}
+    prove(store, published)
+    assert apply_run.run(ALL) == {"jobs": {}}
 
 
 def test_nothing_but_unresolved_references_publishes_nothing(settings, store):

@@ -69,7 +69,12 @@ class Master:
             sent += list(zip(self.published.jobs.values(), self.published.what, strict=True))
             self.published.jobs.clear()
             self.published.what.clear()
-        return [(minions, what.kwarg.get("delivered")) for minions, what in sent]
+        return [
+            (minions, what.kwarg.get("delivered"))
+            for minions, what in sent
+            # What is closed after the proof carries no addresses to open.
+            if what.function not in ("k8s_firewall.close", "saltutil.sync_all")
+        ]
 
 
 @pytest.fixture
