@@ -334,7 +334,7 @@ def _prove_cluster(
     if row is None:
         return
     in_flight, applied_at, behind_since, dispatched = row
-    if in_flight != jid and applied_at is not None and applied_at >= proof.dispatched_at:
+    if in_flight != jid and applied_at is not None and applied_at > proof.dispatched_at:
         # A later job has proven something newer.
         return
     if proof.digest is not None:

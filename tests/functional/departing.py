@@ -18,6 +18,7 @@ from salt_ext.core.config import config
 from salt_ext.core.config.apply import Action
 from salt_ext.core.references.resolution import Unresolved
 from salt_ext.core.references.resolve import digest
+from salt_ext.master import minion_module
 from salt_ext.references.resolver import Resolver
 from salt_ext.rollout.apply import ApplyRun
 from salt_ext.rollout.departures import DepartureTracker
@@ -32,7 +33,7 @@ from tests.core.build import member, snapshot
 from tests.functional.returns import STATES
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24", "198.51.100.0/24"]}
-SHIPPED = "1"
+SHIPPED = minion_module.shipped_version()
 """The version of the module that this master ships."""
 
 
@@ -134,7 +135,9 @@ class Master:
         """Let the engine look for returns."""
         if self._settlement is None:
             self._settlement = JobSettlement(self.config, self.store, {}, self)
-        self.now += 31
+        self.now += 1
+        # All of them, however long ago the last look was.
+        self._settlement._full_look_at = self._settlement._late_look_at = 0.0
         return self._settlement.settle(self)
 
     def remind(self, *settled: str) -> list[str]:

@@ -7,7 +7,9 @@ import pytest
 from salt_ext.core.rollout.departures import State
 from salt_ext.daemon.metrics import MetricsCollector
 from salt_ext.store.control import ControlFlag
+from salt_ext.store.subscriptions import Answer, Seen
 from tests.functional.departing import CLUSTER, SHIPPED, Master
+from tests.functional.returns import STATES
 
 EVIDENCE = "kernel and boot files read whole: nothing names it"
 RULE = "iptables INPUT rule 7"
@@ -138,8 +140,7 @@ class TestClosing:
         assert (minions, action.function) == (["m1"], "saltutil.sync_all")
         master.answer(jid, "m1", {"modules": ["k8s_firewall"]})
         assert master.settle() == {"prod"}
-        assert master.store.minion_facts.module_versions()["m1"] != ""
-        master.store.minion_facts.set_module_version("m1", SHIPPED)
+        assert master.store.minion_facts.module_versions() == {"m1": SHIPPED}
         ((_, (_, action)),) = master.run().items()
         assert action.function == "k8s_firewall.close"
 
@@ -192,7 +193,7 @@ class TestClosing:
         assert proven.departed() == {"192.0.2.1": "open"}
         closing = proven.store.departures.closings()["m1"]
         assert error in closing.error
-        assert closing.next_at > proven.now - 31
+        assert closing.next_at > proven.now
         assert closing.attempts == 1
         assert error in proven.status()["summary"]
 
@@ -465,8 +466,6 @@ class TestAClusterThatIsRemoved:
 
 class TestAReferenceThatWasNeverServed:
     def test_once_it_is_corrected_nothing_is_left_of_it(self, master):
-        from salt_ext.store.subscriptions import Answer, Seen
-
         wrong = {"k8s://Prod": Seen(cluster="", answer=Answer.UNRESOLVED)}
         master.store.subscriptions.record("m2", "", wrong, master.now)
         assert master.status()["minions"]["m2"]["unreadable"]["unresolved"] == ["k8s://Prod"]
@@ -534,7 +533,7 @@ class TestTruthEverywhere:
             for sample in MetricsCollector(opened.config, opened.store).samples()
         }
         assert samples["k8s_nodes_departures_open", "prod"] == 1
-        assert samples["k8s_nodes_departures_oldest_seconds", "prod"] > 30
+        assert samples["k8s_nodes_departures_oldest_seconds", "prod"] >= 2
         assert samples["k8s_nodes_departures_open", "test"] == 0
 
     def test_an_event_names_them_once_after_ten_minutes(self, opened):
@@ -574,6 +573,8 @@ class TestJobsThatTakeLong:
         assert master.run() == {}
         if answer is not None:
             master.answer(jid, "m1", answer)
+        else:
+            master.now += 10
         master.settle()
 
     def test_a_run_that_goes_on_is_not_published_a_second_time(self, sent):
@@ -583,8 +584,7 @@ class TestJobsThatTakeLong:
             shown = sent.status()["minions"]["m1"]["prod"]
             assert shown["why"].startswith("its run has been going for ")
             sent.now += 60
-        from tests.functional.returns import STATES
-
+        sent.compile("m1")
         sent.answer(self.jid, "m1", STATES)
         sent.settle()
         assert sent.status()["summary"] == "1 of 1 minions are up to date"
@@ -607,11 +607,10 @@ class TestJobsThatTakeLong:
         assert sent.store.applied.all()["m1", "prod"].silent
 
     def test_a_success_that_comes_late_is_a_success(self, sent):
-        from tests.functional.returns import STATES
-
         self.probe(sent, None)
         sent.now += 900
         ((second, _),) = sent.run().items()
+        sent.compile("m1")
         sent.answer(self.jid, "m1", STATES)
         assert sent.settle() == {"prod"}
         entry = sent.store.applied.all()["m1", "prod"]
