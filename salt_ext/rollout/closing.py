@@ -13,6 +13,8 @@ from salt_ext.core.rollout.departures import ARGUMENT, CLOSE, MAX_IN_JOB, SYNC, 
 from salt_ext.core.rollout.drift import OutOfSync
 from salt_ext.store import Store
 
+AFTER_RUN = "after a proven run without it"
+
 
 @dataclass(slots=True, kw_only=True)
 class ClosingSelection:
@@ -58,7 +60,10 @@ class ClosingSelector:
         }
         chosen: list[tuple[str, list[Departure]]] = []
         for minion, rows in open_rows.items():
-            if (minions is not None and minion not in minions) or minion in busy:
+            if minions is not None and minion not in minions:
+                continue
+            if minion in busy:
+                found.reasons[minion] = AFTER_RUN
                 continue
             ready = self._ready(minion, rows, out_of_sync, class_of, found, force=force)
             ready = [row for row in ready if row.cluster in clusters or self._retired(row)]
@@ -103,7 +108,7 @@ class ClosingSelector:
             return []
         proven = [row for row in rows if row.cluster not in behind]
         if not proven:
-            found.reasons[minion] = "waiting for the proof of a run without it"
+            found.reasons[minion] = AFTER_RUN
             return []
         action = class_of(minion)
         enforced = [

@@ -66,9 +66,7 @@ def _open_departures(store: Store, now: float) -> Iterator[Finding]:
         yield error(
             names(minions),
             f"{names(addresses, 3)} left {cluster} ({rows[0].cause}) and can still get in: {why}",
-            f"delete that rule, or remove `prune: false` from the pillar of the minion; then run "
-            f"`salt-run k8s_nodes.apply minions='{minion}' force=True`; "
-            f"`salt {minion} {MODULE}.verify '[{address}]'` shows everything that lets it in",
+            _closing_fix(rows[0], minion, address),
         )
     for name, closing in sorted(closings.items()):
         if closing.dropped:
@@ -77,6 +75,16 @@ def _open_departures(store: Store, now: float) -> Iterator[Finding]:
                 f"{closing.dropped} departed addresses are not tracked: too many are open",
                 f"find out why they stay open; `salt {name} {MODULE}.status` has the minion's list",
             )
+
+
+def _closing_fix(one: Departure, minion: str, address: str) -> str:
+    again = f"`salt-run k8s_nodes.apply minions='{minion}' force=True` tries it now"
+    if not one.open_by:
+        return f"nothing was read on the minion yet; {again}, and shows why not in status"
+    verify = f"`salt {minion} {MODULE}.verify '[{address}]'` shows everything that lets it in"
+    if one.open_by.startswith("unknown"):
+        return f"correct what could not be read; {again}; {verify}"
+    return f"delete that rule, or remove `prune: false` from the minion's pillar; {again}; {verify}"
 
 
 def _failing_parts(store: Store) -> Iterator[Finding]:
