@@ -33,10 +33,8 @@ class DepartureReporter:
     def report(self, bus: EventBus, now: float) -> None:
         """Fire one event for each cluster with departures that are open for too long."""
         by_cluster: dict[str, list[Departure]] = {}
-        for departure in self._store.departures.open():
-            # A later time is from before the clock was set back.
-            if not departure.reported and abs(now - departure.since) >= LIMIT:
-                by_cluster.setdefault(departure.cluster, []).append(departure)
+        for departure in self._store.departures.unreported(now - LIMIT):
+            by_cluster.setdefault(departure.cluster, []).append(departure)
         for cluster, rows in by_cluster.items():
             event = events.departure_open(
                 cluster,

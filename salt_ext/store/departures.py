@@ -49,6 +49,15 @@ class DepartureTable:
         with self._database.reading() as connection:
             return _rows(connection, "state = 'open' ORDER BY minion, address")
 
+    def unreported(self, before: float) -> list[Departure]:
+        """Return the open ones that began before a time, and that no event has named."""
+        with self._database.reading() as connection:
+            return _rows(
+                connection,
+                "state = 'open' AND NOT reported AND since <= ? ORDER BY minion, address",
+                before,
+            )
+
     def ended_of(self, minions: Iterable[str], limit: int) -> dict[str, list[Departure]]:
         """Return the newest ``limit`` closed or spared ones of each of these minions."""
         with self._database.reading() as connection:

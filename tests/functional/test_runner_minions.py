@@ -290,6 +290,19 @@ class TestHistory:
         assert set(first["seconds"]) == set(second["seconds"]) == {"m1"}
 
 
+def test_apply_takes_a_cluster_that_was_removed_and_refuses_one_that_was_never_there(
+    opts, store, monkeypatch
+):
+    apply(opts, store, "m1", "m2")
+    del opts["k8s_nodes"]["clusters"]["prod"]
+    publisher = Publisher()
+    monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
+    run = salt.loader.runner(opts)
+    # A minion without a job in flight is asked for its pillar: it tells whether the reference is gone too.
+    assert run["k8s_nodes.apply"]("prod")["jobs"] == {"1": ["m1", "m2"]}
+    assert "other" in run["k8s_nodes.apply"]("other")["error"]
+
+
 class TestRefresh:
     def test_without_an_engine_it_lists_nothing_and_says_so(self, run, store):
         answer = run["k8s_nodes.refresh"]("prod")
