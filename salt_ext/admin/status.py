@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from salt_ext.admin import engine_state
 from salt_ext.core import answers
@@ -11,6 +11,7 @@ from salt_ext.core.cluster.guard import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
+from salt_ext.core.rollout.departures import Closing, Departure, summary
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
@@ -24,6 +25,9 @@ _MAX_NAMES = 20
 
 _MAX_MINIONS = 20
 """Minions that are shown at a terminal."""
+
+_MAX_DEPARTURES = 20
+"""Departed addresses that are shown of one minion and cluster."""
 
 _ON_DEMAND_FRESH = 300.0
 """Seconds for which a LIST by the ext_pillar counts as current."""
@@ -40,22 +44,49 @@ def status(
     """
     now = time.time()
     engine = engine_state.engine_state(config, store, now)
-    minions = _minions(config, store, match, now)
+    departures = store.departures.open()
+    closings = store.departures.closings()
+    minions = _minions(config, store, match, now, departures)
     behind = sorted(name for name, states in minions.items() if not _up_to_date(states.values()))
+    shown = sorted({*behind, *(one.minion for one in departures)})
+    still_open = summary(departures, why=lambda one: _closing_error(closings, one.minion))
     return {
         "engine": f"{engine}{_minion_thread(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": publishing_stopped(config, store) or _reactor_silent(store) or "on",
         "summary": f"{len(minions) - len(behind)} of {len(minions)} minions are up to date"
-        + (f", not: {names(behind, _MAX_NAMES)}" if behind else ""),
-        "problems": [str(problem) for problem in config.problems],
+        + (f", not: {names(behind, _MAX_NAMES)}" if behind else "")
+        + (f"; {still_open}" if still_open else ""),
+        "problems": [
+            *map(str, config.problems),
+            *_minion_problems(store, closings),
+        ],
         "classes": _classes(config, store, now),
         "clusters": {
             name: _cluster(name, config, store, now, engine_runs=engine.running)
             for name in config.names
         },
-        "minions": {name: minions[name] for name in behind[:_MAX_MINIONS]} if brief else minions,
+        "minions": {name: minions[name] for name in shown[:_MAX_MINIONS]} if brief else minions,
     }
+
+
+def _minion_problems(store: Store, closings: Mapping[str, Closing]) -> list[str]:
+    """Return the parts that fail on minions, and departures that were too many to keep."""
+    failing = [
+        f"minion {minion}: {problem}"
+        for minion, problems in store.minion_facts.problems().items()
+        for problem in problems
+    ]
+    dropped = [
+        f"minion {name}: {one.dropped} departed addresses are not tracked: too many are open"
+        for name, one in sorted(closings.items())
+        if one.dropped
+    ]
+    return [*failing, *dropped]
+
+
+def _closing_error(closings: Mapping[str, Closing], minion: str) -> str:
+    return closings[minion].error if minion in closings else ""
 
 
 def _minion_thread(silence: float) -> str:
@@ -183,7 +214,7 @@ def _classes(config: Config, store: Store, now: float) -> dict[str, answers.Clas
 
 
 def _minions(
-    config: Config, store: Store, match: TargetMatches, now: float
+    config: Config, store: Store, match: TargetMatches, now: float, departures: list[Departure]
 ) -> dict[str, dict[str, answers.Minion]]:
     desired_state = DesiredState(store)
     desired = desired_state.desired(config)
@@ -202,8 +233,38 @@ def _minions(
             shown["next"] = when(minion, selection.out_of_sync[minion], selection, config, now)
         if minion in modules:
             shown["module"] = modules[minion]
+        if wanted.unresolved and cluster and cluster not in config.names:
+            shown["why"] = (
+                f"cluster {cluster} is not configured; its references stay in the pillar, and "
+                "nothing opens or closes"
+            )
         minions.setdefault(minion, {})[cluster or "unreadable"] = shown
-    return minions
+    for (minion, cluster), opened in _by_place(departures).items():
+        states = minions.setdefault(minion, {})
+        # What was removed with all its references has nothing to apply any more.
+        gone: answers.Minion = {"up_to_date": True, "applied_at": None, "revision": None}
+        state = states.setdefault(cluster, gone)
+        state["open_departures"] = len(opened)
+        state["departures"] = [_departure(one) for one in opened[:_MAX_DEPARTURES]]
+        state["departures_next"] = selection.closing.reasons.get(minion, "now")
+    return dict(sorted(minions.items()))
+
+
+def _by_place(departures: Iterable[Departure]) -> dict[tuple[str, str], list[Departure]]:
+    places: dict[tuple[str, str], list[Departure]] = {}
+    for one in departures:
+        places.setdefault((one.minion, one.cluster), []).append(one)
+    return places
+
+
+def _departure(one: Departure) -> answers.OpenDeparture:
+    return {
+        "address": one.address,
+        "cause": one.cause,
+        "since": utc(one.since),
+        "open_by": one.open_by or "not checked yet",
+        "checked_at": _when(one.checked_at),
+    }
 
 
 def _minion(

@@ -88,6 +88,16 @@ class Published(TypedDict):
     revision: int | None
 
 
+class OpenDeparture(TypedDict):
+    """One address that references serve no more, and that may still get in."""
+
+    address: str
+    cause: str
+    since: str
+    open_by: str
+    checked_at: str | None
+
+
 class MinionState(TypedDict):
     """The keys of a minion and a cluster that are always there."""
 
@@ -109,6 +119,9 @@ class Minion(MinionState, total=False):
     failing_since: str | None
     published: Published
     module: str
+    open_departures: int
+    departures: list[OpenDeparture]
+    departures_next: str
 
 
 class Status(TypedDict):
@@ -172,8 +185,18 @@ class PlannedChange(Change, total=False):
     unresolved: list[str]
 
 
-PlannedMinion = TypedDict(
-    "PlannedMinion",
+class PlannedClosing(TypedDict):
+    """One address that departed from a minion, and is not proven to be closed."""
+
+    address: str
+    cluster: str
+    cause: str
+    since: str
+    open_by: str
+
+
+PlannedRun = TypedDict(
+    "PlannedRun",
     {
         "publishes": str | None,
         "class": str | None,
@@ -181,7 +204,14 @@ PlannedMinion = TypedDict(
         "clusters": dict[str, PlannedChange],
     },
 )
-"""One minion that is out of date; ``publishes`` is None while its class is unknown."""
+"""The keys of a planned minion that are always there."""
+
+
+class PlannedMinion(PlannedRun, total=False):
+    """One minion that is out of date; ``publishes`` is None while its class is unknown."""
+
+    closes: list[PlannedClosing]
+    closes_when: str
 
 
 class Plan(TypedDict):
@@ -202,6 +232,14 @@ class Release(TypedDict):
     keys: list[str]
 
 
+class ClosedOn(TypedDict):
+    """When a minion's kernel was seen to let in none of the addresses, and what was read."""
+
+    at: str
+    seconds: float
+    evidence: str
+
+
 class Happened(TypedDict):
     """The keys of every entry of the history."""
 
@@ -219,6 +257,10 @@ class HistoryItem(Happened, total=False):
     truncated: bool
     nodes: int
     seconds: dict[str, float]
+    closed: dict[str, ClosedOn]
+    still_open: dict[str, dict[str, str]]
+    addresses: list[str]
+    causes: list[str]
     minion: str
     pillarenv: str
     refers_to: list[str]
@@ -226,7 +268,7 @@ class HistoryItem(Happened, total=False):
     by: str
     changes: list[Release]
     force: bool
-    minions: str | None
+    minions: str | list[str] | None
     jobs: list[str]
 
 

@@ -73,6 +73,23 @@ def lagging(cluster: str, minions: int) -> Event:
     return Event(_tag(cluster, "lagging"), {"cluster": cluster, "minions": minions})
 
 
+def departure_open(
+    cluster: str, *, addresses: list[str], minions: list[str], open_by: str, seconds: float
+) -> Event:
+    """Return the event that addresses have left, and can still get in after a long time."""
+    return Event(
+        _tag(cluster, "departure/open"),
+        {
+            "cluster": cluster,
+            "addresses": addresses[:MAX_ADDRESSES],
+            "minions": minions[:MAX_NODES],
+            "truncated": len(addresses) > MAX_ADDRESSES or len(minions) > MAX_NODES,
+            "open_by": open_by,
+            "seconds": round(seconds),
+        },
+    )
+
+
 def _tag(cluster: str, what: str) -> str:
     return f"salt/k8s_nodes/{cluster}/{what}"
 

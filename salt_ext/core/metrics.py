@@ -1,7 +1,7 @@
 """
 The metrics of the engine, and Prometheus' text format for them.
 
-Label values are names of configured clusters and fixed reasons, so their number is bounded.
+Label values are names of clusters and fixed reasons, so their number is bounded.
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ HELD = _gauge("held_changes", "Changes that a guard holds, by reason.")
 REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are not let in, by reason.")
 BEHIND = _gauge("minions_behind", "Minions without proof of the current addresses.")
 MINIONS = _gauge("minions", "Minions that reference the cluster.")
+DEPARTURES = _gauge(
+    "departures_open",
+    "Addresses that left the cluster and are not proven closed.",
+)
+OLDEST_DEPARTURE = _gauge(
+    "departures_oldest_seconds",
+    "Age of the oldest open departure; 0 for none.",
+)
 LISTS = _counter("lists", "Successful LISTs since the engine started.")
 EVENTS = _counter("watch_events", "Watch events since the engine started.")
 IGNORED = _counter("ignored_events", "Unreadable watch events since the engine started.")
@@ -74,6 +82,8 @@ ALL = (
     REFUSED,
     BEHIND,
     MINIONS,
+    DEPARTURES,
+    OLDEST_DEPARTURE,
     LISTS,
     EVENTS,
     IGNORED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -32,6 +33,19 @@ class MetricsCollector:
             yield Sample(metrics.BEHIND, behind[name], label)
             yield Sample(metrics.REVISION, self._store.snapshots.revision(name), label)
             yield from self._health(name, label)
+        yield from self._departures()
+
+    def _departures(self) -> Iterator[Sample]:
+        """Yield the open departures, also of clusters that are configured no more."""
+        now = time.time()
+        ages: dict[str, list[float]] = {name: [] for name in self._config.names}
+        for departure in self._store.departures.open():
+            ages.setdefault(departure.cluster, []).append(now - departure.since)
+        for name, listed in ages.items():
+            label = (("cluster", name),)
+            yield Sample(metrics.DEPARTURES, len(listed), label)
+            oldest = max(0.0, round(max(listed, default=0.0), 1))
+            yield Sample(metrics.OLDEST_DEPARTURE, oldest, label)
 
     def _health(self, name: str, label: tuple[tuple[str, str], ...]) -> Iterator[Sample]:
         held = Counter(change.kind for change in self._store.holds.of(name))

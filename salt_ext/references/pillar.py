@@ -86,7 +86,8 @@ class PillarRenderer:
             unresolved=_unresolved(expansion, lists, compiled),
         )
         changed = {**expansion.changed, **self._annotation(rendering, pillar, config, compiled)}
-        if config.names:
+        if config.names or (config.names_clusters and self._store.database.path.exists()):
+            # Also without any cluster: what the last one had opened has to be closed.
             self._recorder.record(rendering, compiled)
         else:
             self._recorder.log_unresolved(rendering)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,13 +14,14 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.display import names
 from salt_ext.core.errors import StoreError
 from salt_ext.core.rollout.drift import OutOfSync
+from salt_ext.core.rollout.judgement import CLOSE, REFRESH_PILLAR, SYNC_MODULES, Job
 from salt_ext.master.publisher import MasterSilent, NotPublished
 from salt_ext.rollout.classes import TargetMatches, no_minions
+from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.payload import PayloadBuilder, Publication
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
-from salt_ext.store.jobs import REFRESH_PILLAR, SYNC_MODULES, Job
 from salt_ext.store.locks import APPLY, exclusive
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class ApplyRun:
         self._store = store
         self._publisher = publisher
         self._desired_state = DesiredState(store)
+        self._departures = DepartureTracker(store, self._desired_state)
         self._selector = BatchSelector(config, store, self._desired_state, match)
         self._payloads = PayloadBuilder(config, store, self._desired_state)
         self._module_version = module_version
@@ -116,8 +118,11 @@ class ApplyRun:
             answer["waiting"] = f"paused by {paused.by}; run `salt-run k8s_nodes.resume` to go on"
             return True
         now = time.time()
+        ledger = self._store.applied.all()
+        desired = self._departures.update(self._config, ledger)
+        out_of_sync = self._desired_state.out_of_sync(self._config, ledger, desired)
         revisions = {name: self._store.snapshots.revision(name) for name in self._config.names}
-        selection = self._selector.select(request, now)
+        selection = self._selector.select(request, now, out_of_sync)
         for name, rollout in selection.rollouts.items():
             if rollout is not None and rollout.stopped:
                 log.error("class %s: %s [class-stopped]", name or "(none)", rollout.stopped)
@@ -127,7 +132,7 @@ class ApplyRun:
         batches = self._batches(selection)
         try:
             for publication, class_, batch in batches:
-                rows = [row for name in batch for row in selection.out_of_sync[name]]
+                rows = self._rows(publication, batch, selection)
                 if jid := self._send(publication, class_, batch, rows, revisions, now):
                     answer["jobs"][jid] = batch
         except MasterSilent:
@@ -153,8 +158,36 @@ class ApplyRun:
             yield from self._parts(Publication(action=SYNC_ALL, minions=outdated), action.name)
             for publication in self._payloads.publications(action, ready, selection.out_of_sync):
                 yield from self._parts(publication, action.name)
-        ask = Publication(action=REFRESH, minions=selection.unknown_class)
+        ask = Publication(action=REFRESH, minions=[*selection.unknown_class, *selection.retired])
         yield from self._parts(ask, REFRESH.name)
+        for action, minions in selection.closing.batches:
+            # Also a minion whose firewall is the formula of others: the module is brought there.
+            outdated = [name for name in minions if self._outdated(modules, name)]
+            ready = [name for name in minions if name not in outdated]
+            for part in (
+                Publication(action=SYNC_ALL, minions=outdated, closing=True),
+                Publication(action=action, minions=ready, closing=True),
+            ):
+                yield from self._parts(part, action.name)
+
+    def _outdated(self, modules: Mapping[str, str], minion: str) -> bool:
+        return bool(self._module_version) and modules.get(minion) != self._module_version
+
+    @staticmethod
+    def _rows(publication: Publication, batch: list[str], selection: Selection) -> list[OutOfSync]:
+        """Return what a publish is to bring in sync; nothing where it is for departures."""
+        if publication.closing:
+            return []
+        known = {**selection.retired, **selection.out_of_sync}
+        return [
+            row
+            for name in batch
+            for row in (
+                [*selection.out_of_sync.get(name, ()), *selection.retired.get(name, ())]
+                if publication.action is REFRESH
+                else known[name]
+            )
+        ]
 
     def _parts(
         self, publication: Publication, class_: str
@@ -177,11 +210,14 @@ class ApplyRun:
         jid = self._publisher.new_jid()
         # A class may have one of these two functions itself; then it is what has to be proven.
         step = next(({"step": step} for special, step in _STEPS if action is special), {})
+        if publication.closing and not step:
+            step = {"step": CLOSE}
         # The deadline counts from the publish: earlier batches may have taken long, and a job that
         # is given up too early is sent twice. Its addresses are as old as the selection.
         job = Job(jid=jid, at=time.time(), class_=class_, function=action.function, **step)
         # Written before it is sent: an unknown job could never be acknowledged.
-        self._store.jobs.record_dispatch(job, rows, revisions, selected_at=now)
+        closing = batch if publication.closing else ()
+        self._store.jobs.record_dispatch(job, rows, revisions, selected_at=now, closing=closing)
         try:
             self._publisher.apply(jid, batch, publication.action_for(batch))
         except NotPublished as exc:
@@ -192,6 +228,9 @@ class ApplyRun:
             for name in batch:
                 self._store.applied.record_failure(
                     jid, name, str(exc), counted=False, next_at=next_at, now=now
+                )
+                self._store.departures.record_closing(
+                    jid, name, error=str(exc), counted=False, next_at=next_at
                 )
             if isinstance(exc, MasterSilent):
                 raise

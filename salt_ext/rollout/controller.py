@@ -10,6 +10,7 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.errors import StoreError
 from salt_ext.master.bus import Bus
 from salt_ext.master.job_cache import JobCache
+from salt_ext.master.publisher import Publisher
 from salt_ext.master.targets import TargetMatcher
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.event_listener import HintMailbox
@@ -35,7 +36,7 @@ _TARGETS_LAST = 15.0
 
 
 class RolloutController:
-    """Runs in a thread of its own; publishes nothing itself."""
+    """Runs in a thread of its own; publishes only the question whether a job still runs."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class RolloutController:
         desired_state = DesiredState(store)
         match = TargetMatcher(opts, keep=_TARGETS_LAST)
         selector = BatchSelector(config, store, desired_state, match)
-        self.settlement = JobSettlement(config, store, opts)
+        self.settlement = JobSettlement(config, store, opts, Publisher(opts))
         self.reminder = Reminder(config, store, desired_state, selector)
         self._minion_events = MinionEvents(store)
         self._report_at = 0.0

@@ -53,12 +53,32 @@ class DesiredState:
             self._digests,
         )
 
+    def retired(self, config: Config) -> dict[MinionCluster, bool]:
+        """
+        Return the minions that have references to clusters that are configured no more.
+
+        True where the pillar was compiled since, and still has them.
+        """
+        if not config.names_clusters:
+            return {}
+        found: dict[MinionCluster, bool] = {}
+        for row in self._store.subscriptions.to_others(config.names):
+            pair = row.minion, row.seen.cluster
+            found[pair] = found.get(pair, True) and row.seen.answer is not Answer.SERVED
+        return found
+
     def out_of_sync(
-        self, config: Config, ledger: Mapping[MinionCluster, LedgerEntry] | None = None
+        self,
+        config: Config,
+        ledger: Mapping[MinionCluster, LedgerEntry] | None = None,
+        desired: Mapping[MinionCluster, Desired] | None = None,
     ) -> list[OutOfSync]:
-        """Return those whose proven digest is not the desired one, or whose proof has expired."""
+        """
+        Return those whose proven digest is not the desired one, or whose proof has expired.
+
+        ``desired`` spares another look at the store.
+        """
         known = self._store.applied.all() if ledger is None else ledger
         lasts = config.apply.reapply_after
-        return out_of_sync(
-            self.desired(config), known, lambda entry: proof_expired(entry, time.time(), lasts)
-        )
+        desired = self.desired(config) if desired is None else desired
+        return out_of_sync(desired, known, lambda entry: proof_expired(entry, time.time(), lasts))

@@ -31,6 +31,8 @@ class Publication:
     minions: list[str]
     payload: AddressPayload | None = None
     secret: bytes = b""
+    closing: bool = False
+    """Whether it is for departed addresses, and not to bring the minions in sync."""
 
     def action_for(self, minions: Iterable[str]) -> Action:
         """Return what is published to some of its minions, signed for each of them."""

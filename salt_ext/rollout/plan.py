@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from itertools import groupby
 
 from salt_ext.core import answers
 from salt_ext.core.cluster.address import sort_key
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
+from salt_ext.core.rollout.departures import CLOSE
 from salt_ext.core.rollout.drift import OutOfSync, Resolved
 from salt_ext.rollout.classes import TargetMatches
 from salt_ext.rollout.desired_state import DesiredState
@@ -33,6 +35,8 @@ def plan(
     ``added`` and ``removed`` are None where it is not known what is in force: nothing was proven
     yet, or the minion has started since; ``publishes`` is None where its class is not known.
     """
+    # What a removed cluster has opened is due with any request.
+    clusters |= store.applied.clusters() - frozenset(config.names)
     now = time.time()
     selector = BatchSelector(config, store, DesiredState(store), match)
     selection = selector.select(ApplyRequest(clusters=clusters, minions=minions), now)
@@ -50,7 +54,40 @@ def plan(
             "when": "now" if name in batched else when(name, rows, selection, config, now),
             "clusters": {row.cluster: _changes(store, config, row, now) for row in shown},
         }
+    _add_closings(planned, store, selection, clusters, asked_for)
     return {"minions": planned, "waiting": publishing_stopped(config, store)}
+
+
+def _add_closings(
+    planned: dict[str, answers.PlannedMinion],
+    store: Store,
+    selection: Selection,
+    clusters: frozenset[str],
+    asked_for: Set[str] | None,
+) -> None:
+    """Add the departed addresses that are not proven to be closed."""
+    batched = {name for _, names in selection.closing.batches for name in names}
+    for minion, rows in groupby(store.departures.open(), lambda one: one.minion):
+        closes: list[answers.PlannedClosing] = [
+            {
+                "address": one.address,
+                "cluster": one.cluster,
+                "cause": one.cause,
+                "since": utc(one.since),
+                "open_by": one.open_by or "not checked yet",
+            }
+            for one in rows
+            if one.cluster in clusters
+        ]
+        if not closes or (asked_for is not None and minion not in asked_for):
+            continue
+        waits = selection.closing.reasons.get(minion, "now")
+        when = "now" if minion in batched else waits
+        entry = planned.setdefault(
+            minion, {"publishes": CLOSE, "class": None, "when": when, "clusters": {}}
+        )
+        entry["closes"] = closes[:MAX_LISTED]
+        entry["closes_when"] = when
 
 
 def publishing_stopped(config: Config, store: Store) -> str | None:

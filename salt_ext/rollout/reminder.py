@@ -10,6 +10,8 @@ from typing import Protocol
 from salt_ext.core import events
 from salt_ext.core.config.config import Config
 from salt_ext.core.rollout.drift import MinionCluster, OutOfSync
+from salt_ext.rollout.departure_events import DepartureReporter
+from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
@@ -42,6 +44,8 @@ class Reminder:
         self._store = store
         self._desired_state = desired_state
         self._selector = selector
+        self._departures = DepartureTracker(store, desired_state)
+        self._reporter = DepartureReporter(store)
         self._watchdog = ReactorWatchdog(store)
         self._out_of_sync_since: dict[MinionCluster, float] = {}
         """Monotonic time of the first look that found it."""
@@ -57,9 +61,12 @@ class Reminder:
     def remind(self, bus: EventBus, settled: frozenset[str]) -> None:
         """Look once, and fire what is due; ``settled`` are clusters where a job was settled."""
         now, clock = time.time(), time.monotonic()
-        rows = self._desired_state.out_of_sync(self._config)
+        ledger = self._store.applied.all()
+        desired = self._departures.update(self._config, ledger)
+        rows = self._desired_state.out_of_sync(self._config, ledger, desired)
         self._record_since(rows, now, clock)
-        if not rows or self._config.in_doubt or self._store.control.paused() is not None:
+        self._reporter.report(bus, now)
+        if self._config.in_doubt or self._store.control.paused() is not None:
             self._wakes = {}
             self._watchdog.reset()
             return
@@ -71,6 +78,8 @@ class Reminder:
             )
             for name, lacking in selection.out_of_sync.items()
         }
+        for name, until in selection.closing.wakes.items():
+            wakes[name] = min(until, wakes.get(name, until))
         self._wakes = {name: until for name, until in wakes.items() if until > now}
         woken = _woken(wakes, now, clock)
         due = self._due(selection, settled, woken, clock)
@@ -118,7 +127,13 @@ class Reminder:
                 waited = clock - self._out_of_sync_since[row.minion, row.cluster]
                 if waited >= _GRACE or row.cluster in settled or name in woken:
                     due.setdefault(row.cluster, set()).add(name)
-        return {cluster: len(minions) for cluster, minions in due.items()}
+        for name, rows in selection.retired.items():
+            for row in rows:
+                due.setdefault(row.cluster, set()).add(name)
+        # No other event asks for these.
+        for cluster, names in selection.closing.due.items():
+            due.setdefault(cluster, set()).update(names)
+        return {cluster: len(minions) for cluster, minions in due.items() if cluster}
 
 
 def _woken(wakes: Mapping[str, float], now: float, clock: float) -> dict[str, float]:

@@ -19,6 +19,7 @@ from salt_ext.core.rollout.wave import (
     next_batch,
 )
 from salt_ext.rollout.classes import MinionClasses, TargetMatches
+from salt_ext.rollout.closing import ClosingSelection, ClosingSelector
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.store import Store
 
@@ -29,8 +30,10 @@ RATE_LIMITED = "rate limited: its last runs are less than apply:min_interval ago
 _MINUTE = 60.0
 _ASK_INTERVAL = 600.0
 """Seconds until a minion whose class is still unknown is asked for its pillar once more."""
-_ENGINE_MARGIN = 10.0
-"""Seconds that the engine has to notice that a job did not return."""
+_RETIRED_INTERVAL = 3600.0
+"""Seconds until a minion that still references a removed cluster is asked for its pillar again."""
+_ENGINE_MARGIN = 30.0
+"""Seconds that the engine has to notice that a job did not return, and to ask whether it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,10 @@ class Selection:
     """Minions that have run lately, and when each may run again."""
     out_of_sync: dict[str, list[OutOfSync]] = field(default_factory=dict)
     """What each minion lacks."""
+    retired: dict[str, list[OutOfSync]] = field(default_factory=dict)
+    """Minions to ask for their pillar: it had references to clusters that were removed."""
+    closing: ClosingSelection = field(default_factory=ClosingSelection)
+    """What to publish for departed addresses."""
 
     def due(self) -> set[str]:
         """Return the minions that a run of ``apply`` would do something for now."""
@@ -86,6 +93,7 @@ class BatchSelector:
         self._desired_state = desired_state
         self._match = match
         self._dice = random.Random()  # noqa: S311
+        self._closing = ClosingSelector(config, store)
 
     def select(
         self, request: ApplyRequest, now: float, out_of_sync: list[OutOfSync] | None = None
@@ -99,7 +107,9 @@ class BatchSelector:
             out_of_sync={name: list(rows) for name, rows in groupby(out_of_sync, _minion)}
         )
         rollouts = self._store.rollouts.all()
-        if not selection.out_of_sync and not rollouts:
+        retired = self._retired(ledger, request, now)
+        departures = bool(self._store.departures.closings())
+        if not (selection.out_of_sync or rollouts or retired or departures):
             return selection
         classes = MinionClasses(apply, self._match)
         selection.classes = {
@@ -137,7 +147,49 @@ class BatchSelector:
                 selection.batches.append((action, batch))
         configured = {action.name for action in (*apply.classes, apply.default)}
         selection.rollouts |= dict.fromkeys(rollouts.keys() - configured)
+        asked = [
+            name
+            for name in retired
+            if (asked_for is None or name in asked_for) and name not in selection.unknown_class
+        ]
+        selection.retired = {name: retired[name] for name in asked[: max(0, room)]}
+        room -= len(selection.retired)
+        selection.closing = self._closing.select(
+            selection.out_of_sync,
+            classes.of,
+            now,
+            timeout=apply.timeout + _ENGINE_MARGIN,
+            room=room,
+            clusters=request.clusters,
+            minions=asked_for,
+            busy={name for _, batch in selection.batches for name in batch},
+            force=request.force,
+        )
         return selection
+
+    def _retired(
+        self, ledger: Mapping[MinionCluster, LedgerEntry], request: ApplyRequest, now: float
+    ) -> dict[str, list[OutOfSync]]:
+        """
+        Return the minions that are to be asked for their pillar, since a cluster was removed.
+
+        Their pillar tells whether the reference is gone too. Asked at once, and again each hour
+        while it is still there: no event tells when it is taken out.
+        """
+        timeout = self._config.apply.timeout + _ENGINE_MARGIN
+        every = (*self._config.apply.classes, self._config.apply.default)
+        if all(action.mode is Mode.OBSERVE for action in every):
+            return {}
+        rows: dict[str, list[OutOfSync]] = {}
+        for (minion, cluster), remains in self._desired_state.retired(self._config).items():
+            entry = ledger.get((minion, cluster)) or LedgerEntry(minion=minion, cluster=cluster)
+            row = OutOfSync(
+                minion=minion, cluster=cluster, desired=entry.applied or "", entry=entry
+            )
+            lately = abs(now - (entry.dispatched_at or 0.0)) < _RETIRED_INTERVAL
+            if row.due(now, timeout) and not (remains and lately and not request.force):
+                rows.setdefault(minion, []).append(row)
+        return rows
 
     def _ceiling(self) -> str:
         most = self._config.apply.max_per_minute
@@ -154,7 +206,7 @@ class BatchSelector:
             for name in sorted(selection.reasons)
             if not any(_asked_lately(row.entry, now) for row in selection.out_of_sync[name])
             and any(
-                row.cluster in request.clusters
+                self._requested(row, request)
                 and row.due(now, timeout)
                 and self._config.mode(row.cluster) is not Mode.OBSERVE
                 for row in selection.out_of_sync[name]
@@ -196,6 +248,10 @@ class BatchSelector:
             candidates.append(candidate)
         return candidates
 
+    def _requested(self, row: OutOfSync, request: ApplyRequest) -> bool:
+        """Whether a request is for this row: a cluster that was removed has no other request."""
+        return row.cluster in request.clusters or row.cluster not in self._config.names
+
     def _enforced(self, action: Action, row: OutOfSync) -> bool:
         return Mode.OBSERVE not in (action.mode, self._config.mode(row.cluster))
 
@@ -213,7 +269,7 @@ class BatchSelector:
         # One job brings a minion all of its clusters; it would refuse a second one meanwhile.
         flying = [row.entry.dispatched_at for row in rows if row.in_flight(now, timeout)]
         due = not flying and any(
-            row.cluster in request.clusters and (request.force or row.due(now, timeout))
+            self._requested(row, request) and (request.force or row.due(now, timeout))
             for row in enforced
         )
         return Candidate(

@@ -25,7 +25,7 @@ Each function prints its answer for reading; ``--out=json`` gives all of it, as 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -148,7 +148,9 @@ def apply(
             TargetMatcher(__opts__),
             minion_module.shipped_version(),
         )
-        answer = apply_run.run(_clusters(config, cluster), minions=minions, force=force)
+        # A cluster that was removed still has minions where it has to be closed.
+        named = _clusters(config, cluster, also=store.applied.clusters() if cluster else ())
+        answer = apply_run.run(named, minions=minions, force=force)
         if answer["jobs"] and (force or minions is not None):
             # By hand: the reactor gives neither.
             jobs = answer["jobs"]
@@ -486,6 +488,10 @@ def _user() -> str:
     return str(salt.utils.user.get_specific_user())
 
 
-def _clusters(config: Config, cluster: str | list[str] | None) -> frozenset[str]:
+def _clusters(
+    config: Config, cluster: str | list[str] | None, *, also: Collection[str] = ()
+) -> frozenset[str]:
     named = _split(cluster)
-    return frozenset(config.known(name) for name in named) if named else frozenset(config.names)
+    if not named:
+        return frozenset(config.names)
+    return frozenset(name if name in also else config.known(name) for name in named)

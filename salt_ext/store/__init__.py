@@ -15,8 +15,9 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                 --> applied        the ledger: sent to, applied by, failed on each minion
                     |-> address_sets  the addresses behind each digest of the ledger
                     |-> timings       seconds from a change to its proof
-                    '-> minion_facts  module version, pacing, resetting of connections
-                --> rollouts       how far a change has got in each class
+                    '-> minion_facts  module version, pacing, problems that the minion reported
+    watch, rollout  --> departures  addresses that are served no more, until they are closed
+    rollout     --> rollouts       how far a change has got in each class
     admin       --> control        operator to engine: pause, refresh
     all         --> history        what changed, when, and by whose hand
 
@@ -32,6 +33,7 @@ from salt_ext.store.address_sets import AddressSetTable
 from salt_ext.store.applied import AppliedTable
 from salt_ext.store.control import ControlTable
 from salt_ext.store.database import Database
+from salt_ext.store.departures import DepartureTable
 from salt_ext.store.health import Health, HealthTable
 from salt_ext.store.history import HistoryTable
 from salt_ext.store.holds import HoldTable
@@ -57,6 +59,7 @@ class Store:
         self.subscriptions = SubscriptionTable(self.database)
         self.jobs = JobTable(self.database)
         self.applied = AppliedTable(self.database)
+        self.departures = DepartureTable(self.database)
         self.address_sets = AddressSetTable(self.database)
         self.timings = TimingTable(self.database)
         self.minion_facts = MinionFactTable(self.database)

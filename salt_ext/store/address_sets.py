@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from sqlite3 import Connection
 
@@ -18,7 +18,7 @@ _decode = msgspec.msgpack.Decoder(dict[str, tuple[str, ...]]).decode
 
 
 class AddressSetTable:
-    """Written with each publish; a set goes when the ledger has its digest no more."""
+    """Written with each publish and each baseline; a set goes when nothing has its digest."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -30,6 +30,11 @@ class AddressSetTable:
                 "SELECT addresses FROM address_set WHERE digest = ?", (set_digest,)
             ).fetchone()
             return _unpack(row[0]) if row else None
+
+    def all(self, digests: Collection[str]) -> dict[str, Resolved]:
+        """Return the sets that are kept of these digests."""
+        kept = ((one, self.get(one)) for one in digests)
+        return {one: resolved for one, resolved in kept if resolved is not None}
 
 
 def add(connection: Connection, sets: Mapping[str, Resolved]) -> None:
@@ -44,10 +49,12 @@ def add(connection: Connection, sets: Mapping[str, Resolved]) -> None:
 
 
 def delete_unused(connection: Connection) -> None:
-    """Drop the sets that no minion was sent or has applied."""
+    """Drop the sets that no minion was sent, has applied, or has as its baseline."""
     connection.execute(
         "DELETE FROM address_set WHERE digest NOT IN (SELECT applied FROM ledger WHERE applied"
-        " IS NOT NULL UNION SELECT dispatched FROM ledger WHERE dispatched IS NOT NULL)"
+        " IS NOT NULL UNION SELECT dispatched FROM ledger WHERE dispatched IS NOT NULL"
+        " UNION SELECT dispatched FROM late_job WHERE dispatched IS NOT NULL"
+        " UNION SELECT digest FROM departure_baseline)"
     )
 
 

@@ -39,6 +39,12 @@ class HistoryTable:
             ).lastrowid
             connection.execute("DELETE FROM history WHERE id <= ?", ((newest or 0) - MAX_ENTRIES,))
 
+    def clusters(self) -> frozenset[str]:
+        """Return the clusters that have entries, configured or not."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT cluster FROM history").fetchall()
+        return frozenset(cluster for (cluster,) in rows)
+
     def newest(self, cluster: str, limit: int) -> list[HistoryEntry]:
         """Return the newest entries of a cluster, newest first."""
         with self._database.reading() as connection:

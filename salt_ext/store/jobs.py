@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from salt_ext.core.rollout.drift import OutOfSync
-from salt_ext.store import address_sets, applied
+from salt_ext.core.rollout.judgement import Job
+from salt_ext.store import address_sets, applied, departures, job_rows
 from salt_ext.store.database import Database
 
-APPLY, SYNC_MODULES, REFRESH_PILLAR = "apply", "sync", "refresh"
-
 _KEPT = 24 * 3600.0
-"""Seconds for which a job is known; each is waited for much shorter than that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One publish; ``at`` is seconds since the epoch."""
-
-    jid: str
-    at: float
-    class_: str
-    function: str
-    step: str = APPLY
-    """``SYNC_MODULES`` or ``REFRESH_PILLAR`` where the job only prepares the minions for the run
-    that is to be proven."""
+"""Seconds for which a job is known; a return after that counts no more."""
 
 
 class JobTable:
@@ -37,12 +22,7 @@ class JobTable:
     def get(self, jid: str) -> Job | None:
         """Return what was published under a job id, None when that is not known."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT jid, at, class, function, step FROM job WHERE jid = ?", (jid,)
-            ).fetchone()
-        return (
-            Job(jid=row[0], at=row[1], class_=row[2], function=row[3], step=row[4]) if row else None
-        )
+            return job_rows.get(connection, jid)
 
     def minions_published_to(self, since: float, now: float) -> int:
         """
@@ -64,22 +44,30 @@ class JobTable:
         revisions: Mapping[str, int] | None = None,
         *,
         selected_at: float | None = None,
+        closing: Collection[str] = (),
     ) -> None:
         """
         Write down, before it is published, what a job will apply where.
 
-        ``selected_at`` is how old that is, where it is older than the job.
+        ``selected_at`` is how old that is, where it is older than the job. ``closing`` are minions
+        whose departures it is for.
         """
         selected_at = job.at if selected_at is None else selected_at
-        minions = len({row.minion for row in rows})
+        minions = len({row.minion for row in rows} | {*closing})
         with self._database.writing() as connection:
-            connection.execute("DELETE FROM job WHERE at < ?", (job.at - _KEPT,))
+            connection.execute(
+                "DELETE FROM job WHERE at < ? AND jid NOT IN"
+                " (SELECT jid FROM ledger WHERE jid IS NOT NULL)",
+                (job.at - _KEPT,),
+            )
+            connection.execute("DELETE FROM late_job WHERE dispatched_at < ?", (job.at - _KEPT,))
             connection.execute(
                 "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?)",
                 (job.jid, job.at, job.class_, job.function, job.step, minions),
             )
             address_sets.add(connection, {row.desired: row.resolved for row in rows})
             applied.mark_dispatched(connection, job.jid, selected_at, rows, revisions or {})
+            departures.mark_dispatched(connection, job.jid, selected_at, closing)
 
     def record_sent(self, jid: str, now: float) -> None:
         """Write down when a job was published: it is waited for from then on."""

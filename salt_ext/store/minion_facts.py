@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from sqlite3 import Connection
+
+import msgspec
 
 from salt_ext.store.database import Database
 
@@ -44,6 +47,12 @@ class MinionFactTable:
             else:
                 connection.execute("INSERT OR IGNORE INTO cannot_reset VALUES (?)", (minion,))
 
+    def problems(self) -> dict[str, list[str]]:
+        """Return the parts that fail on each minion, as it reported them last."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT minion, problems FROM minion_problem ORDER BY 1")
+            return {minion: msgspec.json.decode(blob, type=list[str]) for minion, blob in rows}
+
     def full_burst_at(self) -> dict[str, float]:
         """
         Return when each minion may run a whole burst again, in seconds since the epoch.
@@ -59,15 +68,29 @@ def put_module_version(connection: Connection, minion: str, version: str) -> Non
     connection.execute("INSERT OR REPLACE INTO module_version VALUES (?, ?)", (minion, version))
 
 
-def count_run(connection: Connection, jid: str, minion: str, min_interval: float) -> None:
+def count_run(
+    connection: Connection, minion: str, dispatched_at: float, min_interval: float
+) -> None:
     """Move the time of a minion's next whole burst on by one run."""
     connection.execute(
-        "INSERT INTO pacing SELECT minion, dispatched_at + ?1 FROM ledger"
-        " WHERE jid = ?2 AND minion = ?3 LIMIT 1"
+        "INSERT INTO pacing VALUES (?1, ?2 + ?3)"
         " ON CONFLICT DO UPDATE SET"
-        " full_burst_at = max(full_burst_at + ?1, excluded.full_burst_at)",
-        (min_interval, jid, minion),
+        " full_burst_at = max(full_burst_at + ?3, excluded.full_burst_at)",
+        (minion, dispatched_at, min_interval),
     )
+
+
+def put_problems(
+    connection: Connection, minion: str, problems: Collection[str], now: float
+) -> None:
+    """Replace the parts that fail on a minion, as it reported them."""
+    if problems:
+        connection.execute(
+            "INSERT OR REPLACE INTO minion_problem VALUES (?, ?, ?)",
+            (minion, msgspec.json.encode(list(problems)), now),
+        )
+    else:
+        connection.execute("DELETE FROM minion_problem WHERE minion = ?", (minion,))
 
 
 def delete(connection: Connection, minion: str) -> None:
@@ -75,3 +98,4 @@ def delete(connection: Connection, minion: str) -> None:
     connection.execute("DELETE FROM module_version WHERE minion = ?", (minion,))
     connection.execute("DELETE FROM cannot_reset WHERE minion = ?", (minion,))
     connection.execute("DELETE FROM pacing WHERE minion = ?", (minion,))
+    connection.execute("DELETE FROM minion_problem WHERE minion = ?", (minion,))

@@ -74,6 +74,7 @@ CREATE TABLE subscription (
     digest TEXT NOT NULL,
     gone_at REAL,
     changed_at REAL NOT NULL,
+    ever_served INTEGER NOT NULL,
     PRIMARY KEY (minion, pillarenv, reference)
 ) STRICT, WITHOUT ROWID;
 
@@ -108,10 +109,65 @@ CREATE TABLE ledger (
     failing_since REAL,
     failed_at REAL,
     silent INTEGER NOT NULL DEFAULT 0,
+    running_at REAL,
     PRIMARY KEY (minion, cluster)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX ledger_jid ON ledger (jid) WHERE jid IS NOT NULL;
+
+CREATE TABLE late_job (
+    minion TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    jid TEXT NOT NULL,
+    dispatched TEXT,
+    dispatched_at REAL NOT NULL,
+    dispatched_revision INTEGER,
+    behind_since REAL,
+    PRIMARY KEY (minion, cluster, jid)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX late_job_jid ON late_job (jid);
+
+CREATE TABLE departure (
+    minion TEXT NOT NULL,
+    address TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    since REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open',
+    evidence TEXT NOT NULL DEFAULT '',
+    open_by TEXT NOT NULL DEFAULT '',
+    checked_at REAL,
+    ended_at REAL,
+    reported INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (minion, address)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX departure_open ON departure (minion) WHERE state = 'open';
+
+CREATE INDEX departure_since ON departure (cluster, since);
+
+CREATE INDEX departure_ended ON departure (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE closing (
+    minion TEXT PRIMARY KEY,
+    jid TEXT,
+    sent_at REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at REAL NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    checked_at REAL,
+    dropped INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE departure_baseline (
+    minion TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (minion, cluster)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX departure_baseline_digest ON departure_baseline (digest);
 
 CREATE TABLE address_set (
     digest TEXT PRIMARY KEY,
@@ -130,6 +186,12 @@ CREATE TABLE module_version (
 
 CREATE TABLE cannot_reset (
     minion TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE minion_problem (
+    minion TEXT PRIMARY KEY,
+    problems BLOB NOT NULL,
+    at REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE pacing (

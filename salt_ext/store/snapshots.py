@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -13,6 +13,7 @@ from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.node import AddressType
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.errors import Overtaken
+from salt_ext.store import departures
 from salt_ext.store.database import Database
 
 
@@ -84,9 +85,18 @@ class SnapshotTable:
             if not updated.rowcount:
                 raise Overtaken(f"cluster {cluster}: its snapshot is not in the store any more")
 
-    def save(self, snapshot: Snapshot, put: Iterable[Member], drop: Iterable[str]) -> None:
+    def save(
+        self,
+        snapshot: Snapshot,
+        put: Iterable[Member],
+        drop: Iterable[str],
+        departed: Iterable[tuple[Collection[str], Mapping[str, str]]] = (),
+    ) -> None:
         """
         Make ``snapshot`` the newest, writing only the members that differ from the last one.
+
+        ``departed`` are groups of minions, each with the addresses that this view takes from them
+        and why: written in the same transaction, so that no crash forgets them.
 
         :class:`Overtaken` when another process has written a revision since.
         """
@@ -117,6 +127,7 @@ class SnapshotTable:
                 "INSERT OR REPLACE INTO node VALUES (?, ?, ?)",
                 ((name, member.name, _blob(member)) for member in put),
             )
+            departures.depart_all(connection, name, departed, snapshot.observed_at)
 
 
 def _blob(member: Member) -> bytes:

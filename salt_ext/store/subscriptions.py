@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from sqlite3 import Connection
 
-from salt_ext.store import minion_facts
+from salt_ext.core.rollout.judgement import RecordedReference
+from salt_ext.store import departures, minion_facts
 from salt_ext.store.database import Database
 
-_COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL"
+_COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL, ever_served"
 
 _MAX_DELETED = 10_000
 """Names of deleted minions that are kept."""
@@ -47,6 +48,8 @@ class Subscription:
     seen: Seen
     gone: bool
     """Missing in the newest pillar; kept until a run without it is proven."""
+    ever_served: bool = False
+    """Whether addresses have ever replaced it in this pillar."""
 
 
 class SubscriptionTable:
@@ -82,8 +85,17 @@ class SubscriptionTable:
             changed, gone = _diff(connection, minion, pillarenv, references)
             gone = gone if complete else []
             connection.executemany(
-                "INSERT OR REPLACE INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
-                ((*row, now) for row in changed),
+                "INSERT INTO subscription VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)"
+                " ON CONFLICT DO UPDATE SET cluster = excluded.cluster, answer = excluded.answer,"
+                " digest = excluded.digest, gone_at = NULL, changed_at = excluded.changed_at,"
+                " ever_served = max(ever_served, excluded.ever_served)",
+                ((*row, now, int(row[4] == Answer.SERVED.value)) for row in changed),
+            )
+            # It opened nothing, so there is nothing to take away.
+            connection.executemany(
+                "DELETE FROM subscription WHERE NOT ever_served"
+                " AND minion = ? AND pillarenv = ? AND reference = ?",
+                ((minion, pillarenv, text) for text in gone),
             )
             connection.executemany(
                 "UPDATE subscription SET gone_at = ?1, changed_at = ?1"
@@ -122,10 +134,33 @@ class SubscriptionTable:
                 )
             )
 
+    def to_cluster(self, cluster: str) -> dict[tuple[str, ...], list[str]]:
+        """Return the minions with each set of references to one cluster."""
+        texts: dict[str, list[str]] = {}
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT minion, reference FROM subscription"
+                " WHERE cluster = ? AND ever_served ORDER BY 1, 2",
+                (cluster,),
+            )
+            for minion, text in rows:
+                texts.setdefault(minion, []).append(text)
+        minions: dict[tuple[str, ...], list[str]] = {}
+        for minion, its_texts in texts.items():
+            minions.setdefault(tuple(its_texts), []).append(minion)
+        return minions
+
     def all(self) -> list[Subscription]:
         """Return every subscription."""
         with self._database.reading() as connection:
             return _rows(connection, "1")
+
+    def to_others(self, clusters: Collection[str]) -> list[Subscription]:
+        """Return the subscriptions that had addresses of any cluster but these."""
+        marks = ", ".join(["''", *("?" for _ in clusters)])
+        where = f"ever_served AND gone_at IS NULL AND cluster NOT IN ({marks})"
+        with self._database.reading() as connection:
+            return _rows(connection, where, *clusters)
 
     def delete(self, minion: str, now: float) -> None:
         """Delete all that is recorded of a minion without a key, but for its name."""
@@ -139,6 +174,7 @@ class SubscriptionTable:
             connection.execute("DELETE FROM subscription WHERE minion = ?", (minion,))
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             minion_facts.delete(connection, minion)
+            departures.delete(connection, minion)
 
     def deleted(self) -> frozenset[str]:
         """Return the minions that were deleted, and not restored since."""
@@ -152,14 +188,34 @@ class SubscriptionTable:
             connection.execute("DELETE FROM deleted_minion WHERE minion = ?", (minion,))
 
 
-def delete_acknowledged(connection: Connection, jid: str, minion: str) -> None:
-    """Drop the references that were gone before a proven job was published."""
-    # A run of a pillar without them has taken them out of the firewall too.
-    connection.execute(
-        "DELETE FROM subscription WHERE minion = ?1 AND gone_at <"
-        " (SELECT min(dispatched_at) FROM ledger WHERE minion = ?1 AND jid = ?2"
-        " AND cluster = subscription.cluster)",
-        (minion, jid),
+def delete_references(
+    connection: Connection, minion: str, references: Iterable[tuple[str, str]]
+) -> None:
+    """Drop references of a minion, by pillar environment and text."""
+    connection.executemany(
+        "DELETE FROM subscription WHERE minion = ? AND pillarenv = ? AND reference = ?",
+        ((minion, pillarenv, text) for pillarenv, text in references),
+    )
+
+
+def recorded_references(connection: Connection, minion: str) -> tuple[RecordedReference, ...]:
+    """Return what the last compiles recorded of a minion's references, with the gone ones."""
+    rows = connection.execute(
+        "SELECT pillarenv, reference, cluster, answer, digest, changed_at, gone_at"
+        " FROM subscription WHERE minion = ?",
+        (minion,),
+    )
+    return tuple(
+        RecordedReference(
+            pillarenv=row[0],
+            reference=row[1],
+            cluster=row[2],
+            served=row[3] == Answer.SERVED.value,
+            digest=row[4],
+            changed_at=row[5],
+            gone_at=row[6],
+        )
+        for row in rows
     )
 
 
@@ -187,6 +243,7 @@ def _rows(connection: Connection, where: str, *values: str) -> list[Subscription
             reference=row[2],
             seen=Seen(cluster=row[3], answer=Answer(row[4]), digest=row[5]),
             gone=bool(row[6]),
+            ever_served=bool(row[7]),
         )
         for row in connection.execute(query, values)
     ]

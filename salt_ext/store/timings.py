@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -51,13 +52,17 @@ class TimingTable:
             ]
 
 
-def add(connection: Connection, jid: str, minion: str, now: float) -> None:
-    """Add how long a minion took for a job, for each cluster whose entry still waits for it."""
-    newest = connection.execute(
-        "INSERT INTO timing (at, minion, cluster, revision, jid, seconds)"
-        " SELECT ?1, minion, cluster, dispatched_revision, jid,"
-        " ?1 - coalesce(behind_since, dispatched_at) FROM ledger"
-        " WHERE jid = ?2 AND minion = ?3",
-        (now, jid, minion),
-    ).lastrowid
-    connection.execute("DELETE FROM timing WHERE id <= ?", ((newest or 0) - _MAX_TIMINGS,))
+def add(connection: Connection, timings: Iterable[ApplyTiming]) -> None:
+    """Add how long minions took, and drop the oldest beyond the limit."""
+    newest = 0
+    for one in timings:
+        row = (one.at, one.minion, one.cluster, one.revision, one.jid, one.seconds)
+        newest = (
+            connection.execute(
+                "INSERT INTO timing (at, minion, cluster, revision, jid, seconds)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            ).lastrowid
+            or 0
+        )
+    connection.execute("DELETE FROM timing WHERE id <= ?", (newest - _MAX_TIMINGS,))

@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from salt_ext.core import events
@@ -18,6 +18,7 @@ from salt_ext.core.cluster.membership import Membership
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
+from salt_ext.core.rollout import view_departures
 from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Store
 from salt_ext.store.history import HistoryEntry
@@ -296,6 +297,7 @@ class ClusterReconciler:
             snapshot,
             put=[*difference.joined, *difference.updated],
             drop=[member.name for member in difference.left],
+            departed=self._departed(previous, snapshot, difference),
         )
         self._snapshot = snapshot
         self._baseline.advance(members, difference)
@@ -303,6 +305,17 @@ class ClusterReconciler:
             self._fire(event)
         self._sync_status.changed = True
         self._record_change(snapshot, difference)
+
+    def _departed(
+        self, previous: Snapshot | None, snapshot: Snapshot, difference: Difference
+    ) -> list[tuple[Collection[str], Mapping[str, str]]]:
+        """Return the addresses that the new view takes from minions, to be written with it."""
+        if previous is None or not (difference.left or difference.updated):
+            return []
+        subscribers = self._store.subscriptions.to_cluster(self._name)
+        return [
+            *view_departures.departed(subscribers, previous, snapshot, difference, self._cluster)
+        ]
 
     def _record_change(self, snapshot: Snapshot, difference: Difference) -> None:
         log.info(

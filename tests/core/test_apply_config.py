@@ -203,6 +203,6 @@ def test_an_invalid_mode_is_read_as_observe():
     assert [broken.mode(name) for name in ("prod", "test", "gone")] == [
         Mode.OBSERVE,
         Mode.ENFORCE,
-        Mode.OBSERVE,
+        Mode.ENFORCE,
     ]
     assert not broken.in_doubt

@@ -18,6 +18,7 @@ from salt_ext.store import Store
 from tests.core.build import member, snapshot
 from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
 from tests.functional.pillars import Pillars
+from tests.functional.returns import succeed
 from tests.functional.test_apply import Published
 
 pytestmark = pytest.mark.root
@@ -70,7 +71,7 @@ class Office:
         )
         for jid, minions in done["jobs"].items():
             for one in minions:
-                self.store.applied.record_proof(jid, one, time.time())
+                succeed(self.store, jid, one, time.time())
         (what,) = self.published.what
         return dict(what.kwarg)
 

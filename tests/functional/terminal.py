@@ -18,7 +18,10 @@ import salt.output
 from salt_ext import formula
 from salt_ext.admin import setup
 from salt_ext.admin.check import clusters
+from salt_ext.core.cluster.diff import Baseline
+from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.config import KEY
+from salt_ext.core.rollout.view_departures import departed
 from salt_ext.kube.preflight import CLUSTER_ADMIN, REQUIRED, ClusterInfo
 from salt_ext.master import master_process, processes
 from salt_ext.master.settings import settings
@@ -27,6 +30,7 @@ from salt_ext.store import Health, Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
+from tests.functional.returns import settle, succeed
 
 START = 1_700_000_000.0
 """2023-11-14T22:13:20Z: the first views are stored, and the engine starts."""
@@ -132,7 +136,9 @@ class Master:
         view = replace(snapshot(*members, cluster=cluster, revision=revision), observed_at=self.now)
         before = old.members if old else {}
         gone = [node for name, node in before.items() if name not in view.members]
-        self.store.snapshots.save(view, members, [node.name for node in gone])
+        self.store.snapshots.save(
+            view, members, [node.name for node in gone], self._departed(cluster, old, view)
+        )
         new = [str(a) for node in members if node.name not in before for a in node.all_addresses()]
         detail = {
             "cluster": cluster,
@@ -144,6 +150,25 @@ class Master:
         }
         entry = HistoryEntry(at=self.now, cluster=cluster, what="changed", detail=detail)
         self.store.history.record(entry)
+
+    def _departed(self, cluster: str, old: Snapshot | None, new: Snapshot) -> list:
+        if old is None:
+            return []
+        subscribers = self.store.subscriptions.to_cluster(cluster)
+        difference = Baseline(old.members).diff(new.members)
+        settled = settings(self.opts()).clusters[cluster]
+        return [*departed(subscribers, old, new, difference, settled)]
+
+    def close(self, **departures: dict[str, str]) -> None:
+        """Publish what closes departed addresses; let each minion answer this."""
+        config = settings(self.opts())
+        run = ApplyRun(config, self.store, self._publisher, self.match, formula.version())
+        jobs = run.run(frozenset(config.names), force=True)["jobs"]
+        self.now += 1
+        for jid, names in jobs.items():
+            for minion in names:
+                answer = {"result": True, "departures": departures}
+                settle(self.store, jid, minion, answer, self.now, close_at=self.now + 4)
 
     def watched(self, cluster: str, **health: object) -> None:
         """Let the engine report on a cluster, and on the minions."""
@@ -177,7 +202,7 @@ class Master:
         self.now += 1
         for jid, names in answer["jobs"].items():
             for minion in set(proven) & set(names):
-                self.store.applied.record_proof(jid, minion, self.now)
+                succeed(self.store, jid, minion, self.now)
         return dict(answer)
 
     def healthy(self) -> None:

@@ -30,6 +30,7 @@ from salt_ext.store.control import ControlFlag
 from salt_ext.store.locks import APPLY, exclusive
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
+from tests.functional.returns import succeed
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
 ALL = frozenset(["prod", "test"])
@@ -83,7 +84,7 @@ def prove(store: Store, published: Published, *, min_interval: float = 0.0) -> N
     """Let every job that was published return as a success."""
     for jid, minions in published.jobs.items():
         for minion in minions:
-            store.applied.record_proof(jid, minion, time.time(), min_interval=min_interval)
+            succeed(store, jid, minion, time.time(), min_interval=min_interval)
 
 
 def test_minions_out_of_sync_are_published_to_in_batches(settings, store):
@@ -207,8 +208,8 @@ def test_not_even_for_another_cluster(settings, store):
 
 def test_a_job_that_never_returned_is_published_again(settings, store):
     refer(store, "m1", "prod")
-    # The engine has ten seconds more to see it first, and to count it.
-    quick = replace(settings, apply=replace(settings.apply, timeout=-10.0))
+    # The engine has thirty seconds more to see it first, to ask, and to count it.
+    quick = replace(settings, apply=replace(settings.apply, timeout=-30.0))
     published = Published()
     apply_run = ApplyRun(quick, store, published)
     apply_run.run(ALL)
@@ -240,8 +241,12 @@ def test_a_reference_that_is_gone_is_published_once_more(settings, store):
     refer(store, "m1")
     assert apply_run.run(ALL) == {"jobs": {"2": ["m1"]}}
     prove(store, published)
-    assert apply_run.run(ALL) == {"jobs": {}}
     assert store.subscriptions.all() == []
+    # Then its addresses are closed, and looked for in the kernel.
+    assert apply_run.run(ALL) == {"jobs": {"3": ["m1"]}}
+    assert published.what[-1].kwarg["departed"].keys() == {"192.0.2.1"}
+    prove(store, published)
+    assert apply_run.run(ALL) == {"jobs": {}}
 
 
 def test_nothing_but_unresolved_references_publishes_nothing(settings, store):
@@ -629,7 +634,7 @@ class TestClasses:
         # Which applies nothing, and has the master learn its grains.
         assert str(published.what[2]) == "saltutil.refresh_pillar"
         assert done["skipped"]["db1"].startswith("unknown class: no cached grains")
-        store.applied.record_pillar_refresh("3", "db1")
+        succeed(store, "3", "db1", time.time())
         assert store.applied.all()["db1", "prod"].applied is None
         planned = plan(careful, store, known, ALL)["minions"]["db1"]
         assert (planned["publishes"], planned["when"]) == (None, done["skipped"]["db1"])
@@ -639,7 +644,7 @@ class TestClasses:
         observed = block(settings, mode="observe", classes=classes)
         assert ApplyRun(observed, store, published, known).run(ALL, minions="db1")["jobs"] == {}
         assert ApplyRun(careful, store, published, known).run(ALL)["jobs"] == {"4": ["db1"]}
-        store.applied.record_pillar_refresh("4", "db1")
+        succeed(store, "4", "db1", time.time())
         with_grains.add("db1")
         done = ApplyRun(careful, store, published, known).run(ALL)
         assert done == {"jobs": {}, "skipped": {"db1": OBSERVED}}
@@ -764,7 +769,7 @@ class TestAClockThatIsSetBack:
             refer(store, f"m{n}", "prod")
         ApplyRun(block(settings), store, published).run(ALL)
         for n in range(5):
-            store.applied.record_proof("1", f"m{n}", clock.now + 1, min_interval=60)
+            succeed(store, "1", f"m{n}", clock.now + 1, min_interval=60)
         changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
         store.snapshots.save(changed, changed.members.values(), [])
         clock.now -= 3600
@@ -799,16 +804,16 @@ class TestModules:
         assert syncing("1") == ["saltutil.sync_all"]
         assert store.jobs.get("1").step == "sync"
         assert syncing("1") == []
-        store.applied.record_module_sync("1", "m1", "1")
+        succeed(store, "1", "m1", time.time(), module_version="1")
         assert syncing("1") == ["k8s_firewall.sync"]
-        store.applied.record_proof("2", "m1", time.time())
+        succeed(store, "2", "m1", time.time())
         changed = snapshot(member("n1", "192.0.2.9"), cluster="prod", revision=2)
         store.snapshots.save(changed, changed.members.values(), [])
         assert syncing("2") == ["saltutil.sync_all"]
 
     def test_a_proven_sync_proves_no_addresses(self, store, syncing):
         syncing("1")
-        store.applied.record_module_sync("1", "m1", "1")
+        succeed(store, "1", "m1", time.time(), module_version="1")
         assert store.applied.all()["m1", "prod"].applied is None
 
 

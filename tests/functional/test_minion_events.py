@@ -13,6 +13,7 @@ from salt_ext.rollout.minion_events import DRIFTED, RESTARTED, MinionEvents
 from salt_ext.store import Store
 from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
+from tests.functional.returns import succeed
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def store(tmp_path):
         seen = {"k8s://prod": Seen(cluster="prod", answer=Answer.SERVED, digest="d")}
         found.subscriptions.record(minion, "base", seen, 1.0)
         send(found, minion)
-        found.applied.record_proof("1", minion, time.time())
+        succeed(found, "1", minion, time.time())
     return found
 
 
@@ -53,9 +54,9 @@ def test_drift_voids_what_was_applied_on_that_minion_a_few_times(store, handle):
     assert entry(store, "m2").applied == "d"
     voided = 0
     for second in range(1, 60):
-        store.applied.record_proof("2", "m1", time.time())
+        succeed(store, "2", "m1", time.time())
         send(store, "m1", "2")
-        store.applied.record_proof("2", "m1", time.time())
+        succeed(store, "2", "m1", time.time())
         handle(float(second), drifted={"m1"})
         voided += entry(store).applied is None
     # Each five seconds apart, five in all.
@@ -73,7 +74,7 @@ class TestStarts:
         send(store, "m1", "2")
         handle(0.0, started={"m1"})
         assert store.applied.outstanding() == {}
-        store.applied.record_proof("2", "m1", time.time())
+        succeed(store, "2", "m1", time.time())
         assert (entry(store).jid, entry(store).applied) == (None, None)
 
     def test_a_forger_gets_a_few_runs_and_a_start_meanwhile_is_not_lost(self, store, handle):
@@ -83,7 +84,7 @@ class TestStarts:
             if entry(store).applied is None:
                 voided.append(second)
             send(store, "m1", "2")
-            store.applied.record_proof("2", "m1", time.time())
+            succeed(store, "2", "m1", time.time())
         assert voided == [0, 5, 10, 15, 20]
         handle(80.0)
         assert entry(store).applied is None

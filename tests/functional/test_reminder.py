@@ -24,6 +24,7 @@ from salt_ext.rollout.selection import BatchSelector
 from salt_ext.rollout.settlement import JobSettlement
 from salt_ext.store import Store
 from tests.core.build import member, snapshot
+from tests.functional.returns import succeed
 from tests.functional.test_apply import CLUSTER, Published, refer
 
 ALL = frozenset(["prod"])
@@ -78,7 +79,7 @@ def test_a_change_while_a_minion_is_rate_limited_is_reminded_of_as_soon_as_that_
     published, bus = Published(), Bus()
     apply_run = ApplyRun(settings, store, published)
     apply_run.run(ALL)
-    store.applied.record_proof("1", "m1", clock.now, min_interval=settings.apply.min_interval)
+    succeed(store, "1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     assert apply_run.run(ALL)["jobs"] == {}
@@ -179,7 +180,7 @@ def test_a_clock_that_is_set_back_delays_nothing(settings, store):
 def test_a_minion_that_may_run_at_once_is_left_to_the_event_of_its_change(settings, store, clock):
     settings = replace(settings, apply=replace(settings.apply, burst=3))
     ApplyRun(settings, store, Published()).run(ALL)
-    store.applied.record_proof("1", "m1", clock.now, min_interval=settings.apply.min_interval)
+    succeed(store, "1", "m1", clock.now, min_interval=settings.apply.min_interval)
     second = snapshot(member("n2", "192.0.2.2"), revision=2)
     store.snapshots.save(second, second.members.values(), ["n1"])
     bus = Bus()

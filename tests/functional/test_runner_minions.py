@@ -20,6 +20,7 @@ from salt_ext.store.history import HistoryEntry
 from salt_ext.store.locks import ENGINE, engine_lock
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
+from tests.functional.returns import succeed
 
 CLUSTER = {"in_cluster": True, "allowed_networks": ["192.0.2.0/24"]}
 
@@ -100,7 +101,7 @@ def apply(opts, store: Store, *proven: str) -> None:
     applying.run(frozenset(["prod"]), force=True)
     for jid in publisher.jobs:
         for minion in proven:
-            store.applied.record_proof(jid, minion, time.time())
+            succeed(store, jid, minion, time.time())
 
 
 @pytest.mark.usefixtures("store")
@@ -284,8 +285,22 @@ class TestHistory:
         store.applied.mark_out_of_sync([("m1", "prod")], now)
         save(store, "192.0.2.4", at=now + 0.5)
         apply(opts, store, "m1")
-        first, second = run["k8s_nodes.history"]("prod", count=2)["entries"]
+        entries = run["k8s_nodes.history"]("prod")["entries"]
+        first, second, *_ = [entry for entry in entries if entry["what"] == "changed"]
         assert set(first["seconds"]) == set(second["seconds"]) == {"m1"}
+
+
+def test_apply_takes_a_cluster_that_was_removed_and_refuses_one_that_was_never_there(
+    opts, store, monkeypatch
+):
+    apply(opts, store, "m1", "m2")
+    del opts["k8s_nodes"]["clusters"]["prod"]
+    publisher = Publisher()
+    monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
+    run = salt.loader.runner(opts)
+    # A minion without a job in flight is asked for its pillar: it tells whether the reference is gone too.
+    assert run["k8s_nodes.apply"]("prod")["jobs"] == {"1": ["m1", "m2"]}
+    assert "other" in run["k8s_nodes.apply"]("other")["error"]
 
 
 class TestRefresh:

@@ -73,6 +73,37 @@ def test_status_with_a_minion_out_of_date(healthy):
     assert_status(healthy, "status-minion-out-of-date")
 
 
+def departed(healthy) -> None:
+    """Let a node leave, every minion prove a run without it, and a rule still let it in."""
+    healthy.save("prod", "192.0.2.2", "192.0.2.3")
+    healthy.now += 2
+    healthy.publish(*MINIONS)
+    healthy.close(open={"192.0.2.1": "iptables INPUT rule 7"})
+    healthy.now += 70
+    healthy.watched("prod")
+    healthy.watched("test")
+
+
+def test_status_with_an_address_that_left_and_is_still_open(healthy):
+    departed(healthy)
+    assert_status(healthy, "status-departure-open")
+
+
+def test_check_with_an_address_that_left_and_is_still_open(healthy):
+    departed(healthy)
+    assert_screen(healthy, "check-departure-open", check(healthy.opts(), within=0, brief=True))
+
+
+def test_plan_and_history_of_an_address_that_left(healthy):
+    departed(healthy)
+    config = settings(healthy.opts())
+    assert_screen(
+        healthy, "plan-departure-open", plan(config, healthy.store, healthy.match, BOTH, "db1")
+    )
+    healthy.close(closed={"192.0.2.1": "kernel and boot files read whole: nothing names it"})
+    assert_screen(healthy, "history-departure-closed", history(config, healthy.store, "prod", 1))
+
+
 def test_status_with_a_reactor_that_does_not_work(healthy):
     healthy.save("prod", "192.0.2.1", "192.0.2.2", "192.0.2.3")
     healthy.store.applied.mark_out_of_sync([(name, "prod") for name in MINIONS], healthy.now)

@@ -32,6 +32,7 @@ from salt_ext.store.history import HistoryEntry
 from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
+from tests.functional.returns import succeed
 
 SEEN = Seen(cluster="prod", answer=Answer.SERVED, digest="d")
 
@@ -167,7 +168,7 @@ class TestApplied:
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
         store.jobs.record_dispatch(job("7", 10.0), [out_of_sync("m1", desired="then")])
         assert store.applied.outstanding()["7"][0].dispatched == "then"
-        store.applied.record_proof("7", "m1", 20.0)
+        succeed(store, "7", "m1", 20.0)
         entry = store.applied.all()["m1", "prod"]
         assert (entry.applied, entry.applied_at, entry.jid) == ("then", 20.0, None)
         assert store.applied.outstanding() == {}
@@ -175,7 +176,7 @@ class TestApplied:
     def test_an_older_job_proves_nothing(self, store):
         store.jobs.record_dispatch(job("7", 10.0), [out_of_sync("m1", desired="then")])
         store.jobs.record_dispatch(job("8", 20.0), [out_of_sync("m1", desired="now")])
-        store.applied.record_proof("7", "m1", 30.0)
+        succeed(store, "7", "m1", 30.0)
         store.applied.record_failure("7", "m1", "late", counted=True, next_at=99.0, now=30.0)
         entry = store.applied.all()["m1", "prod"]
         assert (entry.applied, entry.jid, entry.attempts) == (None, "8", 0)
@@ -187,7 +188,7 @@ class TestApplied:
                 store.subscriptions.record(minion, name, {f"k8s://{name}": seen}, 1.0)
         both = [out_of_sync(minion, name) for minion in ("m1", "m2") for name in ("a", "b")]
         store.jobs.record_dispatch(job("7", 10.0), both)
-        store.applied.record_proof("7", "m1", 20.0)
+        succeed(store, "7", "m1", 20.0)
         applied = {pair for pair, entry in store.applied.all().items() if entry.applied}
         assert applied == {("m1", "a"), ("m1", "b")}
 
@@ -201,7 +202,7 @@ class TestApplied:
         entry = store.applied.all()["m1", "prod"]
         assert (entry.attempts, entry.next_at, entry.error, entry.jid) == (2, 60.0, "busy", None)
         store.jobs.record_dispatch(job("10", 10.0), [out_of_sync("m1")])
-        store.applied.record_proof("10", "m1", 70.0)
+        succeed(store, "10", "m1", 70.0)
         entry = store.applied.all()["m1", "prod"]
         assert (entry.attempts, entry.next_at, entry.error) == (0, 0.0, None)
 
@@ -209,11 +210,11 @@ class TestApplied:
         store.subscriptions.record("m1", "base", {"k8s://prod": SEEN}, 1.0)
         store.jobs.record_dispatch(job("7", 10.0), [out_of_sync("m1")])
         store.subscriptions.record("m1", "base", {}, 15.0)
-        store.applied.record_proof("7", "m1", 20.0)
+        succeed(store, "7", "m1", 20.0)
         # That job compiled the pillar with the reference, or may have.
         assert [row.gone for row in store.subscriptions.all()] == [True]
         store.jobs.record_dispatch(job("8", 25.0), [out_of_sync("m1", desired="nothing")])
-        store.applied.record_proof("8", "m1", 30.0)
+        succeed(store, "8", "m1", 30.0)
         assert store.subscriptions.all() == []
         assert store.applied.all() == {}
 
@@ -225,9 +226,7 @@ class TestApplied:
                 store.jobs.record_dispatch(
                     job(str(tenth), now), [out_of_sync("m1"), out_of_sync("m1", "other")]
                 )
-                store.applied.record_proof(
-                    str(tenth), "m1", now + 0.5, min_interval=apply.min_interval
-                )
+                succeed(store, str(tenth), "m1", now + 0.5, min_interval=apply.min_interval)
                 runs.append(now)
         assert runs[1:6] == [0.0, 0.1, 0.2, 2.5, 5.0]
         assert len(runs[1:]) == 3 + 23
@@ -238,10 +237,10 @@ class TestApplied:
         apply = ApplyConfig(min_interval=2.5, burst=3)
         for jid, at in (("1", 10.0), ("2", 10.1), ("3", 10.2)):
             store.jobs.record_dispatch(job(jid, at), [out_of_sync("m1")])
-            store.applied.record_proof(jid, "m1", at, min_interval=apply.min_interval)
+            succeed(store, jid, "m1", at, min_interval=apply.min_interval)
         assert apply.next_run(10.2, store.minion_facts.full_burst_at()["m1"]) == pytest.approx(12.5)
         store.jobs.record_dispatch(job("4", 20.0), [out_of_sync("m1")])
-        store.applied.record_proof("4", "m1", 20.0, min_interval=apply.min_interval)
+        succeed(store, "4", "m1", 20.0, min_interval=apply.min_interval)
         assert apply.next_run(20.0, store.minion_facts.full_burst_at()["m1"]) < 20.0
         # More runs by force, or an interval that was longer before, lengthen no wait.
         assert apply.next_run(20.0, 99.0) == 22.5

@@ -57,7 +57,14 @@ class Config:
         return tuple(sorted({*self.clusters, *self.broken}))
 
     def mode(self, name: str) -> Mode:
-        """Return the mode of a cluster; an unreadable cluster is only observed."""
+        """
+        Return the mode of a cluster; an unreadable cluster is only observed.
+
+        A cluster that was taken out of the configuration is enforced: what it has opened has to be
+        closed.
+        """
+        if name not in self.clusters and name not in self.broken:
+            return Mode.ENFORCE if self.names_clusters else Mode.OBSERVE
         cluster = self.clusters.get(name) or self.broken.get(name)
         return cluster.mode if cluster else Mode.OBSERVE
 
@@ -66,6 +73,13 @@ class Config:
         """Mistakes in ``apply:``: it is uncertain what to publish, and to which minions."""
         prefix = f"{KEY}:apply:"
         return tuple(problem for problem in self.problems if f"{problem.key}:".startswith(prefix))
+
+    @property
+    def names_clusters(self) -> bool:
+        """Whether it is certain which clusters there are, even if there are none."""
+        return bool(self.names) or all(
+            problem.key == f"{KEY}:clusters" and problem.value is None for problem in self.problems
+        )
 
     @property
     def with_node_lists(self) -> dict[str, Cluster]:

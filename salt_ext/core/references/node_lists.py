@@ -86,6 +86,16 @@ def node_list(
     )
 
 
+def addresses_in(line: str) -> list[str]:
+    """Return the addresses in the text of one :class:`ListedNode`, as the store keeps it."""
+    found = []
+    for item in line.split()[1:]:
+        if item.startswith("("):
+            break
+        found.append(item)
+    return found
+
+
 def as_pillar(lists: Iterable[Iterable[ListedNode]]) -> dict[str, dict[str, object]]:
     """Return the lists of one cluster as one new mapping by node name, in JSON types."""
     merged: dict[str, tuple[set[Address | Network], dict[str, str]]] = {}

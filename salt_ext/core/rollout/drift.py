@@ -78,6 +78,8 @@ class LedgerEntry:
     revision: int | None = None
     """The cluster's revision of the last proven run."""
     dispatched_revision: int | None = None
+    running_at: float | None = None
+    """When the minion last answered that the job in flight still runs."""
 
     def in_flight(self, now: float, timeout: float) -> bool:
         """
@@ -86,6 +88,7 @@ class LedgerEntry:
         A dispatch time later than ``now`` means that the clock was set back since.
         """
         sent = self.dispatched_at if self.sent_at is None else self.sent_at
+        sent = sent if self.running_at is None else self.running_at
         return self.jid is not None and sent is not None and abs(now - sent) < timeout
 
 
@@ -115,6 +118,9 @@ class OutOfSync:
     def why(self, now: float, timeout: float) -> str:
         """Return why it is out of date, or still is, for operators."""
         if self.in_flight(now, timeout):
+            if self.entry.running_at is not None:
+                minutes = max(1, round((now - (self.entry.sent_at or now)) / 60))
+                return f"its run has been going for {minutes} min (job {self.entry.jid})"
             return f"job {self.entry.jid} has not returned yet"
         if self.entry.error:
             return self.entry.error
