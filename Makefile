@@ -68,18 +68,18 @@ coverage: $(VENV)/ready ## Tests of the pure parts, and floors for the branches 
 
 # tests/core and tests/minion import no dependency.
 LOWEST_TESTS := tests/functional
-VERSION_TESTS := tests/core tests/minion tests/functional
-# Python 3.10 also runs the lowest versions. With the newest ones it runs the tests of the official client, SQLite,
-# msgspec, cachetools and Salt's loader.
-OLDEST_PYTHON_TESTS := tests/core tests/minion \
-                       $(patsubst %,tests/functional/test_%.py,session store on_demand loader config_files)
-PYTHONS := 3.10 3.13
+# With the newest versions, another Python runs the tests of the official client, SQLite, msgspec, cachetools
+# and Salt's loader.
+VERSION_TESTS := tests/core tests/minion \
+                 $(patsubst %,tests/functional/test_%.py,session store on_demand loader config_files)
+# Python 3.10 runs the lowest versions.
+PYTHONS := 3.13
 UV = UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 # Salt 3006.0 imports `imp`, which Python 3.12 removed.
 LOWEST_PYTHON = .ci/pythons.sh 3.10 3.11 2>/dev/null | sed -n 1p
 
 .PHONY: versions
-versions: test-lowest $(PYTHONS:%=test-python-%) ## The lowest declared versions, and Python 3.10 and 3.13 where they are here
+versions: test-lowest $(PYTHONS:%=test-python-%) ## The lowest declared versions on Python 3.10, and the newest on 3.13, where they are here
 
 .PHONY: test-lowest
 test-lowest: $(VENV)/ready ## The functional tests on the lowest declared dependencies
@@ -90,7 +90,6 @@ test-lowest: $(VENV)/ready ## The functional tests on the lowest declared depend
 	    $(UV) pip list --quiet --python .venv-lowest | grep -E '^(salt|kubernetes|pyzmq|cachetools|msgspec|urllib3) '
 	@[ -z "$$($(LOWEST_PYTHON))" ] || .venv-lowest/bin/python -m pytest $(SHARED) $(call existing,$(LOWEST_TESTS))
 
-test-python-3.10: VERSION_TESTS := $(OLDEST_PYTHON_TESTS)
 test-python-%: $(VENV)/ready
 	$(call say,"Tests on Python $*")
 	@[ -z "$$(.ci/pythons.sh $*)" ] || $(MAKE) --no-print-directory .venv-python$*/ready
@@ -124,7 +123,7 @@ lint-spelling: $(VENV)/ready
 	$(BIN)/codespell
 
 lint-lists:
-	@: $(call existing,$(SALT_TESTS) $(LOWEST_TESTS) $(VERSION_TESTS) $(OLDEST_PYTHON_TESTS))
+	@: $(call existing,$(SALT_TESTS) $(LOWEST_TESTS) $(VERSION_TESTS))
 
 .PHONY: bench
 bench: $(VENV)/bench tools kubernetes ## Figures beside an alternative, in build/bench.json (ONLY=engine|pillar|convergence|firewall)
