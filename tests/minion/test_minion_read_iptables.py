@@ -184,6 +184,12 @@ def test_an_address_is_read_at_its_place_among_others():
     assert effects(text(other), sets) == []
 
 
+def test_members_of_a_set_with_a_netmask_are_networks():
+    sets = "create x hash:ip family inet netmask 24\nadd x 192.0.2.0"
+    (opening,) = found(text("-A INPUT -m set --match-set x src -j ACCEPT"), sets)
+    assert opening.sources == ("192.0.2.0/24",)
+
+
 def test_an_exception_of_an_ipset_is_no_member():
     sets = f"create x hash:net\nadd x {A} nomatch"
     assert effects(text("-A INPUT -m set --match-set x src -j ACCEPT"), sets) == []

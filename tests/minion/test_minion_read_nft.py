@@ -136,6 +136,14 @@ def test_elements_of_a_named_set_let_in(element):
     assert (opening.element, opening.removal) == (True, None)
 
 
+def test_elements_of_a_set_that_a_masked_address_is_looked_up_in_are_networks():
+    left = {"&": [SADDR, "255.255.255.0"]}
+    document = ruleset([match("@s", left), ACCEPT], more=(named("set", ["192.0.2.0"]),))
+    assert [one.sources for one in found(document)] == [("192.0.2.0/24",)]
+    document = ruleset([match({"set": ["192.0.2.0", "198.51.100.0"]}, left), ACCEPT])
+    assert [one.sources for one in found(document)] == [("192.0.2.0/24",)]
+
+
 def test_a_named_set_that_only_drops_is_no_opening():
     assert found(ruleset([match("@s"), {"drop": None}], more=(named("set", [A]),))) == []
 

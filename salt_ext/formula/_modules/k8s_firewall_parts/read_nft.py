@@ -408,7 +408,7 @@ class _Statements:
         fields = tuple(_field(part) for part in parts)
         if isinstance(right, str) and right.startswith("@"):
             named = self._reader.named((*self._key[:2], right[1:]))
-            return Condition(fields, (), negated, named)
+            return Condition(fields, (), negated, _masked_set(named, parts))
         if fields == (SYN,):
             return Condition((SYN,), ((_only_syn(left, right, operator),),))
         if operator in ("<", "<=", ">", ">="):
@@ -421,7 +421,7 @@ class _Statements:
             elements = [_element(item, parts) for item in right]
         else:
             elements = [_element(right, parts)]
-        return Condition(fields, tuple(elements), negated)
+        return Condition(fields, tuple(_masked_parts(one, parts) for one in elements), negated)
 
     def _vmap(self, value: Mapping[str, Any]) -> None:
         left, data = value.get("key"), value.get("data")
@@ -439,7 +439,7 @@ class _Statements:
             self._removal = None
         for element, result in items:
             verdict, target = _verdict(result)
-            condition = Condition(fields, (_element(element, parts),))
+            condition = Condition(fields, (_masked_parts(_element(element, parts), parts),))
             self._emit(verdict, target, (*implied, condition), named)
 
 
@@ -605,6 +605,32 @@ def _masked(parts: Any, right: Any, *, negated: bool) -> Condition:
         return Condition((OTHER,), ((str(right),),))
     one = intervals.masked(Interval(value.version, value.first, value.first), mask.first)
     return Condition((SOURCE,), ((one,),), negated)
+
+
+def _mask_of(left: Any) -> Interval | None:
+    """Return the mask that a rule lays over an address before it compares it."""
+    parts = left.get("&") if isinstance(left, Mapping) else None
+    return intervals.parse(parts[1]) if isinstance(parts, list) and len(parts) == 2 else None
+
+
+def _masked_parts(element: tuple[Any, ...], lefts: Sequence[Any]) -> tuple[Any, ...]:
+    """Return an element with networks in place of addresses, where a rule looks at networks."""
+    masks = [_mask_of(left) for left in lefts]
+    if not any(masks):
+        return element
+    return tuple(
+        intervals.masked(Interval(value.version, value.first, value.first), mask.first)
+        if isinstance(value, Interval) and mask and mask.version == value.version
+        else value
+        for value, mask in zip(element, [*masks, *[None] * len(element)], strict=False)
+    )
+
+
+def _masked_set(named: NamedSet, lefts: Sequence[Any]) -> NamedSet:
+    if not any(_mask_of(left) for left in lefts):
+        return named
+    elements = [_masked_parts(element, lefts) for element in named.elements]
+    return NamedSet(named.place, elements, intervals=named.intervals)
 
 
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128}

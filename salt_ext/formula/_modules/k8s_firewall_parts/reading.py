@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,14 +65,7 @@ SAVED = (
 """Where firewalls are loaded from at boot; patterns as in a shell."""
 
 
-_HARMLESS_ERRORS = (
-    "Operation not supported",
-    "Protocol not supported",
-    "Table does not exist",
-    "can't initialize",
-    "cannot initialize",
-    "does not exist",
-)
+_XT_FAMILIES = {socket.AF_INET: "iptables", socket.AF_INET6: "ip6tables"}
 _MAX_FILE = 64 << 20
 
 
@@ -201,7 +195,8 @@ def _read_nft(
         _without_nft(kernel, set_of, interest, str(exc))
         return
     except errors.CommandFailed as exc:
-        if not any(text in exc.output for text in _HARMLESS_ERRORS):
+        # nft fails where the kernel has no nf_tables.
+        if _nft_tables() != []:
             kernel.unknown["nft"] = str(exc)
         return
     except ValueError as exc:
@@ -253,27 +248,37 @@ def _run(*argv: str) -> str:
         return ""
 
 
+def _nft_tables() -> list[tuple[int, str]] | None:
+    """Return the tables of nf_tables; None where the kernel does not say."""
+    try:
+        return netlink.nft_tables()
+    except OSError:
+        return None
+
+
 def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, why: str) -> None:
     """Read what iptables-nft shows, on a host that has the program nft not."""
-    shown = False
+    tables = _nft_tables()
+    if tables is None:
+        kernel.unknown["nft"] = why
+    for number, name in tables or ():
+        owner = _XT_FAMILIES.get(number)
+        if name not in read_iptables.PRIORITIES or not owner:
+            kernel.unknown["nft"] = f"the kernel has the nft table {name}, and {why}"
+        elif not programs.installed(f"{owner}-nft-save"):
+            kernel.unknown[owner] = f"the kernel has its table {name}, and {why}"
     for family, program in read_nft.PROGRAMS.items():
         save = f"{program}-nft-save"
-        if not programs.installed(save):
+        if not tables or not programs.installed(save):
             continue
-        shown = True
         try:
             text = programs.run([save])
         except errors.CommandFailed as exc:
-            if not any(text in exc.output for text in _HARMLESS_ERRORS):
-                kernel.unknown[program] = str(exc)
+            kernel.unknown[program] = str(exc)
             continue
         if problem := read_iptables.cut_off(text):
             kernel.unknown[program] = f"{save}: {problem}"
         _add_text(kernel, text, family, f"{program}-nft", program, set_of, interest)
-    # A kernel that cannot be asked has no nf_tables.
-    with contextlib.suppress(OSError):
-        if netlink.has_nft_tables() and not shown:
-            kernel.unknown["nft"] = f"the kernel has nft tables, and {why}"
 
 
 def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest) -> None:
