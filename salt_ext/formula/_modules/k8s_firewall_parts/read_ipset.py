@@ -7,6 +7,7 @@ between commas, beside ports, protocols and interfaces.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -46,9 +47,7 @@ def parse(saved: str) -> dict[str, SavedSet]:
 
 def _netmask(words: list[str]) -> int | None:
     options = words[3].split() if len(words) > 3 else []
-    lengths = [
-        after for word, after in zip(options, options[1:], strict=False) if word == "netmask"
-    ]
+    lengths = [after for word, after in itertools.pairwise(options) if word == "netmask"]
     return int(lengths[0]) if lengths and lengths[0] in _LENGTHS else None
 
 

@@ -413,8 +413,6 @@ class _Statements:
             return Condition((SYN,), ((_only_syn(left, right, operator),),))
         if operator in ("<", "<=", ">", ">="):
             return _compared(fields, right, operator)
-        if isinstance(left, Mapping) and "&" in left and fields == (SOURCE,):
-            return _masked(left["&"], right, negated=negated)
         if isinstance(right, Mapping) and "set" in right:
             elements = [_element(item, parts) for item in _list(right["set"])]
         elif isinstance(right, list):
@@ -596,15 +594,6 @@ def _compared(fields: tuple[str, ...], right: Any, operator: str) -> Condition:
             one = Interval(value.version, min(first, everything.last), everything.last)
         return Condition(fields, ((one,),))
     return Condition((OTHER,), ((f"{operator} {value}",),))
-
-
-def _masked(parts: Any, right: Any, *, negated: bool) -> Condition:
-    mask = intervals.parse(parts[1]) if isinstance(parts, list) and len(parts) == 2 else None
-    value = _value(right)
-    if mask is None or not isinstance(value, Interval) or mask.version != value.version:
-        return Condition((OTHER,), ((str(right),),))
-    one = intervals.masked(Interval(value.version, value.first, value.first), mask.first)
-    return Condition((SOURCE,), ((one,),), negated)
 
 
 def _mask_of(left: Any) -> Interval | None:

@@ -65,7 +65,7 @@ SAVED = (
 """Where firewalls are loaded from at boot; patterns as in a shell."""
 
 
-_XT_FAMILIES = {socket.AF_INET: "iptables", socket.AF_INET6: "ip6tables"}
+_XT_FAMILIES: Mapping[int, str] = {socket.AF_INET: "iptables", socket.AF_INET6: "ip6tables"}
 _MAX_FILE = 64 << 20
 
 
