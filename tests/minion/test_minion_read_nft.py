@@ -194,7 +194,11 @@ def test_a_chain_for_the_other_family_accepts_nothing_of_an_address():
         {"rule": {"family": "inet", "table": "filter", "chain": "six", "handle": 5, "expr": expr}}
         for expr in exprs
     )
-    assert found(ruleset([match(A), {"jump": {"target": "six"}}], more=(chain, *rules))) == []
+    six = match("2001:db8::1", {"payload": {"protocol": "ip6", "field": "saddr"}})
+    jump = {"jump": {"target": "six"}}
+    document = ruleset([six, jump], [match(A), jump], more=(chain, *rules))
+    both = chains.openings(chains.Analysis(reader(document).chains), Interest())
+    assert {source for one in both for source in one.sources} == {"2001:db8::1"}
 
 
 OPAQUE = [{"xt": {"type": "match", "name": "iprange"}}, {"counter": {}}, ACCEPT]
@@ -259,5 +263,5 @@ def test_any_document_is_read(junk):
     found(
         ruleset([match("@s"), ACCEPT], more=(named("set", junk if isinstance(junk, list) else []),))
     )
-    read_nft.opaque(junk, Interest([A]))
+    read_nft.Listing.of(junk, Interest([A])).opaque()
     read_nft.problem(junk)

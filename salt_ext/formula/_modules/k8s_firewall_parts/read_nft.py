@@ -8,6 +8,7 @@ are opaque in it: for those the rule's text is taken from what ``iptables-nft-sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import intervals, nft_text, read_iptables
@@ -74,25 +75,50 @@ _MARKS = ("mark", "secmark", "zone")
 _LIMITS = ("limit", "quota", "ct count", "meter")
 
 
-def opaque(document: object, interest: Interest, *, evaluate: bool = False) -> set[ChainKey]:
-    """
-    Return the chains with rules that nft does not show whole, and iptables may.
+@dataclass
+class Listing:
+    """The rules of a document but for those whose only source is not of interest."""
 
-    evaluate
-        Every part of a rule is needed, and not only what may name an address.
-    """
-    found: set[ChainKey] = set()
-    for rule in _objects(document, "rule"):
-        family, table, chain = rule.get("family"), rule.get("table"), rule.get("chain")
-        if family not in ("ip", "ip6") or not isinstance(rule.get("expr"), list):
-            continue
-        xt = [one["xt"] for one in rule["expr"] if isinstance(one, dict) and "xt" in one]
-        if not xt or _names_others(rule["expr"], interest):
-            continue
-        names = [one.get("name") if isinstance(one, dict) else None for one in xt]
-        if evaluate or any(name not in _QUIET and name not in _TARGETS for name in names):
-            found.add((family, str(table), str(chain)))
-    return found
+    rules: list[tuple[ChainKey, int, Mapping[str, Any]]]
+    """Each with its chain, and with its number there from 0."""
+    lengths: Mapping[ChainKey, int]
+    """The number of all rules of each chain."""
+
+    @classmethod
+    def of(cls, document: object, interest: Interest) -> Listing:
+        """Take the rules of a document."""
+        made, lengths = cls([], {}), dict[ChainKey, int]()
+        for rule in _objects(document, "rule"):
+            key = (str(rule.get("family")), str(rule.get("table")), str(rule.get("chain")))
+            number = lengths.get(key, 0)
+            lengths[key] = number + 1
+            statements = rule.get("expr")
+            if isinstance(statements, list) and not _names_others(statements, interest):
+                made.rules.append((key, number, rule))
+        made.lengths = lengths
+        return made
+
+    def opaque(self, *, evaluate: bool = False) -> set[ChainKey]:
+        """
+        Return the chains with rules that nft does not show whole, and iptables may.
+
+        evaluate
+            Every part of a rule is needed, and not only what may name an address.
+        """
+        found: set[ChainKey] = set()
+        for key, _, rule in self.rules:
+            names = [
+                one["xt"].get("name") if isinstance(one["xt"], dict) else None
+                for one in rule["expr"]
+                if isinstance(one, dict) and "xt" in one
+            ]
+            if (
+                names
+                and key[0] in PROGRAMS
+                and (evaluate or any(name not in _QUIET | _TARGETS for name in names))
+            ):
+                found.add(key)
+        return found
 
 
 def _names_others(statements: list[Any], interest: Interest) -> bool:
@@ -144,22 +170,25 @@ class Reader:
         set_of: Callable[[str], NamedSet],
         interest: Interest | None = None,
         *,
+        listing: Listing | None = None,
         steady: bool = True,
     ) -> None:
         """
         Read a document, but for rules whose only source is not of interest.
+
+        listing
+            The rules of the document, where they were taken already.
 
         steady
             Nothing has changed between the document and the texts, so that a rule has the handle
             of the one and the text of the other.
         """
         self._steady = steady
-        self._lengths: dict[ChainKey, int] = {}
-        self._interest = interest or Interest()
+        listing = listing or Listing.of(document, interest or Interest())
+        self._lengths = listing.lengths
         self.unknown: dict[str, str] = {}
         self.unread_sets = False
         """Whether a rule matches an ipset, and which one is not shown."""
-        self._numbers: dict[ChainKey, int] = {}
         self._texts = texts
         self._set_of = set_of
         self._sets: dict[ChainKey, Mapping[str, Any]] = {
@@ -172,21 +201,13 @@ class Reader:
             chain = _chain(one)
             if chain.key[0] in FAMILIES:
                 self.chains[chain.key] = chain
-        for one in _objects(document, "rule"):
-            key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
-            self._lengths[key] = self._lengths.get(key, 0) + 1
-        for one in _objects(document, "rule"):
-            key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
+        for key, number, rule in listing.rules:
             if key[0] in FAMILIES:
-                self._add(self.chains.setdefault(key, Chain(key)), one)
+                self._add(self.chains.setdefault(key, Chain(key)), number, rule)
 
-    def _add(self, chain: Chain, rule: Mapping[str, Any]) -> None:
+    def _add(self, chain: Chain, number: int, rule: Mapping[str, Any]) -> None:
         # Elements of verdict maps are rules here, too: the kernel's rules are counted apart.
-        number = self._count(chain)
-        statements = rule.get("expr")
-        statements = statements if isinstance(statements, list) else []
-        if _names_others(statements, self._interest):
-            return
+        statements = rule["expr"]
         handle = rule.get("handle")
         removal = NftRule(*chain.key, handle) if isinstance(handle, int) else None
         xt = [one["xt"] for one in statements if isinstance(one, dict) and "xt" in one]
@@ -233,11 +254,6 @@ class Reader:
         ):
             return ""
         return PROGRAMS[family] if table in read_iptables.PRIORITIES else ""
-
-    def _count(self, chain: Chain) -> int:
-        number = self._numbers.get(chain.key, 0)
-        self._numbers[chain.key] = number + 1
-        return number
 
     def named(self, key: ChainKey) -> NamedSet:
         """Return a named set or map of a table, read once."""
