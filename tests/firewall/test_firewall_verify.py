@@ -177,7 +177,7 @@ def test_every_rule_of_iptables_is_open_to_whom_packets_get_in(
     assert found[here.member.v4] == "open"
 
 
-def test_a_list_of_blocked_sources_is_no_opening(here: Place, minion: Minion, suffix: str):
+def test_a_list_of_blocked_sources_is_not_an_opening(here: Place, minion: Minion, suffix: str):
     here.server.run("ipset", "create", "bad", "hash:ip")
     here.server.run("ipset", "add", "bad", here.member.v4)
     iptables(here.server, suffix, "-A INPUT -m set --match-set bad src -j DROP")

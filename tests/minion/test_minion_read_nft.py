@@ -96,7 +96,7 @@ def test_an_accept_is_read_in_every_form(expr):
         [match(A), {"return": None}],
     ],
 )
-def test_what_lets_no_packet_of_the_address_in_is_no_opening(expr):
+def test_what_lets_no_packet_of_the_address_in_is_not_an_opening(expr):
     assert found(ruleset(expr)) == []
 
 
@@ -144,7 +144,7 @@ def test_elements_of_a_set_that_a_masked_address_is_looked_up_in_are_networks():
     assert [one.sources for one in found(document)] == [("192.0.2.0/24",)]
 
 
-def test_a_named_set_that_only_drops_is_no_opening():
+def test_a_named_set_that_only_drops_is_not_an_opening():
     assert found(ruleset([match("@s"), {"drop": None}], more=(named("set", [A]),))) == []
 
 

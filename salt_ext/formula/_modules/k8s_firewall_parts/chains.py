@@ -316,7 +316,7 @@ def _may_hold(condition: Condition, kind: str, at: int, source: Interval) -> boo
     if condition.negated:
         return True
     if kind == DEST:
-        # From an address to itself, as between the hosts of one zone, is no way in.
+        # From an address to itself, as between the hosts of one zone, lets nothing in.
         return source.size > 1 or any(value != source for value in values) or not values
     if kind == FAMILY:
         return any(version_of(value) in (0, source.version) for value in values)

@@ -497,7 +497,7 @@ _RAW_SOURCES = {(96, 32): 4, (64, 128): 6}
 
 
 def _fields(statement: Any) -> tuple[str, ...]:
-    """Return what a statement looks at; empty where it is no match."""
+    """Return what a statement looks at; empty where it does not match anything."""
     match = statement.get("match") if isinstance(statement, Mapping) else None
     left = match.get("left") if isinstance(match, Mapping) else None
     parts = left.get("concat") if isinstance(left, Mapping) else None

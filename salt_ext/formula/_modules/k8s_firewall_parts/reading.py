@@ -1,7 +1,7 @@
 """
 Read whatever lets an address into this host: the kernel's rules and sets, and the boot files.
 
-Everything is read whole or is in ``unknown``. A program that is missing is no error where the
+Everything is read whole or is in ``unknown``. A missing program is not an error where the
 kernel has nothing of what it would show.
 """
 
