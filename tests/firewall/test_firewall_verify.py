@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from k8s_firewall_parts import programs, reading, verify
+from k8s_firewall_parts import errors, programs, reading, verify
 from tests.firewall import place
 from tests.firewall.place import PORT, Host, Minion, Place
 
@@ -149,7 +149,11 @@ def suffix(request: pytest.FixtureRequest, here: Place) -> Any:
         ["-A INPUT -s {c} -j DROP", "-A INPUT -s {c} -j LOG", "-A INPUT -s {a} -j ACCEPT"],
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "foreign"),
+    [("-nft", False), ("-nft", True), ("-legacy", False)],
+    indirect=["suffix"],
+)
 def test_every_rule_of_iptables_is_open_to_whom_packets_get_in(
     here: Place, minion: Minion, suffix: str, rules: list[str], foreign: bool
 ):
@@ -173,7 +177,7 @@ def test_every_rule_of_iptables_is_open_to_whom_packets_get_in(
     assert found[here.member.v4] == "open"
 
 
-def test_a_list_of_blocked_sources_is_no_opening(here: Place, minion: Minion, suffix: str):
+def test_a_list_of_blocked_sources_is_not_an_opening(here: Place, minion: Minion, suffix: str):
     here.server.run("ipset", "create", "bad", "hash:ip")
     here.server.run("ipset", "add", "bad", here.member.v4)
     iptables(here.server, suffix, "-A INPUT -m set --match-set bad src -j DROP")
@@ -358,11 +362,55 @@ def test_without_any_program_an_empty_kernel_is_known_and_a_full_one_is_not(
     assert "the program nft is not installed" in found.why
 
 
+def test_a_table_of_nft_is_unknown_where_only_iptables_is_there(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+):
+    place.variant(here.server, "-nft")
+    iptables(here.server, "-nft", f"-A INPUT -s {here.member.v4} -j ACCEPT")
+    here.server.run("nft", "add", "table", "inet", "foreign")
+    without(monkeypatch, "nft")
+    with here.server.namespace.entered():
+        found = verify.verify([here.member.v4, here.other.v4], ())
+    assert [one.verdict for one in found.values()] == ["open", "unknown"]
+    assert "the kernel has the nft table foreign" in found[here.other.v4].why
+
+
+def test_what_iptables_does_not_print_is_unknown_where_nft_is_not_there(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+):
+    place.variant(here.server, "-nft")
+    iptables(here.server, "-nft", f"-A INPUT -s {here.member.v4} -j ACCEPT")
+    mine = "table ip filter {\nchain mine {\nct state new accept\n}\n}\n"
+    here.server.run("nft", "-f", "-", text=mine)
+    without(monkeypatch, "nft")
+    with here.server.namespace.entered():
+        found = verify.verify([here.member.v4, here.member.v6], ())
+    assert found[here.member.v4].verdict == "unknown"
+    assert "incompatible" in found[here.member.v4].why
+    assert found[here.member.v6].verdict == "closed"
+
+
+def test_where_the_kernel_has_no_nf_tables_nothing_is_unknown(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+):
+    run = programs.run
+
+    def failing(argv: Any, text: str = "") -> str:
+        if argv[0] == "nft":
+            raise errors.CommandFailed(argv, 1, "cache initialization failed: Invalid argument")
+        return run(argv, text)
+
+    monkeypatch.setattr(programs, "run", failing)
+    with here.server.namespace.entered():
+        assert verify.verify(["192.0.2.1"], ())["192.0.2.1"].verdict == "closed"
+        here.server.run("nft", "add", "table", "inet", "foreign")
+        assert verify.verify(["192.0.2.1"], ())["192.0.2.1"].verdict == "unknown"
+
+
+@pytest.mark.parametrize("suffix", ["-legacy"], indirect=True)
 def test_legacy_tables_without_their_program_are_unknown(
     here: Place, suffix: str, monkeypatch: pytest.MonkeyPatch
 ):
-    if suffix != "-legacy":
-        pytest.skip("only legacy tables")
     iptables(here.server, suffix)
     without(monkeypatch, "iptables-legacy-save", "ip6tables-legacy-save")
     with here.server.namespace.entered():

@@ -154,6 +154,12 @@ def test_a_foreign_chain_decides(rules: list[str], allowed: bool | None) -> None
     assert decide(text, "192.0.2.1", 22, interface="eth0")[0] is allowed
 
 
+def test_many_chains_that_call_each_other_are_walked_in_no_time() -> None:
+    more = "\n".join(f"chain c{at} {{\njump c{at + 1}\njump c{at + 1}\n}}" for at in range(60))
+    text = foreign("jump c0", "accept", more=f"{more}\nchain c60 {{\ncounter\n}}")
+    assert decide(text, "192.0.2.1", 22)[0] is True
+
+
 def test_what_is_not_known_names_the_rule() -> None:
     allowed, _, reason = decide(foreign("limit rate 3/minute accept"), "192.0.2.1", 22)
     assert allowed is None

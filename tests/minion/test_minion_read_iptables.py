@@ -86,7 +86,7 @@ def test_an_accept_is_read_in_every_spelling(rule):
         "-D INPUT -s 192.0.2.1 -j ACCEPT",
     ],
 )
-def test_what_lets_no_packet_of_the_address_in_is_no_opening(rule):
+def test_what_lets_no_packet_of_the_address_in_is_not_an_opening(rule):
     assert effects(text(rule)) == []
 
 
@@ -103,12 +103,12 @@ def test_a_chain_that_may_accept_counts_as_accept():
     assert effects(text(f"-A INPUT -s {A} -j lim", more=f":lim - [0:0]\n{chain}")) == [ACCEPTS]
 
 
-def test_a_chain_that_only_drops_is_no_opening():
+def test_a_chain_that_only_drops_is_not_an_opening():
     chain = ":bad - [0:0]\n-A bad -j LOG\n-A bad -j DROP"
     assert effects(text(f"-A INPUT -s {A} -j bad", more=chain)) == []
 
 
-def test_a_chain_that_accepts_only_other_sources_is_no_opening():
+def test_a_chain_that_accepts_only_other_sources_is_not_an_opening():
     chain = ":some - [0:0]\n-A some -s 198.51.100.1 -j ACCEPT"
     assert effects(text(f"-A INPUT -s {A} -j some", more=chain)) == []
 
@@ -135,12 +135,12 @@ def test_a_return_before_a_drop_of_some_packets_is_unclear():
     assert effects(docker(*rules)) == [UNCLEAR]
 
 
-def test_a_return_with_no_drop_behind_it_is_no_opening():
+def test_a_return_with_no_drop_behind_it_is_not_an_opening():
     rules = (f"-A DOCKER-USER -s {A} -j RETURN", "-A DOCKER-USER -s 198.51.100.9 -j DROP")
     assert effects(docker(*rules)) == []
 
 
-def test_the_drop_of_everybody_else_lets_in_and_is_not_deleted():
+def test_the_drop_of_all_other_sources_lets_in_and_is_not_deleted():
     (opening,) = found(
         text(f"-A INPUT ! -s {A} -p tcp -m tcp --dport 5432 -j DROP", policy="ACCEPT")
     )
@@ -162,7 +162,7 @@ def test_an_ipset_lets_in_where_a_rule_accepts_its_sources():
         "-A INPUT -m set ! --match-set prod src -j ACCEPT",
     ],
 )
-def test_an_ipset_that_lets_no_source_in_is_no_opening(rule):
+def test_an_ipset_that_lets_no_source_in_is_not_an_opening(rule):
     assert effects(text(rule), f"create prod hash:ip\nadd prod {A}") == []
 
 
@@ -184,7 +184,13 @@ def test_an_address_is_read_at_its_place_among_others():
     assert effects(text(other), sets) == []
 
 
-def test_an_exception_of_an_ipset_is_no_member():
+def test_members_of_a_set_with_a_netmask_are_networks():
+    sets = "create x hash:ip family inet netmask 24\nadd x 192.0.2.0"
+    (opening,) = found(text("-A INPUT -m set --match-set x src -j ACCEPT"), sets)
+    assert opening.sources == ("192.0.2.0/24",)
+
+
+def test_an_exception_of_an_ipset_is_not_a_member():
     sets = f"create x hash:net\nadd x {A} nomatch"
     assert effects(text("-A INPUT -m set --match-set x src -j ACCEPT"), sets) == []
 
@@ -209,7 +215,7 @@ def test_a_list_of_recent_sources_lets_in_where_a_rule_asks_for_it_alone():
 
 
 @pytest.mark.parametrize("table", ["nat", "mangle", "raw"])
-def test_accept_in_a_table_that_drops_nothing_is_no_opening(table):
+def test_accept_in_a_table_that_drops_nothing_is_not_an_opening(table):
     saved = f"*{table}\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -s {A} -j ACCEPT\nCOMMIT\n"
     assert effects(saved) == []
 

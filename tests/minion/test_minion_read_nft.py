@@ -96,7 +96,7 @@ def test_an_accept_is_read_in_every_form(expr):
         [match(A), {"return": None}],
     ],
 )
-def test_what_lets_no_packet_of_the_address_in_is_no_opening(expr):
+def test_what_lets_no_packet_of_the_address_in_is_not_an_opening(expr):
     assert found(ruleset(expr)) == []
 
 
@@ -136,7 +136,15 @@ def test_elements_of_a_named_set_let_in(element):
     assert (opening.element, opening.removal) == (True, None)
 
 
-def test_a_named_set_that_only_drops_is_no_opening():
+def test_elements_of_a_set_that_a_masked_address_is_looked_up_in_are_networks():
+    left = {"&": [SADDR, "255.255.255.0"]}
+    document = ruleset([match("@s", left), ACCEPT], more=(named("set", ["192.0.2.0"]),))
+    assert [one.sources for one in found(document)] == [("192.0.2.0/24",)]
+    document = ruleset([match({"set": ["192.0.2.0", "198.51.100.0"]}, left), ACCEPT])
+    assert [one.sources for one in found(document)] == [("192.0.2.0/24",)]
+
+
+def test_a_named_set_that_only_drops_is_not_an_opening():
     assert found(ruleset([match("@s"), {"drop": None}], more=(named("set", [A]),))) == []
 
 
@@ -186,7 +194,11 @@ def test_a_chain_for_the_other_family_accepts_nothing_of_an_address():
         {"rule": {"family": "inet", "table": "filter", "chain": "six", "handle": 5, "expr": expr}}
         for expr in exprs
     )
-    assert found(ruleset([match(A), {"jump": {"target": "six"}}], more=(chain, *rules))) == []
+    six = match("2001:db8::1", {"payload": {"protocol": "ip6", "field": "saddr"}})
+    jump = {"jump": {"target": "six"}}
+    document = ruleset([six, jump], [match(A), jump], more=(chain, *rules))
+    both = chains.openings(chains.Analysis(reader(document).chains), Interest())
+    assert {source for one in both for source in one.sources} == {"2001:db8::1"}
 
 
 OPAQUE = [{"xt": {"type": "match", "name": "iprange"}}, {"counter": {}}, ACCEPT]
@@ -251,5 +263,5 @@ def test_any_document_is_read(junk):
     found(
         ruleset([match("@s"), ACCEPT], more=(named("set", junk if isinstance(junk, list) else []),))
     )
-    read_nft.opaque(junk, Interest([A]))
+    read_nft.Listing.of(junk, Interest([A])).opaque()
     read_nft.problem(junk)

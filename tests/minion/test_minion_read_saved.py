@@ -75,7 +75,7 @@ def test_an_accept_in_a_file_of_nft_is_read(line):
         "ct reply ip saddr 192.0.2.1 accept",
     ],
 )
-def test_what_lets_no_packet_in_is_no_opening_in_a_file_of_nft(line):
+def test_what_lets_no_packet_in_is_not_an_opening_in_a_file_of_nft(line):
     assert nft(chain(line)) == []
 
 
@@ -228,7 +228,7 @@ def test_a_zone_of_firewalld_lets_in(zone):
         f'<zone><rule family="ipv4"><source address="{A}" invert="True"/><accept/></rule></zone>',
     ],
 )
-def test_a_zone_of_firewalld_that_lets_nothing_in_is_no_opening(zone):
+def test_a_zone_of_firewalld_that_lets_nothing_in_is_not_an_opening(zone):
     assert firewalld(("zones/x.xml", zone)) == []
 
 

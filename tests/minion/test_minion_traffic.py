@@ -97,8 +97,9 @@ def test_a_dump_ends_with_its_last_message_or_an_error() -> None:
         return struct.pack("=IHHII", 16 + len(data), kind, 2, 1, 0) + data
 
     one = message(256, b"\0" * 4 + attribute(1, b"x"))
-    assert kernel_lists.parse(one, 4) == (False, [{1: b"x"}])
-    assert kernel_lists.parse(one + message(3, b"\0" * 4), 4) == (True, [{1: b"x"}])
+    listed = {kernel_lists.FAMILY: b"\0", 1: b"x"}
+    assert kernel_lists.parse(one, 4) == (False, [listed])
+    assert kernel_lists.parse(one + message(3, b"\0" * 4), 4) == (True, [listed])
     assert kernel_lists.parse(one, 4, lambda *_: False) == (False, [])
     with pytest.raises(OSError, match="the kernel does not list them"):
         kernel_lists.parse(message(2, struct.pack("=i", -95)), 4)

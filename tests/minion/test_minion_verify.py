@@ -40,7 +40,7 @@ def test_an_address_that_a_rule_names_is_open_by_that_rule():
     assert not found.ended
 
 
-def test_a_network_around_an_address_is_told_apart():
+def test_a_network_around_an_address_counts_apart():
     found = verdict(opening("192.0.2.0/24"))
     assert (found.verdict, found.ended, len(found.wider)) == ("open", True, 1)
 

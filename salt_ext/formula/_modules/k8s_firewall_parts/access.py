@@ -36,6 +36,7 @@ from .chains import (
     STRANGE,
     SYN,
     Chain,
+    ChainKey,
     Chains,
     Condition,
     NamedSet,
@@ -48,7 +49,6 @@ from .intervals import Interval
 _INPUT = ("ingress", "prerouting", "input")
 _FORWARD = ("ingress", "prerouting", "forward")
 _NEW, _ESTABLISHED = "new", "established"
-_MAX_DEPTH = 64
 _GATE = re.compile(r"gate_(tcp|udp)_(\d+)(?:_(\d+))?", re.ASCII)
 _PART = re.compile(r"_v[46](?:_net)?$")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -130,7 +130,7 @@ def decide(kernel: reading.Kernel, packet: Packet) -> Answer:
     accepted = Reason("no rule", "no rule drops it")
     unsure: Reason | None = None
     for chain in _input_chains(kernel.chains, packet):
-        outcomes = walk(kernel.chains, chain, packet)
+        outcomes = Walk(kernel.chains, packet).through(chain)
         if outcomes.possible.keys() == {DROP}:
             return Answer(False, *outcomes.possible[DROP][:2])
         if DROP in outcomes.possible or STRANGE in outcomes.possible:
@@ -161,52 +161,67 @@ def _input_chains(chains: Chains, packet: Packet) -> Iterator[Chain]:
     return iter(sorted(found, key=lambda chain: (hooks.index(chain.hook), chain.priority)))
 
 
-def walk(chains: Chains, chain: Chain, packet: Packet, depth: int = 0) -> Outcomes:
-    """Take a packet through a chain; RETURN among the outcomes: it goes on in the caller."""
-    found = Outcomes()
-    for rule in chain.rules if depth < _MAX_DEPTH else ():
-        matched = matches(rule, packet)
-        if matched is False:
-            continue
-        reason = Reason(_name(chain, rule), _text(chain, rule, packet))
-        inner = _outcomes(chains, rule, packet, depth, reason)
-        goes_on = inner.possible.pop(NOTHING, None) is not None
-        for outcome, why in inner.possible.items():
-            found.add(outcome, why)
-        if inner.possible:
-            found.doubt(inner.unsure)
-        if matched is None and inner.possible:
-            found.doubt(reason)
-        if matched and not goes_on:
-            break
-    else:
-        found.add(RETURN, Reason("", ""))
-    if chain.hook and RETURN in found.possible:
-        del found.possible[RETURN]
-        found.add(chain.policy, Reason(_policy_name(chain), "no rule matches", policy=True))
-    return found
+class Walk:
+    """Takes one packet through chains; each is walked once, however many rules call it."""
 
+    def __init__(self, chains: Chains, packet: Packet) -> None:
+        self._chains = chains
+        self._packet = packet
+        self._walked: dict[ChainKey, Outcomes] = {}
 
-def _outcomes(chains: Chains, rule: Rule, packet: Packet, depth: int, reason: Reason) -> Outcomes:
-    """Return what a rule does with a packet that it matches; NOTHING: the next rule is asked."""
-    if rule.verdict in (ACCEPT, DROP, RETURN):
-        return Outcomes({rule.verdict: reason})
-    if rule.verdict == STRANGE:
-        # A mark, or an element that is added to a set, only counts where another rule asks for it.
-        if "mark" in rule.why or rule.why.startswith("it adds"):
+    def through(self, chain: Chain) -> Outcomes:
+        """Return what may happen in a chain; RETURN among it: it goes on in the caller."""
+        if chain.key not in self._walked:
+            # The kernel refuses chains that call each other in a circle.
+            self._walked[chain.key] = Outcomes({RETURN: Reason("", "")})
+            self._walked[chain.key] = self._through(chain)
+        return self._walked[chain.key]
+
+    def _through(self, chain: Chain) -> Outcomes:
+        found = Outcomes()
+        for rule in chain.rules:
+            matched = matches(rule, self._packet)
+            if matched is False:
+                continue
+            reason = Reason(_name(chain, rule), _text(chain, rule, self._packet))
+            inner = self._outcomes(rule, reason)
+            goes_on = NOTHING in inner.possible
+            decided = {what: why for what, why in inner.possible.items() if what != NOTHING}
+            for outcome, why in decided.items():
+                found.add(outcome, why)
+            if decided:
+                found.doubt(inner.unsure)
+            if decided and matched is None:
+                found.doubt(reason)
+            if matched and not goes_on:
+                break
+        else:
+            found.add(RETURN, Reason("", ""))
+        if chain.hook and RETURN in found.possible:
+            del found.possible[RETURN]
+            found.add(chain.policy, Reason(_policy_name(chain), "no rule matches", policy=True))
+        return found
+
+    def _outcomes(self, rule: Rule, reason: Reason) -> Outcomes:
+        """Return what a rule does with what it matches; NOTHING: the next rule is asked."""
+        if rule.verdict in (ACCEPT, DROP, RETURN):
+            return Outcomes({rule.verdict: reason})
+        if rule.verdict == STRANGE:
+            # A mark, or an element added to a set, only counts where another rule asks for it.
+            if "mark" in rule.why or rule.why.startswith("it adds"):
+                return Outcomes({NOTHING: reason})
+            strange = Reason(reason.by, f"{rule.why}: {reason.text}")
+            return Outcomes({STRANGE: strange, NOTHING: reason}, strange)
+        if rule.verdict not in (JUMP, GOTO):
             return Outcomes({NOTHING: reason})
-        strange = Reason(reason.by, f"{rule.why}: {reason.text}")
-        return Outcomes({STRANGE: strange, NOTHING: reason}, strange)
-    if rule.verdict not in (JUMP, GOTO):
-        return Outcomes({NOTHING: reason})
-    target = chains.get(rule.target) if rule.target else None
-    if target is None:
-        return Outcomes({STRANGE: reason, NOTHING: reason}, reason)
-    inner = walk(chains, target, packet, depth + 1)
-    if RETURN in inner.possible:
-        del inner.possible[RETURN]
-        inner.possible[NOTHING if rule.verdict == JUMP else RETURN] = reason
-    return inner
+        target = self._chains.get(rule.target) if rule.target else None
+        if target is None:
+            return Outcomes({STRANGE: reason, NOTHING: reason}, reason)
+        inner = self.through(target)
+        possible = {what: why for what, why in inner.possible.items() if what != RETURN}
+        if RETURN in inner.possible:
+            possible[NOTHING if rule.verdict == JUMP else RETURN] = reason
+        return Outcomes(possible, inner.unsure)
 
 
 def matches(rule: Rule, packet: Packet) -> bool | None:

@@ -140,7 +140,7 @@ class Analysis:
         self.chains = chains
         self._may_drop: dict[ChainKey, bool] = {}
         self._drops_all: dict[ChainKey, bool] = {}
-        self._accepting: dict[tuple[ChainKey, Interval | None], tuple[str, str]] = {}
+        self._accepting: dict[tuple[ChainKey, Interval], tuple[str, str]] = {}
         self.reachable, self.counting = self._reach(incomplete=incomplete)
 
     def _reach(self, *, incomplete: bool) -> tuple[set[ChainKey], set[ChainKey]]:
@@ -215,24 +215,14 @@ class Analysis:
         """Return the effect of a chain on packets of a source, and why it is unclear."""
         if key is None or key not in self.chains:
             return UNCLEAR, "it jumps to a chain that was not read"
-        if (key, None) not in self._accepting and not any(
-            SOURCE in condition.fields
-            for one in self._below(key)
-            for rule in self.chains[one].rules
-            for condition in rule.conditions
-        ):
-            self._accepting[key, None] = self._walk(key, source, frozenset())
-        if (key, None) in self._accepting:
-            return self._accepting[key, None]
-        # Remember that the sources matter, by an answer for this one.
         if (key, source) not in self._accepting:
-            self._accepting[key, source] = self._walk(key, source, frozenset())
+            # Where chains call each other in a circle.
+            self._accepting[key, source] = ("", "")
+            self._accepting[key, source] = self._walk(key, source)
         return self._accepting[key, source]
 
-    def _walk(self, key: ChainKey, source: Interval, seen: frozenset[ChainKey]) -> tuple[str, str]:
+    def _walk(self, key: ChainKey, source: Interval) -> tuple[str, str]:
         unclear = ""
-        if key in seen:
-            return "", ""
         for rule in self.chains[key].rules:
             if not may_match(rule, source):
                 continue
@@ -241,13 +231,10 @@ class Analysis:
             if rule.verdict == STRANGE:
                 unclear = unclear or rule.why
             elif rule.verdict in (JUMP, GOTO):
-                if rule.target is None or rule.target not in self.chains:
-                    unclear = unclear or "it jumps to a chain that was not read"
-                else:
-                    effect, why = self._walk(rule.target, source, seen | {key})
-                    if effect == ACCEPTS:
-                        return effect, ""
-                    unclear = unclear or why
+                effect, why = self.accepts(rule.target, source)
+                if effect == ACCEPTS:
+                    return effect, ""
+                unclear = unclear or why
             if not rule.conditions and (
                 rule.verdict in (DROP, RETURN, GOTO) or self.drops_all(rule.target)
             ):
@@ -330,7 +317,7 @@ def _may_hold(condition: Condition, kind: str, at: int, source: Interval) -> boo
     if condition.negated:
         return True
     if kind == DEST:
-        # From an address to itself, as between the hosts of one zone, is no way in.
+        # From an address to itself, as between the hosts of one zone, lets nothing in.
         return source.size > 1 or any(value != source for value in values) or not values
     if kind == FAMILY:
         return any(version_of(value) in (0, source.version) for value in values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -19,7 +20,13 @@ GET_FLOWS = 1 << 8 | 1
 _HEADER, _NETFILTER_HEADER, _ADDRESS_HEADER = 16, 4, 8
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 
+_TABLE_NAME = 1
+_LACKING = (errno.EINVAL, errno.EPROTONOSUPPORT, errno.EOPNOTSUPP)
+"""What a kernel without nf_tables, or without netfilter's netlink, answers."""
+
 Attributes = dict[int, bytes]
+FAMILY = 0
+"""Among the attributes of an object: the first byte of its header."""
 Pick = Callable[[bytes, int], bool]
 """Whether the message at a place of an answer is wanted."""
 
@@ -40,9 +47,21 @@ def local_addresses() -> set[str]:
     return found
 
 
-def has_nft_tables() -> bool:
-    """Whether nf_tables has any table here; raise OSError where that cannot be asked."""
-    return any(True for _ in dump(_GET_TABLE))
+def nft_tables() -> list[tuple[int, str]]:
+    """
+    Return the family and the name of every table of nf_tables; none where the kernel lacks it.
+
+    Raises OSError where that cannot be asked.
+    """
+    try:
+        return [
+            (one[FAMILY][0], one.get(_TABLE_NAME, b"").rstrip(b"\0").decode("utf-8", "replace"))
+            for one in dump(_GET_TABLE)
+        ]
+    except OSError as exc:
+        if exc.errno in _LACKING:
+            return []
+        raise
 
 
 def _dump(
@@ -76,7 +95,9 @@ def parse(answer: bytes, header: int, pick: Pick | None = None) -> tuple[bool, l
         if size < _HEADER + header:
             break
         if pick is None or pick(answer, at):
-            found.append(attributes(answer[at + _HEADER + header : at + size]))
+            begin = at + _HEADER
+            one = attributes(answer[begin + header : at + size])
+            found.append({FAMILY: answer[begin : begin + 1], **one})
         at += (size + 3) & ~3
     return False, found
 

@@ -7,12 +7,15 @@ between commas, beside ports, protocols and interfaces.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from . import intervals
 from .chains import NamedSet
 from .intervals import Interval
+
+_LENGTHS = frozenset(map(str, range(129)))
 
 
 @dataclass
@@ -22,6 +25,8 @@ class SavedSet:
     name: str
     type: str = ""
     members: list[str] = field(default_factory=list)
+    netmask: int | None = None
+    """Where each member stands for a network of this length."""
 
 
 def parse(saved: str) -> dict[str, SavedSet]:
@@ -33,10 +38,17 @@ def parse(saved: str) -> dict[str, SavedSet]:
             continue
         verb, name = words[0], words[1]
         if verb in ("create", "-N", "n", "new"):
-            found.setdefault(name, SavedSet(name)).type = words[2]
+            one = found.setdefault(name, SavedSet(name))
+            one.type, one.netmask = words[2], _netmask(words)
         elif verb in ("add", "-A", "a"):
             found.setdefault(name, SavedSet(name)).members += _member(words)
     return found
+
+
+def _netmask(words: list[str]) -> int | None:
+    options = words[3].split() if len(words) > 3 else []
+    lengths = [after for word, after in itertools.pairwise(options) if word == "netmask"]
+    return int(lengths[0]) if lengths and lengths[0] in _LENGTHS else None
 
 
 def _member(words: list[str]) -> list[str]:
@@ -67,12 +79,16 @@ def _elements(
         if one.type == "list:set":
             yield from _elements(member, sets, seen | {name})
         else:
-            yield tuple(_part(part) for part in member.split(","))
+            first, *rest = member.split(",")
+            yield (_part(first, one.netmask), *(_part(part) for part in rest))
 
 
-def _part(text: str) -> object:
+def _part(text: str, netmask: int | None = None) -> object:
     found: Interval | None = intervals.parse(text)
-    return text if found is None else found
+    if found is None:
+        return text
+    wider = intervals.network(found, netmask) if netmask is not None else None
+    return wider or found
 
 
 def addresses_of(one: SavedSet) -> Iterable[Interval]:

@@ -151,7 +151,7 @@ def cut_off(text: str) -> str:
 
 
 def tables(text: str) -> Iterator[Table]:
-    """Yield the tables of a saved text; lines that are no rules are left out."""
+    """Yield the tables of a saved text; other lines are left out."""
     table: Table | None = None
     for number, line in enumerate(text.split("\n")):
         stripped = line.strip()

@@ -8,6 +8,7 @@ are opaque in it: for those the rule's text is taken from what ``iptables-nft-sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import intervals, nft_text, read_iptables
@@ -78,25 +79,50 @@ DEPARTED = "k8sfw-departed"
 """The sets of departed addresses in this module's own table: see ``reverse_flows``."""
 
 
-def opaque(document: object, interest: Interest, *, evaluate: bool = False) -> set[ChainKey]:
-    """
-    Return the chains with rules that nft does not show whole, and iptables may.
+@dataclass
+class Listing:
+    """The rules of a document but for those whose only source is not of interest."""
 
-    evaluate
-        Every part of a rule is needed, and not only what may name an address.
-    """
-    found: set[ChainKey] = set()
-    for rule in _objects(document, "rule"):
-        family, table, chain = rule.get("family"), rule.get("table"), rule.get("chain")
-        if family not in ("ip", "ip6") or not isinstance(rule.get("expr"), list):
-            continue
-        xt = [one["xt"] for one in rule["expr"] if isinstance(one, dict) and "xt" in one]
-        if not xt or _names_others(rule["expr"], interest):
-            continue
-        names = [one.get("name") if isinstance(one, dict) else None for one in xt]
-        if evaluate or any(name not in _QUIET and name not in _TARGETS for name in names):
-            found.add((family, str(table), str(chain)))
-    return found
+    rules: list[tuple[ChainKey, int, Mapping[str, Any]]]
+    """Each with its chain, and with its number there from 0."""
+    lengths: Mapping[ChainKey, int]
+    """The number of all rules of each chain."""
+
+    @classmethod
+    def of(cls, document: object, interest: Interest) -> Listing:
+        """Take the rules of a document."""
+        made, lengths = cls([], {}), dict[ChainKey, int]()
+        for rule in _objects(document, "rule"):
+            key = (str(rule.get("family")), str(rule.get("table")), str(rule.get("chain")))
+            number = lengths.get(key, 0)
+            lengths[key] = number + 1
+            statements = rule.get("expr")
+            if isinstance(statements, list) and not _names_others(statements, interest):
+                made.rules.append((key, number, rule))
+        made.lengths = lengths
+        return made
+
+    def opaque(self, *, evaluate: bool = False) -> set[ChainKey]:
+        """
+        Return the chains with rules that nft does not show whole, and iptables may.
+
+        evaluate
+            Every part of a rule is needed, and not only what may name an address.
+        """
+        found: set[ChainKey] = set()
+        for key, _, rule in self.rules:
+            names = [
+                one["xt"].get("name") if isinstance(one["xt"], dict) else None
+                for one in rule["expr"]
+                if isinstance(one, dict) and "xt" in one
+            ]
+            if (
+                names
+                and key[0] in PROGRAMS
+                and (evaluate or any(name not in _QUIET | _TARGETS for name in names))
+            ):
+                found.add(key)
+        return found
 
 
 def _names_others(statements: list[Any], interest: Interest) -> bool:
@@ -148,22 +174,25 @@ class Reader:
         set_of: Callable[[str], NamedSet],
         interest: Interest | None = None,
         *,
+        listing: Listing | None = None,
         steady: bool = True,
     ) -> None:
         """
         Read a document, but for rules whose only source is not of interest.
+
+        listing
+            The rules of the document, where they were taken already.
 
         steady
             Nothing has changed between the document and the texts, so that a rule has the handle
             of the one and the text of the other.
         """
         self._steady = steady
-        self._lengths: dict[ChainKey, int] = {}
-        self._interest = interest or Interest()
+        listing = listing or Listing.of(document, interest or Interest())
+        self._lengths = listing.lengths
         self.unknown: dict[str, str] = {}
         self.unread_sets = False
         """Whether a rule matches an ipset, and which one is not shown."""
-        self._numbers: dict[ChainKey, int] = {}
         self._texts = texts
         self._set_of = set_of
         self._sets: dict[ChainKey, Mapping[str, Any]] = {
@@ -176,21 +205,13 @@ class Reader:
             chain = _chain(one)
             if chain.key[0] in FAMILIES:
                 self.chains[chain.key] = chain
-        for one in _objects(document, "rule"):
-            key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
-            self._lengths[key] = self._lengths.get(key, 0) + 1
-        for one in _objects(document, "rule"):
-            key = (str(one.get("family")), str(one.get("table")), str(one.get("chain")))
+        for key, number, rule in listing.rules:
             if key[0] in FAMILIES:
-                self._add(self.chains.setdefault(key, Chain(key)), one)
+                self._add(self.chains.setdefault(key, Chain(key)), number, rule)
 
-    def _add(self, chain: Chain, rule: Mapping[str, Any]) -> None:
+    def _add(self, chain: Chain, number: int, rule: Mapping[str, Any]) -> None:
         # Elements of verdict maps are rules here, too: the kernel's rules are counted apart.
-        number = self._count(chain)
-        statements = rule.get("expr")
-        statements = statements if isinstance(statements, list) else []
-        if _names_others(statements, self._interest):
-            return
+        statements = rule["expr"]
         handle = rule.get("handle")
         removal = NftRule(*chain.key, handle) if isinstance(handle, int) else None
         xt = [one["xt"] for one in statements if isinstance(one, dict) and "xt" in one]
@@ -237,11 +258,6 @@ class Reader:
         ):
             return ""
         return PROGRAMS[family] if table in read_iptables.PRIORITIES else ""
-
-    def _count(self, chain: Chain) -> int:
-        number = self._numbers.get(chain.key, 0)
-        self._numbers[chain.key] = number + 1
-        return number
 
     def named(self, key: ChainKey) -> NamedSet:
         """Return a named set or map of a table, read once."""
@@ -414,20 +430,18 @@ class _Statements:
         fields = tuple(_field(part) for part in parts)
         if isinstance(right, str) and right.startswith("@"):
             named = self._reader.named((*self._key[:2], right[1:]))
-            return Condition(fields, (), negated, named)
+            return Condition(fields, (), negated, _masked_set(named, parts))
         if fields == (SYN,):
             return Condition((SYN,), ((_only_syn(left, right, operator),),))
         if operator in ("<", "<=", ">", ">="):
             return _compared(fields, right, operator)
-        if isinstance(left, Mapping) and "&" in left and fields == (SOURCE,):
-            return _masked(left["&"], right, negated=negated)
         if isinstance(right, Mapping) and "set" in right:
             elements = [_element(item, parts) for item in _list(right["set"])]
         elif isinstance(right, list):
             elements = [_element(item, parts) for item in right]
         else:
             elements = [_element(right, parts)]
-        return Condition(fields, tuple(elements), negated)
+        return Condition(fields, tuple(_masked_parts(one, parts) for one in elements), negated)
 
     def _vmap(self, value: Mapping[str, Any]) -> None:
         left, data = value.get("key"), value.get("data")
@@ -445,7 +459,7 @@ class _Statements:
             self._removal = None
         for element, result in items:
             verdict, target = _verdict(result)
-            condition = Condition(fields, (_element(element, parts),))
+            condition = Condition(fields, (_masked_parts(_element(element, parts), parts),))
             self._emit(verdict, target, (*implied, condition), named)
 
 
@@ -489,7 +503,7 @@ _RAW_SOURCES = {(96, 32): 4, (64, 128): 6}
 
 
 def _fields(statement: Any) -> tuple[str, ...]:
-    """Return what a statement looks at; empty where it is no match."""
+    """Return what a statement looks at; empty where it does not match anything."""
     match = statement.get("match") if isinstance(statement, Mapping) else None
     left = match.get("left") if isinstance(match, Mapping) else None
     parts = left.get("concat") if isinstance(left, Mapping) else None
@@ -604,13 +618,30 @@ def _compared(fields: tuple[str, ...], right: Any, operator: str) -> Condition:
     return Condition((OTHER,), ((f"{operator} {value}",),))
 
 
-def _masked(parts: Any, right: Any, *, negated: bool) -> Condition:
-    mask = intervals.parse(parts[1]) if isinstance(parts, list) and len(parts) == 2 else None
-    value = _value(right)
-    if mask is None or not isinstance(value, Interval) or mask.version != value.version:
-        return Condition((OTHER,), ((str(right),),))
-    one = intervals.masked(Interval(value.version, value.first, value.first), mask.first)
-    return Condition((SOURCE,), ((one,),), negated)
+def _mask_of(left: Any) -> Interval | None:
+    """Return the mask that a rule lays over an address before it compares it."""
+    parts = left.get("&") if isinstance(left, Mapping) else None
+    return intervals.parse(parts[1]) if isinstance(parts, list) and len(parts) == 2 else None
+
+
+def _masked_parts(element: tuple[Any, ...], lefts: Sequence[Any]) -> tuple[Any, ...]:
+    """Return an element with networks in place of addresses, where a rule looks at networks."""
+    masks = [_mask_of(left) for left in lefts]
+    if not any(masks):
+        return element
+    return tuple(
+        intervals.masked(Interval(value.version, value.first, value.first), mask.first)
+        if isinstance(value, Interval) and mask and mask.version == value.version
+        else value
+        for value, mask in zip(element, [*masks, *[None] * len(element)], strict=False)
+    )
+
+
+def _masked_set(named: NamedSet, lefts: Sequence[Any]) -> NamedSet:
+    if not any(_mask_of(left) for left in lefts):
+        return named
+    elements = [_masked_parts(element, lefts) for element in named.elements]
+    return NamedSet(named.place, elements, intervals=named.intervals)
 
 
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128}

@@ -129,7 +129,7 @@ class _Tuple(NamedTuple):
 
 
 def _tuples(lines: Sequence[str]) -> Iterator[_Tuple]:
-    """Yield the tuples that let somebody in."""
+    """Yield the tuples that let packets in."""
     for number, line in enumerate(lines):
         if not line.startswith(_UFW_TUPLE):
             continue

@@ -1,7 +1,7 @@
 """
 Read whatever lets an address into this host: the kernel's rules and sets, and the boot files.
 
-Everything is read whole or is in ``unknown``. A program that is missing is no error where the
+Everything is read whole or is in ``unknown``. A missing program is not an error where the
 kernel has nothing of what it would show.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,14 +66,7 @@ SAVED = (
 """Where firewalls are loaded from at boot; patterns as in a shell."""
 
 
-_HARMLESS_ERRORS = (
-    "Operation not supported",
-    "Protocol not supported",
-    "Table does not exist",
-    "can't initialize",
-    "cannot initialize",
-    "does not exist",
-)
+_XT_FAMILIES: Mapping[int, str] = {socket.AF_INET: "iptables", socket.AF_INET6: "ip6tables"}
 _MAX_FILE = 64 << 20
 
 
@@ -195,54 +190,72 @@ def _read_nft(
     kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, *, evaluate: bool
 ) -> None:
     before = generation.current(nft.TABLE)
-    try:
-        document = json.loads(programs.run(LIST_RULESET))
-    except errors.MissingProgram as exc:
-        _without_nft(kernel, set_of, interest, str(exc))
-        return
-    except errors.CommandFailed as exc:
-        if not any(text in exc.output for text in _HARMLESS_ERRORS):
-            kernel.unknown["nft"] = str(exc)
-        return
-    except ValueError as exc:
-        kernel.unknown["nft"] = f"nft -j list ruleset printed no valid JSON: {exc}"
-        return
-    if problem := read_nft.problem(document):
-        kernel.unknown["nft"] = problem
-        return
-    texts = _texts(read_nft.opaque(document, interest, evaluate=evaluate))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # Meanwhile: most hosts with tables of iptables have rules that nft does not show whole.
+        saved = pool.submit(_save_texts)
+        try:
+            output = programs.run(LIST_RULESET)
+        except errors.MissingProgram as exc:
+            _without_nft(kernel, set_of, interest, str(exc))
+            return
+        except errors.CommandFailed as exc:
+            # nft fails where the kernel has no nf_tables.
+            if _nft_tables() != []:
+                kernel.unknown["nft"] = str(exc)
+            return
+        try:
+            document = json.loads(output)
+        except ValueError as exc:
+            kernel.unknown["nft"] = f"nft -j list ruleset printed no valid JSON: {exc}"
+            return
+        if problem := read_nft.problem(document):
+            kernel.unknown["nft"] = problem
+            return
+        listing = read_nft.Listing.of(document, interest)
+        texts = _texts(listing.opaque(evaluate=evaluate), saved.result())
     steady = not texts or (before != "" and before == generation.current(nft.TABLE))
-    reader = read_nft.Reader(document, texts, set_of, interest, steady=steady)
+    reader = read_nft.Reader(document, texts, set_of, listing=listing, steady=steady)
     kernel.chains.update(reader.chains)
     kernel.unknown.update(reader.unknown)
     kernel.unread_sets = reader.unread_sets
 
 
-def _texts(chains: set[ChainKey]) -> dict[ChainKey, list[str]]:
+def _save_texts() -> dict[str, str]:
+    """Return what iptables prints of its tables in nf_tables, by the family."""
+    found: dict[str, str] = {}
+    for number, name in _nft_tables() or ():
+        family = "ip6" if number == socket.AF_INET6 else "ip"
+        ours = number in _XT_FAMILIES and name in read_iptables.PRIORITIES
+        if ours and family not in found:
+            found[family] = _run(_program(family, "-save"))
+    return found
+
+
+def _texts(chains: set[ChainKey], saved: Mapping[str, str]) -> dict[ChainKey, list[str]]:
     """Return the rules of iptables-nft as text, for each of the chains that can be had whole."""
     found: dict[ChainKey, list[str]] = {}
-    for family, program in read_nft.PROGRAMS.items():
-        here = {key for key in chains if key[0] == family}
-        if not here:
-            continue
-        save = _first_installed(f"{program}-nft-save", f"{program}-save")
-        text = _run(save) if save else ""
+    for family in {key[0] for key in chains}:
+        text = saved.get(family, "")
         if text and not read_iptables.cut_off(text):
             for table in read_iptables.tables(text):
                 for chain, line, _ in table.rules:
                     found.setdefault((family, table.name, chain), []).append(line)
             continue
         # One rule that iptables does not know hides its whole table, but no other chain.
-        command = _first_installed(f"{program}-nft", program)
-        for key in sorted(here) if command else ():
-            listed = _run(command, "-w", "-t", key[1], "-S", key[2])
+        for key in sorted(key for key in chains if key[0] == family):
+            listed = _run(_program(family), "-w", "-t", key[1], "-S", key[2])
             if listed and "incompatible" not in listed:
                 found[key] = [line for line in listed.splitlines() if line.startswith("-A ")]
     return found
 
 
-def _first_installed(*names: str) -> str:
-    return next((name for name in names if programs.installed(name)), "")
+def _program(family: str, suffix: str = "") -> str:
+    """Return the name of the iptables that works with nf_tables."""
+    program = read_nft.PROGRAMS[family]
+    plain = f"{program}-nft{suffix}"
+    if not programs.installed(plain) and "nf_tables" in _run(program, "--version"):
+        return f"{program}{suffix}"
+    return plain
 
 
 def _run(*argv: str) -> str:
@@ -253,27 +266,37 @@ def _run(*argv: str) -> str:
         return ""
 
 
+def _nft_tables() -> list[tuple[int, str]] | None:
+    """Return the tables of nf_tables; None where the kernel does not say."""
+    try:
+        return kernel_lists.nft_tables()
+    except OSError:
+        return None
+
+
 def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest, why: str) -> None:
     """Read what iptables-nft shows, on a host that has the program nft not."""
-    shown = False
+    tables = _nft_tables()
+    if tables is None:
+        kernel.unknown["nft"] = why
+    for number, name in tables or ():
+        owner = _XT_FAMILIES.get(number)
+        if name not in read_iptables.PRIORITIES or not owner:
+            kernel.unknown["nft"] = f"the kernel has the nft table {name}, and {why}"
+        elif not programs.installed(f"{owner}-nft-save"):
+            kernel.unknown[owner] = f"the kernel has its table {name}, and {why}"
     for family, program in read_nft.PROGRAMS.items():
         save = f"{program}-nft-save"
-        if not programs.installed(save):
+        if not tables or not programs.installed(save):
             continue
-        shown = True
         try:
             text = programs.run([save])
         except errors.CommandFailed as exc:
-            if not any(text in exc.output for text in _HARMLESS_ERRORS):
-                kernel.unknown[program] = str(exc)
+            kernel.unknown[program] = str(exc)
             continue
         if problem := read_iptables.cut_off(text):
             kernel.unknown[program] = f"{save}: {problem}"
         _add_text(kernel, text, family, f"{program}-nft", program, set_of, interest)
-    # A kernel that cannot be asked has no nf_tables.
-    with contextlib.suppress(OSError):
-        if kernel_lists.has_nft_tables() and not shown:
-            kernel.unknown["nft"] = f"the kernel has nft tables, and {why}"
 
 
 def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest) -> None:
