@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -393,3 +395,50 @@ def test_departed_addresses_come_and_go_as_elements(here: Place) -> None:
         for gone in (GONE, addresses.parse(["198.51.100.0/24"]), addresses.Content()):
             load(here, way("udp", OTHERS), gone)
             assert here.server.run("nft", "-a", "-t", "list", "table", "inet", nft.TABLE) == before
+
+
+@pytest.fixture
+def soon_forgotten(here: Place) -> Iterator[None]:
+    """Entries of connections that were reset end after one second, not ten."""
+    key = "net.netfilter.nf_conntrack_tcp_timeout_close"
+    before = here.server.run("sysctl", "-n", key).strip()
+    here.server.run("sysctl", "-qw", f"{key}=1")
+    yield
+    here.server.run("sysctl", "-qw", f"{key}={before}")
+
+
+@pytest.mark.usefixtures("soon_forgotten")
+@pytest.mark.parametrize("way", [gate, forward_rule])
+def test_after_a_reset_of_a_departed_client_its_container_makes_no_new_entry(
+    here: Place, masqueraded: Host, way: Any
+) -> None:
+    """A reset that the firewall drops ends the entry all the same: conntrack sees it before."""
+    publish(here, SERVED, "tcp")
+    load(here, way("tcp", MEMBERS + OTHERS, SERVED))
+    with flow(here.member, masqueraded, here.server.v4, udp=False) as leaving:
+        load(here, way("tcp", OTHERS, SERVED), GONE)
+        leaving.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        leaving.client.close()
+        until = time.monotonic() + 10
+        while entries(here) and time.monotonic() < until:
+            pass
+        with deaf(here.member):
+            leaving.push()
+            assert entries(here) == []
+
+
+@contextlib.contextmanager
+def deaf(host: Host) -> Iterator[None]:
+    """Let a host not answer with a reset, which would end the new entry: it knows better."""
+    chain = "chain input { type filter hook input priority 0; policy drop; }"
+    host.run("nft", "-f", "-", text=f"table ip deaf {{\n{chain}\n}}\n")
+    try:
+        yield
+    finally:
+        host.run("nft", "delete", "table", "ip", "deaf")
+
+
+def entries(here: Place) -> list[str]:
+    """Return the entries of connection tracking for the member."""
+    listed = here.server.run("conntrack", "-L", "-p", "tcp").splitlines()
+    return [line for line in listed if f"{here.member.v4} " in line]

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from k8s_firewall_parts import errors, foreign_firewalls, foreign_rules, netlink, nft
+from k8s_firewall_parts import (
+    errors,
+    foreign_firewalls,
+    foreign_nft_rules,
+    foreign_rules,
+    netlink,
+    nft,
+)
 from k8s_firewall_parts.foreign_rules import ACCEPT, DROP, GOTO, JUMP, RETURN, TCP, UDP, UNCLEAR
 from tests.minion.build import state
 
@@ -177,17 +184,17 @@ NEW = struct.pack("=I", 8)
 def test_a_rule_of_nftables_is_read(
     expressions: bytes, found: foreign_rules.ForeignRule | None
 ) -> None:
-    assert foreign_rules.parse_rule(expressions, NOTHING) == found
+    assert foreign_nft_rules.parse_rule(expressions, NOTHING) == found
 
 
 def test_a_rule_about_new_connections_is_read() -> None:
     masked = expression("bitwise", a1=1, a2=1, a4=value(NEW), a5=value(bytes(4)))
     compared = expression("cmp", a1=1, a2=1, a3=value(bytes(4)))
-    found = foreign_rules.parse_rule(STATE + masked + compared + decides(0), NOTHING)
+    found = foreign_nft_rules.parse_rule(STATE + masked + compared + decides(0), NOTHING)
     assert found is not None
     assert found.holds(foreign_rules.Probe(netlink.IPV4, TCP))
     other = expression("bitwise", a1=1, a2=1, a4=value(b"\2\0\0\0"), a5=value(bytes(4)))
-    found = foreign_rules.parse_rule(STATE + other + compared + decides(0), NOTHING)
+    found = foreign_nft_rules.parse_rule(STATE + other + compared + decides(0), NOTHING)
     assert found is not None
     assert not found.holds(foreign_rules.Probe(netlink.IPV4, TCP))
 

@@ -15,7 +15,7 @@ from k8s_firewall_parts import (
     addresses,
     connections,
     foreign_firewalls,
-    foreign_rules,
+    foreign_nft_rules,
     gates,
     ipset,
     netlink,
@@ -84,7 +84,7 @@ def test_any_rule_of_the_kernel_is_read(raw: bytes, parts: list[bytes]) -> None:
         for name, part in zip(names, parts, strict=False)
     )
     for expressions in (raw, made):
-        foreign_rules.parse_rule(expressions, lambda _: None)
+        foreign_nft_rules.parse_rule(expressions, lambda _: None)
 
 
 @given(TEXT)

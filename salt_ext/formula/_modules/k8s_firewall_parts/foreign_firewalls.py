@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import errors, foreign_rules, netlink, nft, programs
+from . import errors, foreign_nft_rules, foreign_rules, foreign_saved_rules, netlink, nft, programs
 from .desired import Desired
 from .foreign_rules import ForeignRule, Probe
 
@@ -127,7 +127,7 @@ def _nftables(hook: str, protocols: set[int], seconds: float) -> dict[str, str]:
 
 def _read_chain(family: int, table: str, chain: str, *, seconds: float) -> list[ForeignRule]:
     try:
-        return foreign_rules.read_chain(family, table, chain, seconds)
+        return foreign_nft_rules.read_chain(family, table, chain, seconds)
     except netlink.NotFound:
         # Deleted since the chains were read.
         return []
@@ -153,7 +153,7 @@ def _legacy_verdicts(hook: str, protocols: set[int]) -> Iterator[tuple[str, str]
 
 def legacy_verdict(saved: str, chain: str, family: int, protocols: set[int]) -> str:
     """Return what a chain of the filter table does, as iptables-legacy-save prints it."""
-    policies, chains = foreign_rules.parse_saved(saved, "filter")
+    policies, chains = foreign_saved_rules.parse(saved, "filter")
 
     def of(name: str) -> list[ForeignRule]:
         if name == chain or name in chains or name in policies:
