@@ -28,7 +28,11 @@ def wait_until_up_to_date(masters: Sequence[Master], *, within: float) -> float:
 
     def converged(master: Master) -> bool:
         minions = master.salt_run("k8s_nodes.status")["minions"]
-        return all(one["up_to_date"] for clusters in minions.values() for one in clusters.values())
+        return all(
+            one["up_to_date"] and not one.get("open_departures")
+            for clusters in minions.values()
+            for one in clusters.values()
+        )
 
     def all_converged() -> bool:
         running = [master for master in masters if master.alive]

@@ -53,10 +53,12 @@ class Looking:
         return found
 
     def up_to_date(self, *minions: str) -> bool:
-        return all(self.minion(name).get("up_to_date") for name in minions)
+        """Whether minions have the view, and nothing that left is open there."""
+        found = [self.minion(name) for name in minions]
+        return all(one.get("up_to_date") and not one.get("open_departures") for one in found)
 
     def wait(self, *minions: str, within: float = WITHIN) -> None:
-        """Wait until minions are up to date."""
+        """Wait until minions are up to date and closed."""
         what = f"{minions} up to date, but {[self.minion(name) for name in minions]}"
         wait_until(lambda: self.up_to_date(*minions), within=within, what=what, every=0.05)
 
