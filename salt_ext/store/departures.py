@@ -320,7 +320,12 @@ def _make_room_for(connection: Connection, minion: str) -> None:
 
 
 def _make_room(connection: Connection, now: float, minion: str | None = None) -> None:
-    connection.execute("DELETE FROM departure WHERE ended_at < ?", (now - KEPT,))
+    purged = connection.execute("DELETE FROM departure WHERE ended_at < ?", (now - KEPT,))
+    if purged.rowcount:
+        connection.execute(
+            "DELETE FROM closing WHERE jid IS NULL AND NOT dropped AND NOT EXISTS"
+            " (SELECT 1 FROM departure WHERE departure.minion = closing.minion)"
+        )
     if minion is not None:
         _make_room_for(connection, minion)
         return
