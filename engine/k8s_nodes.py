@@ -36,8 +36,8 @@ tag                                          data
 ``salt/k8s_nodes/<cluster>/sync/lost``       ``cluster``, ``error``
 ``salt/k8s_nodes/<cluster>/sync/restored``   ``cluster``
 ``salt/k8s_nodes/<cluster>/lagging``         ``cluster``, ``minions`` (how many are out of date)
-``salt/k8s_nodes/<cluster>/departure/open``  ``cluster``, ``addresses`` that left ten minutes ago and
-                                             can still get in, ``minions``, ``truncated``,
+``salt/k8s_nodes/<cluster>/departure/open``  ``cluster``, ``addresses`` that left ten minutes ago
+                                             and can still get in, ``minions``, ``truncated``,
                                              ``open_by`` (one rule), ``seconds``; once for each
 ===========================================  ====================================================
 """
