@@ -446,6 +446,15 @@ class TestAClusterThatIsRemoved:
         assert master.prove() == ["state.apply"]
         assert master.departed() == {"192.0.2.1": "open", "192.0.2.2": "open"}
 
+    def test_a_minion_whose_pillar_does_not_compile_is_asked_every_ten_minutes(self, master):
+        del master.block["clusters"]["prod"]
+        ((jid, _),) = master.run().items()
+        master.answer(jid, "m1", True)
+        master.settle()
+        assert master.run() == {}
+        master.now += 600
+        assert len(master.run()) == 1
+
     def test_a_mistake_in_the_configuration_asks_for_nothing(self, master):
         master.block["clusters"] = ["prod", "test"]
         assert master.run() == {}
@@ -627,6 +636,18 @@ class TestJobsThatTakeLong:
         sent.settle()
         assert sent.store.applied.all()["m1", "prod"].attempts == 1
         assert sent.store.applied.late() == {}
+
+    def test_a_late_return_of_a_step_before_the_run_is_looked_at_once(self, make):
+        master = make(apply={"timeout": 60})
+        del master.block["clusters"]["prod"]
+        ((jid, _),) = master.run().items()
+        for _ in range(3):
+            master.now += 60
+            master.settle()
+        assert master.store.applied.late() == {jid: ["m1"]}
+        master.answer(jid, "m1", True)
+        master.settle()
+        assert master.store.applied.late() == {}
 
     def test_while_paused_the_question_is_not_asked(self, sent):
         sent.store.control.pause(ControlFlag("kim", sent.now))
