@@ -308,6 +308,12 @@ def _want(connection: Connection, minion: str, addresses: Iterable[str], now: fl
         " WHERE minion = ? AND address = ? AND state <> ?",
         ((State.WANTED.value, now, minion, address, State.WANTED.value) for address in addresses),
     )
+    # Nothing of this minion has to be looked for again.
+    connection.execute(
+        "DELETE FROM closing WHERE minion = ?1 AND jid IS NULL AND NOT dropped AND NOT EXISTS"
+        " (SELECT 1 FROM departure WHERE minion = ?1 AND state <> ?2)",
+        (minion, State.WANTED.value),
+    )
 
 
 def _make_room_for(connection: Connection, minion: str) -> None:

@@ -6,8 +6,10 @@ import pytest
 
 from salt_ext.core.rollout.departures import State
 from salt_ext.daemon.metrics import MetricsCollector
+from salt_ext.store import address_sets
 from salt_ext.store.control import ControlFlag
 from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
 from tests.functional.departing import CLUSTER, SHIPPED, Master
 from tests.functional.returns import STATES
 
@@ -110,6 +112,26 @@ class TestWhatDeparts:
         master.look()
         (one,) = master.store.departures.open()
         assert one.since == master.now
+
+    def test_what_a_view_took_ends_where_another_cluster_serves_it(self, master):
+        master.view("test", "192.0.2.1")
+        master.refer("m1", "k8s://prod", "k8s://test")
+        master.look()
+        view = snapshot(member("n2", "192.0.2.2"), revision=2)
+        departed = [(["m1"], {"192.0.2.1": "node n1 left"})]
+        master.store.snapshots.save(view, [], ["n192.0.2.1"], departed)
+        master.look()
+        assert master.departed() == {"192.0.2.1": State.WANTED.value}
+        assert master.store.departures.closings() == {}
+
+    def test_what_was_served_is_known_also_where_nothing_was_ever_published(self, master):
+        master.refer("m2", "k8s://prod?family=ipv4")
+        master.look()
+        with master.store.database.writing() as connection:
+            address_sets.delete_unused(connection)
+        master.view("prod", "192.0.2.2")
+        master.look()
+        assert master.departed("m2") == {"192.0.2.1": "open"}
 
     def test_a_minion_without_a_key_has_none(self, master):
         master.view("prod", "192.0.2.2")
@@ -484,6 +506,12 @@ class TestAReferenceThatWasNeverServed:
         assert master.remind() == []
         assert master.status()["minions"]["m2"].keys() == {"prod"}
         assert master.status()["summary"] == "2 of 2 minions are up to date"
+
+    def test_a_place_without_a_cluster_fires_no_event(self, master):
+        served = {"k8s://Prod": Seen(cluster="", answer=Answer.SERVED)}
+        master.store.subscriptions.record("m2", "", served, master.now)
+        master.store.subscriptions.record("m2", "", {}, master.now)
+        assert master.remind() == []
 
 
 class TestTruthEverywhere:
