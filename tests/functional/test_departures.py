@@ -511,7 +511,7 @@ class TestAReferenceThatWasNeverServed:
         served = {"k8s://Prod": Seen(cluster="", answer=Answer.SERVED)}
         master.store.subscriptions.record("m2", "", served, master.now)
         master.store.subscriptions.record("m2", "", {}, master.now)
-        assert master.remind() == []
+        assert master.remind("") == []
 
 
 class TestTruthEverywhere:
