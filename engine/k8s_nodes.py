@@ -24,22 +24,22 @@ All events have plain JSON data of bounded size. Events are hints: one can be lo
 forged by a minion, so do not rely on the data of an event. An event names at most 100 addresses;
 a change fires at most 100 node events.
 
-==========================================  ====================================================
-tag                                         data
-==========================================  ====================================================
-``salt/k8s_nodes/<cluster>/changed``        ``cluster``, ``revision``, ``added`` and ``removed``
-                                            (addresses), ``truncated``, ``nodes`` (their number)
-``salt/k8s_nodes/<cluster>/node/joined``    ``cluster``, ``revision``, ``node`` (its name),
-                                            ``addresses`` (by type)
-``salt/k8s_nodes/<cluster>/node/left``      the same, with its last addresses
-``salt/k8s_nodes/<cluster>/node/updated``   the same, with its new addresses
-``salt/k8s_nodes/<cluster>/sync/lost``      ``cluster``, ``error``
-``salt/k8s_nodes/<cluster>/sync/restored``  ``cluster``
-``salt/k8s_nodes/<cluster>/lagging``        ``cluster``, ``minions`` (how many are out of date)
-``salt/k8s_nodes/<cluster>/departure/open`` ``cluster``, ``addresses`` that left ten minutes ago and
-                                            can still get in, ``minions``, ``truncated``,
-                                            ``open_by`` (one rule), ``seconds``; once for each
-==========================================  ====================================================
+===========================================  ====================================================
+tag                                          data
+===========================================  ====================================================
+``salt/k8s_nodes/<cluster>/changed``         ``cluster``, ``revision``, ``added`` and ``removed``
+                                             (addresses), ``truncated``, ``nodes`` (their number)
+``salt/k8s_nodes/<cluster>/node/joined``     ``cluster``, ``revision``, ``node`` (its name),
+                                             ``addresses`` (by type)
+``salt/k8s_nodes/<cluster>/node/left``       the same, with its last addresses
+``salt/k8s_nodes/<cluster>/node/updated``    the same, with its new addresses
+``salt/k8s_nodes/<cluster>/sync/lost``       ``cluster``, ``error``
+``salt/k8s_nodes/<cluster>/sync/restored``   ``cluster``
+``salt/k8s_nodes/<cluster>/lagging``         ``cluster``, ``minions`` (how many are out of date)
+``salt/k8s_nodes/<cluster>/departure/open``  ``cluster``, ``addresses`` that left ten minutes ago
+                                             and can still get in, ``minions``, ``truncated``,
+                                             ``open_by`` (one rule), ``seconds``; once for each
+===========================================  ====================================================
 """
 
 from __future__ import annotations

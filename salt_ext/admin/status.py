@@ -40,7 +40,8 @@ def status(
     Return the state of the engine, of each cluster and of each minion.
 
     ``match`` finds the minions of a compound target. With ``brief`` there are only the first
-    minions that are out of date. :class:`StoreError` when the store cannot be read.
+    minions that are out of date or have departures, and a line for each healthy cluster.
+    :class:`StoreError` when the store cannot be read.
     """
     now = time.time()
     engine = engine_state.engine_state(config, store, now)
@@ -63,8 +64,9 @@ def status(
         ],
         "classes": _classes(config, store, now),
         "clusters": {
-            name: _cluster(name, config, store, now, engine_runs=engine.running)
+            name: _line(state) if brief and _healthy(state) else state
             for name in config.names
+            for state in [_cluster(name, config, store, now, engine_runs=engine.running)]
         },
         "minions": {name: minions[name] for name in shown[:_MAX_MINIONS]} if brief else minions,
     }
@@ -142,6 +144,27 @@ def _cluster(
     if health is not None:
         _add_health(shown, health, now)
     return shown
+
+
+def _healthy(state: answers.Cluster) -> bool:
+    """Whether there is nothing about a cluster that an operator has to look at."""
+    return not (
+        state["stale"]
+        or state["held"]
+        or state["warnings"]
+        or state.get("error")
+        or state.get("refused_addresses")
+    )
+
+
+def _line(state: answers.Cluster) -> str:
+    """Return a healthy cluster on one line: several of them fit on a screen."""
+    heard = state.get("heard_seconds_ago")
+    return (
+        f"{state['state']}, {state['nodes']} nodes, revision {state['revision']} of "
+        f"{state['changed_at']}, mode {state['mode']}"
+        + (f", heard {heard} s ago" if heard is not None else "")
+    )
 
 
 def _add_health(shown: answers.Cluster, health: Health, now: float) -> None:

@@ -125,7 +125,11 @@ class Minion(MinionState, total=False):
 
 
 class Status(TypedDict):
-    """The answer of ``status``; ``minions`` is keyed by minion, then by cluster."""
+    """
+    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+
+    A terminal shows a text in place of a healthy cluster.
+    """
 
     engine: str
     engine_pid: int | None
@@ -133,7 +137,7 @@ class Status(TypedDict):
     summary: str
     problems: list[str]
     classes: dict[str, Class]
-    clusters: dict[str, Cluster]
+    clusters: dict[str, Cluster | str]
     minions: dict[str, dict[str, Minion]]
 
 

@@ -186,8 +186,9 @@ class BatchSelector:
             row = OutOfSync(
                 minion=minion, cluster=cluster, desired=entry.applied or "", entry=entry
             )
-            lately = abs(now - (entry.dispatched_at or 0.0)) < _RETIRED_INTERVAL
-            if row.due(now, timeout) and not (remains and lately and not request.force):
+            interval = _RETIRED_INTERVAL if remains else _ASK_INTERVAL
+            asked = _asked_lately(entry, now, interval) and not request.force
+            if row.due(now, timeout) and not asked:
                 rows.setdefault(minion, []).append(row)
         return rows
 
@@ -335,10 +336,10 @@ def _outcome(entries: list[LedgerEntry], now: float) -> MinionOutcome:
     )
 
 
-def _asked_lately(entry: LedgerEntry, now: float) -> bool:
+def _asked_lately(entry: LedgerEntry, now: float, interval: float = _ASK_INTERVAL) -> bool:
     """Return whether a minion has answered lately that it asks for its pillar."""
     at = entry.dispatched_at
-    return entry.dispatched is None and at is not None and abs(now - at) < _ASK_INTERVAL
+    return entry.dispatched is None and at is not None and abs(now - at) < interval
 
 
 def _minion(row: OutOfSync | LedgerEntry) -> str:

@@ -116,9 +116,7 @@ class AppliedTable:
                     now=now,
                     silent=False,
                 )
-                connection.execute(
-                    "DELETE FROM late_job WHERE jid = ? AND minion = ?", (jid, minion)
-                )
+            connection.execute("DELETE FROM late_job WHERE jid = ? AND minion = ?", (jid, minion))
 
     def late(self) -> dict[str, list[str]]:
         """Return the minions that were given up for a job, by jid: they may still return."""

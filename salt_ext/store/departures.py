@@ -308,6 +308,12 @@ def _want(connection: Connection, minion: str, addresses: Iterable[str], now: fl
         " WHERE minion = ? AND address = ? AND state <> ?",
         ((State.WANTED.value, now, minion, address, State.WANTED.value) for address in addresses),
     )
+    # Nothing of this minion has to be looked for again.
+    connection.execute(
+        "DELETE FROM closing WHERE minion = ?1 AND jid IS NULL AND NOT dropped AND NOT EXISTS"
+        " (SELECT 1 FROM departure WHERE minion = ?1 AND state <> ?2)",
+        (minion, State.WANTED.value),
+    )
 
 
 def _make_room_for(connection: Connection, minion: str) -> None:
@@ -320,7 +326,12 @@ def _make_room_for(connection: Connection, minion: str) -> None:
 
 
 def _make_room(connection: Connection, now: float, minion: str | None = None) -> None:
-    connection.execute("DELETE FROM departure WHERE ended_at < ?", (now - KEPT,))
+    purged = connection.execute("DELETE FROM departure WHERE ended_at < ?", (now - KEPT,))
+    if purged.rowcount:
+        connection.execute(
+            "DELETE FROM closing WHERE jid IS NULL AND NOT dropped AND NOT EXISTS"
+            " (SELECT 1 FROM departure WHERE departure.minion = closing.minion)"
+        )
     if minion is not None:
         _make_room_for(connection, minion)
         return

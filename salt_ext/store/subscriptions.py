@@ -125,12 +125,13 @@ class SubscriptionTable:
             return by_minion
 
     def known(self) -> frozenset[str]:
-        """Return the minions with any subscription or ledger entry."""
+        """Return the minions with any subscription, ledger entry or departure."""
         with self._database.reading() as connection:
             return frozenset(
                 minion
                 for (minion,) in connection.execute(
                     "SELECT minion FROM subscription UNION SELECT minion FROM ledger"
+                    " UNION SELECT minion FROM closing"
                 )
             )
 

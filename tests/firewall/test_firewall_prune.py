@@ -523,9 +523,24 @@ def test_a_closed_address_whose_rule_comes_back_is_drift_and_closed_again(
     found = minion.call("drift")
     assert found["result"] is False
     assert f"{MEMBERS[0]} was removed and is not closed: open by iptables" in found["comment"]
-    assert minion.call("prune")["result"] is True
+    done = minion.call("drift", repair=True)
+    assert (done["result"], done["repaired"]) == (True, True), done
     assert MEMBERS[0] not in formula.rules()
     assert minion.call("drift")["result"] is True
+
+
+def test_an_address_that_another_formula_opens_again_is_no_drift_and_stays_open(
+    minion: Minion, formula: Formula
+) -> None:
+    """This module did not run when the address came back: its record still has the departure."""
+    for served in (MEMBERS, []):
+        minion.wants(nodes=told(*served), keep=[])
+        assert minion.call("prune")["result"] is True
+    minion.wants(nodes=told(*MEMBERS, revision=2), keep=[])
+    formula.allow(*MEMBERS)
+    assert minion.call("status")["result"] is True
+    assert minion.call("drift", repair=True)["result"] is True
+    assert all(one in formula.rules() for one in MEMBERS)
 
 
 # Connections of who leaves a set

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,7 +54,10 @@ class Master:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **block: Any) -> None:
         self.now = 1_700_000_000.0
         monkeypatch.setattr(time, "time", lambda: self.now)
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        # Not for everything: asyncio and locks of other tests need a clock that runs.
+        clocks = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now)
+        for module in ("reminder", "settlement"):
+            monkeypatch.setattr(f"salt_ext.rollout.{module}.time", clocks)
         self.block: dict[str, Any] = {
             "state_dir": str(folder / "state"),
             "clusters": {"prod": dict(CLUSTER), "test": dict(CLUSTER)},

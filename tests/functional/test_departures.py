@@ -6,8 +6,10 @@ import pytest
 
 from salt_ext.core.rollout.departures import State
 from salt_ext.daemon.metrics import MetricsCollector
+from salt_ext.store import address_sets
 from salt_ext.store.control import ControlFlag
 from salt_ext.store.subscriptions import Answer, Seen
+from tests.core.build import member, snapshot
 from tests.functional.departing import CLUSTER, SHIPPED, Master
 from tests.functional.returns import STATES
 
@@ -110,6 +112,26 @@ class TestWhatDeparts:
         master.look()
         (one,) = master.store.departures.open()
         assert one.since == master.now
+
+    def test_what_a_view_took_ends_where_another_cluster_serves_it(self, master):
+        master.view("test", "192.0.2.1")
+        master.refer("m1", "k8s://prod", "k8s://test")
+        master.look()
+        view = snapshot(member("n2", "192.0.2.2"), revision=2)
+        departed = [(["m1"], {"192.0.2.1": "node n1 left"})]
+        master.store.snapshots.save(view, [], ["n192.0.2.1"], departed)
+        master.look()
+        assert master.departed() == {"192.0.2.1": State.WANTED.value}
+        assert master.store.departures.closings() == {}
+
+    def test_what_was_served_is_known_also_where_nothing_was_ever_published(self, master):
+        master.refer("m2", "k8s://prod?family=ipv4")
+        master.look()
+        with master.store.database.writing() as connection:
+            address_sets.delete_unused(connection)
+        master.view("prod", "192.0.2.2")
+        master.look()
+        assert master.departed("m2") == {"192.0.2.1": "open"}
 
     def test_a_minion_without_a_key_has_none(self, master):
         master.view("prod", "192.0.2.2")
@@ -446,6 +468,15 @@ class TestAClusterThatIsRemoved:
         assert master.prove() == ["state.apply"]
         assert master.departed() == {"192.0.2.1": "open", "192.0.2.2": "open"}
 
+    def test_a_minion_whose_pillar_does_not_compile_is_asked_every_ten_minutes(self, master):
+        del master.block["clusters"]["prod"]
+        ((jid, _),) = master.run().items()
+        master.answer(jid, "m1", True)
+        master.settle()
+        assert master.run() == {}
+        master.now += 600
+        assert len(master.run()) == 1
+
     def test_a_mistake_in_the_configuration_asks_for_nothing(self, master):
         master.block["clusters"] = ["prod", "test"]
         assert master.run() == {}
@@ -475,6 +506,12 @@ class TestAReferenceThatWasNeverServed:
         assert master.remind() == []
         assert master.status()["minions"]["m2"].keys() == {"prod"}
         assert master.status()["summary"] == "2 of 2 minions are up to date"
+
+    def test_a_place_without_a_cluster_fires_no_event(self, master):
+        served = {"k8s://Prod": Seen(cluster="", answer=Answer.SERVED)}
+        master.store.subscriptions.record("m2", "", served, master.now)
+        master.store.subscriptions.record("m2", "", {}, master.now)
+        assert master.remind("") == []
 
 
 class TestTruthEverywhere:
@@ -627,6 +664,18 @@ class TestJobsThatTakeLong:
         sent.settle()
         assert sent.store.applied.all()["m1", "prod"].attempts == 1
         assert sent.store.applied.late() == {}
+
+    def test_a_late_return_of_a_step_before_the_run_is_looked_at_once(self, make):
+        master = make(apply={"timeout": 60})
+        del master.block["clusters"]["prod"]
+        ((jid, _),) = master.run().items()
+        for _ in range(3):
+            master.now += 60
+            master.settle()
+        assert master.store.applied.late() == {jid: ["m1"]}
+        master.answer(jid, "m1", True)
+        master.settle()
+        assert master.store.applied.late() == {}
 
     def test_while_paused_the_question_is_not_asked(self, sent):
         sent.store.control.pause(ControlFlag("kim", sent.now))

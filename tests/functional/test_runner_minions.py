@@ -298,7 +298,7 @@ def test_apply_takes_a_cluster_that_was_removed_and_refuses_one_that_was_never_t
     publisher = Publisher()
     monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
     run = salt.loader.runner(opts)
-    # A minion without a job in flight is asked for its pillar: is the reference gone too?
+    # Asked for its pillar, which tells whether the reference is gone too; m3 has a job in flight.
     assert run["k8s_nodes.apply"]("prod")["jobs"] == {"1": ["m1", "m2"]}
     assert "other" in run["k8s_nodes.apply"]("other")["error"]
 

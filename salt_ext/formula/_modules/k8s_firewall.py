@@ -43,6 +43,7 @@ try:
         delivery,
         departures,
         errors,
+        ownership,
         reading,
     )
     from k8s_firewall_parts import addresses as parts_addresses
@@ -450,8 +451,8 @@ def _repaired() -> dict[str, Any]:
     if applied.last(_state_dir()) is not None:
         outcome = _run("repair", False, None)
     if outcome["result"] and _came_back():
-        # The pillar in memory says which addresses are spared.
-        closed = _run("close", False, None)
+        # The pillar in memory may be from before an address was wanted again.
+        closed = _run("close", True, None)
         return {**closed, "changes": {**outcome["changes"], **closed["changes"]}}
     return outcome
 
@@ -460,7 +461,21 @@ def _came_back() -> list[str]:
     """Return a sentence for each removed address that was closed and is let in again."""
     recorded = departures.recorded(_state_dir())
     closed = {address: one for address, one in recorded.items() if one.state == departures.CLOSED}
-    return departures.problems(closing.read_again(closed))
+    return departures.problems(_read_again(closed))
+
+
+def _read_again(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return departures as the kernel has them now, without those that are wanted again."""
+    now = closing.read_again(recorded)
+    if not departures.still_open(now):
+        return now
+    # The run of another formula opens an address again without this module.
+    try:
+        pillar = _fresh_pillar()
+    except errors.Refused:
+        pillar = dict(__pillar__)
+    wanted = ownership.served(pillar)
+    return {address: one for address, one in now.items() if address not in wanted}
 
 
 def _status() -> dict[str, Any]:
@@ -470,7 +485,7 @@ def _status() -> dict[str, Any]:
     recorded = departures.recorded(state_dir)
     if not recorded:
         return found
-    now = closing.read_again(recorded)
+    now = _read_again(recorded)
     problems = [
         one for one in found["problems"] if one != firewall_status.NOTHING_APPLIED
     ] + departures.problems(now)
