@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
 from collections.abc import Iterator
 
-TABLE, CHAIN, RULE, ELEMENT, GENERATION = 1, 4, 7, 13, 16
+TABLE, CHAIN, RULE, SET, ELEMENT, GENERATION = 1, 4, 7, 10, 13, 16
 """What can be asked for."""
 INET, IPV4, IPV6 = 1, 2, 10
 
@@ -62,6 +63,33 @@ def dump(
             break
         # Another program has changed something meanwhile: some may be doubled, some missing.
     return found
+
+
+def messages(
+    sock: socket.socket, message: int, asked: bytes = b"", family: int = 0
+) -> tuple[bytes, bool]:
+    """
+    Return the messages of a dump one after the other, and whether nothing changed meanwhile.
+
+    Many times faster than to take each apart, where there are very many.
+    """
+    sock.send(_message(message, _REQUEST | _DUMP, asked, family))
+    found: list[bytes] = []
+    whole = True
+    while True:
+        data = sock.recv(_BUFFER)
+        at = 0
+        while at + 16 <= len(data):
+            size, kind, flags = struct.unpack_from("=IHH", data, at)
+            whole = whole and not flags & _INTERRUPTED
+            if kind in (_DONE, _ERROR):
+                (code,) = struct.unpack_from("=i", data, at + 16)
+                if code:
+                    raise OSError(-code, os.strerror(-code))
+                found.append(data[:at])
+                return b"".join(found), whole
+            at += max((size + 3) & ~3, 16)
+        found.append(data)
 
 
 def attribute(number: int, value: bytes) -> bytes:
