@@ -130,7 +130,7 @@ def _in_set(
     elements, whole = netlink.messages(sock, netlink.ELEMENT, asked, family)
     if not whole:
         elements, whole = netlink.messages(sock, netlink.ELEMENT, asked, family)
-    if not whole or pattern.search(elements):
+    if not whole or has_element(pattern, elements):
         return True
     flags = int.from_bytes(one.get(3, b""), "big")
     if not flags & _INTERVAL or not elements:
@@ -139,6 +139,21 @@ def _in_set(
     if flags & _CONCATENATION or version is None:
         return True
     return in_merged(_bounds(elements), [it for it in wanted if it.version == version])
+
+
+def has_element(pattern: re.Pattern[bytes], elements: bytes) -> bool:
+    """
+    Whether the bytes of an address are where those of an element may begin: at every fourth.
+
+    A last byte and the head of the next element look like an address, too. Rules have no such
+    places: several fields may be compared at once.
+    """
+    at = 0
+    while match := pattern.search(elements, at):
+        if match.start() % 4 == 0:
+            return True
+        at = match.start() + 1
+    return False
 
 
 def _bounds(elements: bytes) -> Iterator[tuple[int, bool]]:
