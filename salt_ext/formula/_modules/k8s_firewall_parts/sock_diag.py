@@ -12,7 +12,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_SOCK_DIAG, _BY_FAMILY = 4, 20
+_SOCK_DIAG, _ALL_FAMILIES = 4, 18
+"""The second asks for IPv4 and IPv6 in one walk over all sockets, which takes milliseconds."""
 _REQUEST_DUMP = 0x301
 _ERROR, _DONE = 2, 3
 _TIMEOUT_SECONDS = 10.0
@@ -44,12 +45,12 @@ class Socket(NamedTuple):
 
 def tcp(states: int) -> list[Socket]:
     """Return the TCP sockets in these states; raise OSError where the kernel does not list them."""
-    return [one for family in _SIZES for one in _dump(family, states)]
+    return list(_dump(states))
 
 
-def _dump(family: int, states: int) -> Iterator[Socket]:
-    asked = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, states).ljust(56, b"\0")
-    header = struct.pack("=IHHII", _HEADER + len(asked), _BY_FAMILY, _REQUEST_DUMP, 1, 0)
+def _dump(states: int) -> Iterator[Socket]:
+    asked = bytes(52) + struct.pack("=II", states, 0)
+    header = struct.pack("=IHHII", _HEADER + len(asked), _ALL_FAMILIES, _REQUEST_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as sock:
         sock.settimeout(_TIMEOUT_SECONDS)
         sock.send(header + asked)
