@@ -1,9 +1,9 @@
 """
 Changes of elements, made by the library that the program ``nft`` is made of.
 
-To start the program takes 13 ms and more, the change itself a quarter of one. Only lines that change
-elements of a set go this way: a fault of the library would end this process, and they touch least
-of it. Whatever it refuses, the program is asked again, so that its message is the one that counts.
+To start the program takes 13 ms and more, the change itself a quarter of one. Only lines that
+change elements of a set go this way: a fault of the library would end this process, and they touch
+least of it. What it refuses, the program is asked again: its message is the one that counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def suits(text: str) -> bool:
 
 
 def apply(text: str) -> bool:
-    """Make one transaction of a text; False where the kernel is unchanged and nft has to say why."""
+    """Make one transaction of a text; False where nothing changed, and nft has to say why."""
     library = _load()
     if library is None:
         return False
