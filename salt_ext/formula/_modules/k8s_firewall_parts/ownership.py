@@ -58,6 +58,10 @@ class Written:
         )
 
     def _read(self, text: str) -> None:
+        if _is_v4(text):
+            # Nothing but an address: the common case, and many times faster.
+            self.entries.add(text)
+            return
         end, before = 0, ""
         for match in _TOKEN.finditer(text):
             token = match[0]
@@ -79,11 +83,6 @@ class Written:
             self._add_range([like for like in _v6_parts(before) if before.endswith(like)], after)
 
     def _add(self, like: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            # The common case, and many times faster.
-            socket.inet_pton(socket.AF_INET, like)
-            self.entries.add(like)
-            return
         # Rather one too many: 192.0.2.1/24 is not a network, and may mean 192.0.2.1.
         for part in {like, like.partition("/")[0]}:
             with contextlib.suppress(addresses.InvalidAddress):
@@ -174,6 +173,14 @@ def spared(
         written = Written(_users_part(pillar))
         found |= {entry: "is written in the pillar" for entry in rest if written.has(entry)}
     return found
+
+
+def _is_v4(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _like_addresses(token: str) -> Iterator[str]:

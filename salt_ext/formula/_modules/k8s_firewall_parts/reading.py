@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import glob
 import json
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -446,7 +447,8 @@ def unknown_for(unknown: Mapping[str, str], entry: str) -> dict[str, str]:
 def _matching(pattern: str) -> list[str]:
     if "*" not in pattern:
         return [pattern]
-    return sorted(map(str, Path("/").glob(pattern.lstrip("/"))))
+    # Several times faster than that of pathlib; most of these folders do not exist.
+    return sorted(glob.glob(pattern))  # noqa: PTH207
 
 
 def _include(path: str, unknown: dict[str, str]) -> Any:
