@@ -14,14 +14,16 @@ other parts each do one thing, with values between them::
 
     removed addresses ──> closing ──> departures: the record of what is to be closed
                           ├ ownership: served once, and not allowed for another reason
+                          ├ nft_bytes: does nf_tables have an address at all?
                           ├ reading ─> read_nft, read_iptables, read_ipset, read_saved ─> openings
                           ├ verify: which openings name an address?
                           ├ prune: delete them
-                          └ connections: end what is open
+                          └ connections: end what is open (sock_diag lists it)
 
 What reads or writes texts (addresses, desired, gates, rules, nft, ipset, foreign_firewalls, the
 four readers, verify, departures, delivery, freshness, the parsers of connections) needs neither
-root nor a kernel; programs runs other programs, state_dir writes to the disk. There is no
+root nor a kernel; programs runs other programs (libnftables in place of nft where only elements
+change), state_dir writes to the disk. There is no
 ``__init__.py``: with one, Salt would load this folder as an execution module. The parts import
 only the standard library and each other.
 """
