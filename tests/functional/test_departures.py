@@ -166,6 +166,17 @@ class TestClosing:
         ((_, (_, action)),) = master.run().items()
         assert action.function == "k8s_firewall.close"
 
+    def test_a_formula_that_fails_keeps_nothing_open(self, master):
+        master.store.minion_facts.set_module_version("m1", SHIPPED)
+        master.view("prod", "192.0.2.2")
+        ((jid, _),) = master.run().items()
+        master.answer(jid, "m1", {"file_|-x_|-x_|-managed": {"result": False, "comment": "no"}})
+        master.settle()
+        sent = master.close("m1", closed={"192.0.2.1": EVIDENCE})
+        assert list(sent["departed"]) == ["192.0.2.1"]
+        assert master.departed() == {"192.0.2.1": "closed"}
+        assert master.status()["minions"]["m1"]["prod"]["up_to_date"] is False
+
     @pytest.fixture
     def proven(self, master):
         """A minion with one departure, whose view is proven and whose module is there."""
