@@ -17,7 +17,7 @@ other parts each do one thing, with values between them::
                           ├ reading ─> read_nft, read_iptables, read_ipset, read_saved ─> openings
                           ├ verify: which openings name an address?
                           ├ prune: delete them
-                          └ connections: end what is open
+                          └ connections, flows: end what is open
 
 What reads or writes texts (addresses, desired, gates, rules, nft, ipset, foreign_firewalls, the
 four readers, verify, departures, delivery, freshness, the parsers of connections) needs neither

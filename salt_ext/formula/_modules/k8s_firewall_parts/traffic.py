@@ -68,8 +68,8 @@ def find(
         note(peer, "connection", _TCP, port)
     flows = [flow for flow in _flows(wanted, unknown) if flow.goes_on]
     if flows:
-        interest, local = Interest(wanted), _local_addresses()
-        listening = _listening_udp() if any(flow.protocol == _UDP for flow in flows) else set()
+        interest, local = Interest(wanted), local_addresses()
+        listening = listening_udp() if any(flow.protocol == _UDP for flow in flows) else set()
         for flow in flows:
             here = str(flow.answered_by) in local
             if interest.touches(flow.source) and (flow.protocol != _TCP or not here):
@@ -103,7 +103,8 @@ def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[I
     yield from (one for one in found if one[1] in ports)
 
 
-def _listening_udp() -> set[int]:
+def listening_udp() -> set[int]:
+    """Return the UDP ports that any peer may send to; empty where they cannot be read."""
     try:
         lines = programs.run(_LIST_UDP).splitlines()
     except errors.FirewallError:
@@ -117,11 +118,15 @@ def _listening_udp() -> set[int]:
     return found
 
 
+def is_tracking() -> bool:
+    """Whether this kernel tracks connections."""
+    return _COUNT.exists()
+
+
 def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
     versions = {one.version for entry in wanted if (one := intervals.parse(entry))}
     interest = Interest(wanted)
-    if not _COUNT.exists():
-        # No connection is tracked by this kernel.
+    if not is_tracking():
         return []
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
     try:
@@ -129,7 +134,7 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
             flow
             for version in sorted(versions)
             for data in kernel_lists.dump(
-                kernel_lists.GET_FLOWS, families[version], _pick(version, interest)
+                kernel_lists.GET_FLOWS, families[version], pick(version, interest)
             )
             if (flow := parse(data)) is not None
         ]
@@ -147,8 +152,8 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
     ]
 
 
-def _pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
-    """Return whether a message is about an address of interest, without reading it whole."""
+def pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
+    """Return a test whether a message is about an address of interest, without reading it."""
     size = _SIZES[version]
 
     def pick(answer: bytes, at: int) -> bool:
@@ -182,6 +187,15 @@ def parse(data: kernel_lists.Attributes) -> Flow | None:
         replied=bool(status & _SEEN_REPLY) and not status & _DYING,
         established=info.get(1, b"\0")[0] == _TCP_ESTABLISHED,
     )
+
+
+def reply_port(data: kernel_lists.Attributes) -> int:
+    """Return the port that answers come from; 0 where the entry has none."""
+    try:
+        _, port, _ = _ports(kernel_lists.attributes(data[2]))
+    except (KeyError, struct.error):
+        return 0
+    return port
 
 
 def _ends(half: kernel_lists.Attributes) -> tuple[Interval, Interval]:
@@ -231,7 +245,8 @@ def parse_line(line: str) -> Flow | None:
     )
 
 
-def _local_addresses() -> set[str]:
+def local_addresses() -> set[str]:
+    """Return the addresses of this host; empty where they cannot be read."""
     try:
         return kernel_lists.local_addresses()
     except OSError:
