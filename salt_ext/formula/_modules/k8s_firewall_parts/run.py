@@ -173,7 +173,7 @@ class Run:
 
     def _find_problems(self, made: Plan, parsed: ParsedPillar) -> None:
         # A foreign chain may be new; the removed addresses were closed all the same.
-        if not made.replaces_table and (conflict := foreign_firewalls.conflict(parsed.desired)):
+        if not made.replaces and (conflict := foreign_firewalls.conflict(parsed.desired)):
             self._problems.append(conflict)
         for name, reason in sorted(parsed.unresolved.items()):
             self._problems.append(f"the set {name} is unchanged: {reason}")
@@ -301,11 +301,8 @@ class Run:
         self._apply_recorded(Desired())
         if self.test:
             return
-        if names := kernel.remaining_ipsets(self.state_dir):
-            self._problems.append(
-                f"the ipset {', '.join(names)} is empty but not removed: a rule of another program "
-                f"uses it; delete that rule, then run k8s_firewall.remove again"
-            )
+        if left := kernel.leftovers(self.state_dir):
+            self._problems += left
             self._conclude()
         else:
             for name in _FILES:
