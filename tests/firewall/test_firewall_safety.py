@@ -11,7 +11,6 @@ import pytest
 from k8s_firewall_parts import (
     applied,
     errors,
-    kernel,
     nft,
     nft_table,
     programs,
@@ -163,7 +162,7 @@ def test_a_change_that_fails_in_the_middle_is_not_called_none(
         return Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
 
     with monkeypatch.context() as patch, here.server.namespace.entered():
-        patch.setattr(kernel, "_load", fails)
+        patch.setattr(nft_table, "_load", fails)
         done = changes()
         assert OTHERS[0] in here.server.run("ipset", "list", "prod_v4")
         assert done["comment"] == "firewall may be changed in part: nft: no"
