@@ -246,6 +246,14 @@ def test_ipsets_are_filled_and_unused_ones_are_named(prints: Prints) -> None:
     }
 
 
+def test_a_set_in_both_backends_is_reported_as_an_ipset(prints: Prints) -> None:
+    both = state(backend="ipset", sets={"prod": ["192.0.2.1"]}, gates={5432: "prod"})
+    prints(ipset=ipset.full(ipset.members(both.sets)))
+    made = plan.make(both, {})
+    assert "192.0.2.1" in table(made).text
+    assert made.sets == {}
+
+
 def test_long_lists_are_cut(prints: Prints) -> None:
     many = state(sets={"a": [f"10.0.{high}.{low}" for high in range(2) for low in range(1, 61)]})
     added = plan.make(many, {}).changes()["sets"]["a"]["added"]
@@ -312,6 +320,9 @@ def test_a_table_is_known_only_in_the_generation_that_was_recorded(
 
     assert known() is None
     made = plan.make(PROD, {})
+    # Neither generation could be read.
+    applied.record(PROD, loaded(made, "", "listed"), folder, "v1")
+    assert known() is None
     applied.record(PROD, loaded(made, "g 7", "listed"), folder, "v1")
     assert known() is None
     monkeypatch.setattr(generation, "current", lambda _: "g 7")

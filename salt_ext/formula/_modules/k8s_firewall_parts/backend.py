@@ -1,11 +1,10 @@
 """
-What this module makes in the kernel, behind one interface: observe, plan, apply, record.
+This module's objects in the kernel, behind one interface: observe, plan, apply, record.
 
 A ``Backend`` is one kind of object that this module has there: ``nft_table``, ``ipset_sets``. Each
-run takes every backend through the same steps, and what one step returns is what the next one
-takes: what the kernel has, what is to change, what was applied, what is recorded. A backend is
-made for one run, with the record of the last one. ``plan``, ``kernel`` and ``applied`` know only
-this interface.
+run takes every backend through the same steps, and each step returns the value that the next one
+takes. A backend is made for one run, with the record of the last one. ``plan``, ``kernel`` and
+``applied`` know only this interface.
 """
 
 from __future__ import annotations
