@@ -501,7 +501,7 @@ def test_with_test_the_difference_is_told_and_nothing_done(minion: Minion, here:
 
 
 def test_a_missing_program_is_named(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["kernel"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["connections"]
     minion.wants(backend="ipset", sets={"prod": MEMBERS})
     monkeypatch.setattr(parts.programs, "_PATH", "/nowhere")
     assert "program ipset is not installed" in minion.call("sync")["comment"]
