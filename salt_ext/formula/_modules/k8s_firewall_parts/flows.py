@@ -13,18 +13,16 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from . import intervals, kernel_lists, traffic
+from . import intervals, netlink, traffic
 from .connections import Scope
 from .intervals import Entries, Interest
 from .traffic import Flow
 
 _DELETE = 1 << 8 | 2
 _REQUEST_ACK = 0x5
-_NETFILTER = 12
 _ORIGINAL, _ID, _ZONE = 1, 12, 18
 _NESTED = 0x8000
 _NOT_FOUND = 2
-_TIMEOUT_SECONDS = 5.0
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _NAMES = {6: "tcp", 17: "udp"}
 _TCP, _UDP = 6, 17
@@ -36,6 +34,7 @@ class Found:
 
     entry: str
     flow: Flow
+    family: int
     attributes: Mapping[int, bytes]
     port: int
     """The port of the service, as the client sees it."""
@@ -55,9 +54,7 @@ def end(removed: Mapping[str, Scope]) -> dict[str, str]:
     found = list(_find(removed))
     if not found:
         return {}
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as sock:
-        sock.settimeout(_TIMEOUT_SECONDS)
-        sock.bind((0, 0))
+    with netlink.connect() as sock:
         for one in found:
             _delete(sock, one)
     return {one.entry: str(one) for one in _find(removed)}
@@ -70,7 +67,8 @@ def _find(removed: Mapping[str, Scope]) -> Iterator[Found]:
     local, listening = traffic.local_addresses(), traffic.listening_udp()
     for version in sorted(versions):
         pick = traffic.pick(version, interest)
-        for data in kernel_lists.dump(kernel_lists.GET_FLOWS, _FAMILIES[version], pick):
+        family = _FAMILIES[version]
+        for _, data in netlink.dump(netlink.FLOW, family=family, pick=pick):
             flow = traffic.parse(data)
             if flow is None or flow.protocol not in _NAMES:
                 continue
@@ -81,7 +79,7 @@ def _find(removed: Mapping[str, Scope]) -> Iterator[Found]:
             ports = {port, traffic.reply_port(data)}
             for _, entry in index.overlapping(end_of):
                 if any(_covers(removed[entry], flow.protocol, one) for one in ports):
-                    yield Found(entry, flow, data, port)
+                    yield Found(entry, flow, family, data, port)
 
 
 def _service(
@@ -106,18 +104,12 @@ def _covers(scope: Scope, protocol: int, port: int) -> bool:
 
 def _delete(sock: socket.socket, one: Found) -> None:
     """Delete one entry; it may have ended by itself meanwhile."""
-    family = one.attributes[kernel_lists.FAMILY][0]
-    body = _attribute(_ORIGINAL | _NESTED, one.attributes[_ORIGINAL])
+    asked = netlink.attribute(_ORIGINAL | _NESTED, one.attributes[_ORIGINAL])
     for number in (_ID, _ZONE):
         if number in one.attributes:
-            body += _attribute(number, one.attributes[number])
-    header = struct.pack("=IHHII", 20 + len(body), _DELETE, _REQUEST_ACK, 1, 0)
-    sock.send(header + bytes([family, 0, 0, 0]) + body)
+            asked += netlink.attribute(number, one.attributes[number])
+    header = struct.pack("=IHHII", 20 + len(asked), _DELETE, _REQUEST_ACK, 1, 0)
+    sock.send(header + bytes([one.family, 0, 0, 0]) + asked)
     (code,) = struct.unpack_from("=i", sock.recv(4096).ljust(20, b"\0"), 16)
     if code and -code != _NOT_FOUND:
         raise OSError(-code, "the kernel does not end it")
-
-
-def _attribute(number: int, value: bytes) -> bytes:
-    size = 4 + len(value)
-    return struct.pack("=HH", size, number) + value + b"\0" * (-size % 4)

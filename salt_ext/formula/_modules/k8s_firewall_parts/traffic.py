@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import connections, errors, intervals, kernel_lists, programs
+from . import connections, errors, intervals, netlink, programs
 from .intervals import Entries, Interest, Interval
 
 _TCP, _UDP = 6, 17
@@ -133,8 +133,8 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
         return [
             flow
             for version in sorted(versions)
-            for data in kernel_lists.dump(
-                kernel_lists.GET_FLOWS, families[version], pick(version, interest)
+            for _, data in netlink.dump(
+                netlink.FLOW, family=families[version], pick=pick(version, interest)
             )
             if (flow := parse(data)) is not None
         ]
@@ -166,17 +166,17 @@ def pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
     return pick
 
 
-def parse(data: kernel_lists.Attributes) -> Flow | None:
+def parse(data: netlink.Attributes) -> Flow | None:
     """Read one entry of connection tracking as the kernel lists it."""
     try:
-        original, reply = kernel_lists.attributes(data[1]), kernel_lists.attributes(data[2])
+        original, reply = netlink.attributes(data[1]), netlink.attributes(data[2])
         source, destination = _ends(original)
         answered_by, _ = _ends(reply)
         protocol, source_port, port = _ports(original)
         (status,) = struct.unpack("!I", data[3])
     except (KeyError, struct.error):
         return None
-    info = kernel_lists.attributes(kernel_lists.attributes(data.get(4, b"")).get(1, b""))
+    info = netlink.attributes(netlink.attributes(data.get(4, b"")).get(1, b""))
     return Flow(
         protocol,
         source,
@@ -189,25 +189,25 @@ def parse(data: kernel_lists.Attributes) -> Flow | None:
     )
 
 
-def reply_port(data: kernel_lists.Attributes) -> int:
+def reply_port(data: netlink.Attributes) -> int:
     """Return the port that answers come from; 0 where the entry has none."""
     try:
-        _, port, _ = _ports(kernel_lists.attributes(data[2]))
+        _, port, _ = _ports(netlink.attributes(data[2]))
     except (KeyError, struct.error):
         return 0
     return port
 
 
-def _ends(half: kernel_lists.Attributes) -> tuple[Interval, Interval]:
-    found = kernel_lists.attributes(half[1])
+def _ends(half: netlink.Attributes) -> tuple[Interval, Interval]:
+    found = netlink.attributes(half[1])
     version, first = (4, 1) if 1 in found else (6, 3)
     numbers = [int.from_bytes(found[at], "big") for at in (first, first + 1)]
     source, destination = (Interval(version, number, number) for number in numbers)
     return source, destination
 
 
-def _ports(half: kernel_lists.Attributes) -> tuple[int, int, int]:
-    found = kernel_lists.attributes(half[2])
+def _ports(half: netlink.Attributes) -> tuple[int, int, int]:
+    found = netlink.attributes(half[2])
     # Protocols without ports have none of the two.
     ports = [struct.unpack("!H", found.get(at, b"\0\0"))[0] for at in (2, 3)]
     return found[1][0], ports[0], ports[1]
@@ -248,6 +248,6 @@ def parse_line(line: str) -> Flow | None:
 def local_addresses() -> set[str]:
     """Return the addresses of this host; empty where they cannot be read."""
     try:
-        return kernel_lists.local_addresses()
+        return netlink.local_addresses()
     except OSError:
         return set()
