@@ -213,7 +213,7 @@ def _named(
     listed = sorted(entries)
     files = tuple(dict.fromkeys([*reading.SAVED, *(saved or ())]))
     try:
-        verdicts = verify.find(reading.read(listed, files), listed)
+        verdicts = verify.find(reading.read_named(listed, files), listed)
     except (errors.FirewallError, OSError) as exc:
         return _Reading({}, dict.fromkeys(listed, str(exc)))
     # A person may have a rule of his own for an address that only left a set.

@@ -105,6 +105,7 @@ class Run:
         }
         self._problems: list[str] = []
         self._progress = "firewall unchanged"
+        self._begun: tuple[frozenset[str], dict[str, departures.Departure]] | None = None
 
     def sync(self) -> Outcome:
         """Apply sets, gates and rules, prune where the pillar says so, end connections."""
@@ -368,6 +369,10 @@ class Run:
         self, parsed: ParsedPillar, removed: Iterable[str]
     ) -> dict[str, departures.Departure]:
         """Record what is to be closed, before anything is deleted for it."""
+        removed = frozenset(removed)
+        if self._begun and self._begun[0] == removed:
+            # Under one lock, from one pillar: nothing else has changed since.
+            return self._begun[1]
         named = self._named()
         last = applied.last(self.state_dir)
         found = closing.begin(self.state_dir, self.pillar, parsed, named, removed, last)
@@ -375,6 +380,7 @@ class Run:
             departures.record(self.state_dir, found)
             if not ownership.unresolved(self.pillar):
                 ownership.record(self.state_dir, ownership.served(self.pillar))
+        self._begun = (removed, found)
         return found
 
     def _named(self) -> Mapping[str, float]:

@@ -88,7 +88,7 @@ def find(
 def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[Interval, int]]:
     interest = Interest(wanted)
     try:
-        connected = connections.parse(programs.run(connections.LIST_CONNECTED))
+        connected = connections.connected()
         found = [
             (peer, one.local_port)
             for one in connected
@@ -96,7 +96,7 @@ def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[I
         ]
         if not found:
             return
-        ports = connections.parse_listening(programs.run(connections.LIST_LISTENING))
+        ports = connections.listening()
     except errors.FirewallError as exc:
         unknown["connections"] = str(exc)
         return
