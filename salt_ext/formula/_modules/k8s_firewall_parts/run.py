@@ -25,15 +25,17 @@ Then rules of others, and addresses that get in by them::
                           ├ reading: what lets addresses in ─> openings
                           │ ├ read_nft (nft_text), read_iptables, read_ipset: the kernel
                           │ ├ read_saved (read_nft_file): files of the next boot
-                          │ └ chains: rules in one form, over intervals of addresses
+                          │ ├ chains: rules in one form, over intervals of addresses
+                          │ └ nft_bytes: nothing to read where no byte of an address is there
                           ├ verify: which openings name an address?
                           │ ├ access: does a packet get in?
                           │ └ traffic: which connections and flows go on?
                           ├ prune ─> removals: delete rules, each kind in its way
-                          └ connections, flows: end what is open
+                          └ connections (sock_diag), flows: end what is open
 
-    programs runs other programs; netlink asks the kernel without one (generation: did nftables
-    change?); state_dir has the files and the lock; errors has what can go wrong
+    programs runs other programs, libnftables loads nft's own library in place of one; netlink asks
+    the kernel without either (generation: did nftables change?); state_dir has the files and the
+    lock; errors has what can go wrong
 
 Parts that read or write texts need neither root nor a kernel. There is no ``__init__.py``: with
 one, Salt would load this folder as an execution module. The parts import only the standard library
