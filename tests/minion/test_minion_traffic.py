@@ -103,8 +103,10 @@ def test_a_dump_ends_with_its_last_message_or_an_error() -> None:
     assert netlink.parse(one + message(3, b"\0" * 4)) == (True, True, [listed])
     assert netlink.parse(one, pick=lambda *_: False) == (False, True, [])
     for kind in (2, 3):
-        with pytest.raises(netlink.NotFound, match="the kernel does not list them"):
+        with pytest.raises(OSError, match="the kernel does not list them"):
             netlink.parse(message(kind, struct.pack("=i", -95)))
+        with pytest.raises(netlink.NotFound):
+            netlink.parse(message(kind, struct.pack("=i", -2)))
 
 
 def test_a_dump_during_which_something_changed_is_not_whole() -> None:

@@ -83,7 +83,7 @@ def _find(removed: Mapping[str, Scope]) -> Iterator[Found]:
 
 
 def _service(
-    flow: Flow, local: set[str], listening: set[int]
+    flow: Flow, local: set[str], listening: frozenset[int]
 ) -> tuple[intervals.Interval | None, int]:
     """Return the client of a flow and the port of its service; None where the host began it."""
     here = str(flow.answered_by) in local

@@ -44,7 +44,7 @@ _Objects = list[tuple[int, Attributes]]
 
 
 class NotFound(OSError):
-    """The kernel does not have the object, or does not list such objects at all."""
+    """The kernel does not have the object."""
 
 
 class TooSlow(Exception):
@@ -76,6 +76,9 @@ def dump(
 ) -> _Objects:
     """
     Return the family and the attributes of every object; raise TooSlow after some time.
+
+    Raises OSError where the kernel does not list them; NotFound where they are of an object that
+    it does not have.
 
     pick
         Leave out messages without reading them.
@@ -219,7 +222,8 @@ def _message(message: int, flags: int, asked: bytes, family: int, kind: int = NE
 
 
 def _raise_failed(answer: bytes, at: int) -> None:
-    """Raise NotFound where the last message of an answer has an error."""
+    """Raise OSError where the last message of an answer has an error."""
     code = answer[at + _HEADER : at + _HEADER + 4].ljust(4, b"\0")
     if (number := struct.unpack("=i", code)[0]) < 0:
-        raise NotFound(-number, "the kernel does not list them")
+        kind = NotFound if -number == errno.ENOENT else OSError
+        raise kind(-number, "the kernel does not list them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 import struct
@@ -69,7 +68,7 @@ def find(
     flows = [flow for flow in _flows(wanted, unknown) if flow.goes_on]
     if flows:
         interest, local = Interest(wanted), local_addresses()
-        listening = listening_udp() if any(flow.protocol == _UDP for flow in flows) else set()
+        listening = listening_udp() if any(flow.protocol == _UDP for flow in flows) else frozenset()
         for flow in flows:
             here = str(flow.answered_by) in local
             if interest.touches(flow.source) and (flow.protocol != _TCP or not here):
@@ -103,19 +102,15 @@ def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[I
     yield from (one for one in found if one[1] in ports)
 
 
-def listening_udp() -> set[int]:
+def listening_udp() -> frozenset[int]:
     """Return the UDP ports that any peer may send to; empty where they cannot be read."""
     try:
         lines = programs.run(_LIST_UDP).splitlines()
     except errors.FirewallError:
-        return set()
-    found: set[int] = set()
-    for words in (line.split() for line in lines):
-        # A socket that is connected has one peer, and is the host's own.
-        if len(words) > 4 and words[0] == "UNCONN":
-            with contextlib.suppress(ValueError):
-                found.add(int(words[3].rpartition(":")[2]))
-    return found
+        return frozenset()
+    # A socket that is connected has one peer, and is the host's own.
+    unconnected = (line for line in lines if line.startswith("UNCONN"))
+    return connections.parse_listening("\n".join(unconnected))
 
 
 def is_tracking() -> bool:
