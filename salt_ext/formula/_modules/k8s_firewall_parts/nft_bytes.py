@@ -18,7 +18,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from . import intervals, kernel_lists, netlink, read_nft
+from . import intervals, netlink, read_nft
 from .intervals import Interval
 
 _TRIES = 4
@@ -47,7 +47,7 @@ def may_name(entries: Iterable[str]) -> bool:
     if len(single) != len(wanted):
         return True
     try:
-        return bool(kernel_lists.nft_tables()) and _found(single)
+        return bool(netlink.tables()) and _found(single)
     except (OSError, struct.error, KeyError, netlink.NotFound):
         return True
 

@@ -1,63 +1,34 @@
 """
 Delete the rules that let removed addresses in: in the kernel, and in the files of the next boot.
 
-Each rule is deleted by its handle, its number or its lines, whoever made it. One that cannot be
-deleted is reported, and the others are deleted all the same.
+Each rule is deleted by its handle, its number or its lines, whoever made it (``removals``). One
+that cannot be deleted is reported, and the others are deleted all the same.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from . import errors, programs, state_dir
-from .openings import ACCEPTS, FileLines, NftRule, Opening, XtRule
+from . import removals
+from .openings import ACCEPTS, Opening
+from .removals import Limits
 
 _COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
-_IPTABLES = ("iptables ", "ip6tables ")
-"""How the place of a rule begins that iptables has made, with nf_tables too."""
-_OWN_TABLE = ("inet", "k8s_firewall")
-_BATCH = 1000
-"""Deletions in one transaction."""
 KEYS = frozenset({"iptables", "nft", "saved", "commands"})
 
-Chains = Mapping[str, Sequence[str]]
-"""Names of chains by their table."""
 
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True)
-class PruneConfig:
-    """The pillar ``k8s_firewall:prune``: limits to where rules are deleted; None for no limit."""
-
-    iptables: Chains | None = None
-    nft: Chains | None = None
-    saved: Sequence[str] | None = None
-    commands: Sequence[str] | None = None
+class PruneConfig(Limits):
+    """The pillar ``k8s_firewall:prune``: limits to where rules are deleted."""
 
     def covers(self, opening: Opening) -> bool:
         """Whether a rule is deleted: it accepts one address, and no limit excludes it."""
-        rule = opening.removal
-        if rule is None or opening.effect != ACCEPTS:
-            return False
-        if isinstance(rule, FileLines):
-            return self.saved is None or _target(rule.path) in map(_target, self.saved)
-        if isinstance(rule, XtRule):
-            listed = self.commands is None or "legacy" not in rule.program
-            listed = listed or bool({"iptables", "iptables-legacy"} & set(self.commands or ()))
-            return listed and _within(self.iptables, rule.table, rule.chain)
-        if (rule.family, rule.table) == _OWN_TABLE:
-            # Only sync changes this module's own table.
-            return False
-        if opening.place.startswith(_IPTABLES):
-            return _within(self.iptables, rule.table, rule.chain)
-        return _within(self.nft, f"{rule.family} {rule.table}", rule.chain)
+        kind = removals.of(opening)
+        return kind is not None and opening.effect == ACCEPTS and kind.covers(self, opening)
 
 
 @dataclass
@@ -111,21 +82,20 @@ def prune(config: PruneConfig, openings: Iterable[Opening], *, test: bool) -> Pr
         Only return what would be deleted.
     """
     done = Pruned()
-    covered = list(dict.fromkeys(one for one in openings if config.covers(one)))
-    for place, group in itertools.groupby(sorted(covered, key=_group), _group):
+    covered = dict.fromkeys(one for one in openings if config.covers(one))
+    for (place, _), group in itertools.groupby(sorted(covered, key=_place), _place):
         rules = list(group)
-        deleted = rules if test else _delete(rules, done.problems)
+        kind = removals.of(rules[0])
+        deleted = rules if test or kind is None else kind.delete_each(rules, done.problems)
         if deleted:
-            done.deleted[place] = [one.text for one in deleted]
+            done.deleted.setdefault(place, []).extend(one.text for one in deleted)
     return done
 
 
-def _target(name: str) -> str:
-    return str(Path(name).resolve())
-
-
-def _within(limits: Chains | None, table: str, chain: str) -> bool:
-    return limits is None or chain in limits.get(table, ())
+def _place(opening: Opening) -> tuple[str, str]:
+    """Return where a rule is, and how it is deleted there."""
+    kind = removals.of(opening)
+    return (kind.place(opening), type(kind).__name__) if kind else ("", "")
 
 
 def _chains(value: object, where: str, problems: list[str]) -> dict[str, Sequence[str]]:
@@ -142,99 +112,3 @@ def _names(value: object, where: str, problems: list[str]) -> Sequence[str]:
         return list(value)
     problems.append(f"{where} is not a list of names")
     return []
-
-
-def _group(opening: Opening) -> str:
-    """Return where a rule is: what one program deletes in one transaction."""
-    rule = opening.removal
-    if isinstance(rule, NftRule):
-        if opening.place.startswith(_IPTABLES):
-            return opening.place.partition(" ")[0]
-        return f"nft {rule.family} {rule.table}"
-    if isinstance(rule, XtRule):
-        return rule.program
-    return rule.path if rule else ""
-
-
-def _delete(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
-    """Delete rules of one place; return those that are deleted, add a problem for the others."""
-    kind = type(rules[0].removal)
-    if kind is FileLines:
-        return _delete_lines(rules, problems)
-    delete: Callable[[Sequence[Any]], None] = _delete_nft if kind is NftRule else _delete_xt
-    deleted: list[Opening] = []
-    for at in range(0, len(rules), _BATCH):
-        deleted += _bisect(rules[at : at + _BATCH], delete, problems)
-    return deleted
-
-
-def _bisect(
-    rules: Sequence[Opening], delete: Callable[[Sequence[Any]], None], problems: list[str]
-) -> list[Opening]:
-    """Delete rules in one transaction, or in halves of it, so that one keeps back no other."""
-    try:
-        delete([rule.removal for rule in rules])
-    except errors.FirewallError as exc:
-        if len(rules) == 1:
-            problems.append(f"not deleted: {rules[0]}: {exc}")
-            return []
-        middle = len(rules) // 2
-        halves = rules[:middle], rules[middle:]
-        return [one for half in halves for one in _bisect(half, delete, problems)]
-    return list(rules)
-
-
-def _delete_nft(rules: Sequence[NftRule]) -> None:
-    lines = (
-        f"delete rule {one.family} {one.table} {one.chain} handle {one.handle}\n" for one in rules
-    )
-    try:
-        programs.run(["nft", "-f", "-"], "".join(lines))
-    except errors.CommandFailed as exc:
-        # Another program has deleted it meanwhile.
-        if len(rules) > 1 or "No such file or directory" not in exc.output:
-            raise
-
-
-def _delete_xt(rules: Sequence[XtRule]) -> None:
-    """Delete rules by their text, a transaction for each table; a single one by number too."""
-    program = rules[0].program
-    lines: list[str] = []
-    for table in dict.fromkeys(one.table for one in rules):
-        of_table = (f"-D{one.rule[2:]}" for one in rules if one.table == table)
-        lines += [f"*{table}", *of_table, "COMMIT"]
-    try:
-        text = "".join(f"{line}\n" for line in lines)
-        programs.run([f"{program}-restore", "-w", "--noflush"], text)
-    except errors.CommandFailed:
-        if len(rules) > 1:
-            raise
-        _delete_by_number(rules[0])
-
-
-def _delete_by_number(rule: XtRule) -> None:
-    """Delete a rule whose own text the program does not take back, such as one with -m recent."""
-    saved = programs.run([f"{rule.program}-save", "-t", rule.table])
-    in_chain = [line for line in saved.splitlines() if line.startswith(f"-A {rule.chain} ")]
-    if rule.rule in in_chain:
-        number = in_chain.index(rule.rule) + 1
-        programs.run([rule.program, "-w", "-t", rule.table, "-D", rule.chain, str(number)])
-
-
-def _delete_lines(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
-    """Delete lines of one file, which stays byte for byte as it is but for them."""
-    spans = [one.removal for one in rules if isinstance(one.removal, FileLines)]
-    path = Path(spans[0].path)
-    try:
-        # Write to the target: a link stays a link.
-        path = path.resolve(strict=True)
-        lines = re.findall(r"[^\n]*\n|[^\n]+", path.read_bytes().decode("utf-8", "surrogateescape"))
-        for span in sorted(spans, key=lambda one: one.first, reverse=True):
-            if "".join(lines[span.first : span.end]) != span.text:
-                raise errors.Refused("another program has changed it meanwhile")
-            del lines[span.first : span.end]
-        state_dir.replace_file(path, "".join(lines), like=path)
-    except (OSError, errors.FirewallError) as exc:
-        problems.append(f"not deleted from {path}: {exc}")
-        return []
-    return list(rules)

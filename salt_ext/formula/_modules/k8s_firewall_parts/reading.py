@@ -21,7 +21,7 @@ from typing import Any
 from . import (
     errors,
     generation,
-    kernel_lists,
+    netlink,
     nft,
     nft_bytes,
     programs,
@@ -284,7 +284,7 @@ def _run(*argv: str) -> str:
 def _nft_tables() -> list[tuple[int, str]] | None:
     """Return the tables of nf_tables; None where the kernel does not say."""
     try:
-        return kernel_lists.nft_tables()
+        return netlink.tables()
     except OSError:
         return None
 
