@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 
 _NFTABLES = 10 << 8
-TABLE, CHAIN, RULE, ELEMENT, GENERATION = (_NFTABLES | number for number in (1, 4, 7, 13, 16))
+TABLE, CHAIN, RULE, SET, ELEMENT, GENERATION = (
+    _NFTABLES | number for number in (1, 4, 7, 10, 13, 16)
+)
 """What nftables can be asked for."""
 FLOW = 1 << 8 | 1
 """An entry of connection tracking."""
@@ -121,6 +124,33 @@ def local_addresses() -> set[str]:
             family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
             found.add(socket.inet_ntop(family, address))
     return found
+
+
+def messages(
+    sock: socket.socket, message: int, asked: bytes = b"", family: int = 0
+) -> tuple[bytes, bool]:
+    """
+    Return the messages of a dump one after the other, and whether nothing changed meanwhile.
+
+    Many times faster than to take each apart, where there are very many.
+    """
+    sock.send(_message(message, _REQUEST | _DUMP, asked, family))
+    found: list[bytes] = []
+    whole = True
+    while True:
+        data = sock.recv(_BUFFER)
+        at = 0
+        while at + 16 <= len(data):
+            size, kind, flags = struct.unpack_from("=IHH", data, at)
+            whole = whole and not flags & _INTERRUPTED
+            if kind in (_DONE, _ERROR):
+                (code,) = struct.unpack_from("=i", data, at + 16)
+                if code:
+                    raise OSError(-code, os.strerror(-code))
+                found.append(data[:at])
+                return b"".join(found), whole
+            at += max((size + 3) & ~3, 16)
+        found.append(data)
 
 
 def attribute(number: int, value: bytes) -> bytes:

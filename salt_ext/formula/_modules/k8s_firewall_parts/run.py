@@ -25,15 +25,17 @@ Then rules of others, and addresses that get in by them::
                           ├ reading: what lets addresses in ─> openings
                           │ ├ read_nft (nft_text), read_iptables, read_ipset: the kernel
                           │ ├ read_saved (read_nft_file): files of the next boot
-                          │ └ chains: rules in one form, over intervals of addresses
+                          │ ├ chains: rules in one form, over intervals of addresses
+                          │ └ nft_bytes: nothing to read where no byte of an address is there
                           ├ verify: which openings name an address?
                           │ ├ access: does a packet get in?
                           │ └ traffic: which connections and flows go on?
                           ├ prune ─> removals: delete rules, each kind in its way
-                          └ connections: end what is open
+                          └ connections (sock_diag), flows: end what is open
 
-    programs runs other programs; netlink asks the kernel without one (generation: did nftables
-    change?); state_dir has the files and the lock; errors has what can go wrong
+    programs runs other programs, libnftables loads nft's own library in place of one; netlink asks
+    the kernel without either (generation: did nftables change?); state_dir has the files and the
+    lock; errors has what can go wrong
 
 Parts that read or write texts need neither root nor a kernel. There is no ``__init__.py``: with
 one, Salt would load this folder as an execution module. The parts import only the standard library
@@ -105,6 +107,7 @@ class Run:
         }
         self._problems: list[str] = []
         self._progress = "firewall unchanged"
+        self._begun: tuple[frozenset[str], dict[str, departures.Departure]] | None = None
 
     def sync(self) -> Outcome:
         """Apply sets, gates and rules, prune where the pillar says so, end connections."""
@@ -368,6 +371,10 @@ class Run:
         self, parsed: ParsedPillar, removed: Iterable[str]
     ) -> dict[str, departures.Departure]:
         """Record what is to be closed, before anything is deleted for it."""
+        removed = frozenset(removed)
+        if self._begun and self._begun[0] == removed:
+            # Under one lock, from one pillar: nothing else has changed since.
+            return self._begun[1]
         named = self._named()
         last = applied.last(self.state_dir)
         found = closing.begin(self.state_dir, self.pillar, parsed, named, removed, last)
@@ -375,6 +382,7 @@ class Run:
             departures.record(self.state_dir, found)
             if not ownership.unresolved(self.pillar):
                 ownership.record(self.state_dir, ownership.served(self.pillar))
+        self._begun = (removed, found)
         return found
 
     def _named(self) -> Mapping[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import struct
@@ -67,10 +68,8 @@ def find(
         note(peer, "connection", _TCP, port)
     flows = [flow for flow in _flows(wanted, unknown) if flow.goes_on]
     if flows:
-        interest, local = Interest(wanted), _local_addresses()
-        listening = (
-            _listening_udp() if any(flow.protocol == _UDP for flow in flows) else frozenset()
-        )
+        interest, local = Interest(wanted), local_addresses()
+        listening = listening_udp() if any(flow.protocol == _UDP for flow in flows) else set()
         for flow in flows:
             here = str(flow.answered_by) in local
             if interest.touches(flow.source) and (flow.protocol != _TCP or not here):
@@ -89,7 +88,7 @@ def find(
 def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[Interval, int]]:
     interest = Interest(wanted)
     try:
-        connected = connections.parse(programs.run(connections.LIST_CONNECTED))
+        connected = connections.connected()
         found = [
             (peer, one.local_port)
             for one in connected
@@ -97,28 +96,37 @@ def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[I
         ]
         if not found:
             return
-        ports = connections.parse_listening(programs.run(connections.LIST_LISTENING))
+        ports = connections.listening()
     except errors.FirewallError as exc:
         unknown["connections"] = str(exc)
         return
     yield from (one for one in found if one[1] in ports)
 
 
-def _listening_udp() -> frozenset[int]:
+def listening_udp() -> set[int]:
+    """Return the UDP ports that any peer may send to; empty where they cannot be read."""
     try:
         lines = programs.run(_LIST_UDP).splitlines()
     except errors.FirewallError:
-        return frozenset()
-    # A socket that is connected has one peer, and is the host's own.
-    unconnected = (line for line in lines if line.startswith("UNCONN"))
-    return connections.parse_listening("\n".join(unconnected))
+        return set()
+    found: set[int] = set()
+    for words in (line.split() for line in lines):
+        # A socket that is connected has one peer, and is the host's own.
+        if len(words) > 4 and words[0] == "UNCONN":
+            with contextlib.suppress(ValueError):
+                found.add(int(words[3].rpartition(":")[2]))
+    return found
+
+
+def is_tracking() -> bool:
+    """Whether this kernel tracks connections."""
+    return _COUNT.exists()
 
 
 def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
     versions = {one.version for entry in wanted if (one := intervals.parse(entry))}
     interest = Interest(wanted)
-    if not _COUNT.exists():
-        # No connection is tracked by this kernel.
+    if not is_tracking():
         return []
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
     try:
@@ -126,7 +134,7 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
             flow
             for version in sorted(versions)
             for _, data in netlink.dump(
-                netlink.FLOW, family=families[version], pick=_pick(version, interest)
+                netlink.FLOW, family=families[version], pick=pick(version, interest)
             )
             if (flow := parse(data)) is not None
         ]
@@ -144,8 +152,8 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
     ]
 
 
-def _pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
-    """Return whether a message is about an address of interest, without reading it whole."""
+def pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
+    """Return a test whether a message is about an address of interest, without reading it."""
     size = _SIZES[version]
 
     def pick(answer: bytes, at: int) -> bool:
@@ -179,6 +187,15 @@ def parse(data: netlink.Attributes) -> Flow | None:
         replied=bool(status & _SEEN_REPLY) and not status & _DYING,
         established=info.get(1, b"\0")[0] == _TCP_ESTABLISHED,
     )
+
+
+def reply_port(data: netlink.Attributes) -> int:
+    """Return the port that answers come from; 0 where the entry has none."""
+    try:
+        _, port, _ = _ports(netlink.attributes(data[2]))
+    except (KeyError, struct.error):
+        return 0
+    return port
 
 
 def _ends(half: netlink.Attributes) -> tuple[Interval, Interval]:
@@ -228,7 +245,8 @@ def parse_line(line: str) -> Flow | None:
     )
 
 
-def _local_addresses() -> set[str]:
+def local_addresses() -> set[str]:
+    """Return the addresses of this host; empty where they cannot be read."""
     try:
         return netlink.local_addresses()
     except OSError:
