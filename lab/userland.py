@@ -30,6 +30,7 @@ ARCHIVE = "http://archive.debian.org/debian"
 """Where releases are moved to when their support has ended."""
 
 _BUILD_SECONDS = 600
+_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 # What scripts of the packages call, beside the programs themselves.
 _COMMON = (
     "nftables", "iptables", "ipset", "iproute2", "conntrack",
@@ -37,12 +38,13 @@ _COMMON = (
 )  # fmt: skip
 # Its own folders; the rest of the root is shared by all that use it.
 _WRITTEN = ("etc", "run", "var", "tmp")
-_ENTER = """
-root=$1 own=$2; shift 2
+_MOUNT = """
+root=$1 own=$2
 for one in etc run var tmp; do mount --bind "$own/$one" "$root/$one"; done
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
-exec chroot "$root" "$@"
+echo ready
+exec cat
 """
 
 Progress = Callable[[str], None]
@@ -97,9 +99,12 @@ class Root:
 
     release: Release
     own: Path
+    mounts: Path
+    """The mount namespace in which the files of its own are those of the release."""
 
     @classmethod
-    def make(cls, release: Release, own: Path) -> Root:
+    @contextlib.contextmanager
+    def entered(cls, release: Release, own: Path) -> Iterator[Root]:
         """Copy what the programs write to; raise UserlandMissing where the release is not here."""
         if not release.is_built:
             with contextlib.suppress(FileNotFoundError):
@@ -107,15 +112,22 @@ class Root:
             raise UserlandMissing(f"the programs of {release} are not here: make userlands")
         for name in _WRITTEN:
             shutil.copytree(release.folder / name, own / name, symlinks=True)
-        return cls(release, own)
+        # The namespace ends with this process, whatever ends it, and its mounts with it.
+        with subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private",
+             "sh", "-ec", _MOUNT, "sh", str(release.folder), str(own)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as holder:  # fmt: skip
+            assert holder.stdout is not None
+            if holder.stdout.readline() != "ready\n":
+                raise UserlandMissing(f"{release.folder} cannot be entered: it needs CAP_SYS_ADMIN")
+            yield cls(release, own, Path(f"/proc/{holder.pid}/ns/mnt"))
 
     def argv(self, *argv: str) -> list[str]:
         """Return the command that runs a program there, in the network namespace it is run in."""
-        root = str(self.release.folder)
-        # Mounts of a namespace of its own are never left behind.
         return [
-            "unshare", "--mount", "--propagation", "private",
-            "sh", "-ec", _ENTER, "sh", root, str(self.own), *argv,
+            "/usr/bin/env", f"PATH={_PATH}",
+            "nsenter", f"--mount={self.mounts}", "chroot", str(self.release.folder), *argv,
         ]  # fmt: skip
 
     def wrap(self, folder: Path) -> None:
