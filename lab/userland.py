@@ -126,7 +126,7 @@ class Root:
     def argv(self, *argv: str) -> list[str]:
         """Return the command that runs a program there, in the network namespace it is run in."""
         return [
-            "/usr/bin/env", f"PATH={_PATH}",
+            "/usr/bin/env", "-i", f"PATH={_PATH}", "LC_ALL=C", "HOME=/root",
             "nsenter", f"--mount={self.mounts}", "chroot", str(self.release.folder), *argv,
         ]  # fmt: skip
 

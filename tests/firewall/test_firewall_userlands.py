@@ -25,9 +25,7 @@ VERSIONS = {
 
 
 @pytest.fixture(params=list(VERSIONS))
-def debian(
-    request: pytest.FixtureRequest, minion: Minion, tmp_path: Path
-) -> Iterator[Userland]:
+def debian(request: pytest.FixtureRequest, minion: Minion, tmp_path: Path) -> Iterator[Userland]:
     with userland.used(request.param, minion, tmp_path) as one:
         yield one
         for program in ("iptables-legacy", "ip6tables-legacy"):

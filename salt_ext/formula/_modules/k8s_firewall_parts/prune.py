@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import errors, programs, state_dir
-from .openings import ACCEPTS, FileLines, NftRule, Opening, XtRule
+from .openings import (
+    ACCEPTS,
+    FileLines,
+    FirewalldSetting,
+    IpsetMember,
+    NftRule,
+    Opening,
+    XtRule,
+)
 
 _COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
@@ -46,7 +54,10 @@ class PruneConfig:
         rule = opening.removal
         if rule is None or opening.effect != ACCEPTS:
             return False
-        if isinstance(rule, FileLines):
+        if isinstance(rule, IpsetMember):
+            # There are no limits for sets: whoever limits means only what he names.
+            return self == PruneConfig()
+        if isinstance(rule, (FileLines, FirewalldSetting)):
             return self.saved is None or _target(rule.path) in map(_target, self.saved)
         if isinstance(rule, XtRule):
             listed = self.commands is None or "legacy" not in rule.program
@@ -112,7 +123,9 @@ def prune(config: PruneConfig, openings: Iterable[Opening], *, test: bool) -> Pr
     """
     done = Pruned()
     covered = list(dict.fromkeys(one for one in openings if config.covers(one)))
-    for place, group in itertools.groupby(sorted(covered, key=_group), _group):
+    # First firewalld, which fails where the rule of its setting is gone already.
+    covered.sort(key=lambda one: (not isinstance(one.removal, FirewalldSetting), _group(one)))
+    for place, group in itertools.groupby(covered, _group):
         rules = list(group)
         deleted = rules if test else _delete(rules, done.problems)
         if deleted:
@@ -153,6 +166,8 @@ def _group(opening: Opening) -> str:
         return f"nft {rule.family} {rule.table}"
     if isinstance(rule, XtRule):
         return rule.program
+    if isinstance(rule, IpsetMember):
+        return f"ipset {rule.name}"
     return rule.path if rule else ""
 
 
@@ -161,7 +176,7 @@ def _delete(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
     kind = type(rules[0].removal)
     if kind is FileLines:
         return _delete_lines(rules, problems)
-    delete: Callable[[Sequence[Any]], None] = _delete_nft if kind is NftRule else _delete_xt
+    delete: Callable[[Sequence[Any]], None] = _DELETE[kind]
     deleted: list[Opening] = []
     for at in range(0, len(rules), _BATCH):
         deleted += _bisect(rules[at : at + _BATCH], delete, problems)
@@ -219,6 +234,46 @@ def _delete_by_number(rule: XtRule) -> None:
     if rule.rule in in_chain:
         number = in_chain.index(rule.rule) + 1
         programs.run([rule.program, "-w", "-t", rule.table, "-D", rule.chain, str(number)])
+
+
+def _delete_members(members: Sequence[IpsetMember]) -> None:
+    lines = (f"del {one.name} {one.member} -exist\n" for one in members)
+    programs.run(["ipset", "restore"], "".join(lines))
+
+
+def _delete_settings(settings: Sequence[FirewalldSetting]) -> None:
+    """Let firewalld remove settings from its files, and from the kernel where it runs."""
+    try:
+        programs.run(["firewall-cmd", "--state"])
+        commands = [["firewall-cmd", "--permanent"], ["firewall-cmd"]]
+    except errors.FirewallError:
+        commands = [["firewall-offline-cmd"]]
+    for command in commands:
+        for one in settings:
+            for option in _firewalld_options(command, one):
+                # What is not set gives a warning, and no error.
+                programs.run([*command, one.owner, option])
+
+
+def _firewalld_options(command: Sequence[str], one: FirewalldSetting) -> list[str]:
+    if one.option:
+        return [f"{one.option}={one.source}"]
+    # Firewalld compares rich rules as it prints them.
+    rules = programs.run([*command, one.owner, "--list-rich-rules"]).splitlines()
+    source = f'source address="{one.source}"'
+    return [
+        f"--remove-rich-rule={rule}"
+        for rule in rules
+        if source in rule and "accept" in rule.split()
+    ]
+
+
+_DELETE: Mapping[type, Callable[[Sequence[Any]], None]] = {
+    NftRule: _delete_nft,
+    XtRule: _delete_xt,
+    IpsetMember: _delete_members,
+    FirewalldSetting: _delete_settings,
+}
 
 
 def _delete_lines(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
