@@ -23,25 +23,12 @@ from tests.firewall.userland import Userland
 
 pytestmark = pytest.mark.root
 
-BUS = """\
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
-  <policy context="default">
-    <allow own="*"/>
-    <allow send_destination="*"/>
-    <allow send_type="signal"/>
-    <allow receive_type="method_call"/>
-  </policy>
-</busconfig>
-"""
 OPEN = f"port port={PORT} protocol=tcp accept"
 
 
 @contextlib.contextmanager
 def running(one: Userland) -> Iterator[None]:
     one.file("/run/dbus").mkdir(exist_ok=True)
-    one.file("/etc/dbus-1/test.conf").write_text(BUS)
     socket = one.file("/run/dbus/system_bus_socket")
     socket.unlink(missing_ok=True)
 
@@ -50,7 +37,7 @@ def running(one: Userland) -> Iterator[None]:
             return "running" in one.run("firewall-cmd", "--state")
         return False
 
-    with one.daemon("dbus-daemon", "--config-file=/etc/dbus-1/test.conf", "--nofork"):
+    with one.daemon("dbus-daemon", "--system", "--nofork", "--nopidfile"):
         wait_until(socket.exists, within=30, what="a message bus")
         with one.daemon("firewalld", "--nofork", "--nopid"):
             wait_until(answers, within=60, what="firewalld")

@@ -46,21 +46,20 @@ class Userland:
             self.run(program, "-w", "-I", "INPUT", "-s", one, "-p", "tcp", *more)
 
     @contextlib.contextmanager
-    def daemon(self, *argv: str) -> Iterator[subprocess.Popen[str]]:
+    def daemon(self, *argv: str) -> Iterator[None]:
         """Run a program until the end."""
-        with self.host.namespace.entered():
-            child = subprocess.Popen(
-                self.root.argv(*argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
+        log = self.root.own / f"{argv[0]}.log"
+        with log.open("wb") as output, self.host.namespace.entered():
+            child = subprocess.Popen(self.root.argv(*argv), stdout=output, stderr=output)
         try:
-            yield child
+            yield
         finally:
             child.terminate()
             try:
-                child.communicate(timeout=20)
+                child.wait(20)
             except subprocess.TimeoutExpired:
                 child.kill()
-                child.communicate()
+                child.wait()
 
 
 @contextlib.contextmanager

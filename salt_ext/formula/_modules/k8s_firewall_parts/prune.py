@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,8 @@ _COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_./-]*")
 _IPTABLES = ("iptables ", "ip6tables ")
 """How the place of a rule begins that iptables has made, with nf_tables too."""
+_FIREWALLD = "firewalld"
+_ANY_ZONE = ""
 _OWN_TABLE = ("inet", "k8s_firewall")
 _BATCH = 1000
 """Deletions in one transaction."""
@@ -122,7 +124,7 @@ def prune(config: PruneConfig, openings: Iterable[Opening], *, test: bool) -> Pr
         Only return what would be deleted.
     """
     done = Pruned()
-    covered = list(dict.fromkeys(one for one in openings if config.covers(one)))
+    covered = _by_firewalld(dict.fromkeys(one for one in openings if config.covers(one)))
     # First firewalld, which fails where the rule of its setting is gone already.
     covered.sort(key=lambda one: (not isinstance(one.removal, FirewalldSetting), _group(one)))
     for place, group in itertools.groupby(covered, _group):
@@ -241,31 +243,75 @@ def _delete_members(members: Sequence[IpsetMember]) -> None:
     programs.run(["ipset", "restore"], "".join(lines))
 
 
-def _delete_settings(settings: Sequence[FirewalldSetting]) -> None:
-    """Let firewalld remove settings from its files, and from the kernel where it runs."""
+def _by_firewalld(openings: Iterable[Opening]) -> list[Opening]:
+    """Leave the rules of firewalld's table to firewalld while it runs: it may own the table."""
+    found = list(openings)
+    rules = [
+        one for one in found if isinstance(one.removal, NftRule) and one.removal.table == _FIREWALLD
+    ]
+    if not rules or not _firewalld_runs():
+        return found
+    settings = {
+        one.sources[0]: replace(
+            one, removal=FirewalldSetting(_FIREWALLD, _ANY_ZONE, "", one.sources[0])
+        )
+        for one in rules
+    }
+    return [*(one for one in found if one not in rules), *settings.values()]
+
+
+def _firewalld_runs() -> bool:
     try:
         programs.run(["firewall-cmd", "--state"])
-        commands = [["firewall-cmd", "--permanent"], ["firewall-cmd"]]
     except errors.FirewallError:
-        commands = [["firewall-offline-cmd"]]
-    for command in commands:
-        for one in settings:
-            for option in _firewalld_options(command, one):
-                # What is not set gives a warning, and no error.
-                programs.run([*command, one.owner, option])
+        return False
+    return True
 
 
-def _firewalld_options(command: Sequence[str], one: FirewalldSetting) -> list[str]:
+def _delete_settings(settings: Sequence[FirewalldSetting]) -> None:
+    """Let firewalld remove settings from its files, and from the kernel where it runs."""
+    runs = _firewalld_runs()
+    files = ["firewall-cmd", "--permanent"] if runs else ["firewall-offline-cmd"]
+    for one in settings:
+        if one.owner != _ANY_ZONE:
+            _remove_setting(files, one)
+            if runs:
+                _remove_setting(["firewall-cmd"], one)
+    in_any_zone = {one.source for one in settings if one.owner == _ANY_ZONE}
+    if in_any_zone:
+        _remove_until_reload(in_any_zone)
+
+
+def _remove_setting(command: Sequence[str], one: FirewalldSetting) -> None:
+    # What is not set gives a warning, and no error.
     if one.option:
-        return [f"{one.option}={one.source}"]
+        programs.run([*command, one.owner, f"{one.option}={one.source}"])
+        return
     # Firewalld compares rich rules as it prints them.
-    rules = programs.run([*command, one.owner, "--list-rich-rules"]).splitlines()
-    source = f'source address="{one.source}"'
-    return [
-        f"--remove-rich-rule={rule}"
-        for rule in rules
-        if source in rule and "accept" in rule.split()
-    ]
+    for rule in programs.run([*command, one.owner, "--list-rich-rules"]).splitlines():
+        if _accepted(rule) == one.source:
+            programs.run([*command, one.owner, f"--remove-rich-rule={rule}"])
+
+
+def _remove_until_reload(sources: Iterable[str]) -> None:
+    """Remove sources and rich rules from all zones as they are now: no file may have them."""
+    zone = ""
+    for line in programs.run(["firewall-cmd", "--list-all-zones"]).splitlines():
+        name, _, value = line.strip().partition(":")
+        if line[:1].strip():
+            zone = line.split()[0]
+        elif name == "sources":
+            for source in set(value.split()) & set(sources):
+                programs.run(["firewall-cmd", f"--zone={zone}", f"--remove-source={source}"])
+        elif _accepted(line.strip()) in sources:
+            rule = f"--remove-rich-rule={line.strip()}"
+            programs.run(["firewall-cmd", f"--zone={zone}", rule])
+
+
+def _accepted(rule: str) -> str:
+    """Return the source that a rich rule accepts; empty where it does another thing."""
+    source = re.search(r' source address="([^"]+)"', rule)
+    return source[1] if source and "accept" in rule.split() else ""
 
 
 _DELETE: Mapping[type, Callable[[Sequence[Any]], None]] = {
