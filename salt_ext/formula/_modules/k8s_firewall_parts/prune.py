@@ -280,6 +280,18 @@ def _delete_settings(settings: Sequence[FirewalldSetting]) -> None:
     in_any_zone = {one.source for one in settings if one.owner == _ANY_ZONE}
     if in_any_zone:
         _remove_until_reload(in_any_zone)
+    # Firewalld leaves rules for packets from a removed source to the other sources of its zone.
+    if runs and _left_by_firewalld() & {one.source for one in settings}:
+        programs.run(["firewall-cmd", "--reload"])
+
+
+def _left_by_firewalld() -> set[str]:
+    """Return the sources in the rules of firewalld's table."""
+    try:
+        rules = programs.run(["nft", "list", "table", "inet", _FIREWALLD])
+    except errors.FirewallError:
+        return set()
+    return set(re.findall(r"\bip6? saddr (\S+)", rules))
 
 
 def _remove_setting(command: Sequence[str], one: FirewalldSetting) -> None:
@@ -324,8 +336,9 @@ _DELETE: Mapping[type, Callable[[Sequence[Any]], None]] = {
 
 def _delete_lines(rules: Sequence[Opening], problems: list[str]) -> list[Opening]:
     """Delete lines of one file, which stays byte for byte as it is but for them."""
-    spans = [one.removal for one in rules if isinstance(one.removal, FileLines)]
-    path = Path(spans[0].path)
+    # A member of a set is an opening of each rule that names the set.
+    spans = {one.removal for one in rules if isinstance(one.removal, FileLines)}
+    path = Path(next(iter(spans)).path)
     try:
         # Write to the target: a link stays a link.
         path = path.resolve(strict=True)
