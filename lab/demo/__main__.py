@@ -65,6 +65,7 @@ def _run(world: World, narrator: Narrator) -> int:
 def _sum_up(story: Story, result: Result, narrator: Narrator) -> None:
     tries = {name: f"{count:,} connections tried" for name, count in story.attempts.items()}
     ended = "ended" if result.established_ended else "still alive"
+    closed = "nothing lets them in" if result.verified else "something may let them in"
     unchanged = "nothing changed" if result.outage_unchanged else "something changed"
     office = "always let in" if result.always_open else "not always let in"
     stranger = "never let in" if result.never_opened else "let in"
@@ -72,6 +73,7 @@ def _sum_up(story: Story, result: Result, narrator: Narrator) -> None:
         ("join to first connection", _range(result.opened_ms), bool(result.opened_ms)),
         ("leave to first refusal", _range(result.closed_ms), bool(result.closed_ms)),
         ("connections open when their node left", ended, result.established_ended),
+        ("addresses that left, by the kernel", closed, result.verified),
         ("while the API was away", unchanged, result.outage_unchanged),
         ("office, allowed by hand", f"{office}, {tries['office']}", result.always_open),
         ("stranger, on no list", f"{stranger}, {tries['stranger']}", result.never_opened),

@@ -19,6 +19,8 @@ class Result:
     """While the API was away, every probe saw what it had seen before."""
     established_ended: bool = False
     """A connection that was open when its node left carried nothing more, to the end."""
+    verified: bool = False
+    """Each minion's kernel was read whole after each leave, and let the address in nowhere."""
     never_opened: bool = False
     """A host that is on no list never got in."""
     always_open: bool = False

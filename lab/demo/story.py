@@ -35,6 +35,7 @@ class Story:
         self.minions = [minion.host.name for minion in world.minions]
         self.attempts = {"office": 0, "stranger": 0}
         self._left: list[str] = []
+        self._verdicts: list[bool] = []
         self._families: list[Probe] = []
 
     def run(self) -> Result:
@@ -122,6 +123,21 @@ class Story:
                 + (f"got its last answer after {last} ms" if over else "is still alive"),
                 good=over,
             )
+        self._verified(str(self.world.hosts[name].addresses.v4))
+
+    def _verified(self, address: str) -> None:
+        """Ask each minion's kernel whether anything still lets an address in."""
+        self._settled()
+        answers = self.world.salt("minion*", "k8s_firewall.verify", [address])
+        for minion in self.minions:
+            found = answers[minion][address]
+            closed = found["verdict"] == "closed"
+            self._verdicts.append(closed)
+            self.narrator.fact(
+                f"k8s_firewall.verify {address} on {minion}: {found['verdict']}"
+                + "".join(f", by {place}" for place in found["by"]),
+                good=closed,
+            )
 
     def _outage(self) -> None:
         self.narrator.chapter("The Kubernetes API goes down")
@@ -177,6 +193,7 @@ class Story:
         self.result.established_ended = bool(flows) and all(
             flow.count()["answers"] and flow.state() != "flowing" for flow in flows
         )
+        self.result.verified = bool(self._verdicts) and all(self._verdicts)
         self.attempts = {name: int(sum(count)) for name, count in counts.items()}
 
     def _probes(self) -> list[Probe]:

@@ -22,6 +22,8 @@ class Transition:
     state: str
     at: float
     reason: str = ""
+    began: float = 0.0
+    """When the attempt started that shows it; 0 where the record does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,11 @@ class Probe:
         return Count(json.loads(path.read_text()) if path.exists() else {})
 
     def wait(self, state: str, *, since: float = 0.0, within: float) -> Transition:
-        """Wait until the last thing seen is this, and is not older than ``since``."""
+        """Wait until the last thing seen is this, by an attempt not older than ``since``."""
         begin = time.monotonic()
         while True:
             found = self.transitions()
-            if found and found[-1].state == state and found[-1].at >= since:
+            if found and found[-1].state == state and (found[-1].began or found[-1].at) >= since:
                 return found[-1]
             if not self.process.alive:
                 raise LabError(f"the probe from {self.source} to {self.target} has ended")

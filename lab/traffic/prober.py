@@ -10,7 +10,8 @@ Each line of RECORD is a JSON object; times are CLOCK_MONOTONIC's, which all pro
 
 ``connect`` judges attempts in the order in which they started: ``{"at", "state": "open"}`` has the
 time of the first complete handshake, ``{"at", "state": "closed", "reason"}`` the start of the first
-attempt that failed. What counts is the kernel's handshake; an attempt that was answered while
+attempt that failed. ``began`` is when the attempt started: a starved process may see the handshake
+of an old attempt late. What counts is the kernel's handshake; an attempt that was answered while
 this process was not scheduled is a success all the same.
 
 ``flow`` writes ``flowing`` at the first answer, ``stopped`` with the time of the last answer before
@@ -58,8 +59,9 @@ class Record:
         self.counters: dict[str, float] = {}
         self._next_beat = 0.0
 
-    def write(self, state: str, at: float, reason: str = "") -> None:
-        self._file.write(json.dumps({"at": at, "state": state, "reason": reason}) + "\n")
+    def write(self, state: str, at: float, reason: str = "", began: float = 0.0) -> None:
+        line = {"at": at, "state": state, "reason": reason, "began": began or at}
+        self._file.write(json.dumps(line) + "\n")
 
     def beat(self, now: float, *, final: bool = False) -> None:
         if final or now >= self._next_beat:
@@ -146,7 +148,7 @@ def connect(record: Record, address: str, port: int, stopping: list[bool]) -> No
             if outcome != state:
                 state = outcome
                 at = attempt.started if attempt.error else ended
-                record.write(outcome, at, attempt.error)
+                record.write(outcome, at, attempt.error, attempt.started)
         record.beat(now)
     record.beat(time.monotonic(), final=True)
 

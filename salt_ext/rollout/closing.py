@@ -13,7 +13,7 @@ from salt_ext.core.rollout.departures import ARGUMENT, CLOSE, MAX_IN_JOB, SYNC, 
 from salt_ext.core.rollout.drift import OutOfSync
 from salt_ext.store import Store
 
-AFTER_RUN = "after a proven run without it"
+AFTER_RUN = "after a run without it"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,9 +100,13 @@ class ClosingSelector:
         *,
         force: bool,
     ) -> list[Departure]:
-        """Return the departures whose view is proven on the minion, and that are enforced."""
+        """Return the enforced departures whose run is over: proven, or failed."""
         lacking = out_of_sync.get(minion, ())
-        behind = {row.cluster for row in lacking if not row.proof_expired}
+        # A formula that fails, and a proof that has expired, keep nothing open: the minion asks
+        # for its pillar and closes only what that does not allow.
+        behind = {
+            row.cluster for row in lacking if not row.proof_expired and not row.entry.attempts
+        }
         if any(row.entry.jid is not None for row in lacking):
             found.reasons[minion] = "waiting for the run in flight"
             return []

@@ -205,7 +205,9 @@ class BatchSelector:
         return [
             name
             for name in sorted(selection.reasons)
-            if not any(_asked_lately(row.entry, now) for row in selection.out_of_sync[name])
+            if not any(
+                _asked_lately(row.entry, now, _ASK_INTERVAL) for row in selection.out_of_sync[name]
+            )
             and any(
                 self._requested(row, request)
                 and row.due(now, timeout)
@@ -336,7 +338,7 @@ def _outcome(entries: list[LedgerEntry], now: float) -> MinionOutcome:
     )
 
 
-def _asked_lately(entry: LedgerEntry, now: float, interval: float = _ASK_INTERVAL) -> bool:
+def _asked_lately(entry: LedgerEntry, now: float, interval: float) -> bool:
     """Return whether a minion has answered lately that it asks for its pillar."""
     at = entry.dispatched_at
     return entry.dispatched is None and at is not None and abs(now - at) < interval

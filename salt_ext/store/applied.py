@@ -26,6 +26,9 @@ _MAX_LATE = 4
 """Jobs of one minion that are looked for after it was given up."""
 
 
+_CLOSED_MEANWHILE = "an address was closed while it was wanted again; re-applying"
+
+
 class AppliedTable:
     """An entry for each minion and cluster; written by the engine from what jobs returned."""
 
@@ -96,6 +99,7 @@ class AppliedTable:
                     attempts=judgement.closing_attempts,
                     retry_at=close_at,
                 )
+                _undo(connection, minion, judgement.findings.undone, now)
             if judgement.problems is not None:
                 minion_facts.put_problems(connection, minion, judgement.problems, now)
             if judgement.outcome is Outcome.PROVEN:
@@ -261,6 +265,20 @@ def mark_dispatched(
             (row.minion, row.cluster, jid, row.desired, at, revisions.get(row.cluster), at)
             for row in rows
         ),
+    )
+
+
+def _undo(connection: Connection, minion: str, clusters: Iterable[str], now: float) -> None:
+    """
+    Drop the proof of clusters, and the run in flight: addresses were closed that are wanted again.
+
+    The minion has compiled the pillar of the job that closes before they were wanted, and may have
+    deleted what the run has just opened.
+    """
+    connection.executemany(
+        "UPDATE ledger SET applied = NULL, jid = NULL, dispatched = NULL, next_at = 0, error = ?,"
+        " behind_since = coalesce(behind_since, ?) WHERE minion = ? AND cluster = ?",
+        ((_CLOSED_MEANWHILE, now, minion, cluster) for cluster in clusters),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from salt_ext.core.diagnosis.formula_pitfalls import pitfalls
+from salt_ext.core.diagnosis.formula_pitfalls import Pitfall, pitfalls
 
 BOTH = ("192.0.2.1", "2001:db8::1")
 PRUNED = {"k8s_firewall": {"prune": {}}}
@@ -100,11 +100,16 @@ def test_an_address_that_begins_with_a_letter_fails_in_ufw():
     assert "begins with a letter" in what
 
 
-def test_a_formula_that_only_appends_needs_prune():
+def test_a_formula_that_only_appends_keeps_removed_nodes_where_prune_is_false():
     pillar = {"firewall": {"services": {"ssh": {"ips_allow": ["k8s://prod"]}}}}
-    (found,) = pitfalls(pillar, lambda _: ("192.0.2.1",))
-    assert "removed nodes keep their access" in found.what
-    assert "k8s_firewall:prune" in found.fix
+
+    def found(**block: object) -> list[Pitfall]:
+        return list(pitfalls({**pillar, **block}, lambda _: ("192.0.2.1",)))
+
+    assert found() == found(**PRUNED) == []
+    (one,) = found(k8s_firewall={"prune": False})
+    assert "k8s_firewall:prune is false: removed nodes keep their access" in one.what
+    assert "prune: false" in one.fix
 
 
 def test_many_rules_are_slow_and_strict_without_ipv6_filters_only_ipv4():

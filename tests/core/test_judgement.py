@@ -239,6 +239,15 @@ class TestDepartures:
         # A job that closes was for addresses that the master named.
         assert self.judged(answered(open={"192.0.2.9": "x"})).findings.changed == ()
 
+    def test_the_time_that_counts_is_that_of_the_job_which_returns(self):
+        closed = answered(closed={"192.0.2.1": "x"})
+        later = Closing(minion="m1", jid="8", sent_at=AT + 9)
+        seen = evidence(SYNC, departures=(departure(since=AT + 1),), closing=later)
+        assert judge(closed, seen, NOW).findings.changed == ()
+        # A job of which nothing is known proves nothing about them.
+        seen = evidence(CLOSING, departures=(departure(),), clusters=())
+        assert judge(closed, seen, NOW).findings.changed == ()
+
     @pytest.mark.parametrize(
         ("returned", "error"),
         [

@@ -245,7 +245,7 @@ def test_what_cannot_be_deleted_is_tried_again(
     minion: Minion, formula: Formula, monkeypatch: pytest.MonkeyPatch, here: Place
 ) -> None:
     prunes(minion, *MEMBERS)
-    parts = minion.functions["k8s_firewall.prune"].__globals__["closing"].prune
+    parts = minion.functions["k8s_firewall.prune"].__globals__["closing"].prune.removals
     run = parts.programs.run
 
     def fails(argv: list[str], text: str = "") -> str:

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from k8s_firewall_parts import applied, errors, kernel, nft, plan, programs, prune, status
+from k8s_firewall_parts import (
+    applied,
+    errors,
+    nft,
+    nft_table,
+    programs,
+    prune,
+    status,
+)
 from k8s_firewall_parts.run import Run
 from k8s_firewall_parts.state_dir import StateDir
 from tests.firewall.place import MEMBER, OTHER, PORT, Minion, Place
@@ -154,7 +162,7 @@ def test_a_change_that_fails_in_the_middle_is_not_called_none(
         return Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
 
     with monkeypatch.context() as patch, here.server.namespace.entered():
-        patch.setattr(kernel, "_load", fails)
+        patch.setattr(nft_table, "_load", fails)
         done = changes()
         assert OTHERS[0] in here.server.run("ipset", "list", "prod_v4")
         assert done["comment"] == "firewall may be changed in part: nft: no"
@@ -190,7 +198,7 @@ def test_after_a_run_that_was_cut_off_only_the_pillar_counts(
 def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing, times = plan.read_with_handles, []
+    listing, times = nft_table.read_with_handles, []
 
     def meanwhile() -> str:
         if len(times) < count:
@@ -202,7 +210,7 @@ def test_what_somebody_puts_into_our_table_is_never_taken_for_ours(
         times.clear()
         pillar = {"k8s_firewall": {"sets": {"prod": MEMBERS}, "gates": {PORT: "prod"}}}
         with monkeypatch.context() as patch, here.server.namespace.entered():
-            patch.setattr(plan, "read_with_handles", meanwhile)
+            patch.setattr(nft_table, "read_with_handles", meanwhile)
             Run(pillar, StateDir(str(minion.state_dir)), [], "test", test=False).sync()
         if count == 1:
             assert not here.stranger.gets_in(here.server.v4)
@@ -230,7 +238,6 @@ def test_transactions_of_others_neither_repeat_nor_replace_anything(
         return done
 
     monkeypatch.setattr(programs, "run", beside)
-    monkeypatch.setattr(kernel.execute, "__defaults__", (beside,))
     rules = [{"name": "a", "ports": [PORT], "sources": ["prod"]}]
     for members, replaced in ((MEMBERS, True), (OTHERS, False), (MEMBERS, False)):
         loaded.clear()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from k8s_firewall_parts import ipset_sets
 from k8s_firewall_parts.state_dir import StateDir
 from lab.network.namespace import Namespace
 from tests.firewall import once, place
@@ -312,18 +313,18 @@ def test_sets_of_others_are_not_read(minion: Minion, here: Place) -> None:
     lines = ["create blocked hash:ip maxelem 300000", *(f"add blocked {one}" for one in many(9))]
     here.server.run("ipset", "restore", text="\n".join(lines) + "\n")
     minion.sync(backend="ipset", sets={"prod": MEMBERS})
-    plan = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["plan"]
     with here.server.namespace.entered():
-        assert set(plan.read_ipsets({"prod_v4", "gone"})) == {"prod_v4"}
+        assert set(ipset_sets.read({"prod_v4", "gone"})) == {"prod_v4"}
 
 
 def test_what_nobody_has_changed_is_not_read_again(
     minion: Minion, here: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["plan"]
+    table = sys.modules[plan.NftTable.__module__]
     read: list[str] = []
-    read_table = plan.read_table
-    monkeypatch.setattr(plan, "read_table", lambda: read.append("all") or read_table())
+    read_table = table.read_table
+    monkeypatch.setattr(table, "read_table", lambda: read.append("all") or read_table())
     minion.sync(sets={"prod": MEMBERS}, gates={PORT: "prod"})
     assert read == ["all"]
     for items in (["192.0.2.1"], ["192.0.2.2", "198.51.100.0/24"], MEMBERS):
@@ -500,7 +501,7 @@ def test_with_test_the_difference_is_told_and_nothing_done(minion: Minion, here:
 
 
 def test_a_missing_program_is_named(minion: Minion, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["kernel"]
+    parts = minion.functions["k8s_firewall.sync"].__globals__["Run"].sync.__globals__["connections"]
     minion.wants(backend="ipset", sets={"prod": MEMBERS})
     monkeypatch.setattr(parts.programs, "_PATH", "/nowhere")
     assert "program ipset is not installed" in minion.call("sync")["comment"]

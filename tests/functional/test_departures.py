@@ -166,6 +166,32 @@ class TestClosing:
         ((_, (_, action)),) = master.run().items()
         assert action.function == "k8s_firewall.close"
 
+    def test_what_was_closed_while_it_was_wanted_again_is_opened_again(self, proven):
+        ((jid, (_, action)),) = proven.run().items()
+        assert action.function == "k8s_firewall.close"
+        # The minion has compiled its pillar; then the node comes back, and its run is first.
+        proven.view("prod", "192.0.2.1", "192.0.2.2")
+        assert proven.prove() == ["state.apply"]
+        assert proven.status()["minions"]["m1"]["prod"]["up_to_date"] is True
+        answer = {"result": True, "departures": {"closed": {"192.0.2.1": EVIDENCE}}}
+        proven.answer(jid, "m1", answer)
+        proven.settle()
+        shown = proven.status()["minions"]["m1"]["prod"]
+        assert (shown["up_to_date"], "closed while it was wanted" in shown["why"]) == (False, True)
+        assert proven.prove() == ["state.apply"]
+        assert proven.run() == {}
+
+    def test_a_formula_that_fails_keeps_nothing_open(self, master):
+        master.store.minion_facts.set_module_version("m1", SHIPPED)
+        master.view("prod", "192.0.2.2")
+        ((jid, _),) = master.run().items()
+        master.answer(jid, "m1", {"file_|-x_|-x_|-managed": {"result": False, "comment": "no"}})
+        master.settle()
+        sent = master.close("m1", closed={"192.0.2.1": EVIDENCE})
+        assert list(sent["departed"]) == ["192.0.2.1"]
+        assert master.departed() == {"192.0.2.1": "closed"}
+        assert master.status()["minions"]["m1"]["prod"]["up_to_date"] is False
+
     @pytest.fixture
     def proven(self, master):
         """A minion with one departure, whose view is proven and whose module is there."""

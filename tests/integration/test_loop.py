@@ -107,7 +107,6 @@ def test_both_ways_of_a_firewall_are_in_use(quiet: World) -> None:
     assert address not in quiet.hosts["minion2"].run(["iptables", "-S"]).stdout
     told = quiet.salt("minion*", "k8s_firewall.status")
     assert [told[minion]["problems"] for minion in MINIONS] == [[], []]
-    assert told["minion1"]["served"] == 2
     assert told["minion2"]["sets"] == {"postgresql": 4}
     # Somebody changes it, harmlessly.
     quiet.hosts["minion2"].run(
@@ -116,7 +115,6 @@ def test_both_ways_of_a_firewall_are_in_use(quiet: World) -> None:
     done = quiet.salt("minion2", "k8s_firewall.drift", repair=True)["minion2"]
     assert (done["result"], done["repaired"]) == (True, True)
     assert quiet.salt("minion2", "k8s_firewall.drift")["minion2"]["comment"] == "no drift"
-    assert told["minion1"]["revision"] == told["minion2"]["revision"]
 
 
 def test_a_node_that_comes_back_gets_in_again(quiet: World) -> None:

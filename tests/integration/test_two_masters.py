@@ -56,8 +56,8 @@ def wait(*masters: Looking) -> None:
 def in_force(world: World, address: str) -> list[bool]:
     """Whether each minion lets an address in, one by a rule for it and one by its set."""
     rules = world.hosts["minion1"].run(["iptables", "-S"]).stdout
-    sets = world.hosts["minion2"].run(["nft", "list", "table", "inet", "k8s_firewall"]).stdout
-    return [f"-s {address}/32" in rules, address in sets]
+    listed = ["nft", "list", "set", "inet", "k8s_firewall", "postgresql_v4"]
+    return [f"-s {address}/32" in rules, address in world.hosts["minion2"].run(listed).stdout]
 
 
 def test_both_see_everything_and_a_change_is_a_run_by_each(masters: list[Looking]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from k8s_firewall_parts import connections, errors, programs
+from k8s_firewall_parts import connections, errors, programs, sock_diag
 from k8s_firewall_parts.state_dir import StateDir
 
 GONE = frozenset({"192.0.2.1", "2001:db8::1", "198.51.100.0/24"})
@@ -54,11 +57,16 @@ class Ss:
         return self.listings.pop(0)
 
 
+def kernel_without_lists(states: int) -> list[sock_diag.Socket]:
+    raise OSError(f"the kernel does not list sockets in the states {states:b}")
+
+
 @pytest.fixture
 def ss(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ss]:
     def made(*listings: str) -> Ss:
         one = Ss(*listings)
         monkeypatch.setattr(programs, "run", one.run)
+        monkeypatch.setattr(sock_diag, "tcp", kernel_without_lists)
         return one
 
     return made
@@ -186,3 +194,42 @@ def test_a_blocker_is_tried_once_for_a_kernel_and_a_program(
     assert not answers
     monkeypatch.setattr(programs, "path_of", lambda _: None)
     assert connections.blocker(folder) == "the program ss is not installed on this minion"
+
+
+@pytest.mark.parametrize(
+    ("family", "here"),
+    [
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET6, "::ffff:127.0.0.1"),
+        (socket.AF_INET6, "::1"),
+    ],
+)
+def test_the_kernel_lists_the_sockets_that_ss_prints(
+    monkeypatch: pytest.MonkeyPatch, family: socket.AddressFamily, here: str
+) -> None:
+    """Also their identities, which the record of another version has from ss."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(
+            socket.create_server((here, 0), family=family, dualstack_ipv6=":" in here)
+        )
+        port = listener.getsockname()[1]
+        client = stack.enter_context(socket.socket(family))
+        client.connect((here, port))
+        both = {port, client.getsockname()[1]}
+
+        def of_this_test() -> tuple[set[connections.Connection], frozenset[int]]:
+            found = {one for one in connections.connected() if one.local_port in both}
+            return found, connections.listening() & both
+
+        by_kernel = of_this_test()
+        monkeypatch.setattr(sock_diag, "tcp", kernel_without_lists)
+        assert by_kernel == of_this_test()
+        assert len(by_kernel[0]) == 2
+        assert by_kernel[1] == {port}
+        assert all(one.identity for one in by_kernel[0])
+
+
+def test_an_error_in_the_list_of_sockets_is_not_an_empty_list() -> None:
+    refused = struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -2) + bytes(16)
+    with pytest.raises(OSError, match="No such file"):
+        sock_diag.parse(refused)

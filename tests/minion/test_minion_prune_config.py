@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,16 @@ def test_the_rules_of_a_table_go_in_one_transaction(kernel: Kernel) -> None:
         ("nft", "-f", "-", ("delete rule inet filter input handle 1\n"
                            "delete rule inet filter input handle 2\n")),
     ]  # fmt: skip
+
+
+def test_rules_with_one_program_are_deleted_each_in_its_way(kernel: Kernel) -> None:
+    # On an older host the plain name is the legacy one, and nf_tables has rules of iptables too.
+    plain = XtRule("iptables", "filter", "INPUT", 1, "-A INPUT -s 192.0.2.1/32 -j ACCEPT")
+    rules = [replace(xt_rule(1), removal=plain), IPTABLES_NFT]
+    done = prune.prune(ALL, rules, test=False)
+    assert not done.problems
+    assert done.deleted == {"iptables": [rules[0].text, rules[1].text]}
+    assert [argv[0] for argv in kernel.given] == ["iptables-restore", "nft"]
 
 
 def test_a_rule_that_cannot_be_deleted_is_named_and_keeps_back_no_other(kernel: Kernel) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8s_firewall_parts import kernel_lists, traffic
+from k8s_firewall_parts import netlink, traffic
 from k8s_firewall_parts.intervals import parse
 from tests.minion.test_minion_parsers import TEXT
 
@@ -46,7 +46,7 @@ def flow(
 
 @pytest.mark.parametrize("ends", [("192.0.2.1", "192.0.2.9"), ("2001:db8::1", "2001:db8::9")])
 def test_an_entry_is_read(ends: tuple[str, str]) -> None:
-    found = traffic.parse(kernel_lists.attributes(flow(*ends, UDP)))
+    found = traffic.parse(netlink.attributes(flow(*ends, UDP)))
     assert found is not None
     assert (str(found.source), str(found.destination)) == ends
     assert str(found.answered_by) == ends[1]
@@ -72,7 +72,7 @@ def test_an_entry_goes_on_while_later_packets_belong_to_it(
     protocol: int, status: int, tcp: int, goes_on: bool
 ) -> None:
     data = flow("192.0.2.1", "192.0.2.9", protocol, status=status, tcp=tcp)
-    found = traffic.parse(kernel_lists.attributes(data))
+    found = traffic.parse(netlink.attributes(data))
     assert found is not None
     assert found.goes_on is goes_on
 
@@ -82,7 +82,7 @@ def test_a_line_is_read_like_the_message() -> None:
         "ipv4     2 udp      17 28 src=192.0.2.1 dst=192.0.2.9 sport=40000 dport=5432 "
         "src=192.0.2.9 dst=192.0.2.1 sport=5432 dport=40000 [ASSURED] mark=0 zone=0 use=2"
     )
-    message = traffic.parse(kernel_lists.attributes(flow("192.0.2.1", "192.0.2.9", UDP)))
+    message = traffic.parse(netlink.attributes(flow("192.0.2.1", "192.0.2.9", UDP)))
     found = traffic.parse_line(line)
     assert found is not None
     assert message is not None
@@ -92,26 +92,38 @@ def test_a_line_is_read_like_the_message() -> None:
     assert not unreplied.goes_on
 
 
-def test_a_dump_ends_with_its_last_message_or_an_error() -> None:
-    def message(kind: int, data: bytes) -> bytes:
-        return struct.pack("=IHHII", 16 + len(data), kind, 2, 1, 0) + data
+def message(kind: int, data: bytes, flags: int = 2) -> bytes:
+    return struct.pack("=IHHII", 16 + len(data), kind, flags, 1, 0) + data
 
-    one = message(256, b"\0" * 4 + attribute(1, b"x"))
-    listed = {kernel_lists.FAMILY: b"\0", 1: b"x"}
-    assert kernel_lists.parse(one, 4) == (False, [listed])
-    assert kernel_lists.parse(one + message(3, b"\0" * 4), 4) == (True, [listed])
-    assert kernel_lists.parse(one, 4, lambda *_: False) == (False, [])
-    with pytest.raises(OSError, match="the kernel does not list them"):
-        kernel_lists.parse(message(2, struct.pack("=i", -95)), 4)
+
+def test_a_dump_ends_with_its_last_message_or_an_error() -> None:
+    one = message(256, b"\2\0\0\0" + attribute(1, b"x"))
+    listed = (2, {1: b"x"})
+    assert netlink.parse(one) == (False, True, [listed])
+    assert netlink.parse(one + message(3, b"\0" * 4)) == (True, True, [listed])
+    assert netlink.parse(one, pick=lambda *_: False) == (False, True, [])
+    for kind in (2, 3):
+        with pytest.raises(netlink.NotFound, match="the kernel does not list them"):
+            netlink.parse(message(kind, struct.pack("=i", -95)))
+
+
+def test_a_dump_during_which_something_changed_is_not_whole() -> None:
+    one = message(256, b"\0" * 4)
+    assert netlink.parse(one + message(256, b"\0" * 4, flags=2 | 16))[1] is False
+
+
+def test_an_address_of_this_host_is_behind_a_longer_header() -> None:
+    one = message(20, b"\2".ljust(8, b"\0") + attribute(2, b"\x7f\0\0\1"))
+    assert netlink.parse(one, netlink.ROUTE) == (False, True, [(2, {2: b"\x7f\0\0\1"})])
 
 
 @given(st.binary(max_size=200))
 def test_any_message_is_read(junk: bytes) -> None:
     try:
-        _, found = kernel_lists.parse(junk, 4)
+        _, _, found = netlink.parse(junk)
     except OSError:
         return
-    for one in found:
+    for _, one in found:
         traffic.parse(one)
 
 

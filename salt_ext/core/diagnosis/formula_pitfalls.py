@@ -161,13 +161,14 @@ def _pitfalls_of_formula(
 ) -> Iterator[Pitfall]:
     where = ", ".join(dict.fromkeys(place.where for _, place, _ in places))
     block = pillar.get(MODULE)
-    if any(formula.appends for formula, _, _ in places) and not (
-        isinstance(block, Mapping) and "prune" in block
+    if any(formula.appends for formula, _, _ in places) and (
+        isinstance(block, Mapping) and block.get("prune") is False
     ):
         yield Pitfall(
             where=where,
-            what=f"{name} never removes a rule: removed nodes keep their access",
-            fix=f"configure {MODULE}:prune (docs/firewall.md), or use a set and a gate",
+            what=f"{name} never removes a rule, and {MODULE}:prune is false: removed nodes keep "
+            "their access",
+            fix="remove `prune: false` from the pillar, or use a set and a gate",
         )
     rule_count = sum(len(addresses or ()) for formula, _, addresses in places if formula.slow)
     if rule_count > _MANY_RULES:

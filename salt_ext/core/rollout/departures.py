@@ -266,6 +266,8 @@ class Findings:
     """Those of them about which the return says nothing."""
     untried: bool = False
     """Whether a job that closes them is due at once."""
+    undone: frozenset[str] = frozenset()
+    """Clusters of addresses that were closed while they were wanted again: the run is due again."""
     error: str = ""
 
 
@@ -316,6 +318,11 @@ def judge(
         remaining=remaining,
         unanswered=unanswered,
         untried=bool(unanswered) and not closing,
+        undone=frozenset(
+            departure.cluster
+            for departure in held
+            if departure.state is State.WANTED and departure.address in verdicts.closed
+        ),
         error=verdicts.error or (_UNANSWERED if closing and unanswered == len(held) > 0 else ""),
     )
 

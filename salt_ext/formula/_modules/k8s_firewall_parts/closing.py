@@ -11,7 +11,17 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from . import connections, departures, errors, ownership, prune, reading, service_ports, verify
+from . import (
+    connections,
+    departures,
+    errors,
+    flows,
+    ownership,
+    prune,
+    reading,
+    service_ports,
+    verify,
+)
 from .departures import CLOSED, OPEN, SPARED, Departure, Departures
 from .desired import Desired, ParsedPillar, Pillar
 from .openings import Opening
@@ -162,6 +172,7 @@ def close(
         ending = {address for address in ending if found[address].cause == LEFT_A_SET}
     scopes = {entry: _scope(found[entry], first.by.get(entry, ())) for entry in ending}
     connected = _end_connections(pillar, parsed, scopes, outcome)
+    connected = {**_end_flows(pillar, parsed, scopes, outcome), **connected}
     again = outcome.pruned or outcome.connections
     last = _named(found, entries, saved) if again else first
     open_by = {address: _shown(openings) for address, openings in last.by.items()}
@@ -202,7 +213,7 @@ def _named(
     listed = sorted(entries)
     files = tuple(dict.fromkeys([*reading.SAVED, *(saved or ())]))
     try:
-        verdicts = verify.find(reading.read(listed, files), listed)
+        verdicts = verify.find(reading.read_named(listed, files), listed)
     except (errors.FirewallError, OSError) as exc:
         return _Reading({}, dict.fromkeys(listed, str(exc)))
     # A person may have a rule of his own for an address that only left a set.
@@ -239,6 +250,24 @@ def _end_connections(
         for entry in ending
         if ownership.covers(entry, address)
     }
+
+
+def _end_flows(
+    pillar: Pillar,
+    parsed: ParsedPillar,
+    ending: Mapping[str, connections.Scope],
+    outcome: Outcome,
+) -> dict[str, str]:
+    """End flows; return, for an address that may still have one, the reason."""
+    allowed = ownership.StillAllowed(pillar, parsed.desired.all_sets().values())
+    closing = {
+        entry: scope for entry, scope in ending.items() if "/" in entry or not allowed(entry)
+    }
+    try:
+        return flows.end(closing)
+    except OSError as exc:
+        outcome.problems.append(f"flows of removed addresses were not ended: {exc}")
+        return dict.fromkeys(closing, f"its flows are unknown: {exc}")
 
 
 def _scope(one: Departure, openings: Iterable[Opening]) -> connections.Scope:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import addresses, errors, programs
+from . import addresses, errors, programs, sock_diag
 from .state_dir import StateDir
 
 LIST_LISTENING = ["ss", "-H", "-n", "-t", "-l"]
@@ -95,15 +95,13 @@ def parse(output: str) -> list[Connection]:
             continue
         local, peer = _END.fullmatch(words[3]), _END.fullmatch(words[4])
         if local and peer:
-            # A listener for both families has IPv4 clients as ::ffff:192.0.2.1.
-            plain = peer[1].removeprefix("::ffff:") if "." in peer[1] else peer[1]
             cookie = _COOKIE.search(line)
             with contextlib.suppress(addresses.InvalidAddress):
                 found.append(
                     Connection(
                         int(local[2]),
                         peer[1],
-                        addresses.canonical(plain)[1],
+                        plain_address(peer[1]),
                         int(peer[2]),
                         cookie[1] if cookie else "",
                     )
@@ -116,6 +114,34 @@ def parse_listening(output: str) -> frozenset[int]:
     lines = (line.split() for line in output.splitlines())
     ends = (_END.fullmatch(words[3]) for words in lines if len(words) > 3)
     return frozenset(int(end[2]) for end in ends if end)
+
+
+def connected() -> list[Connection]:
+    """Return the TCP connections of this host; raise FirewallError where they are unknown."""
+    try:
+        sockets = sock_diag.tcp(sock_diag.CONNECTED)
+    except OSError:
+        # Such as in a container that may not load the kernel module: ss has other ways too.
+        return parse(programs.run(LIST_CONNECTED))
+    return [
+        Connection(one.local_port, one.peer, plain_address(one.peer), one.peer_port, one.identity)
+        for one in sockets
+    ]
+
+
+def listening() -> frozenset[int]:
+    """Return the ports that this host listens on; raise FirewallError where they are unknown."""
+    try:
+        return frozenset(one.local_port for one in sock_diag.tcp(sock_diag.LISTENING))
+    except OSError:
+        return parse_listening(programs.run(LIST_LISTENING))
+
+
+def plain_address(peer: str) -> str:
+    """Return the canonical address of a peer, as ss writes it."""
+    # A listener for both families has IPv4 clients as ::ffff:192.0.2.1.
+    plain = peer.removeprefix("::ffff:") if "." in peer else peer
+    return addresses.canonical(plain)[1]
 
 
 def owned_by(
@@ -134,7 +160,7 @@ def owned_by(
 
 def any_open(removed: Removed) -> bool:
     """Whether any of the addresses has a connection open, in whatever direction."""
-    return bool(removed) and any(_of(parse(programs.run(LIST_CONNECTED)), removed))
+    return bool(removed) and any(_of(connected(), removed))
 
 
 def existing(added: Set[str]) -> dict[str, frozenset[str]]:
@@ -149,7 +175,7 @@ def existing(added: Set[str]) -> dict[str, frozenset[str]]:
     boot = _boot()
     found: dict[str, set[str]] = {}
     try:
-        connections = parse(programs.run(LIST_CONNECTED))
+        connections = connected()
     except errors.FirewallError:
         return {}
     scopes = _scopes(added)
@@ -165,17 +191,17 @@ def end(removed: Removed, still_allowed: Callable[[str], bool]) -> Counts:
     """End the connections of the addresses; count for each what was ended and is still open."""
     if not removed:
         return {}
-    connections = parse(programs.run(LIST_CONNECTED))
+    connections = connected()
     # The common case: none is open, and the ports need not be read.
     if not any(_of(connections, removed)):
         return {}
-    ports = parse_listening(programs.run(LIST_LISTENING))
+    ports = listening()
     found = owned_by(connections, ports, removed, still_allowed)
     if not found:
         return {}
     for kill_filter in kill_filters(found, connections):
         programs.run([*KILL, kill_filter])
-    after = parse(programs.run(LIST_CONNECTED))
+    after = connected()
     return count(found, owned_by(after, ports, removed, still_allowed))
 
 

@@ -17,7 +17,9 @@ Pillar = Mapping[str, Any]
 KEEP = "keep"
 """The set of addresses that every gate and rule chain accepts."""
 
-BACKENDS = ("nft", "ipset")
+NFT, IPSET = "nft", "ipset"
+BACKENDS = (NFT, IPSET)
+"""Where the named sets may be, as the pillar calls it."""
 KEYS = frozenset({"backend", "boot", "sets", "gates", "rules", "policy", "keep", "prune", "drift"})
 # nft wants a letter first; ipset takes 31 characters, of which the suffix needs three.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,27}")
@@ -28,7 +30,7 @@ _PART = re.compile(r"_(v4|v6)(_net)?$")
 class Desired:
     """The desired state of the firewall: valid and complete."""
 
-    backend: str = "nft"
+    backend: str = NFT
     sets: Mapping[str, addresses.Content] = field(default_factory=dict)
     gates: tuple[gates.Gate, ...] = ()
     rules: tuple[rules.Rule, ...] = ()
@@ -36,6 +38,10 @@ class Desired:
     rule_sets: Mapping[str, addresses.Content] = field(default_factory=dict)
     """The addresses written in rules themselves, as sets by the rules' names."""
     keep: addresses.Content = addresses.Content()
+
+    def sets_in(self, backend: str) -> Mapping[str, addresses.Content]:
+        """Return the named sets that a backend has: all of them or none."""
+        return self.sets if self.backend == backend else {}
 
     def all_sets(self) -> dict[str, addresses.Content]:
         """Return every set by its name, also the sets of rules and ``keep``."""
@@ -147,7 +153,7 @@ def parse(
     if unknown := sorted(set(map(str, value)) - KEYS):
         known = ", ".join(sorted(KEYS))
         problems.append(f"{PILLAR_KEY}:{unknown[0]} is not a known key; known keys: {known}")
-    backend = value.get("backend", "nft")
+    backend = value.get("backend", NFT)
     if backend not in BACKENDS:
         problems.append(f"{PILLAR_KEY}:backend is {backend!r}, not one of {', '.join(BACKENDS)}")
     unresolved: dict[str, str] = {}

@@ -108,7 +108,7 @@ def _nftables(hook: str, protocols: set[int], seconds: float) -> dict[str, str]:
     found = {}
     try:
         chains = parse_chains(netlink.dump(netlink.CHAIN, seconds=seconds), hook)
-    except (OSError, netlink.NotFound, netlink.TooSlow) as exc:
+    except (OSError, netlink.TooSlow) as exc:
         raise errors.FirewallError(f"the chains of nftables cannot be read: {exc}") from exc
     for chain in chains:
         families = {chain.family} if chain.family != netlink.INET else {netlink.IPV4, netlink.IPV6}

@@ -20,7 +20,7 @@ _GENERATION_ID = 1
 
 def current(table: str) -> str:
     """Return a text that stays the same only while nothing changes; empty when unknown."""
-    with contextlib.suppress(OSError, KeyError, struct.error, netlink.NotFound):
+    with contextlib.suppress(OSError, KeyError, struct.error):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # Threads may be in different namespaces.
         namespace = os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS = {4: 32, 6: 128}
+_MERGED_AT_MOST = 64
+"""Neighbours that the kernel may show as one network; people write larger networks themselves."""
 
 
 class Interval(NamedTuple):
@@ -57,6 +59,16 @@ class Interval(NamedTuple):
 
 ALL_V4 = Interval(4, 0, (1 << 32) - 1)
 ALL_V6 = Interval(6, 0, (1 << 128) - 1)
+
+
+def may_be_merged(one: Interval, entry: Interval) -> bool:
+    """Whether a set's element around an entry may be neighbours that the kernel has made one."""
+    return not one.aligned or one.size <= entry.size * _MERGED_AT_MOST
+
+
+def last_of(version: int) -> int:
+    """Return the last address of a version as a number."""
+    return (1 << _BITS[version]) - 1
 
 
 def text_of(version: int, number: int) -> str:

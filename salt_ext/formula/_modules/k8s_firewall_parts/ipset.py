@@ -8,7 +8,7 @@ addresses and networks, which may overlap. (hash:ip would take a network apart i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from . import addresses, errors
@@ -17,6 +17,8 @@ LIST_NAMES = ["ipset", "list", "-name"]
 READ = ["ipset", "save"]
 """Followed by a name: the sets of others may have a million entries."""
 APPLY = ["ipset", "restore"]
+FLUSH = ["ipset", "flush"]
+DESTROY = ["ipset", "destroy"]
 SCRATCH = "k8sfw-"
 """How the names of temporary sets begin, which are filled first and then swapped in."""
 
@@ -42,6 +44,11 @@ class IpSet:
     """Those that are addresses or networks; of ``nomatch`` entries there are none here."""
     clean: bool = True
     """Whether it has no other options than this module's sets, and its entries have none."""
+
+
+def names(sets: Iterable[str]) -> frozenset[str]:
+    """Return the kernel's names of sets."""
+    return frozenset(f"{name}_{family}" for name in sets for family in _FAMILIES)
 
 
 def members(sets: Mapping[str, addresses.Content]) -> dict[str, frozenset[str]]:

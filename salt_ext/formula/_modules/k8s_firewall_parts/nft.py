@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from . import gates, reverse_flows, rules
 from .addresses import Content
-from .desired import KEEP, Desired
+from .desired import KEEP, NFT, Desired
 
 TABLE = "k8s_firewall"
 LIST = ["nft", "--stateless", "list", "table", "inet", TABLE]
@@ -53,15 +53,14 @@ class Table:
 
 def needed(desired: Desired) -> bool:
     """Whether the desired state needs the table at all."""
-    return bool(desired.gates or desired.rules) or (desired.backend == "nft" and bool(desired.sets))
+    return bool(desired.gates or desired.rules or desired.sets_in(NFT))
 
 
 def elements(desired: Desired, departed: Content = _NOBODY) -> dict[str, frozenset[str]]:
     """Return the desired elements of the table's sets."""
     used = {name for gate in desired.gates for name in gate.sets}
     used.update(name for rule in desired.rules for name in rule.sets)
-    if desired.backend == "nft":
-        used.update(desired.sets)
+    used.update(desired.sets_in(NFT))
     sets = {
         name: content
         for name, content in sorted(desired.all_sets().items())

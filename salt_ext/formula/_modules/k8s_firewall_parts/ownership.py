@@ -12,6 +12,7 @@ import bisect
 import contextlib
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -78,6 +79,11 @@ class Written:
             self._add_range([like for like in _v6_parts(before) if before.endswith(like)], after)
 
     def _add(self, like: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            # The common case, and many times faster.
+            socket.inet_pton(socket.AF_INET, like)
+            self.entries.add(like)
+            return
         # Rather one too many: 192.0.2.1/24 is not a network, and may mean 192.0.2.1.
         for part in {like, like.partition("/")[0]}:
             with contextlib.suppress(addresses.InvalidAddress):

@@ -50,7 +50,7 @@ FAMILIES = ("ip", "ip6", "inet", "netdev", "bridge")
 Texts = Mapping[ChainKey, Sequence[str]]
 """The rules of iptables-nft as text, in order, for each chain that could be read whole."""
 
-_QUIET = frozenset({"comment", "tcp", "udp", "limit", "multiport", "state", "mark", "connmark",
+QUIET = frozenset({"comment", "tcp", "udp", "limit", "multiport", "state", "mark", "connmark",
                     "addrtype", "icmp", "icmp6", "physdev", "pkttype", "hl", "ttl", "length",
                     "time", "statistic", "owner", "mac", "hashlimit", "connlimit", "helper",
                     "dscp", "tos", "rt", "frag", "ipv6header", "eui64", "LOG", "sctp", "dccp",
@@ -119,7 +119,7 @@ class Listing:
             if (
                 names
                 and key[0] in PROGRAMS
-                and (evaluate or any(name not in _QUIET | _TARGETS for name in names))
+                and (evaluate or any(name not in QUIET | _TARGETS for name in names))
             ):
                 found.add(key)
         return found
@@ -329,7 +329,7 @@ class _Statements:
 
     def may_name_any(self, names: list[Any]) -> bool:
         """Whether the rule may let in addresses that are not shown, by matches of these names."""
-        if all(name in _QUIET for name in names):
+        if all(name in QUIET for name in names):
             return False
         return any(
             rule.verdict in (ACCEPT, JUMP, GOTO, RETURN, STRANGE)

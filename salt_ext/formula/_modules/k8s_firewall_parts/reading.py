@@ -20,8 +20,9 @@ from typing import Any
 from . import (
     errors,
     generation,
-    kernel_lists,
+    netlink,
     nft,
+    nft_bytes,
     programs,
     read_ipset,
     read_iptables,
@@ -95,6 +96,12 @@ def read(entries: Iterable[str] | None = None, saved: Sequence[str] = SAVED) -> 
     return read_with_kernel(entries, saved)[0]
 
 
+def read_named(entries: Sequence[str], saved: Sequence[str] = SAVED) -> Reading:
+    """Return the openings that were made for just these; some of larger networks may lack."""
+    with _without_collector():
+        return _read(Interest(entries), saved, nf_tables=nft_bytes.may_name(entries))[0]
+
+
 def read_with_kernel(
     entries: Iterable[str] | None, saved: Sequence[str] = SAVED
 ) -> tuple[Reading, Kernel]:
@@ -103,9 +110,11 @@ def read_with_kernel(
         return _read(Interest(entries), saved)
 
 
-def _read(interest: Interest, saved: Sequence[str]) -> tuple[Reading, Kernel]:
+def _read(
+    interest: Interest, saved: Sequence[str], *, nf_tables: bool = True
+) -> tuple[Reading, Kernel]:
     files, unknown = read_files(saved)
-    kernel, elements = _kernel_and_sets(files, interest)
+    kernel, elements = _kernel_and_sets(files, interest, nf_tables=nf_tables)
     found = [*openings(Analysis(kernel.chains), interest), *_unclear_sets(kernel, interest)]
     unknown.update(kernel.unknown)
     set_of = elements.__getitem__
@@ -173,11 +182,16 @@ class _Sets(dict[str, NamedSet]):
 
 
 def _kernel_and_sets(
-    files: Sequence[read_saved.Saved], interest: Interest, *, evaluate: bool = False
+    files: Sequence[read_saved.Saved],
+    interest: Interest,
+    *,
+    evaluate: bool = False,
+    nf_tables: bool = True,
 ) -> tuple[Kernel, _Sets]:
     kernel, sets = Kernel(), _Sets(files)
     set_of = sets.__getitem__
-    _read_nft(kernel, set_of, interest, evaluate=evaluate)
+    if nf_tables:
+        _read_nft(kernel, set_of, interest, evaluate=evaluate)
     _read_legacy(kernel, set_of, interest)
     kernel.used_sets = set(sets)
     if kernel.unread_sets and sets.saved is None:
@@ -271,7 +285,7 @@ def _run(*argv: str) -> str:
 def _nft_tables() -> list[tuple[int, str]] | None:
     """Return the tables of nf_tables; None where the kernel does not say."""
     try:
-        return kernel_lists.nft_tables()
+        return netlink.tables()
     except OSError:
         return None
 

@@ -2,28 +2,42 @@
 One run, from a pillar to the applied firewall, and the map of this package.
 
 ``_modules/k8s_firewall.py`` is what Salt calls; it makes a ``Run`` and returns its outcome. The
-other parts each do one thing, with values between them::
+other parts each do one thing, with values between them. First the objects that this module has in
+the kernel::
 
-    pillar or delivery ─> desired ──> plan ──> kernel ──> applied ──> status, access
-                          │           │        │          │
-                          ├ addresses ├ nft    ├ programs └ state_dir: files, lock
-                          ├ gates     ├ ipset  └ generation: did nftables change?
-                          ├ rules     └ foreign_firewalls: who drops afterwards?
-                          ├ prune (its configuration)
+    pillar or delivery ─> desired ─> plan ─> kernel ─> applied ─> status
+                          │          │       apply     record
+                          │          └ observes and plans with each backend:
+                          │            ├ nft_table ─> nft: gates, rules, sets as text
+                          │            │              └ reverse_flows, service_ports
+                          │            └ ipset_sets ─> ipset: sets as text
+                          ├ addresses, gates, rules: what the pillar may say
+                          ├ prune: its limits
                           └ freshness: is this pillar older?
+
+    foreign_firewalls: who drops afterwards? by foreign_rules, which foreign_nft_rules reads from
+    the kernel and foreign_saved_rules from a text
+
+Then rules of others, and addresses that get in by them::
 
     removed addresses ──> closing ──> departures: the record of what is to be closed
                           ├ ownership: served once, and not allowed for another reason
-                          ├ reading ─> read_nft, read_iptables, read_ipset, read_saved ─> openings
+                          ├ reading: what lets addresses in ─> openings
+                          │ ├ read_nft (nft_text), read_iptables, read_ipset: the kernel
+                          │ ├ read_saved (read_nft_file): files of the next boot
+                          │ └ chains: rules in one form, over intervals of addresses
                           ├ verify: which openings name an address?
-                          ├ prune: delete them
-                          └ connections: end what is open
+                          │ ├ access: does a packet get in?
+                          │ └ traffic: which connections and flows go on?
+                          ├ prune ─> removals: delete rules, each kind in its way
+                          └ connections, flows: end what is open
 
-What reads or writes texts (addresses, desired, gates, rules, nft, ipset, foreign_firewalls, the
-four readers, verify, departures, delivery, freshness, the parsers of connections) needs neither
-root nor a kernel; programs runs other programs, state_dir writes to the disk. There is no
-``__init__.py``: with one, Salt would load this folder as an execution module. The parts import
-only the standard library and each other.
+    programs runs other programs; netlink asks the kernel without one (generation: did nftables
+    change?); state_dir has the files and the lock; errors has what can go wrong
+
+Parts that read or write texts need neither root nor a kernel. There is no ``__init__.py``: with
+one, Salt would load this folder as an execution module. The parts import only the standard library
+and each other.
 """
 
 from __future__ import annotations
@@ -91,6 +105,7 @@ class Run:
         }
         self._problems: list[str] = []
         self._progress = "firewall unchanged"
+        self._begun: tuple[frozenset[str], dict[str, departures.Departure]] | None = None
 
     def sync(self) -> Outcome:
         """Apply sets, gates and rules, prune where the pillar says so, end connections."""
@@ -173,7 +188,7 @@ class Run:
 
     def _find_problems(self, made: Plan, parsed: ParsedPillar) -> None:
         # A foreign chain may be new; the removed addresses were closed all the same.
-        if not made.replaces_table and (conflict := foreign_firewalls.conflict(parsed.desired)):
+        if not made.replaces and (conflict := foreign_firewalls.conflict(parsed.desired)):
             self._problems.append(conflict)
         for name, reason in sorted(parsed.unresolved.items()):
             self._problems.append(f"the set {name} is unchanged: {reason}")
@@ -301,11 +316,8 @@ class Run:
         self._apply_recorded(Desired())
         if self.test:
             return
-        if names := kernel.remaining_ipsets(self.state_dir):
-            self._problems.append(
-                f"the ipset {', '.join(names)} is empty but not removed: a rule of another program "
-                f"uses it; delete that rule, then run k8s_firewall.remove again"
-            )
+        if left := kernel.leftovers(self.state_dir):
+            self._problems += left
             self._conclude()
         else:
             for name in _FILES:
@@ -357,6 +369,10 @@ class Run:
         self, parsed: ParsedPillar, removed: Iterable[str]
     ) -> dict[str, departures.Departure]:
         """Record what is to be closed, before anything is deleted for it."""
+        removed = frozenset(removed)
+        if self._begun and self._begun[0] == removed:
+            # Under one lock, from one pillar: nothing else has changed since.
+            return self._begun[1]
         named = self._named()
         last = applied.last(self.state_dir)
         found = closing.begin(self.state_dir, self.pillar, parsed, named, removed, last)
@@ -364,6 +380,7 @@ class Run:
             departures.record(self.state_dir, found)
             if not ownership.unresolved(self.pillar):
                 ownership.record(self.state_dir, ownership.served(self.pillar))
+        self._begun = (removed, found)
         return found
 
     def _named(self) -> Mapping[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from . import connections, gates
-from .desired import KEEP, Desired
+from .desired import IPSET, KEEP, Desired
 from .rules import Rule
 
 ALL = (1, 65535)
@@ -22,7 +22,7 @@ def opened_for(desired: Desired, entry: str) -> connections.Ports | None:
         for name, content in desired.all_sets().items()
         if any(entry in part for part in content.parts().values())
     }
-    if KEEP in names or (desired.backend == "ipset" and names & desired.sets.keys()):
+    if KEEP in names or names & desired.sets_in(IPSET).keys():
         return None
     found = {
         (gate.protocol, gate.first_port, gate.last_port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import applied, errors, foreign_firewalls, freshness, nft, ownership, plan, programs
+from . import applied, errors, foreign_firewalls, freshness, ownership, plan, programs
 from .desired import Desired
 from .plan import Plan
 from .state_dir import StateDir
@@ -39,21 +39,14 @@ def status(state_dir: StateDir, version: str) -> dict[str, Any]:
     return found
 
 
-def drift(desired: Desired, made: Plan, *, table_exists: bool) -> list[str]:
+def drift(made: Plan) -> list[str]:
     """
     Return a sentence for each way in which the kernel differs from what was applied.
 
     made
         The plan that would bring the kernel back.
     """
-    found: list[str] = []
-    if made.replaces_table and not table_exists:
-        gates = ", ".join(str(gate) for gate in desired.gates)
-        found.append(
-            f"the nft table {nft.TABLE} is missing" + (f", with the gates {gates}" if gates else "")
-        )
-    elif made.replaces_table:
-        found.append(f"the nft table {nft.TABLE} was changed by another program")
+    found = [change.drift for change in made.each if change.drift]
     found += [
         f"the set {name} has {len(removed)} unexpected entries and lacks {len(added)}"
         for name, (added, removed) in sorted(made.sets.items())
@@ -69,10 +62,9 @@ def _problems(desired: Desired, record: dict[str, Any], state_dir: StateDir) -> 
         if conflict := foreign_firewalls.conflict(desired, whole=True):
             found.append(conflict)
         made = plan.make(desired, record)
-        table_exists = not made.replaces_table or plan.read_table() is not None
     except errors.FirewallError as exc:
         return [str(exc)]
-    found += drift(desired, made, table_exists=table_exists)
+    found += drift(made)
     found += [
         f"{path} is missing: the next boot will not load it"
         for path in applied.missing_boot_files(state_dir, desired)

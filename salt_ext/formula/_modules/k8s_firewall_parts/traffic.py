@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import connections, errors, intervals, kernel_lists, programs
+from . import connections, errors, intervals, netlink, programs
 from .intervals import Entries, Interest, Interval
 
 _TCP, _UDP = 6, 17
@@ -68,8 +68,8 @@ def find(
         note(peer, "connection", _TCP, port)
     flows = [flow for flow in _flows(wanted, unknown) if flow.goes_on]
     if flows:
-        interest, local = Interest(wanted), _local_addresses()
-        listening = _listening_udp() if any(flow.protocol == _UDP for flow in flows) else set()
+        interest, local = Interest(wanted), local_addresses()
+        listening = listening_udp() if any(flow.protocol == _UDP for flow in flows) else set()
         for flow in flows:
             here = str(flow.answered_by) in local
             if interest.touches(flow.source) and (flow.protocol != _TCP or not here):
@@ -88,7 +88,7 @@ def find(
 def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[Interval, int]]:
     interest = Interest(wanted)
     try:
-        connected = connections.parse(programs.run(connections.LIST_CONNECTED))
+        connected = connections.connected()
         found = [
             (peer, one.local_port)
             for one in connected
@@ -96,14 +96,15 @@ def _connections(unknown: dict[str, str], wanted: list[str]) -> Iterator[tuple[I
         ]
         if not found:
             return
-        ports = connections.parse_listening(programs.run(connections.LIST_LISTENING))
+        ports = connections.listening()
     except errors.FirewallError as exc:
         unknown["connections"] = str(exc)
         return
     yield from (one for one in found if one[1] in ports)
 
 
-def _listening_udp() -> set[int]:
+def listening_udp() -> set[int]:
+    """Return the UDP ports that any peer may send to; empty where they cannot be read."""
     try:
         lines = programs.run(_LIST_UDP).splitlines()
     except errors.FirewallError:
@@ -117,19 +118,23 @@ def _listening_udp() -> set[int]:
     return found
 
 
+def is_tracking() -> bool:
+    """Whether this kernel tracks connections."""
+    return _COUNT.exists()
+
+
 def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
     versions = {one.version for entry in wanted if (one := intervals.parse(entry))}
     interest = Interest(wanted)
-    if not _COUNT.exists():
-        # No connection is tracked by this kernel.
+    if not is_tracking():
         return []
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
     try:
         return [
             flow
             for version in sorted(versions)
-            for data in kernel_lists.dump(
-                kernel_lists.GET_FLOWS, families[version], _pick(version, interest)
+            for _, data in netlink.dump(
+                netlink.FLOW, family=families[version], pick=pick(version, interest)
             )
             if (flow := parse(data)) is not None
         ]
@@ -147,8 +152,8 @@ def _flows(wanted: list[str], unknown: dict[str, str]) -> list[Flow]:
     ]
 
 
-def _pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
-    """Return whether a message is about an address of interest, without reading it whole."""
+def pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
+    """Return a test whether a message is about an address of interest, without reading it."""
     size = _SIZES[version]
 
     def pick(answer: bytes, at: int) -> bool:
@@ -161,17 +166,17 @@ def _pick(version: int, interest: Interest) -> Callable[[bytes, int], bool]:
     return pick
 
 
-def parse(data: kernel_lists.Attributes) -> Flow | None:
+def parse(data: netlink.Attributes) -> Flow | None:
     """Read one entry of connection tracking as the kernel lists it."""
     try:
-        original, reply = kernel_lists.attributes(data[1]), kernel_lists.attributes(data[2])
+        original, reply = netlink.attributes(data[1]), netlink.attributes(data[2])
         source, destination = _ends(original)
         answered_by, _ = _ends(reply)
         protocol, source_port, port = _ports(original)
         (status,) = struct.unpack("!I", data[3])
     except (KeyError, struct.error):
         return None
-    info = kernel_lists.attributes(kernel_lists.attributes(data.get(4, b"")).get(1, b""))
+    info = netlink.attributes(netlink.attributes(data.get(4, b"")).get(1, b""))
     return Flow(
         protocol,
         source,
@@ -184,16 +189,25 @@ def parse(data: kernel_lists.Attributes) -> Flow | None:
     )
 
 
-def _ends(half: kernel_lists.Attributes) -> tuple[Interval, Interval]:
-    found = kernel_lists.attributes(half[1])
+def reply_port(data: netlink.Attributes) -> int:
+    """Return the port that answers come from; 0 where the entry has none."""
+    try:
+        _, port, _ = _ports(netlink.attributes(data[2]))
+    except (KeyError, struct.error):
+        return 0
+    return port
+
+
+def _ends(half: netlink.Attributes) -> tuple[Interval, Interval]:
+    found = netlink.attributes(half[1])
     version, first = (4, 1) if 1 in found else (6, 3)
     numbers = [int.from_bytes(found[at], "big") for at in (first, first + 1)]
     source, destination = (Interval(version, number, number) for number in numbers)
     return source, destination
 
 
-def _ports(half: kernel_lists.Attributes) -> tuple[int, int, int]:
-    found = kernel_lists.attributes(half[2])
+def _ports(half: netlink.Attributes) -> tuple[int, int, int]:
+    found = netlink.attributes(half[2])
     # Protocols without ports have none of the two.
     ports = [struct.unpack("!H", found.get(at, b"\0\0"))[0] for at in (2, 3)]
     return found[1][0], ports[0], ports[1]
@@ -231,8 +245,9 @@ def parse_line(line: str) -> Flow | None:
     )
 
 
-def _local_addresses() -> set[str]:
+def local_addresses() -> set[str]:
+    """Return the addresses of this host; empty where they cannot be read."""
     try:
-        return kernel_lists.local_addresses()
+        return netlink.local_addresses()
     except OSError:
         return set()

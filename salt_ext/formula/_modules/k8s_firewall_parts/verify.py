@@ -12,9 +12,6 @@ from .openings import Opening, Reading
 
 CLOSED, OPEN, UNKNOWN = "closed", "open", "unknown"
 
-_MERGED_AT_MOST = 64
-"""Neighbours that the kernel may show as one network; people write larger networks themselves."""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -118,7 +115,4 @@ def _means(opening: Opening, source: Interval, entry: Interval) -> bool:
     """Whether an opening was made for an entry, and not for a larger network."""
     if source.within(entry):
         return True
-    if not opening.element:
-        return False
-    # Neighbours in a set of intervals become one range, or one network.
-    return not source.aligned or source.size <= entry.size * _MERGED_AT_MOST
+    return opening.element and intervals.may_be_merged(source, entry)
