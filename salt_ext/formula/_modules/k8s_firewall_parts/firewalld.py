@@ -20,17 +20,18 @@ _ANY_ZONE = ""
 
 def settings_for(openings: Iterable[Opening]) -> list[Opening]:
     """Leave the rules of firewalld's table to firewalld while it runs: it may own the table."""
-    found = list(openings)
-    rules = [
-        one for one in found if isinstance(one.removal, NftRule) and one.removal.table == TABLE
-    ]
+    rules: list[Opening] = []
+    others: list[Opening] = []
+    for one in openings:
+        owned = isinstance(one.removal, NftRule) and one.removal.table == TABLE
+        (rules if owned else others).append(one)
     if not rules or not _runs():
-        return found
+        return [*others, *rules]
     settings = {
         one.sources[0]: replace(one, removal=FirewalldSetting(TABLE, _ANY_ZONE, "", one.sources[0]))
         for one in rules
     }
-    return [*(one for one in found if one not in rules), *settings.values()]
+    return [*others, *settings.values()]
 
 
 def remove(settings: Sequence[FirewalldSetting]) -> None:

@@ -183,8 +183,8 @@ class SavedLines(Removals[FileLines]):
 class IpsetMembers(Removals[IpsetMember]):
     """Members of ipsets that others fill."""
 
-    def covers(self, limits: Limits, opening: Opening) -> bool:
-        """Whether there are no limits: there is none for sets, and who limits means what he names."""
+    def covers(self, limits: Limits, _opening: Opening) -> bool:
+        """Whether nothing is limited: no limit names a set, so a limited pillar means none."""
         return all(
             one is None for one in (limits.iptables, limits.nft, limits.saved, limits.commands)
         )

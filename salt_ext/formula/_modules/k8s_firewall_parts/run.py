@@ -29,7 +29,7 @@ Then rules of others, and addresses that get in by them::
                           ├ verify: which openings name an address?
                           │ ├ access: does a packet get in?
                           │ └ traffic: which connections and flows go on?
-                          ├ prune ─> removals: delete rules, each kind in its way
+                          ├ prune ─> removals ─> firewalld: delete rules, each kind in its way
                           └ connections, flows: end what is open
 
     programs runs other programs; netlink asks the kernel without one (generation: did nftables
