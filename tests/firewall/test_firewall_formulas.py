@@ -77,7 +77,7 @@ def test_the_rules_of_a_formula_are_closed(
     is_closed(here, minion)
 
 
-def sets(debian: Userland) -> None:
+def sets(debian: Userland, backend: str = "nft") -> None:
     """As ipset.present of Salt: one set for each family, and one rule that names it."""
     for program, name, family in (
         ("iptables", "prod4", "inet"),
@@ -88,14 +88,15 @@ def sets(debian: Userland) -> None:
         for one in own:
             debian.run("ipset", "add", name, one, "comment", "node of prod")
         rule = f"-A INPUT -p tcp -m set --match-set {name} src -j ACCEPT"
-        debian.run(program, "-w", *rule.split())
-        debian.run(program, "-w", *DROP)
+        debian.run(f"{program}-{backend}", "-w", *rule.split())
+        debian.run(f"{program}-{backend}", "-w", *DROP)
 
 
+@pytest.mark.parametrize("backend", ["nft", "legacy"])
 def test_members_that_ipset_present_has_added_are_closed(
-    minion: Minion, here: Place, debian: Userland
+    minion: Minion, here: Place, debian: Userland, backend: str
 ) -> None:
-    sets(debian)
+    sets(debian, backend)
     closes(here, minion)
     assert all(one in debian.run("ipset", "save") for one in OTHERS)
 
