@@ -38,7 +38,7 @@ demo: $(VENV)/ready tools ## The main job for real, measured (API=real, KEEP=1)
 	$(BIN)/python -m lab.demo --api $(API) $(if $(KEEP),--keep)
 
 .PHONY: test
-test: coverage tools kubernetes $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006, and "make versions"
+test: coverage tools kubernetes userlands $(OTHER_SALTS:%=.venv-%/ready) ## Everything, on Salt 3008, 3007 and 3006, and "make versions"
 	$(call say,"Tests on Salt 3008")
 	$(BIN)/python -m pytest $(SHARED) $(COVERED:%=--ignore=%)
 	@for salt in $(OTHER_SALTS); do \
@@ -141,6 +141,12 @@ tools:
 kubernetes: $(VENV)/ready
 	$(call say,"kube-apiserver and etcd (built once$(comma) in .cache)")
 	@$(BIN)/python -m lab.kubernetes.build || echo "The tests that need a real kube-apiserver are skipped."
+
+.PHONY: userlands
+userlands: $(VENV)/ready
+	$(call say,"Firewall programs of Debian 11$(comma) 12 and 13 (unpacked once$(comma) in .cache)")
+	@lab/install-tools.sh mmdebstrap || true
+	@$(BIN)/python -m lab.userland || echo "The tests that need these programs are skipped."
 
 .PHONY: setup
 setup: $(VENV)/ready tools ## Only install what the other targets need

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs the kernel tools that the lab and its tests call, where they are missing.
+# Installs the kernel tools that the lab and its tests call, or those named, where they are missing.
 set -euo pipefail
 
 declare -A package=(
     [nft]=nftables [iptables]=iptables [ipset]=ipset [conntrack]=conntrack [ip]=iproute2 [ss]=iproute2
 )
 missing=()
-for command in "${!package[@]}"; do
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$command" >/dev/null || missing+=("${package[$command]}")
+[ $# -gt 0 ] || set -- "${!package[@]}"
+for command in "$@"; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$command" >/dev/null || missing+=("${package[$command]:-$command}")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

@@ -294,3 +294,10 @@ def test_the_warnings_of_the_page_are_true():
     assert row == [["host", "all", *V4, "md5"]]
     # The text of a rule is left alone.
     assert with_addresses({"rules": ["ip saddr k8s://prod accept"]}, V4) == Expansion()
+
+
+def test_each_test_that_the_page_names_exists():
+    named = re.findall(r"`(test_\w+)`", PAGE.read_text())
+    code = "".join(path.read_text() for path in PAGE.parents[1].glob("tests/firewall/*.py"))
+    assert len(named) > 8
+    assert [name for name in named if f"def {name}(" not in code] == []

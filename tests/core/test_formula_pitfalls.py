@@ -61,6 +61,30 @@ def test_a_family_that_a_formula_does_not_accept_fails(pillar, where, message):
     assert message in what
 
 
+RULE = {"source": "k8s://prod", "rule": "-s {address} -j ACCEPT"}
+SALT_FORMULA_IPTABLES = {
+    "iptables": {"tables": {"v4": {"filter": {"chains": {"INPUT": {"ruleset": {"020": RULE}}}}}}}
+}
+
+
+def test_one_ipv6_address_keeps_a_file_that_is_loaded_whole_from_loading():
+    ((where, what, certain),) = found_in(SALT_FORMULA_IPTABLES, lambda _: BOTH)
+    assert where == "iptables:tables:v4:filter:chains:INPUT:ruleset:020:source"
+    assert what.startswith("salt-formula-iptables accepts only IPv4 here")
+    assert "after a boot there is no rule and everyone gets in" in what
+    assert certain
+
+
+@pytest.mark.parametrize(
+    "pillar",
+    [SALT_FORMULA_IPTABLES, {"nftables": {"defines": {"x": ["k8s://prod", "192.0.2.9"]}}}],
+)
+def test_an_unresolved_reference_keeps_a_file_that_is_loaded_whole_from_loading(pillar):
+    ((_, what, certain),) = found_in(pillar, lambda _: None)
+    assert what.startswith("k8s://prod is not resolved, so its file does not load")
+    assert certain
+
+
 @pytest.mark.parametrize(
     ("pillar", "effect"),
     [

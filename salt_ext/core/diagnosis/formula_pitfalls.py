@@ -17,6 +17,9 @@ _MAX_DEPTH = 100
 _MANY_RULES = 50
 
 _ANY_ADDRESS = "any address"
+_NOTHING_LOADED = (
+    "its file does not load: a run fails, and after a boot there is no rule and everyone gets in"
+)
 _SYNTAX_ERROR = "a syntax error, so that no rule is applied any more"
 
 
@@ -35,6 +38,8 @@ class Formula:
     """It adds rules and never removes one."""
     slow: bool = False
     """The time for each rule grows with the number of rules."""
+    whole: bool = False
+    """Its file is loaded whole at boot: one bad line, and no rule is loaded."""
 
 
 _IPTABLES = "iptables-formula"
@@ -58,11 +63,22 @@ FORMULAS = (
         slow=True,
     ),
     Formula(name="ufw-formula", path="ufw:open", appends=True, slow=True),
-    Formula(name="nftables-formula", path="nftables:defines:*", empty=_SYNTAX_ERROR),
+    *(
+        Formula(
+            name="salt-formula-iptables",
+            path=f"iptables:tables:v{family}:*:chains:*:ruleset:*:source",
+            family=family,
+            whole=True,
+        )
+        for family in (4, 6)
+    ),
+    Formula(name="nftables-formula", path="nftables:config:tables:*:sets:*:elements", whole=True),
+    Formula(name="nftables-formula", path="nftables:defines:*", empty=_SYNTAX_ERROR, whole=True),
     Formula(
         name="nftables-formula",
         path="nftables:configuration:*:set_elements:*:elements",
         empty=_SYNTAX_ERROR,
+        whole=True,
     ),
 )
 
@@ -124,8 +140,15 @@ def _pitfalls_at(
         yield Pitfall(
             where=place.where,
             what=f"{formula.name} accepts only IPv{formula.family} here; {place.text} has other "
-            "addresses, so its state fails",
+            "addresses, so " + (_NOTHING_LOADED if formula.whole else "its state fails"),
             fix=f"add family=ipv{formula.family} to the reference",
+            certain=True,
+        )
+    if formula.whole and addresses is None:
+        yield Pitfall(
+            where=place.where,
+            what=f"{place.text} is not resolved, so {_NOTHING_LOADED}",
+            fix="correct the reference, or take it out of the pillar until its cluster is seen",
             certain=True,
         )
     only_references = all(map(is_reference, place.siblings))

@@ -48,6 +48,8 @@ class NamedSet:
     """Whether its elements could be read."""
     places: dict[tuple[Any, ...], str] = field(default_factory=dict)
     """Where an element is written, if not in the kernel."""
+    removals: dict[tuple[Any, ...], list[Removal]] = field(default_factory=dict)
+    """How an element is deleted, from each place that has it."""
     _touched: dict[int, list[tuple[Any, ...]]] = field(default_factory=dict)
 
     _reach: dict[int, Interest] = field(default_factory=dict)
@@ -376,15 +378,18 @@ def _named(
         named = condition.named or rule.element_of
         if named:
             for element in elements:
-                yield Opening(
-                    place=named.places.get(element, named.place),
-                    text=shown(f"{_element_text(element)}, in {rule.place}: {rule.shown()}"),
-                    sources=(str(element[position]),),
-                    effect=effect_name,
-                    why=why,
-                    ports=_ports(rule),
-                    element=named.intervals,
-                )
+                removable = effect_name == ACCEPTS and not condition.negated
+                for removal in (removable and named.removals.get(element)) or (None,):
+                    yield Opening(
+                        place=named.places.get(element, named.place),
+                        text=shown(f"{_element_text(element)}, in {rule.place}: {rule.shown()}"),
+                        sources=(str(element[position]),),
+                        effect=effect_name,
+                        why=why,
+                        ports=_ports(rule),
+                        removal=removal,
+                        element=named.intervals,
+                    )
             continue
         alone = not condition.negated and len(condition.elements) == 1 and _only_source(rule)
         yield Opening(

@@ -281,5 +281,7 @@ def _scope(one: Departure, openings: Iterable[Opening]) -> connections.Scope:
 
 
 def _shown(openings: tuple[Opening, ...]) -> str:
-    shown = "; ".join(str(one) for one in openings[:_SHOWN])
-    return f"{shown}; and {len(openings) - _SHOWN} more" if len(openings) > _SHOWN else shown
+    # A member that the kernel and a file have is one opening for each.
+    texts = list(dict.fromkeys(map(str, openings)))
+    shown = "; ".join(texts[:_SHOWN])
+    return f"{shown}; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else shown

@@ -48,7 +48,27 @@ class FileLines:
     """Those lines as they were read: they are deleted only while they are the same."""
 
 
-Removal = NftRule | XtRule | FileLines
+@dataclass(frozen=True)
+class IpsetMember:
+    """A member of an ipset, as it is written there."""
+
+    name: str
+    member: str
+
+
+@dataclass(frozen=True)
+class FirewalldSetting:
+    """A setting that firewalld itself removes, from its files and from the kernel."""
+
+    path: str
+    owner: str
+    """The option that names its zone, policy or ipset: ``--zone=public``."""
+    option: str
+    """The option that removes it; empty for the rich rules that accept one source."""
+    source: str
+
+
+Removal = NftRule | XtRule | FileLines | IpsetMember | FirewalldSetting
 
 
 @dataclass(frozen=True)

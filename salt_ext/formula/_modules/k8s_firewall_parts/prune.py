@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import removals
-from .openings import ACCEPTS, Opening
+from . import firewalld, removals
+from .openings import ACCEPTS, FirewalldSetting, Opening
 from .removals import Limits
 
 _COMMANDS = ("iptables", "iptables-nft", "iptables-legacy")
@@ -83,7 +83,8 @@ def prune(config: PruneConfig, openings: Iterable[Opening], *, test: bool) -> Pr
     """
     done = Pruned()
     covered = dict.fromkeys(one for one in openings if config.covers(one))
-    for (place, _), group in itertools.groupby(sorted(covered, key=_place), _place):
+    ordered = sorted(firewalld.settings_for(covered), key=_order)
+    for (_, place, _), group in itertools.groupby(ordered, _order):
         rules = list(group)
         kind = removals.of(rules[0])
         deleted = rules if test or kind is None else kind.delete_each(rules, done.problems)
@@ -92,10 +93,12 @@ def prune(config: PruneConfig, openings: Iterable[Opening], *, test: bool) -> Pr
     return done
 
 
-def _place(opening: Opening) -> tuple[str, str]:
-    """Return where a rule is, and how it is deleted there."""
+def _order(opening: Opening) -> tuple[bool, str, str]:
+    """Return when a rule is deleted, where it is, and how it is deleted there."""
     kind = removals.of(opening)
-    return (kind.place(opening), type(kind).__name__) if kind else ("", "")
+    # Firewalld is first: it fails where the rule of its setting is gone already.
+    later = not isinstance(opening.removal, FirewalldSetting)
+    return (later, kind.place(opening), type(kind).__name__) if kind else (True, "", "")
 
 
 def _chains(value: object, where: str, problems: list[str]) -> dict[str, Sequence[str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from . import intervals
 from .chains import NamedSet
 from .intervals import Interval
+from .openings import IpsetMember, Removal
 
 _LENGTHS = frozenset(map(str, range(129)))
 
@@ -66,12 +67,16 @@ def _words(line: str) -> list[str]:
 
 def named_set(name: str, sets: Mapping[str, SavedSet], place: str) -> NamedSet:
     """Return a set with its elements; one of type list:set has those of its members."""
-    return NamedSet(place, [*_elements(name, sets, frozenset())])
+    found = list(_elements(name, sets, frozenset()))
+    removals: dict[tuple[object, ...], list[Removal]] = {}
+    for element, member in found:
+        removals.setdefault(element, []).append(member)
+    return NamedSet(place, [element for element, _ in found], removals=removals)
 
 
 def _elements(
     name: str, sets: Mapping[str, SavedSet], seen: frozenset[str]
-) -> Iterator[tuple[object, ...]]:
+) -> Iterator[tuple[tuple[object, ...], IpsetMember]]:
     one = sets.get(name)
     if one is None or name in seen:
         return
@@ -80,7 +85,8 @@ def _elements(
             yield from _elements(member, sets, seen | {name})
         else:
             first, *rest = member.split(",")
-            yield (_part(first, one.netmask), *(_part(part) for part in rest))
+            element = (_part(first, one.netmask), *(_part(part) for part in rest))
+            yield element, IpsetMember(one.name, member)
 
 
 def _part(text: str, netmask: int | None = None) -> object:

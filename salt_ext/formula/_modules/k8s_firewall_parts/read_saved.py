@@ -29,7 +29,7 @@ from .chains import (
     shown,
 )
 from .intervals import Interest
-from .openings import FileLines, Opening
+from .openings import FileLines, FirewalldSetting, IpsetMember, Opening, Removal
 
 _TABLE_LINE = re.compile(r"^\s*\*[a-z]+\s*$", re.MULTILINE)
 _IPSET_LINE = re.compile(r"^\s*(?:create|add|-N|-A|n|a)\s+\S+\s+\S", re.MULTILINE)
@@ -93,10 +93,10 @@ def iptables(saved: Saved, set_of: read_iptables.SetOf, interest: Interest) -> I
     )
     for opening in openings(Analysis(chains, incomplete=not complete), interest):
         lines_of = opening.removal
-        if isinstance(lines_of, FileLines) and lines_of.first in inside:
-            continue
-        number = f" line {lines_of.first + 1}" if isinstance(lines_of, FileLines) else ""
-        yield opening if opening.element else _placed(opening, number)
+        if not isinstance(lines_of, FileLines) or lines_of.path != saved.path:
+            yield opening
+        elif lines_of.first not in inside:
+            yield _placed(opening, f" line {lines_of.first + 1}")
     for one in tuples:
         source = intervals.parse(one.source)
         if source is not None and not source.everything and interest.touches(source):
@@ -154,7 +154,25 @@ def nft(saved: Saved, include: read_nft_file.Include, interest: Interest) -> Ite
 def ipset_elements(saved: Saved) -> dict[str, NamedSet]:
     """Return the sets of a file of ipsets, by their names."""
     sets = read_ipset.parse(saved.text)
-    return {name: read_ipset.named_set(name, sets, f"{saved.path} ipset {name}") for name in sets}
+    found = {name: read_ipset.named_set(name, sets, f"{saved.path} ipset {name}") for name in sets}
+    lines = saved.text.split("\n")
+    places: dict[tuple[str, str], list[Removal]] = {}
+    for number, line in enumerate(lines):
+        for name, one in read_ipset.parse(line).items():
+            for member in one.members:
+                span = _lines(saved, lines, number, number + 1)
+                places.setdefault((name, member), []).append(span)
+    for named in found.values():
+        named.removals = {
+            element: [
+                span
+                for one in members
+                if isinstance(one, IpsetMember)
+                for span in places.get((one.name, one.member), ())
+            ]
+            for element, members in named.removals.items()
+        }
+    return found
 
 
 class Firewalld:
@@ -176,7 +194,18 @@ class Firewalld:
                 name = saved.path.rpartition("/")[2].removesuffix(".xml")
                 members = [entry.text.strip() for entry in root.iter("entry") if entry.text]
                 one = read_ipset.SavedSet(name, "", members)
-                self._sets[name] = read_ipset.named_set(name, {name: one}, saved.path)
+                found = read_ipset.named_set(name, {name: one}, saved.path)
+                found.removals = {
+                    element: [
+                        FirewalldSetting(
+                            saved.path, f"--ipset={name}", "--remove-entry", removal.member
+                        )
+                        for removal in removals
+                        if isinstance(removal, IpsetMember)
+                    ]
+                    for element, removals in found.removals.items()
+                }
+                self._sets[name] = found
 
     def openings(self, interest: Interest) -> Iterator[Opening]:
         """Yield the openings of all files."""
@@ -204,7 +233,8 @@ class Firewalld:
         for source in root.findall("source"):
             condition = self._source(source)
             if condition is not None:
-                yield Rule(saved.path, (condition,), ACCEPT, text=_xml(source))
+                removal = self._removal(saved, "--remove-source", source)
+                yield Rule(saved.path, (condition,), ACCEPT, text=_xml(source), removal=removal)
 
     def _rich(self, saved: Saved, root: ET.Element) -> Iterator[Rule]:
         for rule in root.findall("rule"):
@@ -221,7 +251,19 @@ class Firewalld:
                 verdict, why = STRANGE, "it marks the packet"
             elif rule.find("forward-port") is not None:
                 verdict, why = STRANGE, "it sends the packet to another address"
-            yield Rule(saved.path, (condition,), verdict, why=why, text=_xml(rule))
+            removal = None if source is None else self._removal(saved, "", source)
+            yield Rule(saved.path, (condition,), verdict, why=why, text=_xml(rule), removal=removal)
+
+    @staticmethod
+    def _removal(saved: Saved, option: str, source: ET.Element) -> FirewalldSetting | None:
+        address = source.get("address", "")
+        folder, _, name = saved.path.removesuffix(".xml").rpartition("/")
+        kind, _, above = folder.partition("/firewalld/")[2].partition("/")
+        if not address or kind not in ("zones", "policies"):
+            return None
+        # The files in a folder of a zone's name are parts of this zone.
+        owner = f"--{'zone' if kind == 'zones' else 'policy'}={above or name}"
+        return FirewalldSetting(saved.path, owner, option, address)
 
     def _source(self, source: ET.Element) -> Condition | None:
         negated = source.get("invert", "").lower() in ("true", "yes", "1")

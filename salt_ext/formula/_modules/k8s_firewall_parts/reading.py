@@ -171,6 +171,8 @@ class _Sets(dict[str, NamedSet]):
         for file in self._files:
             more = read_saved.ipset_elements(file).get(name)
             for element in more.elements if more else ():
+                lines = more.removals.get(element, []) if more else []
+                one.removals[element] = [*one.removals.get(element, ()), *lines]
                 if element not in one.places and element in one.elements:
                     one.places[element] = f"{one.place}, {file.path}"
                 elif element not in one.places:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from . import errors, programs, state_dir
-from .openings import FileLines, NftRule, Opening, XtRule
+from . import errors, firewalld, programs, state_dir
+from .openings import FileLines, FirewalldSetting, IpsetMember, NftRule, Opening, XtRule
 
 _IPTABLES = ("iptables ", "ip6tables ")
 """How the place of a rule begins that iptables has made, with nf_tables too."""
@@ -159,7 +159,8 @@ class SavedLines(Removals[FileLines]):
 
     def delete_each(self, openings: Sequence[Opening], problems: list[str]) -> list[Opening]:
         """Replace the file once, however many lines go."""
-        spans = [self.rule(one) for one in openings]
+        # A member of a set is an opening of each rule that names the set.
+        spans = list(dict.fromkeys(self.rule(one) for one in openings))
         try:
             self.delete(spans)
         except (OSError, errors.FirewallError) as exc:
@@ -179,10 +180,48 @@ class SavedLines(Removals[FileLines]):
         state_dir.replace_file(path, "".join(lines), like=path)
 
 
+class IpsetMembers(Removals[IpsetMember]):
+    """Members of ipsets that others fill."""
+
+    def covers(self, limits: Limits, _opening: Opening) -> bool:
+        """Whether nothing is limited: no limit names a set, so a limited pillar means none."""
+        return all(
+            one is None for one in (limits.iptables, limits.nft, limits.saved, limits.commands)
+        )
+
+    def place(self, opening: Opening) -> str:
+        """Return the set."""
+        return f"ipset {self.rule(opening).name}"
+
+    def delete(self, rules: Sequence[IpsetMember]) -> None:
+        """Delete members; one that is gone already is fine."""
+        lines = (f"del {one.name} {one.member} -exist\n" for one in rules)
+        programs.run(["ipset", "restore"], "".join(lines))
+
+
+class FirewalldSettings(Removals[FirewalldSetting]):
+    """Settings that firewalld removes itself."""
+
+    def covers(self, limits: Limits, opening: Opening) -> bool:
+        """Whether the file is listed."""
+        rule = self.rule(opening)
+        return limits.saved is None or _target(rule.path) in map(_target, limits.saved)
+
+    def place(self, opening: Opening) -> str:
+        """Return the path."""
+        return self.rule(opening).path
+
+    def delete(self, rules: Sequence[FirewalldSetting]) -> None:
+        """Remove settings."""
+        firewalld.remove(rules)
+
+
 _KINDS: Mapping[type, Removals[Any]] = {
     NftRule: NftRules(),
     XtRule: IptablesRules(),
     FileLines: SavedLines(),
+    IpsetMember: IpsetMembers(),
+    FirewalldSetting: FirewalldSettings(),
 }
 
 

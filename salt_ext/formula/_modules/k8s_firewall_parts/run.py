@@ -30,7 +30,7 @@ Then rules of others, and addresses that get in by them::
                           ├ verify: which openings name an address?
                           │ ├ access: does a packet get in?
                           │ └ traffic: which connections and flows go on?
-                          ├ prune ─> removals: delete rules, each kind in its way
+                          ├ prune ─> removals ─> firewalld: delete rules, each kind in its way
                           └ connections (sock_diag), flows: end what is open
 
     programs runs other programs, libnftables loads nft's own library in place of one; netlink asks
