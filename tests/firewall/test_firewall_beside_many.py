@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from k8s_firewall_parts import libnftables, netlink, nft_bytes, programs, reading, verify
+from k8s_firewall_parts import netlink, nft_bytes, programs, reading, verify
 from tests.firewall.place import Place
 
 A, B = "192.0.2.1", "2001:db8::1"
@@ -112,38 +112,3 @@ def test_a_dump_that_others_cut_short_each_time_proves_nothing(
 
 
 # Changes through the library
-
-
-def elements(here: Place) -> str:
-    return here.server.run("nft", "list", "set", "inet", "x", "s")
-
-
-def test_elements_change_without_the_program_nft(
-    here: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[object] = []
-    with here.server.namespace.entered():
-        programs.run(["nft", set_of("ipv4_addr", "10.0.0.1")])
-        with monkeypatch.context() as patched:
-            patched.setattr(programs.subprocess, "run", lambda *argv, **_: started.append(argv))
-            text = f"delete element inet x s {{ 10.0.0.1 }}\nadd element inet x s {{ {A} }}\n"
-            assert programs.run(["nft", "-f", "-"], text) == ""
-    assert not started
-    assert A in elements(here)
-    assert "10.0.0.1" not in elements(here)
-
-
-def test_what_the_library_refuses_fails_with_the_words_of_nft_and_changes_nothing(
-    here: Place,
-) -> None:
-    with here.server.namespace.entered():
-        programs.run(["nft", set_of("ipv4_addr", "10.0.0.1")])
-        text = f"add element inet x s {{ {A} }}\nadd element inet x absent {{ {A} }}\n"
-        with pytest.raises(programs.errors.CommandFailed, match="No such file or directory"):
-            programs.run(["nft", "-f", "-"], text)
-    assert A not in elements(here)
-
-
-def test_only_elements_go_through_the_library() -> None:
-    assert libnftables.suits("add element inet x s { 192.0.2.1 }\nflush set inet x s\n")
-    assert not libnftables.suits("add element inet x s { 192.0.2.1 }\ndelete table inet x\n")

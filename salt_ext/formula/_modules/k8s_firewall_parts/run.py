@@ -33,9 +33,8 @@ Then rules of others, and addresses that get in by them::
                           ├ prune ─> removals ─> firewalld: delete rules, each kind in its way
                           └ connections (sock_diag), flows: end what is open
 
-    programs runs other programs, libnftables loads nft's own library in place of one; netlink asks
-    the kernel without either (generation: did nftables change?); state_dir has the files and the
-    lock; errors has what can go wrong
+    programs runs other programs; netlink asks the kernel without one (generation: did nftables
+    change?); state_dir has the files and the lock; errors has what can go wrong
 
 Parts that read or write texts need neither root nor a kernel. There is no ``__init__.py``: with
 one, Salt would load this folder as an execution module. The parts import only the standard library
