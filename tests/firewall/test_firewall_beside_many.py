@@ -109,6 +109,3 @@ def test_a_dump_that_others_cut_short_each_time_proves_nothing(
         assert nft_bytes.may_name([A]) is True
         monkeypatch.setattr(netlink, "messages", dumps([(rules, False)] * 2))
         assert nft_bytes.may_name([A]) is False
-
-
-# Changes through the library
