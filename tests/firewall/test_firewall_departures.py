@@ -270,3 +270,16 @@ def test_a_member_keeps_its_access_while_another_address_is_closed(
         assert one.answered()
         is_closed(here, leaves(minion))
         assert one.answered()
+
+
+def test_a_connection_that_a_formula_let_in_before_this_module_ran_is_ended(
+    minion: Minion, here: Place, closed: Host
+) -> None:
+    """The run of a formula opens, and only what closes is this module's."""
+    allow(closed, *MEMBERS, *OTHERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        for served in ([*MEMBERS, *OTHERS], OTHERS):
+            minion.pillar({"k8s_nodes": {"served": served}})
+            assert minion.call("close")["result"] is True
+        assert one.reset()

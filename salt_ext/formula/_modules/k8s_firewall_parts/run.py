@@ -278,7 +278,7 @@ class Run:
 
     def _close_all(self, parsed: ParsedPillar) -> None:
         if not self.test:
-            self._record_served()
+            self._record_served(opens=False)
         self._close_departed(parsed)
         if not self.test and not self._problems:
             self._record_revisions()
@@ -360,10 +360,16 @@ class Run:
             parts.append(still_open)
         self.outcome["comment"] = "; ".join(parts)
 
-    def _record_served(self) -> None:
-        """Add the addresses that are served now to the record."""
+    def _record_served(self, *, opens: bool = True) -> None:
+        """
+        Add the addresses that are served now to the record.
+
+        opens
+            Whether they are let in after this, so that their connections of now are older. Where
+            another formula has let them in already, none of these is spared later.
+        """
         known, served = ownership.recorded(self.state_dir), ownership.served(self.pillar)
-        before = connections.existing(served - known)
+        before = connections.existing(served - known) if opens else {}
         ownership.record(self.state_dir, known | served, before)
 
     def _begin_closing(
