@@ -64,6 +64,11 @@ def test_a_dump_that_others_cut_each_time_proves_nothing(kernel: Kernel) -> None
     assert nft_bytes.may_name([A]) is True
 
 
+def test_sets_that_others_change_each_time_prove_nothing(kernel: Kernel) -> None:
+    kernel.dumps = {netlink.SET: [(b"", False)] * 9}
+    assert nft_bytes.may_name([A]) is True
+
+
 def test_two_dumps_without_a_gap_are_enough(kernel: Kernel) -> None:
     kernel.dumps = {netlink.RULE: [(b"", False), (b"", False)]}
     assert nft_bytes.may_name([A]) is False

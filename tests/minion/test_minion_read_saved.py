@@ -298,3 +298,30 @@ def test_colons_of_verdicts_are_not_part_of_addresses():
         one.text for one in read_nft_file.tokens("/x", "192.0.2.1:accept 2001:db8::1 : drop 22:")
     ]
     assert texts == ["192.0.2.1", ":", "accept", "2001:db8::1", ":", "drop", "22", ":"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'flush ruleset\ninclude "/etc/nft/*.rules"\n',
+        "flush ruleset; table inet f { }\n",
+        "destroy table ip f; table ip f { }\n",
+        "delete table ip f\ntable ip f { }\n",
+        "define nodes = { 192.0.2.1 }\n",
+        '\tinclude "x.nft"\n',
+    ],
+)
+def test_a_file_of_nft_may_begin_with_any_command(text: str) -> None:
+    assert read_saved.form("/etc/firewall.conf", text) == read_saved.NFT
+
+
+def test_a_file_of_an_unknown_form_that_names_an_address_is_reported() -> None:
+    text = f"#!/bin/sh\n# {A}\niptables -A INPUT -s {A} -j ACCEPT\niptables -s 192.0.2.9\n"
+    assert read_saved.form("/etc/iptables.rules", text) == ""
+    found = list(
+        read_saved.not_understood(read_saved.Saved("/etc/iptables.rules", text), Interest([A]))
+    )
+    assert [(one.place, one.effect, one.removal) for one in found] == [
+        ("/etc/iptables.rules line 3", UNCLEAR, None)
+    ]
+    assert found[0].why == "the form of this file is not known"

@@ -58,7 +58,8 @@ def _found(wanted: Sequence[Interval]) -> bool:
         rules = _rules(sock)
         if rules is None or pattern.search(rules) or not _is_direct(rules):
             return True
-        return any(_in_set(sock, one, wanted, pattern) for one in _sets(sock))
+        sets = _sets(sock)
+        return sets is None or any(_in_set(sock, one, wanted, pattern) for one in sets)
 
 
 def _rules(sock: socket.socket) -> bytes | None:
@@ -106,12 +107,13 @@ def _is_direct(rules: bytes) -> bool:
     return known and len(names) == rules.count(_MATCH)
 
 
-def _sets(sock: socket.socket) -> Iterator[tuple[int, Mapping[int, bytes]]]:
-    found, whole = netlink.messages(sock, netlink.SET)
-    if not whole:
-        # The elements are asked for by the names of the sets: one that is new is read then.
+def _sets(sock: socket.socket) -> list[tuple[int, Mapping[int, bytes]]] | None:
+    """Return all sets; None where others change them too often."""
+    for _ in range(_TRIES):
         found, whole = netlink.messages(sock, netlink.SET)
-    yield from _objects(found)
+        if whole:
+            return list(_objects(found))
+    return None
 
 
 def _in_set(

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from . import intervals, read_ipset, read_iptables, read_nft_file
+from . import intervals, ownership, read_ipset, read_iptables, read_nft_file
 from .chains import (
     ACCEPT,
     DROP,
@@ -29,12 +29,14 @@ from .chains import (
     shown,
 )
 from .intervals import Interest
-from .openings import FileLines, FirewalldSetting, IpsetMember, Opening, Removal
+from .openings import UNCLEAR, FileLines, FirewalldSetting, IpsetMember, Opening, Removal
 
 _TABLE_LINE = re.compile(r"^\s*\*[a-z]+\s*$", re.MULTILINE)
 _IPSET_LINE = re.compile(r"^\s*(?:create|add|-N|-A|n|a)\s+\S+\s+\S", re.MULTILINE)
 _NFT_LINE = re.compile(
-    r"^\s*(?:table|(?:add|insert|create)\s+(?:rule|table|chain|set|element|map))\s", re.MULTILINE
+    r"(?:^|;)[ \t]*(?:table|include|define|flush\s+ruleset|(?:destroy|delete)\s+table"
+    r"|(?:add|insert|create)\s+(?:rule|table|chain|set|element|map))\b",
+    re.MULTILINE,
 )
 _UFW_TUPLE = "### tuple ###"
 _UFW_OUTPUT = re.compile(r"ufw6?-.*output", re.ASCII)
@@ -106,6 +108,23 @@ def iptables(saved: Saved, set_of: read_iptables.SetOf, interest: Interest) -> I
                 sources=(str(source),),
                 removal=_lines(saved, lines, one.first, one.end),
             )
+
+
+def not_understood(saved: Saved, interest: Interest) -> Iterator[Opening]:
+    """Yield the lines of a file of an unknown form that name an address; comments do not."""
+    for number, line in enumerate(saved.text.split("\n"), 1):
+        if line.lstrip().startswith("#"):
+            continue
+        for entry in sorted(ownership.Written(line).entries):
+            source = intervals.parse(entry)
+            if source is not None and not source.everything and interest.touches(source):
+                yield Opening(
+                    place=f"{saved.path} line {number}",
+                    text=shown(line),
+                    sources=(entry,),
+                    effect=UNCLEAR,
+                    why="the form of this file is not known",
+                )
 
 
 def _placed(opening: Opening, number: str) -> Opening:

@@ -125,6 +125,8 @@ def _read(
             found += read_saved.iptables(one, set_of, interest)
         elif form == read_saved.NFT:
             found += read_saved.nft(one, _include(one.path, unknown), interest)
+        elif not form:
+            found += read_saved.not_understood(one, interest)
     firewalld = read_saved.Firewalld(
         [one for one in files if read_saved.form(one.path, one.text) == read_saved.XML], set_of
     )
@@ -318,7 +320,11 @@ def _without_nft(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest
 
 def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest) -> None:
     for family, program in read_nft.PROGRAMS.items():
-        names = _legacy_tables(family)
+        try:
+            names = _legacy_tables(family)
+        except OSError as exc:
+            kernel.unknown[f"{program}-legacy"] = f"its tables cannot be listed: {exc}"
+            continue
         if not names:
             continue
         save = f"{program}-legacy-save"
@@ -344,10 +350,11 @@ def _read_legacy(kernel: Kernel, set_of: read_iptables.SetOf, interest: Interest
 
 
 def _legacy_tables(family: str) -> list[str]:
+    """Return the tables of legacy iptables; none where the kernel has not loaded it."""
     try:
         # Threads may be in different namespaces.
         return Path(f"/proc/thread-self/net/{family}_tables_names").read_text().split()
-    except OSError:
+    except FileNotFoundError:
         return []
 
 
