@@ -283,3 +283,40 @@ def test_a_connection_that_a_formula_let_in_before_this_module_ran_is_ended(
             minion.pillar({"k8s_nodes": {"served": served}})
             assert minion.call("close")["result"] is True
         assert one.reset()
+
+
+def test_an_address_that_leaves_a_second_time_loses_its_new_connections(
+    minion: Minion, here: Place, closed: Host
+) -> None:
+    """Its formula deletes the rule itself, so that no rule is there to show that it was back."""
+    minion.pillar({"k8s_nodes": {"served": OTHERS}})
+    for since in (100.0, 200.0):
+        allow(closed, MEMBERS[0])
+        with contextlib.closing(here.member.connect(here.server.v4)) as one:
+            assert one.answered()
+            iptables(closed, f"-D INPUT {{4}} -s {MEMBERS[0]} -p tcp --dport {PORT} -j ACCEPT")
+            done = minion.call("close", departed={MEMBERS[0]: since})
+            assert (done["result"], list(done["departures"])) == (True, ["closed"])
+            assert one.reset()
+    # Looked for again, as once a day: it is the same departure, and another host may have it now.
+    allow(closed, MEMBERS[0], more="-m comment --comment wide -j LOG")
+    iptables(closed, f"-I INPUT {{4}} -p tcp --dport {PORT} -j ACCEPT")
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        assert minion.call("close", departed={MEMBERS[0]: 200.0})["result"] is True
+        assert one.answered()
+
+
+@pytest.mark.parametrize("function", ["record", "sync"])
+def test_connections_from_before_this_module_was_installed_are_ended(
+    minion: Minion, here: Place, closed: Host, function: str
+) -> None:
+    """A formula has let nodes in for long: what is open then is not older than its service."""
+    allow(closed, *MEMBERS, *OTHERS)
+    with contextlib.closing(here.member.connect(here.server.v4)) as one:
+        assert one.answered()
+        minion.wants(nodes={"served": [*MEMBERS, *OTHERS]}, keep=[])
+        assert minion.call(function)["result"] is True
+        minion.wants(nodes={"served": OTHERS}, keep=[])
+        assert minion.call("sync")["result"] is True
+        assert one.reset()

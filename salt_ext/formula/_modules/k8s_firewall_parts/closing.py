@@ -8,7 +8,7 @@ whatever failed before, and only a reading after all of it ends the obligation.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import (
@@ -33,9 +33,6 @@ LEFT_A_SET = "removed from a set"
 
 _SHOWN = 3
 """Openings of one address in an answer."""
-
-Connected = Mapping[str, Mapping[str, int]]
-"""The connections of each address that were ended and are still open."""
 
 
 @dataclass
@@ -83,6 +80,7 @@ def begin(
         The firewall that was applied before: it says which ports were open for an address.
     """
     now = time.time()
+    known = departures.recorded(state_dir)
     served, before = ownership.served(pillar), ownership.recorded(state_dir)
     existing = ownership.existing(state_dir)
 
@@ -100,13 +98,24 @@ def begin(
     new = {entry: departure(entry, LEFT_A_SET, by_us=entry in before) for entry in left_sets}
     # While a reference is not resolved, an absent address may be one that it means.
     if not ownership.unresolved(pillar):
-        new |= {entry: departure(entry, NAMED, since or now) for entry, since in named.items()}
+        new |= {
+            entry: departure(entry, NAMED, since or now)
+            for entry, since in named.items()
+            # Without a time it may be the departure that is known already.
+            if since or entry not in known
+        }
         new |= {entry: departure(entry, NOT_SERVED) for entry in before - served}
-    known = departures.recorded(state_dir)
+    # One that was closed, let in again and has left again: its connections are new ones.
+    again = {entry for entry, one in new.items() if entry in known and _is_later(one, known[entry])}
+    known = {entry: one for entry, one in known.items() if entry not in again}
     entries = known.keys() | new.keys()
     wanted = {entry for entry in entries if entry in served or parsed.desired.wants(entry)}
     spared = ownership.spared(pillar, entries - wanted, parsed.desired.keep)
     return departures.updated(known, new, wanted, spared, now)
+
+
+def _is_later(new: Departure, known: Departure) -> bool:
+    return known.state == CLOSED and new.served and new.since > known.since
 
 
 def left_sets(state_dir: StateDir, entries: Iterable[str]) -> None:
@@ -147,19 +156,15 @@ def close(
         return outcome
     saved = parsed.prune.saved if parsed.prune else None
     first = _named(found, entries, saved)
-    prunes = parsed.prune is not None and not unresolved
-
-    def would_go(opening: Opening) -> bool:
-        return prunes and parsed.prune is not None and parsed.prune.covers(opening)
-
-    if parsed.prune is not None and prunes:
+    config = None if unresolved else parsed.prune
+    if config is not None:
         listed = (one for openings in first.by.values() for one in openings)
-        pruned = prune.prune(parsed.prune, listed, test=test)
+        pruned = prune.prune(config, listed, test=test)
         outcome.pruned = pruned.deleted
         outcome.problems += pruned.problems
     if test:
         left = {
-            address: tuple(one for one in openings if not would_go(one))
+            address: tuple(one for one in openings if config is None or not config.covers(one))
             for address, openings in first.by.items()
         }
         open_by = {address: _shown(openings) for address, openings in left.items() if openings}
@@ -171,12 +176,13 @@ def close(
         # What left a set of this module is certain: a set with such a reference keeps its content.
         ending = {address for address in ending if found[address].cause == LEFT_A_SET}
     scopes = {entry: _scope(found[entry], first.by.get(entry, ())) for entry in ending}
-    connected = _end_connections(pillar, parsed, scopes, outcome)
-    connected = {**_end_flows(pillar, parsed, scopes, outcome), **connected}
+    allowed = ownership.StillAllowed(pillar, parsed.desired.all_sets().values())
+    connected = _end_connections(scopes, allowed, outcome)
+    going_on = {**_end_flows(scopes, allowed, outcome), **connected}
     again = outcome.pruned or outcome.connections
     last = _named(found, entries, saved) if again else first
     open_by = {address: _shown(openings) for address, openings in last.by.items()}
-    for address, reason in connected.items():
+    for address, reason in going_on.items():
         open_by.setdefault(address, reason)
     before = departures.recorded(state_dir)
     outcome.departures = departures.judged(found, open_by, last.unknown, now=time.time())
@@ -226,15 +232,11 @@ def _named(
 
 
 def _end_connections(
-    pillar: Pillar,
-    parsed: ParsedPillar,
-    ending: Mapping[str, connections.Scope],
-    outcome: Outcome,
+    ending: Mapping[str, connections.Scope], allowed: Callable[[str], bool], outcome: Outcome
 ) -> dict[str, str]:
     """End connections; return, for an address that may still have one, the reason."""
     if not ending:
         return {}
-    allowed = ownership.StillAllowed(pillar, parsed.desired.all_sets().values())
     try:
         counts = connections.end(ending, allowed)
     except errors.FirewallError as exc:
@@ -253,13 +255,9 @@ def _end_connections(
 
 
 def _end_flows(
-    pillar: Pillar,
-    parsed: ParsedPillar,
-    ending: Mapping[str, connections.Scope],
-    outcome: Outcome,
+    ending: Mapping[str, connections.Scope], allowed: Callable[[str], bool], outcome: Outcome
 ) -> dict[str, str]:
     """End flows; return, for an address that may still have one, the reason."""
-    allowed = ownership.StillAllowed(pillar, parsed.desired.all_sets().values())
     closing = {
         entry: scope for entry, scope in ending.items() if "/" in entry or not allowed(entry)
     }

@@ -109,12 +109,6 @@ def updated(
         The reason why an address is allowed although no reference serves it, by address.
     """
     result = {**new, **known}
-    for address, one in new.items():
-        # It was let in again since: what is known of it is newer.
-        if result[address].state == CLOSED and one.served:
-            result[address] = replace(
-                one, since=result[address].since, state=CLOSED, why=result[address].why
-            )
     for address in wanted:
         result.pop(address, None)
     for address, one in result.items():

@@ -366,8 +366,11 @@ class Run:
 
         opens
             Whether they are let in after this, so that their connections of now are older. Where
-            another formula has let them in already, none of these is spared later.
+            another formula may have let them in already, none of these is spared later: the run
+            only closes, or this module has recorded nothing here before.
         """
+        files = (applied.FILE, freshness.FILE, ownership.FILE)
+        opens = opens and any(map(self.state_dir.read, files))
         known, served = ownership.recorded(self.state_dir), ownership.served(self.pillar)
         before = connections.existing(served - known) if opens else {}
         ownership.record(self.state_dir, known | served, before)
