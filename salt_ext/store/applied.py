@@ -25,7 +25,6 @@ _COLUMNS = (
 _MAX_LATE = 4
 """Jobs of one minion that are looked for after it was given up."""
 
-
 _CLOSED_MEANWHILE = "an address was closed while it was wanted again; re-applying"
 
 

@@ -61,7 +61,7 @@ QUIET = frozenset({"comment", "tcp", "udp", "limit", "multiport", "state", "mark
 
 _TARGETS = frozenset({*read_iptables.VERDICTS, *read_iptables.HARMLESS})
 
-_STATEMENTS: Mapping[str, str] = {
+STATEMENTS: Mapping[str, str] = {
     "dnat": "it sends the packet to another address",
     "redirect": "it sends the packet to another port",
     "tproxy": "it hands the packet to a proxy",
@@ -385,8 +385,8 @@ class _Statements:
             self._vmap(value)
         elif name in _LIMITS:
             self._conditions.append(Condition((OTHER,), ((name,),)))
-        elif name in _STATEMENTS:
-            self._strange = self._strange or _STATEMENTS[name]
+        elif name in STATEMENTS:
+            self._strange = self._strange or STATEMENTS[name]
         elif name == "mangle" and isinstance(value, Mapping):
             self._mangle(value)
         elif name in ("set", "map") and isinstance(value, Mapping):

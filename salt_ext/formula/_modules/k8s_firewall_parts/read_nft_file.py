@@ -39,6 +39,7 @@ from .chains import (
 )
 from .intervals import Interval
 from .openings import FileLines
+from .read_nft import STATEMENTS
 
 Include = Callable[[str], Sequence[tuple[str, str]]]
 """Returns the path and the text of every file that an include names."""
@@ -60,18 +61,7 @@ _META = {"l4proto": PROTOCOL, "iif": INTERFACE, "iifname": INTERFACE}
 _CT = {"state": STATE, "direction": DIRECTION, "proto-dst": ORIGINAL_PORT}
 _SIGNS = ("==", "!=", "<", ">", "<=", ">=", "eq", "ne", "lt", "gt", "le", "ge")
 _NEGATED = ("!=", "ne", "!")
-_STRANGE = {
-    "dnat": "it sends the packet to another address",
-    "redirect": "it sends the packet to another port",
-    "tproxy": "it hands the packet to a proxy",
-    "queue": "a program decides on the packet",
-    "notrack": "it takes the packet out of connection tracking",
-    "dup": "it copies the packet to another host",
-    "fwd": "it forwards the packet to another interface",
-    "synproxy": "it answers in place of the service",
-    "add": "it adds to a set",
-    "update": "it adds to a set",
-}
+_STRANGE = {**STATEMENTS, "add": "it adds to a set", "update": "it adds to a set"}
 _NARROWING = ("limit", "quota", "fib", "socket", "osf", "ipsec", "rt", "numgen", "jhash")
 _ELEMENT_OPTIONS = ("timeout", "expires", "comment", "counter", "limit", "quota", "last", "ct")
 NOT_UNDERSTOOD = "it names this address in a way that is not understood"
