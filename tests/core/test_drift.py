@@ -167,6 +167,17 @@ def row(**entry) -> OutOfSync:
 
 
 class TestDue:
+    @pytest.mark.parametrize(
+        ("sent", "minutes"),
+        [(0, 1), (29, 1), (89, 1), (91, 2), (3569, 59), (3571, 60), (3629, 60), (3631, 61),
+         (5000 * 60 - 29, 5000), (5000 * 60 + 31, 5001), (None, 1)],
+    )  # fmt: skip
+    def test_a_run_that_goes_on_says_for_how_many_minutes(self, sent, minutes):
+        sent_at = None if sent is None else NOW - sent
+        one = row(jid="7", dispatched="x", dispatched_at=NOW - 10, sent_at=sent_at, running_at=NOW)
+        assert one.in_flight(NOW, TIMEOUT)
+        assert one.why(NOW, TIMEOUT) == f"its run has been going for {minutes} min (job 7)"
+
     def test_a_job_in_flight_delays_the_next(self):
         one = row(jid="7", dispatched="x", dispatched_at=NOW - 10)
         assert one.in_flight(NOW, TIMEOUT)
