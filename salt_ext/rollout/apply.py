@@ -47,7 +47,7 @@ class JobPublisher(Protocol):
     def new_jid(self) -> str:
         """Return a job id for the next publish."""
 
-    def apply(self, jid: str, minions: Sequence[str], what: Action) -> None:
+    def apply(self, jid: str, minions: Sequence[str], action: Action, /) -> None:
         """Publish, and do not wait; :class:`NotPublished` when nothing was sent."""
 
 

@@ -18,7 +18,7 @@ LIMIT = 600.0
 
 
 class EventBus(Protocol):
-    """Where users' reactors listen."""
+    """Where reactors listen, the extension's and those of users."""
 
     def fire(self, tag: str, data: Mapping[str, object]) -> None:
         """Fire an event."""

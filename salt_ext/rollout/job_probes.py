@@ -11,6 +11,7 @@ from salt_ext.core.display import names
 from salt_ext.core.rollout.drift import LedgerEntry
 from salt_ext.core.rollout.judgement import Probe, still_runs
 from salt_ext.master.publisher import NotPublished
+from salt_ext.rollout.apply import JobPublisher
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
@@ -31,16 +32,6 @@ class Returns(Protocol):
 
     def returns(self, jid: str) -> Mapping[str, Returned]:
         """Return what each minion answered to a job."""
-
-
-class JobPublisher(Protocol):
-    """What sends jobs to minions."""
-
-    def new_jid(self) -> str:
-        """Return a job id for the next publish."""
-
-    def apply(self, jid: str, minions: Sequence[str], action: Action, /) -> None:
-        """Publish, and do not wait; :class:`NotPublished` when nothing was sent."""
 
 
 class JobProbes:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 from salt_ext.core import events
 from salt_ext.core.config.config import Config
 from salt_ext.core.rollout.drift import MinionCluster, OutOfSync
-from salt_ext.rollout.departure_events import DepartureReporter
+from salt_ext.rollout.departure_events import DepartureReporter, EventBus
 from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
@@ -25,13 +24,6 @@ _INTERVAL = 10.0
 """Seconds between two reminders of one cluster."""
 _RECENT = 5.0
 """Seconds for which the end of a minion's wait counts as new."""
-
-
-class EventBus(Protocol):
-    """Where the reactor listens."""
-
-    def fire(self, tag: str, data: Mapping[str, object]) -> None:
-        """Fire an event."""
 
 
 class Reminder:

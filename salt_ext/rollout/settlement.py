@@ -14,7 +14,8 @@ from salt_ext.core.rollout.departures import Closing, State, summary
 from salt_ext.core.rollout.drift import NO_RETURN, LedgerEntry, retry_after
 from salt_ext.core.rollout.judgement import Job, Judgement, Outcome, judge
 from salt_ext.master import minion_module
-from salt_ext.rollout.job_probes import JobProbes, JobPublisher, Returned, Returns
+from salt_ext.rollout.apply import JobPublisher
+from salt_ext.rollout.job_probes import JobProbes, Returned, Returns
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ _COLUMNS = (
     "minion, address, cluster, cause, since, state, evidence, open_by, checked_at, ended_at,"
     " reported"
 )
+_CLOSING_COLUMNS = "minion, jid, sent_at, attempts, next_at, error, checked_at, dropped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +92,7 @@ class DepartureTable:
     def closings(self) -> dict[str, Closing]:
         """Return how far each minion with departures is."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT minion, jid, sent_at, attempts, next_at, error, checked_at, dropped"
-                " FROM closing"
-            ).fetchall()
-        return {row[0]: _closing(row) for row in rows}
+            return {one.minion: one for one in _closings(connection, "1")}
 
     def outstanding(self) -> dict[str, list[Closing]]:
         """Return the minions whose job for departures has not returned, by jid."""
@@ -253,12 +250,7 @@ def of_minion(connection: Connection, minion: str) -> tuple[Departure, ...]:
 
 def closing_of(connection: Connection, minion: str) -> Closing | None:
     """Return how far a minion is with its departures."""
-    row = connection.execute(
-        "SELECT minion, jid, sent_at, attempts, next_at, error, checked_at, dropped FROM closing"
-        " WHERE minion = ?",
-        (minion,),
-    ).fetchone()
-    return _closing(row) if row else None
+    return next(iter(_closings(connection, "minion = ?", minion)), None)
 
 
 def _move_baseline(connection: Connection, change: BaselineChange) -> bool:
@@ -377,14 +369,18 @@ def _rows(connection: Connection, where: str, *values: object) -> list[Departure
     ]
 
 
-def _closing(row: tuple[str, str | None, float, int, float, str, float, int]) -> Closing:
-    return Closing(
-        minion=row[0],
-        jid=row[1],
-        sent_at=row[2],
-        attempts=row[3],
-        next_at=row[4],
-        error=row[5],
-        checked_at=row[6],
-        dropped=row[7],
-    )
+def _closings(connection: Connection, where: str, *values: object) -> list[Closing]:
+    query = f"SELECT {_CLOSING_COLUMNS} FROM closing WHERE {where}"  # noqa: S608
+    return [
+        Closing(
+            minion=row[0],
+            jid=row[1],
+            sent_at=row[2],
+            attempts=row[3],
+            next_at=row[4],
+            error=row[5],
+            checked_at=row[6],
+            dropped=row[7],
+        )
+        for row in connection.execute(query, values)
+    ]
