@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from salt_ext.core import answers
-from salt_ext.core.cluster.guard import Kind
+from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.store import Store
 from salt_ext.store.history import HistoryEntry

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from salt_ext.admin import engine_state
 from salt_ext.core import answers
-from salt_ext.core.cluster.guard import Kind
+from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen

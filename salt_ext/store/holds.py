@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from salt_ext.core.cluster.guard import Held
+from salt_ext.core.cluster.hold import Effect, Held
 from salt_ext.store.database import Database
 
 
@@ -15,8 +15,16 @@ class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     why: str
-    keys: list[str]
+    subjects: dict[str, str]
+    """Names of what is held, with a fingerprint of what was seen."""
     since: float
+    token: str
+    effect: Effect = Effect()
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of what is held, sorted."""
+        return sorted(self.subjects)
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +61,10 @@ class HoldTable:
             HeldChange(
                 kind=change.kind.value,
                 why=change.why,
-                keys=sorted(change.keys),
+                subjects=dict(sorted(change.subjects.items())),
                 since=since.get(change.kind.value, now),
+                token=change.token,
+                effect=change.effect,
             )
             for change in held
         ]

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from salt_ext.core import events
 from salt_ext.core.cluster.diff import Baseline, Difference
-from salt_ext.core.cluster.guard import Guard, Held, Kind, View
+from salt_ext.core.cluster.guard import Guard, View
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
 from salt_ext.core.cluster.snapshot import Snapshot

@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from salt_ext.core.cluster.guard import Guard, Held, Judgement, Kind, Rules, View
+from salt_ext.core.cluster.guard import Guard, Judgement, Rules, View
+from salt_ext.core.cluster.hold import Held, Kind
 from tests.core.build import member, members
 
 RULES = Rules(
@@ -70,7 +71,7 @@ def test_the_default_thresholds_are_those_of_the_documentation():
     [
         RULES,
         view(1),
-        Held(kind=Kind.SHRINK, why="", keys=frozenset()),
+        Held(kind=Kind.SHRINK, why="", subjects={}),
         Judgement(members=None),
     ],
 )

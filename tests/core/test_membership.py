@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from salt_ext.core.cluster.guard import Kind
+from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.cluster.member import RejectReason
 from salt_ext.core.cluster.membership import Membership
 from tests.core.build import EXTERNAL, INTERNAL, limits, member, members, node

@@ -13,7 +13,7 @@ import pytest
 import salt.loader
 
 from salt_ext.core import answers
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.rollout.wave import RolloutState
 from salt_ext.runners import k8s_nodes as runner
 from tests.functional.answer_types import keys, mismatches, paths, union
@@ -88,7 +88,9 @@ def busy(tmp_path, monkeypatch):
     master.save("prod", "192.0.2.2", "192.0.2.3")
     master.publish("web1")
     master.refer("web2", "k8s://prod", "k8s://prod/nothing")
-    held = Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone at once", keys=frozenset(["n1"]))
+    held = Held(
+        kind=Kind.SHRINK, why="2 of 3 nodes are gone at once", subjects=dict.fromkeys(["n1"], "")
+    )
     master.store.holds.replace("prod", [held], master.now)
     state = RolloutState(
         started_at=1.0, stopped="2 of 3 failed", retry_at=master.now + 60, consecutive_stops=1

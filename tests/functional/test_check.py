@@ -22,7 +22,7 @@ import yaml
 from lab.kubernetes import open_backend
 from salt_ext import formula
 from salt_ext.admin.check import clusters
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.kube.credential_lifetime import CredentialLifetime
 from salt_ext.kube.preflight import ClusterInfo
 from salt_ext.master import master_process
@@ -510,7 +510,9 @@ def test_clocks_and_expiring_credentials_are_checked(alive, given, level, where,
 
 def test_a_held_change_and_a_failing_engine_are_findings(alive):
     alive.store.holds.replace(
-        "prod", [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1"]))], 1.0
+        "prod",
+        [Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", subjects=dict.fromkeys(["n1"], ""))],
+        1.0,
     )
     alive.report(state="waiting", error="LIST nodes: 503", lost_since=1.0)
     words = [what for _, where, what in alive.found() if where == "cluster prod"]

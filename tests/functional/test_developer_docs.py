@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_ext.core.cluster.guard import Kind
+from salt_ext.core.cluster.hold import Kind
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ import salt.config
 import yaml
 
 from salt_ext.core import metrics
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.config import config
 from salt_ext.core.metrics import Sample, exposition
 from salt_ext.daemon import textfile
@@ -51,7 +51,7 @@ def configured(tmp_path):
             refused={"inside denied_networks": 2},
         ),
     )
-    held = Held(kind=Kind.SHRINK, why="gone at once", keys=frozenset(["n1", "n2"]))
+    held = Held(kind=Kind.SHRINK, why="gone at once", subjects=dict.fromkeys(["n1", "n2"], ""))
     store.holds.replace("prod", [held], 1.0)
     return settings, store
 

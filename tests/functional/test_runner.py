@@ -8,7 +8,7 @@ import pytest
 import salt.config
 import salt.loader
 
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.store import Health, Store
 from tests.core.build import member, snapshot
 
@@ -108,8 +108,10 @@ def test_apply_publishes_nothing_when_no_minion_is_out_of_date(runners):
 
 def test_held_changes_are_shown_and_confirm_names_those_that_it_releases(runners, store):
     held = [
-        Held(kind=Kind.SHRINK, why="2 of 3 nodes are gone", keys=frozenset(["n1", "n2"])),
-        Held(kind=Kind.NODE, why="too many addresses", keys=frozenset(["n3"])),
+        Held(
+            kind=Kind.SHRINK, why="2 of 3 nodes are gone", subjects=dict.fromkeys(["n1", "n2"], "")
+        ),
+        Held(kind=Kind.NODE, why="too many addresses", subjects=dict.fromkeys(["n3"], "")),
     ]
     store.holds.replace("prod", held, 1.0)
     load = runners({"prod": CLUSTER})

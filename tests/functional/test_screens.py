@@ -10,7 +10,7 @@ from salt_ext.admin.confirm import confirm
 from salt_ext.admin.history import history
 from salt_ext.admin.setup import setup
 from salt_ext.admin.status import status
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.master.settings import settings
 from salt_ext.rollout.plan import plan
 from tests.functional.terminal import MINIONS, Master
@@ -190,8 +190,12 @@ def hold(master: Master, cluster: str) -> None:
         Held(
             kind=Kind.SHRINK,
             why="2 of 3 nodes are gone at once",
-            keys=frozenset(["prod-1", "prod-2"]),
+            subjects=dict.fromkeys(["prod-1", "prod-2"], ""),
         ),
-        Held(kind=Kind.NODE, why="40 addresses, at most 16 are allowed", keys=frozenset(["n3"])),
+        Held(
+            kind=Kind.NODE,
+            why="40 addresses, at most 16 are allowed",
+            subjects=dict.fromkeys(["n3"], ""),
+        ),
     ]
     master.store.holds.replace(cluster, held, master.now - 10)

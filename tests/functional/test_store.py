@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.config import config
 from salt_ext.core.config.apply import ApplyConfig
 from salt_ext.core.config.clusters import Timing
@@ -263,7 +263,7 @@ class TestHistory:
 
 class TestHolds:
     def test_a_kind_that_is_held_on_keeps_its_time(self, store):
-        held = Held(kind=Kind.SHRINK, why="gone", keys=frozenset(["n2", "n1"]))
+        held = Held(kind=Kind.SHRINK, why="gone", subjects=dict.fromkeys(["n2", "n1"], ""))
         store.holds.replace("prod", [held], 1.0)
         store.holds.replace("prod", [held], 9.0)
         (change,) = store.holds.of("prod")

@@ -11,31 +11,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
+from salt_ext.core.cluster.hold import Held, Kind, fingerprint, fingerprints
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.resource_version import is_older
-
-
-class Kind(str, Enum):
-    """Why a change is held."""
-
-    IDENTITY = "identity"
-    """Another cluster answers: the uid of its ``kube-system`` namespace differs."""
-    ROLLBACK = "rollback"
-    """Versions went back: an older state, from a restored etcd or a lagging API server."""
-    VANISHED = "vanished"
-    """After an older state, nodes are missing and no deletion was seen."""
-    RETURNED = "returned"
-    """Nodes appeared with an older state; they may have left the cluster since."""
-    MINIMUM = "min_nodes"
-    """Fewer nodes would remain than ``guards:min_nodes``."""
-    SHRINK = "shrink"
-    """Too many nodes left at once: a second LIST must confirm it."""
-    GROWTH = "growth"
-    """Too many nodes joined at once."""
-    NODE = "node"
-    """A node claims too many addresses; it ends when its kubelet reports fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +39,6 @@ class View:
     version: str
     regressed: bool = False
     """Some node has a lower resourceVersion than was seen before."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """One change that is not made; confirming it releases its ``keys``."""
-
-    kind: Kind
-    why: str
-    keys: frozenset[str]
-    """Names of nodes; for ``identity`` the new uid, for ``rollback`` the version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +125,7 @@ class Guard:
             kind=Kind.IDENTITY,
             why=f"another cluster answers: kube-system has the uid {view.identity}, "
             f"it was {old.identity}",
-            keys=frozenset([view.identity]),
+            subjects={view.identity: fingerprints(view.members)},
         )
 
     def _check_rollback(self, old: View, view: View) -> Held | None:
@@ -173,7 +142,7 @@ class Guard:
             kind=Kind.ROLLBACK,
             why=f"the API server answers with an older state: version {view.version}, "
             f"it was {old.version}{regressed}",
-            keys=frozenset([view.version]),
+            subjects={view.version: fingerprints(view.members)},
         )
 
     def _judge_nodes(
@@ -184,10 +153,10 @@ class Guard:
         self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
         held: list[Held] = []
         unproven = self._check_shrink(old, view, frozenset(leaving), now, listed_at, deleted, held)
-        kept = unproven | self._check_vanished(leaving - deleted, held)
-        returned = self._check_returned(joining, held)
+        kept = unproven | self._check_vanished(old, leaving - deleted, held)
+        returned = self._check_returned(view, joining, held)
         barred = returned | self._check_growth(
-            old, frozenset(joining - returned), len(leaving - kept), now, held
+            old, view, frozenset(joining - returned), len(leaving - kept), now, held
         )
         members = {
             **{name: old.members[name] for name in kept},
@@ -209,7 +178,7 @@ class Guard:
         self.rollback_seen, self.rollback_before_restart = True, False
         self.returned |= joining
 
-    def _check_returned(self, joining: Set[str], held: list[Held]) -> frozenset[str]:
+    def _check_returned(self, view: View, joining: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that stay out because they may exist only in an older state."""
         if self.rollback_before_restart:
             self._record_rollback(joining)
@@ -219,10 +188,10 @@ class Guard:
         )
         if unconfirmed:
             why = f"{len(unconfirmed)} nodes appeared with an older state of the API server"
-            held.append(Held(kind=Kind.RETURNED, why=why, keys=unconfirmed))
+            held.append(Held(kind=Kind.RETURNED, why=why, subjects=_prints(view, unconfirmed)))
         return unconfirmed
 
-    def _check_vanished(self, missing: Set[str], held: list[Held]) -> frozenset[str]:
+    def _check_vanished(self, old: View, missing: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that are kept because an older state may be why they are missing."""
         if not self.rollback_seen:
             return frozenset()
@@ -235,7 +204,7 @@ class Guard:
                 f"{len(unconfirmed)} nodes are missing since the API server answered with an "
                 "older state"
             )
-            held.append(Held(kind=Kind.VANISHED, why=why, keys=unconfirmed))
+            held.append(Held(kind=Kind.VANISHED, why=why, subjects=_prints(old, unconfirmed)))
         return unconfirmed
 
     def _check_shrink(
@@ -266,13 +235,19 @@ class Guard:
             Held(
                 kind=Kind.SHRINK,
                 why=f"{len(unproven)} of {len(old.members)} nodes left at once",
-                keys=unproven,
+                subjects=_prints(old, unproven),
             )
         )
         return unproven
 
     def _check_growth(
-        self, old: View, joining: frozenset[str], leaving: int, now: float, held: list[Held]
+        self,
+        old: View,
+        view: View,
+        joining: frozenset[str],
+        leaving: int,
+        now: float,
+        held: list[Held],
     ) -> frozenset[str]:
         """Return the nodes that stay out although the view has them."""
         unconfirmed = frozenset(
@@ -288,7 +263,7 @@ class Guard:
                 kind=Kind.GROWTH,
                 why=f"{len(unconfirmed)} nodes joined a cluster of {smallest} nodes "
                 f"within {self.rules.growth_window:.0f} s",
-                keys=unconfirmed,
+                subjects=_prints(view, unconfirmed),
             )
         )
         return unconfirmed
@@ -301,7 +276,7 @@ class Guard:
         if keys and all(self._is_released(Kind.MINIMUM, key) for key in keys):
             return ()
         why = f"only {len(members)} nodes would remain; guards:min_nodes is {self.rules.min_nodes}"
-        return (Held(kind=Kind.MINIMUM, why=why, keys=keys),)
+        return (Held(kind=Kind.MINIMUM, why=why, subjects=dict.fromkeys(keys, "")),)
 
     def _is_mass(self, gone: int, of: int) -> bool:
         return gone >= self.rules.shrink_nodes and gone * 100 > of * self.rules.shrink_percent
@@ -334,3 +309,7 @@ class Guard:
         self._released = {
             kind: keys & pending.get(kind, frozenset()) for kind, keys in self._released.items()
         }
+
+
+def _prints(view: View, names: Set[str]) -> dict[str, str]:
+    return {name: fingerprint(view.members[name]) for name in names}

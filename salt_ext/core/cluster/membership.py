@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from salt_ext.core.cluster.address import Address, Network
-from salt_ext.core.cluster.guard import Held, Kind
+from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.cluster.member import Limits, Member, RejectReason, admit
 from salt_ext.core.cluster.node import AddressType, Node
 
@@ -103,7 +103,7 @@ class Membership:
                 kind=Kind.NODE,
                 why=f"{len(self.over_limit)} nodes claim more than {limit} addresses each; "
                 f"{name} claims {claim_count}",
-                keys=frozenset(self.over_limit),
+                subjects={name: str(count) for name, count in self.over_limit.items()},
             ),
         )
 

@@ -1,0 +1,116 @@
+"""
+Changes of a cluster that are not made yet: what is held, why, and what a release of it would do.
+
+A :class:`Held` change names its subjects (nodes, an identity, a version) and has a fingerprint of
+each: the uid and the addresses that were seen. A person confirms or rejects exactly that, by its
+token; the same names with other uids or addresses are another change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from salt_ext.core.cluster.address import sort_key
+from salt_ext.core.cluster.member import Member
+
+_DIGITS = 16
+"""Of a fingerprint and a token, hexadecimal: 64 bits, which a kubelet cannot search for a match."""
+
+
+class Kind(str, Enum):
+    """Why a change is held."""
+
+    IDENTITY = "identity"
+    """Another cluster answers: the uid of its ``kube-system`` namespace differs."""
+    ROLLBACK = "rollback"
+    """Versions went back: an older state, from a restored etcd or a lagging API server."""
+    VANISHED = "vanished"
+    """After an older state, nodes are missing and no deletion was seen."""
+    RETURNED = "returned"
+    """Nodes appeared with an older state; they may have left the cluster since."""
+    MINIMUM = "min_nodes"
+    """Fewer nodes would remain than ``guards:min_nodes``."""
+    SHRINK = "shrink"
+    """Too many nodes left at once: a second LIST must confirm it."""
+    GROWTH = "growth"
+    """Too many nodes or addresses joined at once, or within a day."""
+    NODE = "node"
+    """A node claims too much; it ends when its kubelet reports less."""
+    FLAPPING = "flapping"
+    """A node claims and drops the same addresses; it ends when they stay."""
+
+    @property
+    def confirmable(self) -> bool:
+        """Whether a person can release it; else only the node's kubelet or time ends it."""
+        return self not in (Kind.NODE, Kind.FLAPPING)
+
+    @property
+    def rejectable(self) -> bool:
+        """Whether a person can say no for good: to what would come in, never to what leaves."""
+        return self in (Kind.IDENTITY, Kind.RETURNED, Kind.GROWTH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What would change in the store if a held change were released now."""
+
+    leave: int = 0
+    """Nodes that would leave."""
+    join: int = 0
+    """Nodes that would join."""
+    close: int = 0
+    """Addresses and networks that no node would have any more."""
+    open: int = 0
+    """Addresses and networks that would be new."""
+    then_held: tuple[Kind, ...] = ()
+    """The guards that would hold (part of) it after that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One change that is not made."""
+
+    kind: Kind
+    why: str
+    subjects: Mapping[str, str]
+    """
+    By name, the fingerprint of what was seen: of a node, :func:`fingerprint`.
+
+    Names are those of nodes; for ``identity`` the new uid, for ``rollback`` the accepted version.
+    """
+    effect: Effect = Effect()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The names of what is held."""
+        return frozenset(self.subjects)
+
+    @property
+    def token(self) -> str:
+        """What a person types to confirm or reject exactly this."""
+        return token(self.kind.value, self.subjects)
+
+
+def token(kind: str, subjects: Mapping[str, str]) -> str:
+    """Return the token of a held change: it differs for any other kind, name, uid or address."""
+    return _digest([kind, *(text for subject in sorted(subjects.items()) for text in subject)])
+
+
+def fingerprint(member: Member) -> str:
+    """Return a digest of a node's uid and addresses: labels and readiness may change."""
+    return _digest([member.uid, *map(str, sorted(member.all_addresses(), key=sort_key))])
+
+
+def fingerprints(members: Mapping[str, Member]) -> str:
+    """Return a digest of a whole view."""
+    prints = sorted((name, fingerprint(member)) for name, member in members.items())
+    return _digest(text for pair in prints for text in pair)
+
+
+def _digest(texts: Iterable[str]) -> str:
+    # With their lengths, since an API server may answer with any text as a name or a uid.
+    whole = "".join(f"{len(text)}:{text}" for text in texts)
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
