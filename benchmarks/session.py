@@ -51,7 +51,8 @@ def _measure(parts: Mapping[str, Part], progress: Progress) -> tuple[list[Compar
     for name, part in parts.items():
         try:
             comparisons.extend(part(progress))
-        except Exception as exc:  # the other parts took minutes: what they measured is kept
+        # The other parts took minutes: what they measured is kept.
+        except Exception as exc:  # noqa: BLE001
             progress(f"{name}: not measured: {type(exc).__name__}: {exc}")
             if not isinstance(exc, LabError):
                 traceback.print_exc()
