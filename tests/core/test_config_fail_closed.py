@@ -10,6 +10,8 @@ to another mapping that has it too (`denied_networks` from the block into one cl
 a cluster into a group, `mode` from a cluster into `apply`); a cluster, group or class that is
 renamed; a network, target or selector that is replaced by another valid one; and a key that becomes
 an argument of a function (`arg`, `kwarg`), unless its name is distinctive: `denied_networks`.
+Of two mistakes at once, one is not seen: a key that is moved to the same mapping of another cluster
+and is misspelt there is a mistake of that cluster alone, except for `denied_networks`.
 """
 
 from __future__ import annotations
@@ -222,7 +224,9 @@ def mutations(draw: st.DrawFn, block: dict[str, Any]) -> tuple[str, Any]:
     elif kind == "garbage":
         holder[last] = draw(GARBAGE)
     elif kind == "item misread":
-        holder[last] = draw(st.sampled_from([f"{value}x", f" {value}", [value], {str(value): None}, 1]))
+        holder[last] = draw(
+            st.sampled_from([f"{value}x", f" {value}", [value], {str(value): None}, 1])
+        )
     elif kind == "wrapped in a list":
         holder[last] = [value]
     elif kind in ("wrapped in a mapping", "nested"):
@@ -237,9 +241,13 @@ def mutations(draw: st.DrawFn, block: dict[str, Any]) -> tuple[str, Any]:
             (),
             *(there for there in entries(mutated) if isinstance(at(mutated, there), dict)),
         ]
-        target = at(mutated, draw(st.sampled_from(places)))
+        there = draw(st.sampled_from(holders))
+        target = at(mutated, there)
         how = draw(st.integers(0, 5))
         new = last if kind == "moved" else misspelt(last, how, draw(st.integers(0, 20)))
+        if kind != "moved" and last != "denied_networks":
+            # There it reads as a mistake of that cluster's own.
+            assume(not (there[:1] == path[:1] == ("clusters",) and there[2:] == path[2:-1]))
         # What is overwritten is as good as deleted.
         assume(target is not holder and new not in target)
         target[new] = value

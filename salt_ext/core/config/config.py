@@ -86,6 +86,15 @@ class Config:
             problem.key == f"{KEY}:clusters" and problem.value is None for problem in self.problems
         )
 
+    def why_stopped(self, name: str) -> str:
+        """Return why a cluster is not followed, with the key of the mistake; else ""."""
+        if name not in self.broken:
+            return ""
+        own = [problem for problem in self.problems if f"{problem.key}:".startswith(_path(name))]
+        if own:
+            return f"the configuration of cluster {name!r} has a mistake: {own[0].key}"
+        return f"no cluster is followed while {self.stopped_by[0].key} has a mistake"
+
     @property
     def with_node_lists(self) -> dict[str, Cluster]:
         """The readable clusters that have ``node_lists``."""
@@ -122,7 +131,7 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     read_clusters = {str(name): _read_cluster(name, entries, never_open) for name in entries.keys}
     if not entries.keys and not problems:
         problems.append(ConfigError(f"{KEY}:clusters", None, "at least one cluster (required)"))
-    own = [f"{entries.path}:{name}" for name, one in read_clusters.items() if one.cluster]
+    own = [_path(name) for name, one in read_clusters.items() if one.cluster]
     doubts = doubt.judge(problems, KEY, own)
     stopped_by = doubts.every_cluster
     if wrong_level and not stopped_by:
@@ -174,6 +183,10 @@ def _read_cluster(name: object, entries: Options, never_open: tuple[Network, ...
     written = entries.raw(str(name))
     has_content = isinstance(written, Mapping) and any(map(written.get, _REQUIRED))
     return _ReadCluster(cluster, bad_keys, has_content)
+
+
+def _path(name: str) -> str:
+    return f"{KEY}:clusters:{name}:"
 
 
 def _at_wrong_level(path: str) -> ConfigError:

@@ -31,15 +31,16 @@ def judge(problems: Iterable[ConfigError], block: str, own: Collection[str]) -> 
     """
     Return what the mistakes may be about.
 
-    ``block`` is the path of the block, ``own`` are the paths of the clusters that could be read.
-    A mistake within one of them is that cluster's own, unless a key is at a wrong level.
+    ``block`` is the path of the block, ``own`` are the paths of the clusters that could be read,
+    each with a colon at its end. A mistake within one of them is that cluster's own, unless a key
+    is at a wrong level.
     """
     every_cluster, publishing = [], []
     meaning = False
     for problem in problems:
         top = problem.key.removeprefix(f"{block}:").split(":")[0]
         about = _about(problem)
-        is_own = any(problem.key == at or problem.key.startswith(f"{at}:") for at in own)
+        is_own = any(f"{problem.key}:".startswith(at) for at in own)
         if _is_at_wrong_level(problem) if is_own else _is_about_all(problem, top):
             every_cluster.append(problem)
             meaning = meaning or top == "state_dir" or places.MEANING in about
@@ -64,10 +65,13 @@ def _is_at_wrong_level(problem: ConfigError) -> bool:
     """
     Whether a mistake within one cluster has a key of another mapping.
 
-    Another cluster may have lost it. A misspelt key of this mapping is this cluster's own.
+    Another cluster may have lost it. A misspelt key of this mapping is this cluster's own, but for
+    `denied_networks`: too much depends on it.
     """
-    if isinstance(problem, UnknownKey) and places.resembles(problem.name):
-        return places.is_elsewhere(problem.name, problem.here)
+    if problem.key.endswith(":never"):
+        return True
+    if isinstance(problem, UnknownKey) and (known := places.resembles(problem.name)):
+        return known == "denied_networks" or known not in problem.here
     return bool(_about(problem))
 
 

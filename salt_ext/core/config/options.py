@@ -162,10 +162,12 @@ class Options:
         self.problems.append(problem)
 
     def _hint(self, name: str) -> str:
-        if places.is_elsewhere(name, self._known):
+        known = places.resembles(name)
+        if known and known not in self._known:
             return places.hint(name)
         close = difflib.get_close_matches(name[:_MAX_NAME], self._known, n=1)
-        return f" (did you mean {close[0]}?)" if close else ""
+        meant = known or (close[0] if close else "")
+        return f" (did you mean {meant}?)" if meant else ""
 
     def _take_raw(self, key: str, was: str) -> Any:
         self._known.append(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 DENIED = "denied"
@@ -94,12 +94,6 @@ def resembles(name: str) -> str:
     by_plain = {spelling.lower(): known for spelling, known in _SPELLINGS.items()}
     close = difflib.get_close_matches(plain, by_plain, n=1, cutoff=0.75)
     return by_plain[close[0]] if close else ""
-
-
-def is_elsewhere(name: str, here: Collection[str]) -> bool:
-    """Whether a key that a mapping does not have belongs into another one."""
-    known = resembles(name)
-    return bool(known) and known not in here
 
 
 def hint(name: str) -> str:
