@@ -237,7 +237,7 @@ def mutations(draw: st.DrawFn, block: dict[str, Any]) -> tuple[str, Any]:
         renamed(holder, last, new)
     elif kind in ("moved", "moved and misspelt"):
         del holder[last]
-        places = [
+        holders = [
             (),
             *(there for there in entries(mutated) if isinstance(at(mutated, there), dict)),
         ]

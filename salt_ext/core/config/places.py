@@ -96,6 +96,11 @@ def resembles(name: str) -> str:
     return by_plain[close[0]] if close else ""
 
 
+def belongs_below_block(name: str) -> bool:
+    """Whether a key of the master's configuration itself was meant for the block."""
+    return name in DISTINCTIVE or resembles(name) == "denied_networks"
+
+
 def hint(name: str) -> str:
     """Return where a key belongs that is at a wrong level, as an addition to a message."""
     known = resembles(name)
