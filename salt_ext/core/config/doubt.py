@@ -41,10 +41,11 @@ def judge(problems: Iterable[ConfigError], block: str, own: Collection[str]) -> 
         top = problem.key.removeprefix(f"{block}:").split(":")[0]
         about = _about(problem)
         is_own = any(f"{problem.key}:".startswith(at) for at in own)
-        if _is_at_wrong_level(problem) if is_own else _is_about_all(problem, top):
+        stops_all = _is_at_wrong_level(problem) if is_own else _is_about_all(problem, top)
+        if stops_all:
             every_cluster.append(problem)
             meaning = meaning or top == "state_dir" or places.MEANING in about
-        if top == "apply" or places.PUBLISHING in about:
+        if top == "apply" or (stops_all and places.PUBLISHING in about):
             publishing.append(problem)
     return Doubt(every_cluster=tuple(every_cluster), meaning=meaning, publishing=tuple(publishing))
 

@@ -34,7 +34,6 @@ _PLACES: Mapping[str, tuple[str, str]] = {
         ("states", "highstate", "function", "arg", "kwarg", "sync", "target"),
         (PUBLISHING, "below apply or one of its classes"),
     ),
-    # An `observe` that is lost would publish.
     "mode": (MEANING, "below a cluster, below apply or below one of its classes"),
     **dict.fromkeys(
         (
@@ -109,7 +108,10 @@ def hint(name: str) -> str:
 
 def subjects(names: Iterable[str]) -> frozenset[str]:
     """Return what keys may be about, by their names."""
-    return frozenset(_PLACES[key][0] for key in map(resembles, names) if key)
+    known = {key for key in map(resembles, names) if key}
+    # An `observe` that is lost would publish, of a cluster or to a class.
+    of_mode = {PUBLISHING} if "mode" in known else set()
+    return frozenset({_PLACES[key][0] for key in known} | of_mode)
 
 
 def names_within(value: object) -> Iterator[str]:
