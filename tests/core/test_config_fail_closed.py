@@ -299,7 +299,7 @@ def served(name: str, text: str, found: Config, stored: Snapshot) -> frozenset[s
 
 
 @dataclass(frozen=True)
-class InForce:
+class Before:
     """What a valid configuration has let in."""
 
     config: Config
@@ -310,9 +310,9 @@ class InForce:
     """Addresses of each node, by cluster."""
 
 
-def in_force(valid: Config) -> InForce:
+def before_of(valid: Config) -> Before:
     stored = {name: snapshot_of(name, valid) for name in valid.clusters}
-    return InForce(
+    return Before(
         valid,
         stored,
         {
@@ -327,7 +327,7 @@ def in_force(valid: Config) -> InForce:
     )
 
 
-def opened(before: InForce, mutated: Config) -> Iterator[str]:
+def opened(before: Before, mutated: Config) -> Iterator[str]:
     """Yield everything that the mutated configuration lets in, and the valid one does not."""
     valid = before.config
     for name, cluster in mutated.clusters.items():
@@ -389,7 +389,7 @@ def test_no_mistake_lets_an_address_in_that_the_valid_configuration_kept_out(dat
     if not found.problems:
         assert kind not in CERTAIN
         return
-    assert list(itertools.islice(opened(in_force(valid), found), 3)) == [], (kind, mutated)
+    assert list(itertools.islice(opened(before_of(valid), found), 3)) == [], (kind, mutated)
 
 
 WHOLE = {
@@ -452,7 +452,7 @@ def single_mistakes(block: dict[str, Any]) -> Iterator[tuple[str, Path, dict[str
 def test_no_single_mistake_in_a_configuration_with_every_key_lets_anything_in():
     valid = config.read(WHOLE)
     assert [str(problem) for problem in valid.problems] == []
-    before, count = in_force(valid), 0
+    before, count = before_of(valid), 0
     for kind, path, mutated in single_mistakes(WHOLE):
         found = config.read(mutated)
         if found.problems:
