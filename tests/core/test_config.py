@@ -597,6 +597,27 @@ def test_a_cluster_group_or_class_may_have_the_name_of_a_key(name):
     assert found.clusters[name].limits.denied == RESERVED_NETWORKS
 
 
+def test_a_value_without_end_is_read_in_a_moment():
+    value: Any = ["192.0.2.9"]
+    for _ in range(200):
+        value = [value] * 10
+    round_: dict[str, Any] = {"denied": "192.0.2.8"}
+    round_["round"] = round_
+    found = config.read({**with_mistake("stuff", value), "round": round_, "denied_networks": value})
+    assert found.clusters == {}
+    denied = ipaddress.ip_address("192.0.2.8")
+    assert found.broken["good"].limits.reject_reason(denied) is RejectReason.DENIED
+
+
+@pytest.mark.parametrize("value", [10**4000, [10**4000], {"x": 1}, b"\xff", float("nan")])
+def test_a_value_of_any_type_is_a_mistake_of_one_line(value):
+    if isinstance(value, list):
+        value = [value[0] ** 2]
+    found = config.read(with_mistake("denied_networks", value))
+    assert all(len(line) < 300 for line in lines(found))
+    assert found.stopped_by
+
+
 def test_a_key_with_a_colon_is_not_taken_for_one_of_a_cluster():
     found = config.read({**with_mistake("clusters:prod:zzz", 1), "clusters:prod:zzz": 1})
     assert found.clusters == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 
 DENIED = "denied"
 """Keys that keep addresses out."""
@@ -81,6 +82,7 @@ _SPELLINGS = {**{name: name for name in _PLACES}, **dict.fromkeys(_DENYING, "den
 _MAX_NAME = 60
 _MAX_NAMES = 1000
 _MAX_DEPTH = 12
+_MAX_VISITED = 20_000
 
 _CHOSEN_NAMES = ("clusters", "groups", "classes")
 """Mappings whose keys are names that people choose."""
@@ -134,27 +136,28 @@ def names_within(value: object) -> Iterator[str]:
             stack.extend(item)
 
 
-def denying(
-    value: object, *, within: str = "", depth: int = 0
-) -> Iterator[tuple[tuple[str, ...], object]]:
+def denying(value: object) -> Iterator[tuple[tuple[str, ...], object]]:
     """
     Yield the values of keys that deny networks, with their paths, however they are misspelt.
 
-    In mappings and lists, as deep as a configuration can sensibly be.
+    In mappings and lists, as deep and as many as a configuration can sensibly have.
     """
-    if depth > _MAX_DEPTH:
-        return
-    if isinstance(value, Mapping):
-        for key, item in list(value.items())[:_MAX_NAMES]:
-            name = str(key)
-            # A cluster may be named `never`.
-            is_chosen = within in _CHOSEN_NAMES and isinstance(item, Mapping)
-            if resembles(name) == "denied_networks" and not is_chosen:
-                yield (name,), item
-            else:
-                for path, found in denying(item, within=name, depth=depth + 1):
-                    yield (name, *path), found
-    elif isinstance(value, (list, tuple)):
-        for item in value[:_MAX_NAMES]:
-            for path, found in denying(item, depth=depth + 1):
-                yield ("-", *path), found
+    # No recursion, and a limit: YAML can nest aliases without end.
+    stack: list[tuple[tuple[str, ...], object]] = [((), value)]
+    left = _MAX_VISITED
+    while stack and left > 0:
+        path, item = stack.pop()
+        left -= 1
+        if len(path) > _MAX_DEPTH:
+            continue
+        if isinstance(item, (list, tuple)):
+            stack.extend(((*path, "-"), below) for below in item[:left])
+        elif isinstance(item, Mapping):
+            for key, below in islice(item.items(), left):
+                name = str(key)
+                # A cluster may be named `never`.
+                is_chosen = path[-1:] and path[-1] in _CHOSEN_NAMES and isinstance(below, Mapping)
+                if resembles(name) == "denied_networks" and not is_chosen:
+                    yield (*path, name), below
+                elif isinstance(below, (Mapping, list, tuple)):
+                    stack.append(((*path, name), below))
