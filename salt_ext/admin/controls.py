@@ -61,7 +61,7 @@ def refresh(
     answer: answers.Refreshed = {}
     for name in sorted(clusters):
         if name in config.broken:
-            answer[name] = "not listed: its configuration has a mistake"
+            answer[name] = f"not listed: {config.why_stopped(name)}"
         else:
             store.control.request_refresh(name, ControlFlag(by, asked_at))
     until = time.monotonic() + wait

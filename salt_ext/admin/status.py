@@ -138,7 +138,7 @@ def _cluster(
         "revision": snapshot.revision if snapshot else None,
         "changed_at": _when(snapshot.observed_at) if snapshot else None,
         "mode": config.mode(name).value,
-        "warnings": list(cluster.access.warnings) if cluster else [],
+        "warnings": list(cluster.warnings) if cluster else [],
         "held": picture(store, name),
     }
     if health is not None:
@@ -189,7 +189,7 @@ def _state(
     name: str, config: Config, health: Health | None, now: float, *, engine_runs: bool
 ) -> str:
     if name in config.broken:
-        return "not watched: its configuration has a mistake; the last known nodes stay in force"
+        return f"not watched: {config.why_stopped(name)}; the last known nodes stay in force"
     if not engine_runs and _listed_on_demand(health, now):
         return "listed by the ext_pillar"
     if not engine_runs:

@@ -31,7 +31,11 @@ def quote(value: object, limit: int = 80) -> str:
     Omitted are the passwords in URLs, the values of mappings (only the keys are shown), and lists
     within lists.
     """
-    text = without_password(repr(_without_secrets(value)))
+    try:
+        text = without_password(repr(_without_secrets(value)))
+    except ValueError:
+        # Python writes no number of more than 4,300 digits.
+        text = f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
