@@ -30,6 +30,21 @@ def quote(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+MAX_REASON = 500
+"""Characters of a person's reason that are kept."""
+
+
+def reason_text(value: object) -> str:
+    """
+    Return why a person did something, on one line: without control characters, and not too long.
+
+    Salt reads an argument as YAML: a number or a list may come in place of the text.
+    """
+    text = "" if value is None else " ".join(str(value).split())
+    shown = "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return shown if len(shown) <= MAX_REASON else f"{shown[: MAX_REASON - 3]}..."
+
+
 def without_password(text: str) -> str:
     """Return a text without the user and the password in its URLs."""
 
