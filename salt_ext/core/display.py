@@ -12,6 +12,23 @@ def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def parse_time(value: object) -> float:
+    """
+    Return a time in seconds since 1970 from ISO 8601, in UTC unless it says otherwise.
+
+    Salt reads an argument as YAML: a date or a time may come in place of the text.
+    :class:`ValueError` for anything else.
+    """
+    text = str(value).strip()
+    # Python 3.10 does not know the letter.
+    parsed = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text)
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=timezone.utc)
+    if not 1970 < parsed.year < 9999:
+        raise ValueError(text)
+    return parsed.timestamp()
+
+
 def names(items: Iterable[str], limit: int = 5) -> str:
     """Return the first names in order, and the number of the others: ``m1, m2 and 3 more``."""
     ordered = sorted(items)

@@ -15,8 +15,8 @@ MAX_CLOSED_OF_NODE = 200
 """Ended intervals of one node that are kept: its kubelet can claim another address each second."""
 MAX_CLOSED_OF_CLUSTER = 50_000
 
-_TRIM_EVERY = 16
-"""Revisions between two counts of a whole cluster, which take a millisecond."""
+_TRIM_EVERY = 64
+"""Revisions between two counts of a whole cluster, which take some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ class AddressHistoryTable:
         marks = ", ".join("?" * len(addresses))
         with self._database.reading() as connection:
             rows = connection.execute(
-                "SELECT cluster, node, address, opened_at, opened_revision, let_in_by, closed_at,"
-                f" closed_revision FROM address_history WHERE address IN ({marks})"  # noqa: S608
+                "SELECT cluster, node, address, opened_at, opened_revision, let_in_by, closed_at,"  # noqa: S608
+                f" closed_revision FROM address_history WHERE address IN ({marks})"
                 " ORDER BY opened_at DESC, id DESC",
                 tuple(addresses),
             )
@@ -160,9 +160,7 @@ def save(
     _make_room(connection, snapshot, closed)
 
 
-def _make_room(
-    connection: Connection, snapshot: Snapshot, closed: Mapping[str, list[int]]
-) -> None:
+def _make_room(connection: Connection, snapshot: Snapshot, closed: Mapping[str, list[int]]) -> None:
     """Drop the intervals that were opened first, of those that have ended."""
     for node in closed:
         connection.execute(

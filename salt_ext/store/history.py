@@ -78,6 +78,7 @@ class _Share:
     limit: int
     key: object
     separate: int = _SEPARATE
+    """Entries of one key that are kept apart; with 0, all of them."""
 
 
 class HistoryTable:
@@ -98,6 +99,25 @@ class HistoryTable:
                     return
             _insert(connection, entry, share)
             _make_room(connection, share)
+
+    def record_action(
+        self,
+        what: str,
+        by: str,
+        at: float,
+        *,
+        cluster: str = "",
+        reason: str = "",
+        automatic: bool = False,
+        **detail: Any,
+    ) -> None:
+        """Add what a person did, and why; ``automatic`` where a machine called it."""
+        said = {"by": by, **({"reason": reason} if reason else {})}
+        self.record(
+            HistoryEntry(
+                at=at, cluster=cluster, what=what, detail={**said, **detail}, automatic=automatic
+            )
+        )
 
     def followed(self, cluster: str, tokens: Collection[str], revision: int) -> None:
         """Record which revision of a cluster followed from confirmations, by their tokens."""
@@ -126,27 +146,16 @@ class HistoryTable:
             rows = connection.execute("SELECT DISTINCT cluster FROM history").fetchall()
         return frozenset(cluster for (cluster,) in rows)
 
-    def newest(
-        self, cluster: str, limit: int, kinds: Collection[str] = (), *, before: int | None = None
-    ) -> list[HistoryEntry]:
+    def newest(self, cluster: str, limit: int, kinds: Collection[str] = ()) -> list[HistoryEntry]:
         """Return the newest entries of a cluster, newest first, of some kinds or of all."""
-        return [entry for _, entry in self.page(cluster, limit, kinds, before=before)]
-
-    def page(
-        self, cluster: str, limit: int, kinds: Collection[str] = (), *, before: int | None = None
-    ) -> list[tuple[int, HistoryEntry]]:
-        """Return the same with their numbers, from which the next page goes on."""
-        marks = ", ".join("?" * len(kinds))
-        where = f" AND what IN ({marks})" if kinds else ""
+        where = f" AND what IN ({', '.join('?' * len(kinds))})" if kinds else ""
         with self._database.reading() as connection:
-            return _rows(
+            found = _rows(
                 connection,
-                f"cluster = ?{where} AND id < ? ORDER BY id DESC LIMIT ?",
-                cluster,
-                *kinds,
-                2**62 if before is None else before,
-                limit,
+                f"cluster = ?{where} ORDER BY id DESC LIMIT ?",
+                *(cluster, *kinds, limit),
             )
+        return [entry for _, entry in found]
 
 
 def _share(entry: HistoryEntry) -> _Share:
@@ -157,7 +166,7 @@ def _share(entry: HistoryEntry) -> _Share:
             name=f"{actor}:{entry.what}",
             limit=MAX_OF_ACTION,
             key=[entry.cluster, {name: detail[name] for name in detail if name != "jobs"}],
-            separate=MAX_OF_ACTION if entry.what in DECISIONS else _SEPARATE,
+            separate=0 if entry.what in DECISIONS else _SEPARATE,
         )
     minion = detail.get("minion") or _only(detail.get("minions"))
     if minion:
@@ -188,6 +197,8 @@ def _fold_key(share: _Share) -> bytes:
 
 def _fold(connection: Connection, entry: HistoryEntry, share: _Share) -> bool:
     """Count an entry in the newest of its key, if these come fast; False if it must be added."""
+    if not share.separate:
+        return False
     key = _fold_key(share)
     recent = connection.execute(
         "SELECT id, at, times, first_at FROM history WHERE fold = ? AND at > ?"
@@ -283,9 +294,7 @@ def _decisions(connection: Connection, cluster: str) -> list[tuple[int, HistoryE
     return _rows(connection, "cluster = ? AND what = 'confirmed' ORDER BY id DESC", cluster)
 
 
-def _rows(
-    connection: Connection, where: str, *values: object
-) -> list[tuple[int, HistoryEntry]]:
+def _rows(connection: Connection, where: str, *values: object) -> list[tuple[int, HistoryEntry]]:
     rows = connection.execute(
         "SELECT id, at, cluster, what, detail, share, times, first_at FROM history"  # noqa: S608
         f" WHERE {where}",

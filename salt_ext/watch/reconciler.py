@@ -24,6 +24,7 @@ from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
+from salt_ext.watch.confirmations import TakenConfirmations
 from salt_ext.watch.sync_status import SyncStatus
 from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, WatchCounters
 
@@ -82,6 +83,7 @@ class ClusterReconciler:
         self._guard = Guard(rules=cluster.rules)
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
         self._sync_status = SyncStatus(self._name, self._fire)
+        self._confirmations = TakenConfirmations()
         self._snapshot: Snapshot | None = None
         """The snapshot in the store."""
         self._baseline = Baseline({})
@@ -271,6 +273,7 @@ class ClusterReconciler:
                 # A confirmation that came too late must not release the next change of its kind.
                 if since.get(change.kind) == change.since:
                     self._guard.release(Kind(change.kind), change.subjects)
+                    self._confirmations.take(change.token, change.kind, change.subjects)
                     log.warning(
                         "cluster %s: %s confirmed: %s [change-confirmed]",
                         self._name,
@@ -299,6 +302,7 @@ class ClusterReconciler:
             put=[*difference.joined, *difference.updated],
             drop=[member.name for member in difference.left],
             departed=self._departed(previous, snapshot, difference),
+            let_in_by=self._confirmations.let_in_by(difference),
         )
         self._snapshot = snapshot
         self._baseline.advance(members, difference)
@@ -336,8 +340,11 @@ class ClusterReconciler:
                     cluster=snapshot.cluster,
                     what="changed",
                     detail=next(events.changed(snapshot, difference)).data,
+                    nodes=_names(difference),
                 )
             )
+            if tokens := self._confirmations.end(difference):
+                self._store.history.followed(self._name, tokens, snapshot.revision)
 
     def _fire(self, event: events.Event) -> None:
         try:
@@ -375,3 +382,8 @@ class ClusterReconciler:
             self._debounce.changed(now)
         self._sync_status.changed = False
         self._report_at = now + (_RELEASE_POLL_INTERVAL if self._holds else _REPORT_INTERVAL)
+
+
+def _names(difference: Difference) -> frozenset[str]:
+    changed = (*difference.joined, *difference.left, *difference.updated)
+    return frozenset(member.name for member in changed)
