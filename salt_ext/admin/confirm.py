@@ -9,12 +9,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from salt_ext.admin import held
+from salt_ext.admin.controls import By
 from salt_ext.core import answers
 from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.store import Store
 from salt_ext.store.decisions import ClusterDecisions, Decided
-from salt_ext.store.history import HistoryEntry
 from salt_ext.store.holds import HeldChange
 from salt_ext.store.locks import ENGINE, lock_holder
 
@@ -25,9 +25,8 @@ def confirm(
     config: Config,
     store: Store,
     cluster: str,
-    by: str,
+    by: By,
     tokens: Collection[str] = (),
-    reason: str = "",
 ) -> answers.Confirmed:
     """
     Release the held changes with these tokens; without a token, only show what is held.
@@ -43,7 +42,7 @@ def confirm(
         return {**answer, "refused": refused, "retcode": 1}
     if not chosen:
         return answer
-    answer["released"] = _recorded(name, store, chosen, "confirmed", by, reason)
+    answer["released"] = _recorded(name, store, chosen, "confirmed", by)
     answer["still_held"] = [
         change for change in answer["still_held"] if change["token"] not in tokens
     ]
@@ -52,7 +51,7 @@ def confirm(
 
 
 def reject(
-    config: Config, store: Store, cluster: str, by: str, tokens: Collection[str], reason: str = ""
+    config: Config, store: Store, cluster: str, by: By, tokens: Collection[str]
 ) -> answers.Rejected:
     """
     Keep out what is held with these tokens until it changes; refused as ``confirm`` refuses.
@@ -68,7 +67,7 @@ def reject(
             "refused": refused or "reject needs the token of a held change",
             "retcode": 1,
         }
-    rejected = _recorded(name, store, chosen, "rejected", by, reason)
+    rejected = _recorded(name, store, chosen, "rejected", by)
     return {
         "rejected": rejected,
         "still_held": [
@@ -114,48 +113,52 @@ def _not_rejectable(_: str, change: HeldChange) -> str:
 
 
 def _recorded(
-    name: str, store: Store, chosen: Sequence[HeldChange], what: str, by: str, reason: str
+    name: str, store: Store, chosen: Sequence[HeldChange], what: str, by: By
 ) -> list[answers.Release]:
     """Record a decision, once, and return its changes."""
     now = time.time()
     minions = store.subscriptions.count(name)
-    shown: list[answers.Release] = [
-        {
-            "what": change.kind,
-            "why": change.why,
-            "keys": change.keys,
-            "if_released": change.effect.text(minions),
-        }
-        for change in chosen
-    ]
+    shown = [_shown(change, minions) for change in chosen]
     waiting = {one.token for one in store.decisions.of(name).confirmations}
     fresh = [change for change in chosen if what == "rejected" or change.token not in waiting]
-    if not fresh:
-        return shown
-    # Before the engine can act on it, so that the history has cause and effect in order.
-    store.history.record(
-        HistoryEntry(
-            at=now,
+    for change in fresh:
+        # Before the engine can act on it, so that the history has cause and effect in order.
+        store.history.record_action(
+            what,
+            by.name,
+            now,
             cluster=name,
-            what=what,
-            detail={"by": by, "changes": shown, **({"reason": reason} if reason else {})},
+            reason=by.reason,
+            automatic=by.automatic,
+            token=change.token,
+            changes=[_shown(change, minions)],
         )
-    )
     decided = [
         Decided(
             kind=change.kind,
             subjects=change.subjects,
             token=change.token,
-            by=by,
+            by=by.name,
             at=now,
-            reason=reason,
+            reason=by.reason,
             why=change.why,
         )
         for change in fresh
     ]
-    change = _confirmed if what == "confirmed" else _rejected
-    store.decisions.update(name, lambda old: change(old, decided))
+    if not decided:
+        return shown
+    record = _confirmed if what == "confirmed" else _rejected
+    store.decisions.update(name, lambda old: record(old, decided))
     return shown
+
+
+def _shown(change: HeldChange, minions: int) -> answers.Release:
+    return {
+        "what": change.kind,
+        "why": change.why,
+        "keys": change.keys,
+        "if_released": change.effect.text(minions),
+    }
 
 
 def _confirmed(old: ClusterDecisions, decided: Sequence[Decided]) -> ClusterDecisions:

@@ -282,16 +282,81 @@ class HistoryItem(Happened, total=False):
     refers_to: list[str]
     no_longer_to: list[str]
     by: str
+    reason: str
     changes: list[Release]
     force: bool
     minions: str | list[str] | None
     jobs: list[str]
+    out_of_date: int
+    restarted_classes: list[str]
+    set_aside: str
+    clusters: list[str]
+    compiled: int
+    failed: int
+    omitted: str
+    times: int
+    first_at: str
 
 
 class History(TypedDict):
     """The answer of ``history``, newest first."""
 
     entries: list[HistoryItem]
+
+
+class LetInBy(TypedDict, total=False):
+    """The confirmation that let an address in; only its token where the entry was dropped."""
+
+    token: str
+    by: str
+    at: str
+    reason: str
+
+
+class AddressOnMinion(TypedDict, total=False):
+    """What became of one address on one minion."""
+
+    applied_at: str
+    in_force: bool
+    departed_at: str
+    cause: str
+    state: str
+    ended_at: str
+    evidence: str
+    open_by: str
+
+
+class NodeAddress(TypedDict):
+    """The keys of an interval that are always there."""
+
+    cluster: str
+    node: str
+    address: str
+    opened_at: str
+    opened_revision: int
+    closed_at: str | None
+    closed_revision: int | None
+    minions: dict[str, AddressOnMinion]
+
+
+class AddressInterval(NodeAddress, total=False):
+    """The time for which one node had an address in the stored view of its cluster."""
+
+    let_in_by: LetInBy
+
+
+class OpenedAddress(TypedDict):
+    """The keys of the answer of ``history`` about an address that are always there."""
+
+    address: str
+    intervals: list[AddressInterval]
+    other_minions: dict[str, AddressOnMinion]
+
+
+class AddressHistory(OpenedAddress, total=False):
+    """The answer of ``history`` about an address, newest interval first."""
+
+    at: str
 
 
 class Listed(TypedDict):
@@ -307,12 +372,18 @@ Refreshed = dict[str, Listed | str]
 """The answer of ``refresh``: each cluster, or why it was not listed."""
 
 
-class Paused(TypedDict):
-    """The answer of ``pause``."""
+class PausedBy(TypedDict):
+    """The keys of the answer of ``pause`` that are always there."""
 
     paused: bool
     by: str
     since: str
+
+
+class Paused(PausedBy, total=False):
+    """The answer of ``pause``."""
+
+    reason: str
 
 
 class _Resumed(TypedDict):

@@ -28,6 +28,7 @@ from salt_ext.store import Store
 from salt_ext.store.decisions import ClusterDecisions
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
+from salt_ext.watch.confirmations import TakenConfirmations
 from salt_ext.watch.sync_status import SyncStatus
 from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, WatchCounters
 
@@ -88,6 +89,7 @@ class ClusterReconciler:
         self._guard = Guard(rules=cluster.rules)
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
         self._sync_status = SyncStatus(self._name, self._fire)
+        self._confirmations = TakenConfirmations()
         self._snapshot: Snapshot | None = None
         """The snapshot in the store."""
         self._baseline = Baseline({})
@@ -319,6 +321,7 @@ class ClusterReconciler:
                 )
                 continue
             self._guard.release(Kind(one.kind), one.subjects)
+            self._confirmations.take(one.token, one.kind, one.subjects)
             log.warning(
                 "cluster %s: %s confirmed: %s [change-confirmed]", self._name, one.by, one.why
             )
@@ -376,6 +379,7 @@ class ClusterReconciler:
             put=[*difference.joined, *difference.updated],
             drop=[member.name for member in difference.left],
             departed=self._departed(previous, snapshot, difference),
+            let_in_by=self._confirmations.let_in_by(difference),
         )
         self._snapshot = snapshot
         self._baseline.advance(members, difference)
@@ -413,8 +417,11 @@ class ClusterReconciler:
                     cluster=snapshot.cluster,
                     what="changed",
                     detail=next(events.changed(snapshot, difference)).data,
+                    nodes=_names(difference),
                 )
             )
+            if tokens := self._confirmations.end(difference):
+                self._store.history.followed(self._name, tokens, snapshot.revision)
 
     def _fire(self, event: events.Event) -> None:
         try:
@@ -463,3 +470,8 @@ def _by_kind(decided: Mapping[str, Mapping[str, str]]) -> dict[Kind, dict[str, s
 
 def _texts(decided: Mapping[Kind, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     return {kind.value: dict(subjects) for kind, subjects in decided.items() if subjects}
+
+
+def _names(difference: Difference) -> frozenset[str]:
+    changed = (*difference.joined, *difference.left, *difference.updated)
+    return frozenset(member.name for member in changed)

@@ -8,6 +8,7 @@ import pytest
 from salt.utils.args import yamlify_arg
 
 from salt_ext.admin import confirm as admin
+from salt_ext.admin.controls import By
 from salt_ext.core.cluster.hold import Effect, Held, Kind, fingerprint
 from salt_ext.core.config import config
 from salt_ext.store import Store
@@ -29,10 +30,10 @@ class Desk:
         return [change.token for change in held]
 
     def confirm(self, *tokens: str, reason: str = ""):
-        return admin.confirm(self.config, self.store, "prod", "kim", tokens, reason)
+        return admin.confirm(self.config, self.store, "prod", By("kim", reason), tokens)
 
     def reject(self, *tokens: str, reason: str = ""):
-        return admin.reject(self.config, self.store, "prod", "kim", tokens, reason)
+        return admin.reject(self.config, self.store, "prod", By("kim", reason), tokens)
 
     @property
     def decided(self):

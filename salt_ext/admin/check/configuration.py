@@ -73,7 +73,8 @@ def _stopped(store: Store) -> Iterator[Finding]:
     if paused is not None:
         yield warning(
             "publishing",
-            f"paused by {paused.by} since {utc(paused.at)}",
+            f"paused by {paused.by} since {utc(paused.at)}"
+            + (f": {paused.reason}" if paused.reason else ""),
             "salt-run k8s_nodes.resume",
         )
     silent = store.health.reactor_silent_since()
