@@ -21,7 +21,7 @@ def confirm(config: Config, store: Store, cluster: str, by: str) -> answers.Conf
     """
     name = config.known(cluster)
     held = store.holds.of(name)
-    releasable = [change for change in held if change.kind != Kind.NODE.value]
+    releasable = [change for change in held if Kind(change.kind).confirmable]
     confirmed: answers.Confirmed = {
         "released": [_shown(change) for change in releasable],
         "still_held": [_shown(change) for change in held if change not in releasable],

@@ -183,12 +183,21 @@ def _add_health(shown: answers.Cluster, health: Health, now: float) -> None:
         "consecutive_failures": health.failures,
     }
     shown["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
-    shown["refused_addresses"] = dict(health.refused)
+    shown["refused_addresses"] = {
+        reason: _refused(reason, count, health) for reason, count in health.refused.items()
+    }
+
+
+def _refused(reason: str, count: int, health: Health) -> answers.Refused:
+    shown: answers.Refused = {"count": count, "nodes": health.refused_nodes.get(reason, [])}
+    if reason in health.refused_keys:
+        shown["key"] = health.refused_keys[reason]
+    return shown
 
 
 def _held(cluster: str, change: HeldChange) -> answers.HeldChange:
     # Only its kubelet ends what a guard holds of one node.
-    confirmable = change.kind != Kind.NODE.value
+    confirmable = Kind(change.kind).confirmable
     return {
         "what": change.kind,
         "why": change.why,

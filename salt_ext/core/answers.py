@@ -55,6 +55,17 @@ class HeldChange(TypedDict):
     release: str | None
 
 
+class _Refused(TypedDict):
+    count: int
+    nodes: list[str]
+
+
+class Refused(_Refused, total=False):
+    """Addresses that are not let in for one reason; ``key`` of the cluster's block decides."""
+
+    key: str
+
+
 class ClusterView(TypedDict):
     """The keys of a cluster that are always there."""
 
@@ -77,7 +88,7 @@ class Cluster(ClusterView, total=False):
     stale_since: str | None
     requests: Requests
     next_try_seconds: float
-    refused_addresses: dict[str, int]
+    refused_addresses: dict[str, Refused]
 
 
 class Published(TypedDict):

@@ -16,14 +16,16 @@ from salt_ext.core.cluster.guard import Guard, View
 from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
+from salt_ext.core.cluster.refusal import KEYS
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.rollout import view_departures
 from salt_ext.core.timing.debounce import Debounce
-from salt_ext.store import Store
+from salt_ext.store import Health, Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
+from salt_ext.watch.refusals import RefusalReporter
 from salt_ext.watch.sync_status import SyncStatus
 from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, WatchCounters
 
@@ -35,6 +37,8 @@ _RELEASE_POLL_INTERVAL = 0.5
 """Seconds between two looks for an operator's confirmation while a change is held."""
 _HANG_TIMEOUT = 60.0
 """Seconds for one turn of the loop after which this thread counts as hung."""
+_REFUSALS_INTERVAL = 1.0
+"""Seconds between two reports on refused addresses, however often a node changes them."""
 _STORE_RETRY_DELAY = 1.0
 """Seconds before a failed access to the store is retried."""
 
@@ -94,6 +98,11 @@ class ClusterReconciler:
         self._updates_applied = 0
         self._listed_at = 0.0
         self._deleted: set[str] = set()
+        self._refusal_reporter = RefusalReporter(self._name, self._fire)
+        self._refusals_at = 0.0
+        """When refusals may be reported again."""
+        self._judged_holds: tuple[Held, ...] = ()
+        """What the guard held at the last judgement."""
         self._holds: tuple[Held, ...] | None = None
         """The held changes; None until this process has judged a view."""
         self._frozen = False
@@ -127,6 +136,8 @@ class ClusterReconciler:
         if isinstance(update, Replaced):
             self._judge_view(now)
             self._debounce.announced(now)
+        if self._membership.has_news:
+            self._report_refusals(now)
         self._report_health(now)
 
     def _retry_store(self, step: Callable[[], None]) -> None:
@@ -153,7 +164,7 @@ class ClusterReconciler:
         self._snapshot = snapshot = self._store.snapshots.load(self._name)
         self._baseline = Baseline(snapshot.members if snapshot else {})
         if snapshot is not None:
-            self._membership.current_claims = dict(snapshot.members)
+            self._restore_members(snapshot)
             self._guard.accepted = View(
                 members=snapshot.members,
                 identity=snapshot.identity,
@@ -167,9 +178,16 @@ class ClusterReconciler:
         )
         self._sync_status.resume(self._store.health.of(self._name))
 
+    def _restore_members(self, snapshot: Snapshot) -> None:
+        held = {change.kind: change.subjects for change in self._store.holds.of(self._name)}
+        damped = held.get(Kind.FLAPPING.value, {})
+        self._membership = Membership(limits=self._cluster.limits, grace=self._cluster.grace)
+        self._membership.restore(snapshot.members, damped, time.monotonic())
+
     def _next_wakeup(self) -> float:
         times = (self._debounce.wake_at(), self._membership.next_expiry(), self._list_again_at)
-        return min([self._report_at, *(at for at in times if at is not None)])
+        refusals_at = self._refusals_at if self._membership.has_news else self._report_at
+        return min([self._report_at, refusals_at, *(at for at in times if at is not None)])
 
     def _apply_update(self, update: Update) -> None:
         """Apply an update to the view in memory."""
@@ -185,12 +203,13 @@ class ClusterReconciler:
             self._list_again_at = None
             self._debounce.changed(now)
         elif isinstance(update, Upserted):
-            # A node without an address opens nothing: it is stored with the next change.
+            # A node without an address opens nothing: it is stored with the next change. Neither
+            # is an address that is refused or in its grace a change.
             if self._membership.put(update.node, now):
                 self._debounce.changed(now)
             self._deleted.discard(update.node.name)
         elif isinstance(update, Deleted):
-            self._membership.drop(update.name)
+            self._membership.drop(update.name, now)
             self._deleted.add(update.name)
             self._debounce.changed(now)
         if isinstance(update, (Replaced, Upserted, Deleted)):
@@ -199,9 +218,10 @@ class ClusterReconciler:
     def _reconcile(self) -> None:
         """Do what is due now: judge and save the view, request a LIST, report health."""
         now = time.monotonic()
-        expires_at = self._membership.next_expiry()
-        if expires_at is not None and now >= expires_at:
+        if self._membership.settle(now):
             self._debounce.changed(now)
+        if self._membership.has_news and now >= self._refusals_at:
+            self._report_refusals(now)
         if self._holds:
             self._apply_releases(now)
         if self._has_complete_view and self._debounce.due(now):
@@ -224,6 +244,7 @@ class ClusterReconciler:
         judgement = self._guard.judge(
             view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
         )
+        self._judged_holds = judgement.held
         self._save_holds((*judgement.held, *self._membership.held()))
         self._list_again_at = judgement.list_again_at
         self._frozen = judgement.members is None
@@ -240,23 +261,29 @@ class ClusterReconciler:
             return
         self._store.holds.replace(self._name, holds, time.time())
         for change in holds:
-            if change not in (self._holds or ()):
+            # What one node claims is logged once in ten minutes, however fast it changes that.
+            if change.kind.confirmable and change not in (self._holds or ()):
                 self._log_hold(change)
         self._holds = holds
         self._sync_status.changed = True
 
     def _log_hold(self, change: Held) -> None:
-        if change.kind is Kind.NODE:
-            remedy = "it ends when the node's kubelet reports fewer addresses"
-        else:
-            remedy = f"if it is right, run salt-run k8s_nodes.confirm {self._name}"
         log.error(
-            "cluster %s: change held (%s): %s; see salt-run k8s_nodes.status; %s [change-held]",
+            "cluster %s: change held (%s): %s; see salt-run k8s_nodes.status; if it is right, run "
+            "salt-run k8s_nodes.confirm %s [change-held]",
             self._name,
             change.kind.value,
             change.why,
-            remedy,
+            self._name,
         )
+
+    def _report_refusals(self, now: float) -> None:
+        """Store and report at once what of a node is held or refused, once in a second."""
+        self._refusals_at = now + _REFUSALS_INTERVAL
+        if self._holds is not None:
+            self._save_holds((*self._judged_holds, *self._membership.held()))
+        self._refusal_reporter.report(self._membership.take_news(), now)
+        self._sync_status.changed = True
 
     def _apply_releases(self, now: float) -> None:
         """Apply the confirmations of operators to the guard."""
@@ -360,8 +387,8 @@ class ClusterReconciler:
         if counters.last_event_at != self._last_event_at:
             # Not the maximum of both: the clock may have been set back.
             self._last_event_at = health.heard_at = counters.last_event_at
-        health.nodes = len(self._membership.current_claims)
-        health.refused = {reason.value: n for reason, n in self._membership.rejected().items()}
+        health.nodes = self._membership.node_count
+        self._count_refused(health)
         self._store.health.report(self._name, health)
         position = counters.position
         # While updates are still queued, the watch's version is ahead of the view in memory.
@@ -375,3 +402,9 @@ class ClusterReconciler:
             self._debounce.changed(now)
         self._sync_status.changed = False
         self._report_at = now + (_RELEASE_POLL_INTERVAL if self._holds else _REPORT_INTERVAL)
+
+    def _count_refused(self, health: Health) -> None:
+        refused = self._membership.refused()
+        health.refused = {reason.value: one.count for reason, one in refused.items()}
+        health.refused_nodes = {reason.value: list(one.nodes) for reason, one in refused.items()}
+        health.refused_keys = {reason.value: KEYS[reason] for reason in refused if reason in KEYS}
