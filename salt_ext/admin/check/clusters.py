@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from salt_ext.core import answers
+from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.config.config import KEY, Config
@@ -158,8 +159,12 @@ def _stored(name: str, store: Store, *, reached: bool) -> Iterator[Finding]:
         yield warning(
             where,
             f"a guard holds a change ({change.kind}): {change.why}",
-            "salt-run k8s_nodes.status names the nodes; if it is right: "
-            f"salt-run k8s_nodes.confirm {name}",
+            "salt-run k8s_nodes.status names the nodes"
+            + (
+                f"; if it is right: salt-run k8s_nodes.confirm {name}"
+                if Kind(change.kind).confirmable
+                else ", and what ends it"
+            ),
         )
     if snapshot is None or health is None:
         return

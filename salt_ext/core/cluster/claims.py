@@ -52,6 +52,8 @@ class NodeClaims:
         cls, member: Member, limits: Limits, grace: float, flapping: Flapping, now: float
     ) -> NodeClaims:
         """Return a new node."""
+        # The name may have been away for longer than its damping lasts.
+        flapping.settle(now)
         bare = replace(member, addresses={})
         begun = cls(limits, grace, flapping, reported=bare, open=bare)
         begun.report(member, now)
