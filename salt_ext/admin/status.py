@@ -182,7 +182,16 @@ def _add_health(shown: answers.Cluster, health: Health, now: float) -> None:
         "consecutive_failures": health.failures,
     }
     shown["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
-    shown["refused_addresses"] = dict(health.refused)
+    shown["refused_addresses"] = {
+        reason: _refused(reason, count, health) for reason, count in health.refused.items()
+    }
+
+
+def _refused(reason: str, count: int, health: Health) -> answers.Refused:
+    shown: answers.Refused = {"count": count, "nodes": health.refused_nodes.get(reason, [])}
+    if reason in health.refused_keys:
+        shown["key"] = health.refused_keys[reason]
+    return shown
 
 
 def _state(

@@ -66,6 +66,17 @@ class HeldChange(HeldPicture, total=False):
     confirmed: str
 
 
+class _Refused(TypedDict):
+    count: int
+    nodes: list[str]
+
+
+class Refused(_Refused, total=False):
+    """Addresses that are not let in for one reason; ``key`` of the cluster's block decides."""
+
+    key: str
+
+
 class ClusterView(TypedDict):
     """The keys of a cluster that are always there."""
 
@@ -88,7 +99,7 @@ class Cluster(ClusterView, total=False):
     stale_since: str | None
     requests: Requests
     next_try_seconds: float
-    refused_addresses: dict[str, int]
+    refused_addresses: dict[str, Refused]
 
 
 class Published(TypedDict):

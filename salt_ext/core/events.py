@@ -13,6 +13,7 @@ from salt_ext.core.cluster.address import Address, Network
 from salt_ext.core.cluster.diff import Difference
 from salt_ext.core.cluster.hold import Held
 from salt_ext.core.cluster.member import Member
+from salt_ext.core.cluster.refusal import KEYS, Refusal
 from salt_ext.core.cluster.snapshot import Snapshot
 
 MAX_ADDRESSES = 100
@@ -67,6 +68,21 @@ def sync_lost(cluster: str, error: str) -> Event:
 def sync_restored(cluster: str) -> Event:
     """Return the event that a cluster is watched again."""
     return Event(_tag(cluster, "sync/restored"), {"cluster": cluster})
+
+
+def refused(cluster: str, refusal: Refusal) -> Event:
+    """Return the event that something of a node is not let in; ``key`` is empty without one."""
+    return Event(
+        _tag(cluster, "refused"),
+        {
+            "cluster": cluster,
+            "node": refusal.node,
+            "reason": refusal.reason.value,
+            "count": refusal.count,
+            "examples": list(refusal.examples),
+            "key": KEYS.get(refusal.reason, ""),
+        },
+    )
 
 
 def lagging(cluster: str, minions: int) -> Event:

@@ -53,7 +53,7 @@ def test_lies_and_junk_are_dropped_and_counted(kube, watch):
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
     claim(watched, "n1", "10.0.0.2", *JUNK)
-    watched.serves("10.0.0.2")
+    watched.serves("10.0.0.1", "10.0.0.2")
     watched.until(lambda: sum(watched.health().refused.values()) == len(JUNK), "all counted")
     refused = watched.health().refused
     assert refused["outside allowed_networks"] == 1
@@ -98,10 +98,12 @@ def test_a_node_without_an_address_keeps_its_last_one_for_the_grace_period(prod)
 def test_a_lingering_address_belongs_to_another_node_that_claims_it(kube, watch):
     watched = watch(kube, timing=QUICK, guards={"grace": 3600})
     watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.reconciler._membership._contests.after = 0.5
     watched.serves("10.0.0.1")
     claim(watched, "n1")
     watched.nodes.create("n2", internal=["10.0.0.1"])
-    watched.until(lambda: watched.reconciler._snapshot.members.keys() >= {"n2"}, "n2")
+    watched.until(lambda: addresses_of_node(watched, "n2") == {"10.0.0.1"}, "n2")
+    watched.until(lambda: addresses_of_node(watched, "n1") == set(), "its grace ends")
     watched.nodes.delete("n2")
     # Not back to n1, which lost it to n2.
     watched.serves()
@@ -129,7 +131,7 @@ def test_an_address_that_moves_between_nodes_is_never_removed(kube, watch, netwo
     watched.nodes.set_addresses("n2", internal=["10.0.0.2", "10.0.0.5"])
     network.flow()
     watched.until(lambda: addresses_of_node(watched, "n2") == {"10.0.0.2", "10.0.0.5"}, "moved")
-    assert addresses_of_node(watched, "n1") == {"10.0.0.1"}
+    assert "10.0.0.1" in addresses_of_node(watched, "n1")
     assert watched.addresses() == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.5"}
     changed = watched.bus.named("changed")
     assert [data["removed"] for data in changed] == [[]] * len(changed)

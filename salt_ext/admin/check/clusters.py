@@ -161,7 +161,7 @@ def _stored(name: str, store: Store, *, reached: bool) -> Iterator[Finding]:
             f"a guard holds a change ({change['what']}): {change['why']}",
             f"salt-run k8s_nodes.status names the nodes; if it is right: {change['release']}"
             if change["release"]
-            else "salt-run k8s_nodes.status names the nodes",
+            else "salt-run k8s_nodes.status names the nodes, and what ends it",
         )
     if snapshot is None or health is None:
         return
