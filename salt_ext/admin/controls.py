@@ -11,6 +11,7 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
+from salt_ext.store.decisions import UnusableDecisions
 from salt_ext.store.history import HistoryEntry
 from salt_ext.store.locks import ENGINE, lock_holder
 
@@ -29,13 +30,16 @@ def resume(store: Store, by: str) -> answers.Resumed:
     End a pause, and restart the rollout of every class that was stopped.
 
     A file of decisions that cannot be used is set aside: it stopped publishing as a pause does.
+    After a loss of the store, the person vouches for the nodes that are listed now.
     """
     aside = store.decisions.set_aside_unusable()
     was_paused = store.decisions.resume() or bool(aside)
+    lost = "" if aside else _lost(store)
+    store.continuity.bind()
     stopped = [name or "(none)" for name, state in store.rollouts.all().items() if state.stopped]
     store.rollouts.reset()
-    if was_paused or stopped:
-        more = {"set_aside": aside} if aside else {}
+    if was_paused or stopped or lost:
+        more = {name: text for name, text in (("set_aside", aside), ("recovered", lost)) if text}
         _record(store, "resumed", by, time.time(), **more)
     answer: answers.Resumed = {
         "paused": False,
@@ -44,7 +48,18 @@ def resume(store: Store, by: str) -> answers.Resumed:
     }
     if aside:
         answer["set_aside"] = aside
+    if lost:
+        answer["recovered"] = lost
     return answer
+
+
+def _lost(store: Store) -> str:
+    """Return what was lost since persons decided; empty where nothing was."""
+    try:
+        loss = store.continuity.loss()
+    except UnusableDecisions as exc:
+        return f"{exc.path.name}: {exc.why}"
+    return loss.why if loss is not None else ""
 
 
 def refresh(

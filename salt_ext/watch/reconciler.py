@@ -22,6 +22,7 @@ from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.rollout import view_departures
 from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Store
+from salt_ext.store.decisions import UnusableDecisions
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
 from salt_ext.watch.sync_status import SyncStatus
@@ -307,6 +308,14 @@ class ClusterReconciler:
         self._sync_status.changed = True
         self._record_change(snapshot, difference)
 
+    def _pin_identity(self) -> None:
+        """Keep the identity of the accepted view where a loss of the store does not reach it."""
+        if self._snapshot is None:
+            return
+        # Without a file that can be used nothing is published; a person begins a new one.
+        with contextlib.suppress(UnusableDecisions):
+            self._store.decisions.pin(self._name, self._snapshot.identity)
+
     def _departed(
         self, previous: Snapshot | None, snapshot: Snapshot, difference: Difference
     ) -> list[tuple[Collection[str], Mapping[str, str]]]:
@@ -363,6 +372,7 @@ class ClusterReconciler:
         health.nodes = len(self._membership.current_claims)
         health.refused = {reason.value: n for reason, n in self._membership.rejected().items()}
         self._store.health.report(self._name, health)
+        self._pin_identity()
         position = counters.position
         # While updates are still queued, the watch's version is ahead of the view in memory.
         if position.updates_queued == self._updates_applied and position.resource_version:
