@@ -8,7 +8,6 @@ start.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 
 import msgspec
@@ -109,8 +108,17 @@ class Continuity:
 
     def _aside_of(self, mark: StoreMark) -> str:
         """Return the name that a store was set aside as; empty where it was not."""
-        for path in self._database.path.parent.glob(f"{FILE}.aside-*"):
-            with contextlib.suppress(OSError):
-                if path.stat().st_ino == mark.inode:
+        newest = 0.0, ""
+        try:
+            decided_at = self._decisions.path.stat().st_mtime
+            for path in self._database.path.parent.glob(f"{FILE}.aside-*"):
+                status = path.stat()
+                if status.st_ino == mark.inode:
                     return path.name
-        return ""
+                # What replaced the store may have been damaged. An aside file of an earlier loss
+                # is older than the decisions, which were written when that was over.
+                if status.st_ctime > decided_at and not path.name.endswith(("-wal", "-shm")):
+                    newest = max(newest, (status.st_ctime, path.name))
+        except OSError:
+            return ""
+        return newest[1]

@@ -36,7 +36,6 @@ ALL = frozenset(["prod", "test"])
 
 def damage(store: Store, content: bytes) -> None:
     """Replace the store's content; its journal could repair it."""
-    store.database._local.connection.close()
     folder = store.database.path.parent
     for part in folder.glob("store.sqlite3*"):
         part.unlink()
@@ -285,11 +284,19 @@ class TestLoss:
         assert lost.why() is None
 
 
-def test_a_store_that_was_set_aside_is_named(master):
-    damage(master.store, b"x" * 4096)
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_store_that_was_set_aside_is_named(master, replaced):
+    if replaced:
+        damage(master.store, b"x" * 4096)
+    else:
+        master.store.database._connection().execute("PRAGMA user_version = 99")
     master.restart()
     master.steps()
-    (aside,) = (path.name for path in master.folder.glob("store.sqlite3.aside-*"))
+    (aside,) = (
+        path.name
+        for path in master.folder.glob("store.sqlite3.aside-*")
+        if not path.name.endswith(("-wal", "-shm"))
+    )
     assert status(master.config, master.store)["recovery"]["set_aside"] == aside
     assert aside in master.why()
 
