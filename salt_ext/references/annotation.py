@@ -28,7 +28,8 @@ class Annotator:
         Each cluster has its ``revision``, ``observed_at`` (seconds since the epoch), ``stale``,
         the ``store`` that counts its revisions, and ``nodes`` where the minion gets a list.
         """
-        identity = self._identity()
+        stamps = rendering.stamps()
+        identity = self._identity() if stamps else ""
         clusters: dict[str, dict[str, object]] = {
             name: {
                 "revision": stamp.revision,
@@ -36,7 +37,7 @@ class Annotator:
                 "stale": self._stale(name),
                 "store": identity,
             }
-            for name, stamp in sorted(rendering.stamps().items())
+            for name, stamp in sorted(stamps.items())
         }
         served = {
             address for addresses in rendering.expansion.served.values() for address in addresses

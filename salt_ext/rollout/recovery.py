@@ -120,7 +120,7 @@ class StoreRecovery:
             except K8sNodesError as exc:
                 # Each second the same one: a file that a person has to look at.
                 if str(exc) != self._error:
-                    log.error("recovery: %s [recovery-failed]", exc)
+                    log.error("store: %s [recovery-failed]", exc)
                 self._error = str(exc)
 
     def step(self) -> None:
@@ -152,7 +152,7 @@ class StoreRecovery:
         recovery = Recovery(store=loss.mark, since=now, why=loss.why, aside=loss.aside)
         self._store.decisions.change(lambda old: msgspec.structs.replace(old, recovery=recovery))
         log.error(
-            "recovery: %s. Nothing is published until the nodes agree with what minions were "
+            "store: %s. Nothing is published until the nodes agree with what minions were "
             "served; see salt-run k8s_nodes.status [store-lost]",
             loss.why,
         )
@@ -195,7 +195,7 @@ class StoreRecovery:
             )
         except NotPublished as exc:
             questions.next_at = now + _TIMEOUT
-            log.warning("recovery: cannot ask minions: %s [recovery-not-asked]", exc)
+            log.warning("store: cannot ask minions: %s [recovery-not-asked]", exc)
             return
         log.info("job %s: asked %s what they were served [recovery-asked]", jid, names(batch))
         questions.to_ask = questions.to_ask[size:]
@@ -291,7 +291,7 @@ class StoreRecovery:
         self._record("recovered", time.time(), why=recovery.why, clusters=dict(reports))
         self._store.continuity.bind()
         log.warning(
-            "recovery: all clusters agree with what minions were served; publishing again "
+            "store: all clusters agree with what minions were served; publishing again "
             "[store-recovered]"
         )
 

@@ -269,7 +269,7 @@ class DecisionFile:
         except OSError as exc:
             raise StoreError(f"{self.path}: cannot be set aside: {exc.strerror}") from exc
         log.warning(
-            "decisions: %s: %s. It was set aside as %s, and a new file begins empty. Lost: "
+            "store: %s cannot be used: %s. It was set aside as %s, and a new file begins empty. Lost: "
             "pinned identities, releases and rejections of held changes [decisions-set-aside]",
             *(self.path, problem.why, kept.name),
         )
