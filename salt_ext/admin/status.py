@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 from salt_ext.admin import engine_state
+from salt_ext.admin.held import picture
 from salt_ext.core import answers
-from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
@@ -19,10 +19,9 @@ from salt_ext.rollout.plan import when
 from salt_ext.rollout.publishing import publishing_stopped, recovering
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
-from salt_ext.store.holds import HeldChange
 
 _MAX_NAMES = 20
-"""Names that one held change and the summary show."""
+"""Names that the summary shows."""
 
 _MAX_MINIONS = 20
 """Minions that are shown at a terminal."""
@@ -148,7 +147,7 @@ def _cluster(
         "changed_at": _when(snapshot.observed_at) if snapshot else None,
         "mode": config.mode(name).value,
         "warnings": list(cluster.access.warnings) if cluster else [],
-        "held": [_held(name, change) for change in store.holds.of(name)],
+        "held": picture(store, name),
     }
     if health is not None:
         _add_health(shown, health, now)
@@ -192,18 +191,6 @@ def _add_health(shown: answers.Cluster, health: Health, now: float) -> None:
     }
     shown["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
     shown["refused_addresses"] = dict(health.refused)
-
-
-def _held(cluster: str, change: HeldChange) -> answers.HeldChange:
-    # Only its kubelet ends what a guard holds of one node.
-    confirmable = change.kind != Kind.NODE.value
-    return {
-        "what": change.kind,
-        "why": change.why,
-        "since": _when(change.since),
-        "names": change.keys[:_MAX_NAMES],
-        "release": f"salt-run k8s_nodes.confirm {cluster}" if confirmable else None,
-    }
 
 
 def _state(

@@ -45,14 +45,25 @@ class Requests(TypedDict):
     consecutive_failures: int
 
 
-class HeldChange(TypedDict):
-    """One change that a guard holds."""
+class HeldPicture(TypedDict):
+    """The keys of a held change that are always there."""
 
     what: str
     why: str
     since: str | None
     names: list[str]
+    count: int
+    if_released: str | None
+    token: str | None
     release: str | None
+    reject: str | None
+
+
+class HeldChange(HeldPicture, total=False):
+    """One change that a guard holds, and what its release would do."""
+
+    rejected: bool
+    confirmed: str
 
 
 class ClusterView(TypedDict):
@@ -243,11 +254,12 @@ class Plan(TypedDict):
 
 
 class Release(TypedDict):
-    """One held change in the answer of ``confirm``."""
+    """One held change in the answer of ``confirm`` or ``reject``."""
 
     what: str
     why: str
     keys: list[str]
+    if_released: str
 
 
 class ClosedOn(TypedDict):
@@ -332,11 +344,30 @@ class Resumed(_Resumed, total=False):
     """What was lost, where that ends the recovery from a loss of the store."""
 
 
-class Confirmed(TypedDict):
-    """The answer of ``confirm``."""
+class Decision(TypedDict):
+    """The key of the answers of ``confirm`` and ``reject`` that is always there."""
+
+    still_held: list[HeldChange]
+
+
+class DecisionMade(Decision, total=False):
+    """Their other keys: ``refused`` says why nothing was done."""
+
+    takes_effect: str
+    refused: str
+    retcode: int
+
+
+class Confirmed(DecisionMade):
+    """The answer of ``confirm``; ``released`` is empty when it only shows what is held."""
 
     released: list[Release]
-    still_held: list[Release]
+
+
+class Rejected(DecisionMade):
+    """The answer of ``reject``."""
+
+    rejected: list[Release]
 
 
 # discover

@@ -19,6 +19,11 @@ def names(items: Iterable[str], limit: int = 5) -> str:
     return ", ".join(ordered[:limit]) + more
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with its noun: ``1 node``, ``2 nodes``."""
+    return f"{number} {one if number == 1 else several}"
+
+
 def quote(value: object, limit: int = 80) -> str:
     """
     Return ``repr`` of an untrusted value, cut to ``limit`` characters, without possible secrets.

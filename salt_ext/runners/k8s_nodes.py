@@ -288,25 +288,83 @@ def resume() -> answers.Resumed | answers.Error:
     return _with_store(lambda _, store: controls.resume(store, _user()))
 
 
-def confirm(cluster: str) -> answers.Confirmed | answers.Error:
+def confirm(
+    cluster: str, token: str | list[str] | None = None, reason: str = ""
+) -> answers.Confirmed | answers.Error:
     """
-    Release the changes that guards hold for a cluster, and show them.
+    Show the changes that guards hold for a cluster, or release those with a token.
 
-    The release is for the changes in the answer only, and is recorded with the user's name.
-    Returns ``released`` and ``still_held``, each change with ``what``, ``why`` and ``keys``
-    (nodes, an identity or a version). A change of kind ``node`` cannot be released. An error is
-    returned when the cluster is not configured.
+    Without a token nothing is done: ``still_held`` has each change with its ``token``, and with
+    what a release would do (``if_released``). A release is for exactly what was shown with the
+    token: nodes, uids, addresses. Where that has changed, nothing is released, ``refused`` says
+    so, and the exit code is 1. All other guards judge what one of them releases.
+
+    Returns ``released``, ``still_held`` and ``takes_effect``. The release is recorded with the
+    user's name. An error is returned when the cluster is not configured.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run k8s_nodes.confirm prod
+        salt-run k8s_nodes.confirm prod fjkd-mwqa-btzx reason='rebuilt on Monday'
 
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
+
+    token : None
+        The token of a held change, or several, separated by commas or as a list.
+
+    reason : ''
+        Why it is right, for the history.
     """
-    return _with_store(partial(admin_confirm.confirm, cluster=cluster, by=_user()))
+    return _with_store(
+        partial(
+            admin_confirm.confirm,
+            cluster=cluster,
+            by=_user(),
+            tokens=_split(token) or (),
+            reason=str(reason),
+        )
+    )
+
+
+def reject(
+    cluster: str, token: str | list[str], reason: str = ""
+) -> answers.Rejected | answers.Error:
+    """
+    Keep nodes or another cluster out that a guard holds, for good: until they change.
+
+    ``status`` goes on to show them; ``confirm`` with their new token takes the rejection back.
+    What would leave cannot be rejected. Refused like a ``confirm``.
+
+    Returns ``rejected``, ``still_held`` and ``takes_effect``. The rejection is recorded with the
+    user's name. An error is returned when the cluster is not configured.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.reject prod fjkd-mwqa-btzx reason='forged nodes'
+
+    cluster
+        Name of a cluster in the ``k8s_nodes`` configuration.
+
+    token
+        The token of a held change, or several, separated by commas or as a list.
+
+    reason : ''
+        Why it is wrong, for the history.
+    """
+    return _with_store(
+        partial(
+            admin_confirm.reject,
+            cluster=cluster,
+            by=_user(),
+            tokens=_split(token) or (),
+            reason=str(reason),
+        )
+    )
 
 
 def discover(after: str = "", within: float = 300) -> answers.Discovered | answers.Error:

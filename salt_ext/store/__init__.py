@@ -9,7 +9,8 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
 
     watch       --> snapshots      the nodes of each cluster, by revision
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
-                --> holds          changes that a guard holds  <-- admin (confirm)
+                --> holds          changes that a guard holds
+                --> sizes          nodes and addresses within a day, for the growth guard
     references  --> subscriptions  which minion references what  --> rollout
     rollout     --> jobs           what was published
                 --> applied        the ledger: sent to, applied by, failed on each minion
@@ -45,6 +46,7 @@ from salt_ext.store.jobs import JobTable
 from salt_ext.store.minion_facts import MinionFactTable
 from salt_ext.store.rollouts import RolloutTable
 from salt_ext.store.signing_key import SigningKey
+from salt_ext.store.sizes import SizeTable
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
 from salt_ext.store.timings import TimingTable
@@ -60,6 +62,7 @@ class Store:
         self.snapshots = SnapshotTable(self.database)
         self.health = HealthTable(self.database)
         self.holds = HoldTable(self.database)
+        self.sizes = SizeTable(self.database)
         self.subscriptions = SubscriptionTable(self.database)
         self.jobs = JobTable(self.database)
         self.applied = AppliedTable(self.database)

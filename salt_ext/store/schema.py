@@ -51,13 +51,11 @@ CREATE TABLE hold (
     changes BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE release (
-    id INTEGER PRIMARY KEY,
-    cluster TEXT NOT NULL,
-    changes BLOB NOT NULL,
-    released_by TEXT NOT NULL,
-    released_at REAL NOT NULL
-) STRICT;
+CREATE TABLE size_history (
+    cluster TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    samples BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE history (
     id INTEGER PRIMARY KEY,

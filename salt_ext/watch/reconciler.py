@@ -10,19 +10,22 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
+import msgspec
+
 from salt_ext.core import events
 from salt_ext.core.cluster.diff import Baseline, Difference
 from salt_ext.core.cluster.guard import Guard, View
 from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
+from salt_ext.core.cluster.sizes import SizeHistory
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.rollout import view_departures
 from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Store
-from salt_ext.store.decisions import UnusableDecisions
+from salt_ext.store.decisions import ClusterDecisions, UnusableDecisions
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
 from salt_ext.watch.sync_status import SyncStatus
@@ -36,6 +39,8 @@ _RELEASE_POLL_INTERVAL = 0.5
 """Seconds between two looks for an operator's confirmation while a change is held."""
 _HANG_TIMEOUT = 60.0
 """Seconds for one turn of the loop after which this thread counts as hung."""
+_TELL_INTERVAL = 60.0
+"""Seconds between two messages on one held change whose nodes go on to change."""
 _STORE_RETRY_DELAY = 1.0
 """Seconds before a failed access to the store is retried."""
 
@@ -97,6 +102,11 @@ class ClusterReconciler:
         self._deleted: set[str] = set()
         self._holds: tuple[Held, ...] | None = None
         """The held changes; None until this process has judged a view."""
+        self._told: dict[tuple[Kind, bool], tuple[str, float]] = {}
+        """The token of each held change that was logged and fired, and when."""
+        self._decided = ClusterDecisions()
+        """What the file of decisions says, as this process read or wrote it last."""
+        self._sizes_saved: SizeHistory | None = None
         self._frozen = False
         """Whether the guard holds the whole view."""
         self._report_at = 0.0
@@ -123,10 +133,10 @@ class ClusterReconciler:
         self._sync_status.health.by = "ext_pillar"
         self._apply_update(update)
         now = time.monotonic()
-        if self._store.holds.of(self._name):
-            self._apply_releases(now)
         if isinstance(update, Replaced):
             self._judge_view(now)
+            if self._take_decisions(now):
+                self._judge_view(now)
             self._debounce.announced(now)
         self._report_health(now)
 
@@ -160,13 +170,23 @@ class ClusterReconciler:
                 identity=snapshot.identity,
                 version=snapshot.resource_version,
             )
+        self._load_guard()
+        self._sync_status.resume(self._store.health.of(self._name))
+
+    def _load_guard(self) -> None:
+        """Load what the guard knew, and what persons decided."""
         held = {change.kind: change.keys for change in self._store.holds.of(self._name)}
         self._guard.rollback_before_restart = Kind.ROLLBACK.value in held
         self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
         self._guard.rollback_seen = (
             self._guard.rollback_before_restart or Kind.VANISHED.value in held
         )
-        self._sync_status.resume(self._store.health.of(self._name))
+        samples = self._store.sizes.load(self._name, time.time())
+        self._guard.sizes.load(samples, time.monotonic())
+        self._decided = self._store.decisions.of(self._name)
+        self._guard.pinned = self._decided.identity
+        self._guard.released = _by_kind(self._decided.released)
+        self._guard.rejected = _by_kind(self._decided.rejected)
 
     def _next_wakeup(self) -> float:
         times = (self._debounce.wake_at(), self._membership.next_expiry(), self._list_again_at)
@@ -203,8 +223,8 @@ class ClusterReconciler:
         expires_at = self._membership.next_expiry()
         if expires_at is not None and now >= expires_at:
             self._debounce.changed(now)
-        if self._holds:
-            self._apply_releases(now)
+        if self._holds is not None and (self._holds or self._decided.confirmations):
+            self._take_decisions(now)
         if self._has_complete_view and self._debounce.due(now):
             self._judge_view(now)
             self._debounce.announced(now)
@@ -235,22 +255,42 @@ class ClusterReconciler:
                 self._regressed = False
                 self._watcher.accept_older_state()
             self._deleted &= judgement.members.keys()
+        self._save_decisions()
 
     def _save_holds(self, holds: tuple[Held, ...]) -> None:
         if holds == self._holds:
             return
         self._store.holds.replace(self._name, holds, time.time())
-        for change in holds:
-            if change not in (self._holds or ()):
-                self._log_hold(change)
         self._holds = holds
         self._sync_status.changed = True
+        self._tell_holds(holds)
 
-    def _log_hold(self, change: Held) -> None:
-        if change.kind is Kind.NODE:
-            remedy = "it ends when the node's kubelet reports fewer addresses"
+    def _tell_holds(self, holds: tuple[Held, ...]) -> None:
+        """Log and fire what is held, at once when it is new; a picture that moves, now and then."""
+        now = time.monotonic()
+        current = {(change.kind, change.rejected): change for change in holds}
+        for key in self._told.keys() - current.keys():
+            del self._told[key]
+        minions = None
+        for key, change in current.items():
+            token, at = self._told.get(key, ("", -_TELL_INTERVAL))
+            if change.token == token or now < at + _TELL_INTERVAL:
+                continue
+            self._told[key] = change.token, now
+            if change.rejected:
+                continue
+            if minions is None:
+                minions = self._store.subscriptions.count(self._name)
+            effect = change.effect.text(minions)
+            self._log_hold(change, effect)
+            self._fire(events.held(self._name, change, effect))
+
+    def _log_hold(self, change: Held, effect: str) -> None:
+        if change.kind.confirmable:
+            remedy = f"if it is right, run salt-run k8s_nodes.confirm {self._name} {change.token}"
+            remedy = f"if released: {effect}; {remedy}"
         else:
-            remedy = f"if it is right, run salt-run k8s_nodes.confirm {self._name}"
+            remedy = "it ends when the node's kubelet reports fewer addresses"
         log.error(
             "cluster %s: change held (%s): %s; see salt-run k8s_nodes.status; %s [change-held]",
             self._name,
@@ -259,27 +299,63 @@ class ClusterReconciler:
             remedy,
         )
 
-    def _apply_releases(self, now: float) -> None:
-        """Apply the confirmations of operators to the guard."""
-        releases = self._store.holds.releases(self._name)
-        since = (
-            {change.kind: change.since for change in self._store.holds.of(self._name)}
-            if releases
-            else {}
-        )
-        for release in releases:
-            for change in release.changes:
-                # A confirmation that came too late must not release the next change of its kind.
-                if since.get(change.kind) == change.since:
-                    self._guard.release(Kind(change.kind), change.subjects)
-                    log.warning(
-                        "cluster %s: %s confirmed: %s [change-confirmed]",
-                        self._name,
-                        release.by,
-                        change.why,
-                    )
-            self._store.holds.delete_release(release)
-            self._debounce.changed(now)
+    def _take_decisions(self, now: float) -> bool:
+        """Take what persons have decided since into the guard; return True if there was any."""
+        decided = self._store.decisions.of(self._name)
+        if not decided.confirmations and decided.rejected == self._decided.rejected:
+            return False
+        current = {change.token for change in self._holds or ()}
+        self._decided = decided
+        self._guard.rejected = {}
+        for kind, subjects in _by_kind(decided.rejected).items():
+            self._guard.reject(kind, subjects)
+        for one in decided.confirmations:
+            whole_view = one.kind in (Kind.IDENTITY.value, Kind.ROLLBACK.value)
+            if whole_view and one.token not in current:
+                log.warning(
+                    "cluster %s: the confirmation by %s came too late: what is held (%s) has "
+                    "changed since; see salt-run k8s_nodes.status [confirmation-void]",
+                    *(self._name, one.by, one.kind),
+                )
+                continue
+            self._guard.release(Kind(one.kind), one.subjects)
+            log.warning(
+                "cluster %s: %s confirmed: %s [change-confirmed]", self._name, one.by, one.why
+            )
+        taken = {one.token for one in decided.confirmations}
+        self._save_decisions(taken)
+        self._debounce.changed(now)
+        return True
+
+    def _save_decisions(self, taken: Collection[str] = ()) -> None:
+        """Write which decisions the guard has yet to act on; ``taken`` are tokens."""
+        released, rejected = _texts(self._guard.released), _texts(self._guard.rejected)
+        identity = self._guard.accepted.identity if self._guard.accepted else self._guard.pinned
+        known = self._decided
+        same = (released, rejected, identity) == (known.released, known.rejected, known.identity)
+        if same and not taken:
+            return
+
+        def change(old: ClusterDecisions) -> ClusterDecisions:
+            # A person may have rejected more meanwhile: only what the guard dropped goes.
+            kept = {
+                kind: {
+                    name: print_
+                    for name, print_ in subjects.items()
+                    if known.rejected.get(kind, {}).get(name) != print_
+                    or rejected.get(kind, {}).get(name) == print_
+                }
+                for kind, subjects in old.rejected.items()
+            }
+            return msgspec.structs.replace(
+                old,
+                identity=identity,
+                confirmations=[one for one in old.confirmations if one.token not in taken],
+                released=released,
+                rejected={kind: subjects for kind, subjects in kept.items() if subjects},
+            )
+
+        self._decided = self._store.decisions.update(self._name, change)
 
     def _publish(self, view: View, members: Mapping[str, Member]) -> None:
         """Save the accepted members as a new revision and fire its events, if they differ."""
@@ -377,6 +453,9 @@ class ClusterReconciler:
         # While updates are still queued, the watch's version is ahead of the view in memory.
         if position.updates_queued == self._updates_applied and position.resource_version:
             self._version, self._regressed = position.resource_version, position.regressed
+        if self._guard.sizes != self._sizes_saved:
+            self._store.sizes.save(self._name, self._guard.sizes.samples(now), health.reported_at)
+            self._sizes_saved = self._guard.sizes.copy()
         if self._snapshot is not None and self._has_complete_view and not self._frozen:
             self._guard.observed_version(self._version)
             self._store.snapshots.save_version(self._name, self._version)
@@ -385,3 +464,11 @@ class ClusterReconciler:
             self._debounce.changed(now)
         self._sync_status.changed = False
         self._report_at = now + (_RELEASE_POLL_INTERVAL if self._holds else _REPORT_INTERVAL)
+
+
+def _by_kind(decided: Mapping[str, Mapping[str, str]]) -> dict[Kind, dict[str, str]]:
+    return {Kind(kind): dict(subjects) for kind, subjects in decided.items()}
+
+
+def _texts(decided: Mapping[Kind, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {kind.value: dict(subjects) for kind, subjects in decided.items() if subjects}

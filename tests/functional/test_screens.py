@@ -6,11 +6,11 @@ import pytest
 
 from salt_ext.admin import controls
 from salt_ext.admin.check.report import check
-from salt_ext.admin.confirm import confirm
+from salt_ext.admin.confirm import confirm, reject
 from salt_ext.admin.history import history
 from salt_ext.admin.setup import setup
 from salt_ext.admin.status import status
-from salt_ext.core.cluster.hold import Held, Kind
+from salt_ext.core.cluster.hold import Effect, Held, Kind
 from salt_ext.master.settings import settings
 from salt_ext.rollout.plan import plan
 from tests.functional.terminal import MINIONS, Master
@@ -161,7 +161,8 @@ def test_history(healthy):
     healthy.publish("web1", "web2", "db1")
     hold(healthy, "prod")
     healthy.now += 30
-    confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    (token, _) = (change.token for change in healthy.store.holds.of("prod"))
+    confirm(settings(healthy.opts()), healthy.store, "prod", "kim", [token], "two are rebuilt")
     controls.pause(healthy.store, "kim")
     healthy.now += 30
     controls.resume(healthy.store, "kim")
@@ -174,8 +175,24 @@ def test_history(healthy):
 
 def test_confirm(healthy):
     hold(healthy, "prod")
-    answer = confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    opts = settings(healthy.opts())
+    picture = confirm(opts, healthy.store, "prod", "kim")
+    assert_screen(healthy, "confirm-picture", picture)
+    (token, _) = (change.token for change in healthy.store.holds.of("prod"))
+    answer = confirm(opts, healthy.store, "prod", "kim", [token])
     assert_screen(healthy, "confirm", answer)
+
+
+def test_reject(healthy):
+    growth = Held(
+        kind=Kind.GROWTH,
+        why="2 nodes joined a cluster of 1 nodes within 600 s",
+        subjects={"n8": "a", "n9": "b"},
+        effect=Effect(join=2, open=2),
+    )
+    healthy.store.holds.replace("prod", [growth], healthy.now - 10)
+    answer = reject(settings(healthy.opts()), healthy.store, "prod", "kim", [growth.token])
+    assert_screen(healthy, "reject", answer)
 
 
 def test_pause_and_resume(healthy):
@@ -191,6 +208,7 @@ def hold(master: Master, cluster: str) -> None:
             kind=Kind.SHRINK,
             why="2 of 3 nodes are gone at once",
             subjects=dict.fromkeys(["prod-1", "prod-2"], ""),
+            effect=Effect(leave=2, close=2),
         ),
         Held(
             kind=Kind.NODE,
