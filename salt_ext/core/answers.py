@@ -146,13 +146,16 @@ class Minion(MinionState, total=False):
     departures_next: str
 
 
-class Status(TypedDict):
-    """
-    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+class Recovery(TypedDict):
+    """The recovery from a loss of the store."""
 
-    A terminal shows a text in place of a healthy cluster.
-    """
+    why: str
+    since: str | None
+    set_aside: str
+    clusters: dict[str, str]
 
+
+class _Status(TypedDict):
     engine: str
     engine_pid: int | None
     publishing: str
@@ -161,6 +164,17 @@ class Status(TypedDict):
     classes: dict[str, Class]
     clusters: dict[str, Cluster | str]
     minions: dict[str, dict[str, Minion]]
+
+
+class Status(_Status, total=False):
+    """
+    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+
+    A terminal shows a text in place of a healthy cluster. ``recovery`` is there after a loss of the
+    store.
+    """
+
+    recovery: Recovery
 
 
 # nodes
@@ -408,6 +422,8 @@ class Resumed(_Resumed, total=False):
 
     set_aside: str
     """The name that a file of decisions has now, which could not be used."""
+    recovered: str
+    """What was lost, where that ends the recovery from a loss of the store."""
 
 
 class Decision(TypedDict):

@@ -27,7 +27,8 @@ A statement is in the module of the table that it writes; a transaction over sev
 the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
 deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
 are the files that keep processes apart. Two files beside the store outlive it: ``decisions`` (a
-pause, pinned identities, what persons released or rejected) and ``signing_key``.
+pause, pinned identities, what persons released or rejected) and ``signing_key``. ``continuity``
+notices that the store was lost, and ``store_id`` tells it from its copies.
 
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """
@@ -35,6 +36,7 @@ May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 from salt_ext.store.address_history import AddressHistoryTable
 from salt_ext.store.address_sets import AddressSetTable
 from salt_ext.store.applied import AppliedTable
+from salt_ext.store.continuity import Continuity
 from salt_ext.store.control import ControlTable
 from salt_ext.store.database import Database
 from salt_ext.store.decisions import DecisionFile
@@ -75,4 +77,5 @@ class Store:
         self.control = ControlTable(self.database)
         self.history = HistoryTable(self.database)
         self.decisions = DecisionFile(state_dir)
+        self.continuity = Continuity(self.database, self.decisions)
         self.signing_key = SigningKey(state_dir)

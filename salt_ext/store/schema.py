@@ -8,10 +8,12 @@ VERSION = 1
 
 TABLES = """
 CREATE TABLE store_id (
-    id TEXT PRIMARY KEY
+    id TEXT PRIMARY KEY,
+    place TEXT NOT NULL DEFAULT '',
+    decisions INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO store_id VALUES (lower(hex(randomblob(8))));
+INSERT INTO store_id (id) VALUES (lower(hex(randomblob(8))));
 
 CREATE TABLE cluster (
     name TEXT PRIMARY KEY,
