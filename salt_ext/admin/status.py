@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from salt_ext.admin import engine_state
+from salt_ext.admin import engine_state, observed
 from salt_ext.core import answers
 from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
@@ -13,6 +13,7 @@ from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.departures import Closing, Departure, summary
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.core.rollout.observed import any_observed
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import publishing_stopped, when
@@ -35,7 +36,7 @@ _ON_DEMAND_FRESH = 300.0
 
 def status(
     config: Config, store: Store, match: TargetMatches = no_minions, *, brief: bool = False
-) -> answers.Status:
+) -> answers.StatusObserving:
     """
     Return the state of the engine, of each cluster and of each minion.
 
@@ -51,7 +52,7 @@ def status(
     behind = sorted(name for name, states in minions.items() if not _up_to_date(states.values()))
     shown = sorted({*behind, *(one.minion for one in departures)})
     still_open = summary(departures, why=lambda one: _closing_error(closings, one.minion))
-    return {
+    answer: answers.StatusObserving = {
         "engine": f"{engine}{_minion_thread(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": publishing_stopped(config, store) or _reactor_silent(store) or "on",
@@ -70,6 +71,9 @@ def status(
         },
         "minions": {name: minions[name] for name in shown[:_MAX_MINIONS]} if brief else minions,
     }
+    if any_observed(config):
+        answer["observed"] = observed.line(store, now)
+    return answer
 
 
 def _minion_problems(store: Store, closings: Mapping[str, Closing]) -> list[str]:

@@ -141,6 +141,12 @@ class Status(TypedDict):
     minions: dict[str, dict[str, Minion]]
 
 
+class StatusObserving(Status, total=False):
+    """The same, while anything is in mode ``observe``."""
+
+    observed: str
+
+
 # nodes
 
 
@@ -223,6 +229,57 @@ class Plan(TypedDict):
 
     minions: dict[str, PlannedMinion]
     waiting: str | None
+
+
+# observed
+
+
+ObservedRun = TypedDict(
+    "ObservedRun",
+    {
+        "publishes": str | None,
+        "class": str | None,
+        "rollout": str,
+        "waits": str,
+    },
+    total=False,
+)
+"""What would have been published; ``class`` is None for minions outside all classes."""
+
+
+class ObservedItem(ObservedRun, total=False):
+    """The keys that only some entries have; ``what`` decides which."""
+
+    until: str
+    times: int
+    observed_by: str
+    revision: int | None
+    opens: list[str]
+    opens_count: int
+    closes: list[str]
+    closes_count: int
+    desired: int
+    minions: int
+    names: list[str]
+    first: list[str]
+    nodes: list[str]
+
+
+class ObservedEntry(ObservedItem):
+    """One change that was not made."""
+
+    at: str
+    what: str
+    cluster: str
+    why: str
+
+
+class Observed(TypedDict):
+    """The answer of ``observed``, newest first."""
+
+    summary: str
+    observing: list[str]
+    entries: list[ObservedEntry]
 
 
 # history, refresh, pause, resume, confirm
