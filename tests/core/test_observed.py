@@ -122,7 +122,7 @@ class TestOneChange:
     [
         (120, ["m1"], 1, "canary m1; then 119 minions in 3 batches"),
         (1, ["m1"], 1, "canary m1"),
-        (51, [f"m{n:02}" for n in range(50)], 0, "first batch: {}; then 1 minions in 1 batch"),
+        (51, [f"m{n:02}" for n in range(50)], 0, "first batch: {}; then 1 minion in 1 batch"),
         (3, [], 1, ""),
     ],
 )

@@ -176,7 +176,8 @@ def steps(count: int, first: Collection[str], *, canary: int, batch: int) -> str
     if not first or rest <= 0:
         return begin if first else ""
     batches = -(-rest // batch)
-    return f"{begin}; then {rest} minions in {batches} batch{'es' if batches > 1 else ''}"
+    follow = _count(rest, "minion")
+    return f"{begin}; then {follow} in {batches} batch{'es' if batches > 1 else ''}"
 
 
 def surplus(rows: Sequence[tuple[int, str]], limit: int) -> list[int]:
