@@ -82,7 +82,7 @@ def _totals(entries: Sequence[ObservedEntry], now: float) -> Totals:
     groups = {id(entry.change.minions): entry.change.minions for entry in made}
     return Totals(
         since=min((entry.at for entry in entries), default=now),
-        changes=sum(entry.times for entry in made),
+        changes=sum(entry.times + entry.change.folded for entry in made),
         opens=sum(entry.times * entry.change.opens.count for entry in made),
         closes=sum(entry.times * entry.change.closes.count for entry in made),
         holds=len(entries) - len(made),
@@ -102,6 +102,8 @@ def _item(entry: ObservedEntry) -> answers.ObservedEntry:
         item["until"] = utc(entry.until)
     if entry.times > 1:
         item["times"] = entry.times
+    if change.folded:
+        item["folded"] = change.folded
     if change.what is What.HOLD:
         item["nodes"] = list(change.nodes)
         return item

@@ -252,6 +252,7 @@ class ObservedItem(ObservedRun, total=False):
 
     until: str
     times: int
+    folded: int
     observed_by: str
     revision: int | None
     opens: list[str]

@@ -25,6 +25,16 @@ KEPT = 60 * 86_400.0
 SAME_WITHIN = 600.0
 """Seconds from the first time of a change within which the same one is not another entry."""
 
+MANY = 20
+TOO_MANY = 60
+"""
+Entries of the same minions in an hour, beyond which later changes go into the newest of them.
+
+Before the second number that is only done where the order of changes stays clear: with none in
+between that some of these minions have alone.
+"""
+_HOUR = 3600.0
+
 _SLACK = 50
 """Entries beyond the bound of a cluster before it is enforced: not with each entry."""
 
@@ -128,12 +138,15 @@ def _record(connection: Connection, change: ObservedChange, now: float) -> None:
         (change.cluster, change.key, 0.0 if change.what is What.HOLD else now - SAME_WITHIN),
     ).fetchone()
     if same is None:
+        minions = _put_minions(connection, change.minions)
+        if change.what is What.APPLY and _fold(connection, change, minions, now):
+            return
         connection.execute(
-            "INSERT INTO observed_change (at, until, times, cluster, key, subject, minions, detail)"
-            " VALUES (?1, ?1, 1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO observed_change (at, until, times, what, cluster, key, subject, minions,"
+            " detail) VALUES (?1, ?1, 1, ?2, ?3, ?4, ?5, ?6, ?7)",
             (
-                *(now, change.cluster, change.key, change.subject),
-                *(_put_minions(connection, change.minions), _encode(replace(change, minions=()))),
+                *(now, change.what.value, change.cluster, change.key, change.subject, minions),
+                _encode(replace(change, minions=())),
             ),
         )
         return
@@ -148,6 +161,38 @@ def _record(connection: Connection, change: ObservedChange, now: float) -> None:
     if change.what is What.HOLD:
         detail = _encode(replace(change, minions=()))
         connection.execute("UPDATE observed_change SET detail = ? WHERE id = ?", (detail, number))
+
+
+def _fold(connection: Connection, change: ObservedChange, minions: str, now: float) -> bool:
+    """Add a change to the newest entry of the same minions, where there are many of late."""
+    recent = "what = 'would_apply' AND cluster = ? AND minions = ? AND until > ?"
+    numbers = connection.execute(
+        f"SELECT count(*), max(id) FROM observed_change WHERE {recent}",  # noqa: S608
+        (change.cluster, minions, now - _HOUR),
+    ).fetchone()
+    count, newest = numbers
+    if count < MANY or (count < TOO_MANY and not _is_newest(connection, newest, change)):
+        return False
+    (detail,) = connection.execute(
+        "SELECT detail FROM observed_change WHERE id = ?", (newest,)
+    ).fetchone()
+    both = _decode(detail).followed_by(replace(change, minions=()))
+    connection.execute(
+        "UPDATE observed_change SET until = ?, key = ?, detail = ? WHERE id = ?",
+        (now, both.key, _encode(both), newest),
+    )
+    return True
+
+
+def _is_newest(connection: Connection, number: int, change: ObservedChange) -> bool:
+    """Whether no minion of a change has another entry after this one."""
+    later = connection.execute(
+        "SELECT DISTINCT names FROM observed_change JOIN observed_minions ON digest = minions"
+        " WHERE id <> ?1 AND until > (SELECT until FROM observed_change WHERE id = ?1)",
+        (number,),
+    )
+    mine = frozenset(change.minions)
+    return all(mine.isdisjoint(_unpack(blob)) for (blob,) in later)
 
 
 def _put_minions(connection: Connection, minions: tuple[str, ...]) -> str:

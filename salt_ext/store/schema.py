@@ -189,6 +189,7 @@ CREATE TABLE observed_change (
     at REAL NOT NULL,
     until REAL NOT NULL,
     times INTEGER NOT NULL,
+    what TEXT NOT NULL,
     cluster TEXT NOT NULL,
     key TEXT NOT NULL,
     subject TEXT NOT NULL,

@@ -10,8 +10,10 @@ from salt_ext.core.rollout.departures import Served
 from salt_ext.core.rollout.drift import Desired
 from salt_ext.core.rollout.observed import (
     Addresses,
+    ObservedChange,
     Shift,
     Totals,
+    What,
     any_observed,
     causes,
     duration,
@@ -115,6 +117,29 @@ class TestOneChange:
         assert subject_of(["m1"], one) == subject_of(["m1"], other) == "minion m1"
         assert subject_of(["m1", "m2"], one) == subject_of(["m3", "m4"], back)
         assert subject_of(["m1", "m2"], one) != subject_of(["m1", "m2"], other)
+
+
+class TestSeveralChanges:
+    def change(self, opens: tuple[str, ...], closes: tuple[str, ...], count: int = 0):
+        return ObservedChange(
+            what=What.APPLY,
+            cluster="prod",
+            why="nodes changed",
+            key="k",
+            subject="s",
+            opens=Addresses(count or len(opens), opens),
+            closes=Addresses.of(closes),
+        )
+
+    def test_in_one_entry_come_to_what_is_left_of_them(self):
+        both = self.change((A, B), (C,)).followed_by(self.change((C,), (A,)))
+        assert (both.opens.first, both.closes.first) == ((B,), ())
+        third = both.followed_by(self.change((A,), (B,)))
+        assert (third.opens.first, third.closes.first, third.folded) == ((A,), (), 2)
+
+    def test_in_one_entry_keep_the_number_of_addresses_without_a_name(self):
+        both = self.change((A, B), (), 150).followed_by(self.change((C,), (A,)))
+        assert (both.opens.count, both.opens.first) == (150, (B, C))
 
 
 @pytest.mark.parametrize(

@@ -450,6 +450,28 @@ class TestRoom:
         assert kept[:2] == [[A, B], [C]]
         assert len(kept) <= 42
 
+    def test_a_node_that_takes_a_new_address_each_second_cannot_wash_out_the_others(self, master):
+        master.now += HOUR
+        master.view("prod", A, B, C)
+        master.look_now()
+        for number in range(500):
+            master.now += 7
+            master.view("prod", A, B, C, f"192.0.2.{number % 200 + 10}")
+            master.look_now()
+        opened = [one["opens"] for one in master.entries()]
+        assert opened[:2] == [[A, B], [C]]
+        assert len(opened) == table.MANY + 1
+        assert replay(master, "m1", master.now) == {A, B, C, "192.0.2.109"}
+        assert master.observed()["summary"].startswith("in 2 hours: 502 changes")
+
+    def test_a_minion_that_toggles_meanwhile_makes_room_for_neither(self, master):
+        for number in range(300):
+            master.now += 7
+            master.view("prod", A, B, f"192.0.2.{number % 200 + 10}")
+            master.refer("m2", *(["k8s://prod"] if number % 2 else ["k8s://prod?ready=only"]))
+            master.look_now()
+        assert len(master.entries()) < 3 * table.TOO_MANY
+
     def test_another_cluster_has_room_of_its_own(self, master, monkeypatch):
         monkeypatch.setattr(table, "MAX_PER_CLUSTER", 20)
         master.block["clusters"]["test"]["mode"] = "observe"

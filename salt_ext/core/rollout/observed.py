@@ -12,7 +12,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from enum import Enum
 from itertools import accumulate
@@ -92,6 +92,19 @@ class ObservedChange:
     """Why it would not have been published at that moment."""
     nodes: tuple[str, ...] = ()
     """The nodes of a change that a guard holds."""
+    folded: int = 0
+    """Later changes that this entry has too: ``opens`` and ``closes`` are what all come to."""
+
+    def followed_by(self, later: ObservedChange) -> ObservedChange:
+        """Return one entry for this change and a later one on the same minions."""
+        return replace(
+            later,
+            key=f"{self.key} and more",
+            subject=self.subject,
+            opens=_net(self.opens, later.closes, later.opens, self.closes),
+            closes=_net(self.closes, later.opens, later.closes, self.opens),
+            folded=self.folded + 1,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +113,15 @@ class Shift:
 
     opens: frozenset[str]
     closes: frozenset[str]
+
+
+def _net(early: Addresses, undone: Addresses, late: Addresses, was: Addresses) -> Addresses:
+    """Return what is left of two changes; ``late`` undoes what ``was`` done before."""
+    first = [text for text in early.first if text not in undone.first]
+    first += [text for text in late.first if text not in {*was.first, *first}]
+    # Of those without a name it is unknown whether they come back.
+    unnamed = early.count - len(early.first) + late.count - len(late.first)
+    return Addresses(len(first) + unnamed, tuple(first[:MAX_LISTED]))
 
 
 def any_observed(config: Config) -> bool:
