@@ -247,8 +247,17 @@ ObservedRun = TypedDict(
 """What would have been published; ``class`` is None for minions outside all classes."""
 
 
-class ObservedItem(ObservedRun, total=False):
-    """The keys that only some entries have; ``what`` decides which."""
+class ObservedFacts(TypedDict):
+    """The keys of every change that was not made."""
+
+    at: str
+    what: str
+    cluster: str
+    why: str
+
+
+class ObservedEntry(ObservedFacts, ObservedRun, total=False):
+    """One change that was not made; ``what`` decides which of these keys it has."""
 
     until: str
     times: int
@@ -264,15 +273,6 @@ class ObservedItem(ObservedRun, total=False):
     names: list[str]
     first: list[str]
     nodes: list[str]
-
-
-class ObservedEntry(ObservedItem):
-    """One change that was not made."""
-
-    at: str
-    what: str
-    cluster: str
-    why: str
 
 
 class Observed(TypedDict):

@@ -46,7 +46,7 @@ class Switch:
                 f"{self.first_closes} to close"
             )
         if self.unproven:
-            parts.append(f"what {self.unproven} of them have is unknown")
+            parts.append(f"nothing is proven on {self.unproven} of them")
         if self.unknown_class:
             parts.append(f"{self.unknown_class} more have an unknown class")
         if self.observed_by:

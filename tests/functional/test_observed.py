@@ -314,7 +314,7 @@ class TestAClass:
         assert found == (
             "k8s_nodes:apply:classes:web:mode: observe: nothing is published to its minions; "
             "enforce would publish to 6 of 6 minions now, open 2 addresses and close 0; "
-            "first web0: 2 to open, 0 to close; what 6 of them have is unknown"
+            "first web0: 2 to open, 0 to close; nothing is proven on 6 of them"
         )
 
 
