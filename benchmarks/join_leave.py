@@ -74,7 +74,7 @@ def start_node_host(world: World) -> None:
     """Make the node's host, with probes to every minion where the world starts none by itself."""
     world.join(NODE, create=False)
     if NODE not in world.traffic or not world.traffic[NODE].probes:
-        world.start_traffic(NODE, how=("connect",))
+        world.start_traffic(NODE, kinds=("connect",))
     for minion in world.minions:
         world.traffic[NODE].connect(minion.host.name).wait("closed", within=TIMEOUT)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -50,8 +51,11 @@ def _measure(parts: Mapping[str, Part], progress: Progress) -> tuple[list[Compar
     for name, part in parts.items():
         try:
             comparisons.extend(part(progress))
-        except LabError as exc:
-            progress(f"{name}: not measured: {exc}")
+        # The other parts took minutes: what they measured is kept.
+        except Exception as exc:  # noqa: BLE001
+            progress(f"{name}: not measured: {type(exc).__name__}: {exc}")
+            if not isinstance(exc, LabError):
+                traceback.print_exc()
             not_measured.append(name)
     return comparisons, not_measured
 

@@ -18,20 +18,33 @@ from salt_ext.store.locks import ENGINE, lock_holder
 def pause(store: Store, by: str) -> answers.Paused:
     """Stop all publishing, also by hand; jobs in flight are followed to their end."""
     now = time.time()
-    if store.control.pause(ControlFlag(by, now)):
+    if store.decisions.pause(ControlFlag(by, now)):
         _record(store, "paused", by, now)
-    flag = store.control.paused() or ControlFlag(by, now)
+    flag = store.decisions.paused() or ControlFlag(by, now)
     return {"paused": True, "by": flag.by, "since": utc(flag.at)}
 
 
 def resume(store: Store, by: str) -> answers.Resumed:
-    """End a pause, and restart the rollout of every class that was stopped."""
-    was_paused = store.control.resume()
+    """
+    End a pause, and restart the rollout of every class that was stopped.
+
+    A file of decisions that cannot be used is set aside: it stopped publishing as a pause does.
+    """
+    aside = store.decisions.set_aside_unusable()
+    was_paused = store.decisions.resume() or bool(aside)
     stopped = [name or "(none)" for name, state in store.rollouts.all().items() if state.stopped]
     store.rollouts.reset()
     if was_paused or stopped:
-        _record(store, "resumed", by, time.time())
-    return {"paused": False, "was_paused": was_paused, "restarted_classes": stopped}
+        more = {"set_aside": aside} if aside else {}
+        _record(store, "resumed", by, time.time(), **more)
+    answer: answers.Resumed = {
+        "paused": False,
+        "was_paused": was_paused,
+        "restarted_classes": stopped,
+    }
+    if aside:
+        answer["set_aside"] = aside
+    return answer
 
 
 def refresh(

@@ -16,7 +16,8 @@ from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.core.rollout.observed import any_observed
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
-from salt_ext.rollout.plan import publishing_stopped, when
+from salt_ext.rollout.plan import when
+from salt_ext.rollout.publishing import publishing_stopped
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
 from salt_ext.store.holds import HeldChange

@@ -361,12 +361,17 @@ class Paused(TypedDict):
     since: str
 
 
-class Resumed(TypedDict):
-    """The answer of ``resume``."""
-
+class _Resumed(TypedDict):
     paused: bool
     was_paused: bool
     restarted_classes: list[str]
+
+
+class Resumed(_Resumed, total=False):
+    """The answer of ``resume``."""
+
+    set_aside: str
+    """The name that a file of decisions has now, which could not be used."""
 
 
 class Confirmed(TypedDict):

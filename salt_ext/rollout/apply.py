@@ -20,6 +20,7 @@ from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.payload import PayloadBuilder, Publication
+from salt_ext.rollout.publishing import decided_stop
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
 from salt_ext.store.locks import APPLY, exclusive
@@ -113,9 +114,9 @@ class ApplyRun:
 
     def _publish(self, request: ApplyRequest, answer: answers.Applied) -> bool:
         """Publish what a request selects; False when the master does not answer."""
-        paused = self._store.control.paused()
-        if paused is not None:
-            answer["waiting"] = f"paused by {paused.by}; run `salt-run k8s_nodes.resume` to go on"
+        stopped = decided_stop(self._store)
+        if stopped is not None:
+            answer["waiting"] = stopped
             return True
         now = time.time()
         ledger = self._store.applied.all()

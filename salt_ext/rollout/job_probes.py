@@ -12,6 +12,7 @@ from salt_ext.core.rollout.drift import LedgerEntry
 from salt_ext.core.rollout.judgement import Probe, still_runs
 from salt_ext.master.publisher import NotPublished
 from salt_ext.rollout.apply import JobPublisher
+from salt_ext.rollout.publishing import decided_stop
 from salt_ext.store import Store
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class JobProbes:
         return running, silent | stale
 
     def _publish(self, jid: str, minions: set[str], now: float) -> Probe | None:
-        if self._publisher is None or self._store.control.paused() is not None:
+        if self._publisher is None or decided_stop(self._store) is not None:
             return None
         probe_jid = self._publisher.new_jid()
         try:

@@ -15,6 +15,7 @@ from salt_ext.master.pillar_compiler import NoCachedGrains, PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.references.discovery import forget_deleted, restore
 from salt_ext.rollout.apply import REFRESH
+from salt_ext.rollout.publishing import decided_stop
 from salt_ext.store import Store
 from salt_ext.supervisor import Heartbeat
 
@@ -97,7 +98,7 @@ class KeyWatcher:
 
     def _ask(self, minions: list[str]) -> None:
         """Have minions ask for their pillars, with one publish for all of them."""
-        if self._store.control.paused() is not None:
+        if decided_stop(self._store) is not None:
             return
         publisher = Publisher(dict(self._opts))
         publisher.apply(publisher.new_jid(), minions, REFRESH)

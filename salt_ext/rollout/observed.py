@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from salt_ext.core.cluster.hold import Effect
 from salt_ext.core.config.apply import Action, Mode
 from salt_ext.core.config.config import Config
-from salt_ext.core.display import utc
 from salt_ext.core.references.resolve import digest
 from salt_ext.core.rollout.departures import Served
 from salt_ext.core.rollout.drift import Desired, LedgerEntry, MinionCluster, Resolved
@@ -37,6 +36,7 @@ from salt_ext.core.rollout.observed import (
 from salt_ext.core.rollout.wave import Candidate, RolloutPolicy, RolloutState, next_batch
 from salt_ext.rollout.classes import MinionClasses, TargetMatches
 from salt_ext.rollout.plan import order
+from salt_ext.rollout.publishing import publishing_stopped
 from salt_ext.store import Store
 from salt_ext.store.holds import HeldChange
 
@@ -256,7 +256,7 @@ class ObservedChanges:
             groups[same].append(one)
             moves[same] = shifts[key]
         waves = self._waves(look, moved, ledger)
-        stopped = self._stopped(look.config)
+        stopped = publishing_stopped(look.config, self._store) or ""
         revisions = {
             name: self._store.snapshots.revision(name) for name in {one.cluster for one in moved}
         }
@@ -335,15 +335,6 @@ class ObservedChanges:
             for name, minions in by_class.items()
         }
 
-    def _stopped(self, config: Config) -> str:
-        """Return why nothing at all is published."""
-        paused = self._store.control.paused()
-        if paused is not None:
-            return f"paused by {paused.by} since {utc(paused.at)}"
-        if config.in_doubt:
-            return f"nothing is published: {config.in_doubt[0]}"
-        return ""
-
     def _reapplied(
         self, look: _Round, reapplied: Mapping[str, str], moved: set[str]
     ) -> list[ObservedChange]:
@@ -360,7 +351,7 @@ class ObservedChanges:
                 class_ = action.name if action is not None else None
                 published[class_] = str(action) if action is not None else None
                 groups[cluster, why, observers, class_].append(minion)
-        stopped = self._stopped(look.config)
+        stopped = publishing_stopped(look.config, self._store) or ""
         return [
             ObservedChange(
                 what=What.REAPPLY,

@@ -15,6 +15,7 @@ from salt_ext.core.rollout.departures import CLOSE
 from salt_ext.core.rollout.drift import OutOfSync, Resolved
 from salt_ext.rollout.classes import TargetMatches
 from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.publishing import publishing_stopped
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
 
@@ -88,16 +89,6 @@ def _add_closings(
         )
         entry["closes"] = closes[:MAX_LISTED]
         entry["closes_when"] = when
-
-
-def publishing_stopped(config: Config, store: Store) -> str | None:
-    """Return why nothing at all is published; None when something may be."""
-    paused = store.control.paused()
-    if paused is not None:
-        return f"paused by {paused.by} since {utc(paused.at)}"
-    if config.in_doubt:
-        return f"nothing is published: {config.in_doubt[0]}"
-    return None
 
 
 def when(

@@ -14,6 +14,7 @@ from salt_ext.rollout.departure_events import DepartureReporter, EventBus
 from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.observed import ObservedChanges
+from salt_ext.rollout.publishing import decided_stop
 from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
@@ -73,7 +74,7 @@ class Reminder:
         rows = self._desired_state.out_of_sync(self._config, ledger, desired)
         self._record_since(rows, now, clock)
         self._reporter.report(bus, now)
-        if self._config.in_doubt or self._store.control.paused() is not None:
+        if self._config.in_doubt or decided_stop(self._store) is not None:
             self._wakes = {}
             self._watchdog.reset()
             return

@@ -19,13 +19,14 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
     watch, rollout  --> departures  addresses that are served no more, until they are closed
     rollout     --> observed       what mode observe did not publish  --> admin (observed)
     rollout     --> rollouts       how far a change has got in each class
-    admin       --> control        operator to engine: pause, refresh
+    admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 
 A statement is in the module of the table that it writes; a transaction over several tables is in
 the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
 deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
-are the files that keep processes apart, and ``signing_key`` is a file beside the store.
+are the files that keep processes apart. Two files beside the store outlive it: ``decisions`` (a
+pause, pinned identities, what persons released or rejected) and ``signing_key``.
 
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """
@@ -34,6 +35,7 @@ from salt_ext.store.address_sets import AddressSetTable
 from salt_ext.store.applied import AppliedTable
 from salt_ext.store.control import ControlTable
 from salt_ext.store.database import Database
+from salt_ext.store.decisions import DecisionFile
 from salt_ext.store.departures import DepartureTable
 from salt_ext.store.health import Health, HealthTable
 from salt_ext.store.history import HistoryTable
@@ -69,4 +71,5 @@ class Store:
         self.rollouts = RolloutTable(self.database)
         self.control = ControlTable(self.database)
         self.history = HistoryTable(self.database)
+        self.decisions = DecisionFile(state_dir)
         self.signing_key = SigningKey(state_dir)

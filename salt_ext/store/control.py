@@ -1,4 +1,4 @@
-"""Control flags, from the operator to the engine: a pause, and refresh requests."""
+"""Control flags, from the operator to the engine: refresh requests; a pause is in ``decisions``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from salt_ext.store.database import Database
 
-_PAUSE = "pause"
 _REFRESH = "refresh:"
 
 
 @dataclass(frozen=True, slots=True)
 class ControlFlag:
-    """Who set it, and when, in seconds since the epoch."""
+    """Who set it, when (in seconds since the epoch), and what the person said about it."""
 
     by: str
     at: float
+    reason: str = ""
 
 
 class ControlTable:
@@ -23,22 +23,6 @@ class ControlTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def paused(self) -> ControlFlag | None:
-        """Return who has paused all publishing, None while it is not paused."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT by, at FROM control WHERE name = ?", (_PAUSE,)
-            ).fetchone()
-        return ControlFlag(*row) if row else None
-
-    def pause(self, flag: ControlFlag) -> bool:
-        """Pause all publishing; False when it was paused before, and that flag stays."""
-        return self._set(_PAUSE, flag)
-
-    def resume(self) -> bool:
-        """End the pause; False when there was none."""
-        return self._clear(_PAUSE)
 
     def request_refresh(self, cluster: str, flag: ControlFlag) -> None:
         """Ask the engine for a LIST of a cluster."""

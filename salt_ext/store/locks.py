@@ -19,6 +19,8 @@ APPLY = "apply.lock"
 """Held while a process selects minions and publishes to them."""
 STORE = "store.lock"
 """Held while the store's file is opened or set aside."""
+DECISIONS = "decisions.lock"
+"""Held while the file of decisions is replaced."""
 
 
 @contextlib.contextmanager

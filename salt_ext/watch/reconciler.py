@@ -270,7 +270,7 @@ class ClusterReconciler:
             for change in release.changes:
                 # A confirmation that came too late must not release the next change of its kind.
                 if since.get(change.kind) == change.since:
-                    self._guard.release(Kind(change.kind), frozenset(change.keys))
+                    self._guard.release(Kind(change.kind), change.subjects)
                     log.warning(
                         "cluster %s: %s confirmed: %s [change-confirmed]",
                         self._name,

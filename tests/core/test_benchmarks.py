@@ -152,10 +152,21 @@ def test_a_missed_aim_exits_1_and_is_said_with_its_origin_and_reason(tmp_path):
     assert "reason: storing follows" in output
 
 
-def test_a_part_that_is_not_measured_does_not_stop_the_next(tmp_path):
-    code, output = run(tmp_path, pillar=not_measured, engine=lambda _: [comparison(aim=2.0)])
+def with_a_mistake(_progress):
+    raise TypeError("no such argument")
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        (not_measured, "LabError: no kube-apiserver here"),
+        (with_a_mistake, "TypeError: no such argument"),
+    ],
+)
+def test_a_part_that_is_not_measured_does_not_stop_the_next(tmp_path, part, why):
+    code, output = run(tmp_path, pillar=part, engine=lambda _: [comparison(aim=2.0)])
     assert code == 2
-    assert "pillar: not measured: no kube-apiserver here" in output
+    assert f"pillar: not measured: {why}" in output
     assert "first sync" in output
 
 

@@ -682,14 +682,14 @@ class TestCare:
 
     def test_a_pause_holds_everything_until_it_is_taken_back(self, settings, store):
         apply_run = ApplyRun(block(settings), store, Published())
-        assert store.control.pause(ControlFlag("alice", 1.0))
-        assert not store.control.pause(ControlFlag("bob", 2.0))
+        assert store.decisions.pause(ControlFlag("alice", 1.0))
+        assert not store.decisions.pause(ControlFlag("bob", 2.0))
         for force in (False, True):
             answer = apply_run.run(ALL, force=force)
             assert answer["jobs"] == {}
             assert answer["waiting"].startswith("paused by alice")
-        assert Store(settings.state_dir).control.resume()
-        assert not store.control.resume()
+        assert Store(settings.state_dir).decisions.resume()
+        assert not store.decisions.resume()
         assert len(apply_run.run(ALL)["jobs"]["1"]) == 5
 
     def test_a_canary_goes_first_and_the_others_when_it_is_proven(self, settings, store):

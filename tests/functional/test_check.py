@@ -222,7 +222,7 @@ def test_a_reactor_that_does_not_work_is_an_error(alive):
 
 
 def test_a_pause_and_mode_observe_are_shown(alive):
-    alive.store.control.pause(ControlFlag("kim", 1.0))
+    alive.store.decisions.pause(ControlFlag("kim", 1.0))
     alive.cluster["mode"] = "observe"
     found = alive.found()
     assert ("warning", "publishing", "paused by kim since 1970-01-01T00:00:01Z") in found

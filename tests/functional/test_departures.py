@@ -294,9 +294,9 @@ class TestClosing:
         assert [len(names) for names, _ in jobs] == [3]
 
     def test_nothing_is_published_while_paused_in_doubt_or_observed(self, proven):
-        proven.store.control.pause(ControlFlag("kim", proven.now))
+        proven.store.decisions.pause(ControlFlag("kim", proven.now))
         assert proven.run() == {}
-        proven.store.control.resume()
+        proven.store.decisions.resume()
         proven.block["apply"]["batch"] = "many"
         assert proven.run() == {}
         proven.block["apply"]["batch"] = 50
@@ -704,7 +704,7 @@ class TestJobsThatTakeLong:
         assert master.store.applied.late() == {}
 
     def test_while_paused_the_question_is_not_asked(self, sent):
-        sent.store.control.pause(ControlFlag("kim", sent.now))
+        sent.store.decisions.pause(ControlFlag("kim", sent.now))
         before = set(sent.jobs)
         sent.settle()
         assert set(sent.jobs) == before

@@ -292,9 +292,9 @@ class TestAKeyThatIsAcceptedAgain:
 
     def test_not_for_ever_and_not_during_a_pause(self, pillars, store, look):
         forget_grains(pillars, "db1")
-        store.control.pause(ControlFlag("alice", 1.0))
+        store.decisions.pause(ControlFlag("alice", 1.0))
         assert look() == []
-        store.control.resume()
+        store.decisions.resume()
         assert [look() for _ in range(20)].count([]) >= 17
 
     def test_one_that_refers_to_nothing_any_more_is_left_alone(self, pillars, store, look):

@@ -320,12 +320,12 @@ class TestAClass:
 
 class TestWhatWouldHaveWaited:
     def test_a_pause_and_a_mistake_below_apply_are_named(self, master):
-        master.store.control.pause(ControlFlag("kim", 1.0))
+        master.store.decisions.pause(ControlFlag("kim", 1.0))
         master.now += HOUR
         master.view("prod", A)
         master.look_now()
         assert master.entries()[-1]["waits"] == "paused by kim since 1970-01-01T00:00:01Z"
-        master.store.control.resume()
+        master.store.decisions.resume()
         master.block["apply"]["batch"] = 0
         master.now += HOUR
         master.view("prod", B)
@@ -333,7 +333,7 @@ class TestWhatWouldHaveWaited:
         assert master.entries()[-1]["waits"].startswith("nothing is published: k8s_nodes:apply")
 
     def test_the_engine_writes_them_down_while_paused(self, master):
-        master.store.control.pause(ControlFlag("kim", 1.0))
+        master.store.decisions.pause(ControlFlag("kim", 1.0))
         master.now += HOUR
         master.view("prod", A, B, C)
         master.remind()
@@ -557,7 +557,7 @@ class TestASwitchToEnforce:
         assert sorted(minion for minions, _ in jobs.values() for minion in minions) == ["m1", "m2"]
 
     def test_a_pause_comes_first(self, master):
-        master.store.control.pause(ControlFlag("kim", 1.0))
+        master.store.decisions.pause(ControlFlag("kim", 1.0))
         (found,) = master.findings()
         assert "; once publishing goes on (paused by kim since 1970-01-01T00:00:01Z), en" in found
 

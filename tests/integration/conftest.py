@@ -72,7 +72,7 @@ def looking(quiet: World) -> Iterator[Looking]:
     yield found
     changed = pillar.read_text() != before
     pillar.write_text(before)
-    found.store.control.resume()
+    found.store.decisions.resume()
     for minion in quiet.minions:
         minion.start()
     quiet.master.wait(len(quiet.minions))

@@ -179,7 +179,7 @@ def test_a_master_that_is_killed_in_the_middle_of_everything_gets_there(looking:
         world.salt_run("k8s_nodes.pause")
         node(looking, "x2", "10.77.2.202")
         world.master.kill()
-        looking.store.control.resume()
+        looking.store.decisions.resume()
         assert "10.77.2.202/" not in rules(world)
     finally:
         freeze(still, signal.SIGCONT)

@@ -14,6 +14,7 @@ from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import quote, utc
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.store import Store
+from salt_ext.store.decisions import UnusableDecisions
 
 
 def findings(config: Config, store: Store, match: TargetMatches = no_minions) -> Iterator[Finding]:
@@ -55,7 +56,11 @@ def _network_filesystem(state_dir: str) -> str:
 
 def _stopped(store: Store) -> Iterator[Finding]:
     """Yield a pause, a reactor that does not work, and stopped classes."""
-    paused = store.control.paused()
+    try:
+        paused = store.decisions.paused()
+    except UnusableDecisions as exc:
+        yield error("publishing", f"{exc.path} cannot be used: {exc.why}", exc.cure)
+        paused = None
     if paused is not None:
         yield warning(
             "publishing",

@@ -10,7 +10,7 @@ from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis.finding import Finding, info
 from salt_ext.rollout.classes import TargetMatches
 from salt_ext.rollout.enforcing import Switch, of_class, of_cluster
-from salt_ext.rollout.plan import publishing_stopped
+from salt_ext.rollout.publishing import publishing_stopped
 from salt_ext.store import Store
 
 

@@ -1,20 +1,29 @@
 """
 Which changes of a cluster are stored at once, and which are held until confirmed.
 
-Each kind of doubt is a :class:`Kind`. A held change is either proven by the cluster itself (a
+Each kind of doubt is a :class:`~hold.Kind`. A held change is either proven by the cluster itself (a
 later version, a second LIST, a deletion seen on the watch) or confirmed by an operator with
-``salt-run k8s_nodes.confirm``.
+``salt-run k8s_nodes.confirm``. What one guard releases, all others judge.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
-from salt_ext.core.cluster.hold import Held, Kind, fingerprint, fingerprints
+from salt_ext.core.cluster.diff import Baseline
+from salt_ext.core.cluster.hold import Effect, Held, Kind, fingerprint, fingerprints
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.resource_version import is_older
+from salt_ext.core.cluster.sizes import DAY, Size, SizeHistory
+
+_FIRST_VIEW = "first view"
+"""The subject of a first view that is held."""
+_ADDRESSES_OF_A_NODE = 2
+"""Addresses of a usual node: growth by ``growth_nodes`` of them is never held."""
+_BUDGET_OF_A_DAY = 10
+"""How many times the growth of one window may come within a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,10 @@ class Rules:
     growth_percent: int = 100
     growth_nodes: int = 50
     growth_window: float = 600.0
+    growth_addresses: int | None = None
+    """Addresses; None for those of ``growth_nodes`` usual nodes."""
+    growth_addresses_per_day: int | None = None
+    """Addresses; None for ten times the growth of a window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +65,56 @@ class Judgement:
     """When another LIST could prove a held change; monotonic seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and how a view was seen; times are monotonic seconds."""
+
+    now: float
+    listed_at: float
+    deleted: frozenset[str]
+
+
+_Subjects = dict[Kind, dict[str, str]]
+"""By kind and name, the fingerprint of what a person has decided on."""
+
+
 @dataclass(slots=True)
 class Guard:
     """Compares each view with the last accepted one; times are monotonic seconds."""
 
     rules: Rules
     accepted: View | None = None
+    pinned: str = ""
+    """The identity that was accepted before the store was lost; empty when there was none."""
     rollback_seen: bool = False
     """An older state was seen: nodes missing since then may be missing because of it."""
     returned: frozenset[str] = frozenset()
     """Nodes that appeared with an older state; their addresses may belong to others now."""
     rollback_before_restart: bool = False
     """An earlier process saw an older state: any new node may have appeared with it."""
+    released: _Subjects = field(default_factory=dict)
+    """What persons confirmed, until the change is made or void."""
+    rejected: _Subjects = field(default_factory=dict)
+    """What persons rejected, until it changes."""
+    sizes: SizeHistory = field(init=False)
     _missing_since: dict[str, float] = field(default_factory=dict)
-    _sizes: deque[tuple[float, int]] = field(default_factory=deque)
-    """Numbers of accepted nodes, and until when each was true: small changes add up."""
-    _released: dict[Kind, frozenset[str]] = field(default_factory=dict)
+    _confirmed_growth: Size = Size(0, 0)
+    """Growth in the last judged view that a person has confirmed."""
 
-    def release(self, kind: Kind, keys: frozenset[str]) -> None:
+    def __post_init__(self) -> None:
+        self.sizes = SizeHistory(max(self.rules.shrink_confirm_after, self.rules.growth_window))
+
+    def release(self, kind: Kind, subjects: Mapping[str, str]) -> None:
         """Record an operator's confirmation; it is valid until the change is made or void."""
-        self._released[kind] = self._released.get(kind, frozenset()) | keys
+        self.released[kind] = {**self.released.get(kind, {}), **subjects}
+        for name in subjects:
+            self.rejected.get(kind, {}).pop(name, None)
+
+    def reject(self, kind: Kind, subjects: Mapping[str, str]) -> None:
+        """Record that an operator says no; it is valid until the node or the identity changes."""
+        self.rejected[kind] = {**self.rejected.get(kind, {}), **subjects}
+        for name in subjects:
+            self.released.get(kind, {}).pop(name, None)
 
     def judge(
         self, view: View, now: float, *, listed_at: float, deleted: frozenset[str]
@@ -82,50 +125,132 @@ class Guard:
         ``listed_at`` is the time of the last complete LIST. ``deleted`` has the names of the nodes
         whose deletion was seen on the watch.
         """
-        old = self.accepted
-        if old is None:
-            return self._judge_first_view(view)
-        self._drop_releases(old, view)
-        frozen = self._check_identity(old, view) or self._check_rollback(old, view)
-        if frozen is not None:
-            # A restored etcd soon counts beyond the versions seen before, without the newer nodes.
-            if frozen.kind is Kind.ROLLBACK:
-                self._record_rollback(view.members.keys() - old.members.keys())
-            return Judgement(members=None, held=(frozen,))
-        if self._released.get(Kind.ROLLBACK) or view.identity != old.identity:
-            self.rollback_seen = self.rollback_before_restart = False
-            self.returned = frozenset()
-        if view.identity != old.identity:
-            # Confirmed, or it would be held above.
-            return Judgement(members=view.members)
-        return self._judge_nodes(old, view, now, listed_at, deleted)
+        moment = Moment(now, listed_at, deleted)
+        judgement = self.decide(view, moment)
+        if not judgement.held:
+            return judgement
+        held = tuple(
+            replace(change, effect=self._effect_of(change, view, moment, judgement.held))
+            for change in judgement.held
+        )
+        return replace(judgement, held=held)
 
     def accepted_view(self, view: View, members: Mapping[str, Member], now: float) -> None:
         """Record that ``members``, judged from ``view``, were stored."""
-        if self.accepted is None or self.accepted.identity != view.identity:
-            self._sizes.clear()
-        elif len(self.accepted.members) != len(members):
-            # The old size was true until now, however long ago it was recorded.
-            self._sizes.append((now, len(self.accepted.members)))
+        old = self.accepted
+        if old is None or old.identity != view.identity:
+            self.sizes.clear()
+        else:
+            size = _size(old.members)
+            if size != _size(members):
+                # The old size was true until now, however long ago it was recorded.
+                self.sizes.record(size, now)
+                if any(self._confirmed_growth):
+                    self.sizes.raise_by(self._confirmed_growth)
+        self._confirmed_growth = Size(0, 0)
         self.accepted = replace(view, members=members)
+        self.pinned = view.identity
 
     def observed_version(self, version: str) -> None:
         """Record the newest version seen, with or without a change."""
         if self.accepted is not None and is_older(self.accepted.version, version):
             self.accepted = replace(self.accepted, version=version)
 
+    def decide(self, view: View, moment: Moment) -> Judgement:
+        """Like :meth:`judge`, without the effects of releases."""
+        old = self.accepted
+        if old is None:
+            return self._judge_first_view(view)
+        self._drop_decisions(old, view)
+        frozen = self._check_identity(old.identity, view) or self._check_rollback(old, view)
+        if frozen is not None:
+            # A restored etcd soon counts beyond the versions seen before, without the newer nodes.
+            if frozen.kind is Kind.ROLLBACK:
+                self._record_rollback(view.members.keys() - old.members.keys())
+            return Judgement(members=None, held=(frozen,))
+        if view.identity != old.identity:
+            return self._judge_other_cluster(old, view, moment)
+        if self.released.get(Kind.ROLLBACK):
+            self._forget_rollback()
+        return self._judge_nodes(old, view, moment)
+
     def _judge_first_view(self, view: View) -> Judgement:
-        below_minimum = self._check_minimum(view.members, frozenset(["first view"]))
+        other = self._check_identity(self.pinned, view) if self.pinned else None
+        if other is not None:
+            return Judgement(members=None, held=(other,))
+        subjects = {_FIRST_VIEW: fingerprints(view.members)}
+        below_minimum = self._check_minimum(view.members, subjects)
         return Judgement(members=None if below_minimum else view.members, held=below_minimum)
 
-    def _check_identity(self, old: View, view: View) -> Held | None:
-        if view.identity == old.identity or self._is_released(Kind.IDENTITY, view.identity):
+    def _judge_other_cluster(self, old: View, view: View, moment: Moment) -> Judgement:
+        """
+        Return the whole view of a cluster whose identity was confirmed, or hold the whole of it.
+
+        The nodes of two clusters are never mixed. Its size is what the other guards judge.
+        """
+        leaving = frozenset(
+            name
+            for name, member in old.members.items()
+            if name not in view.members or view.members[name].uid != member.uid
+        )
+        self._note_missing(leaving, moment.now)
+        gone = _prints(old, leaving)
+        held = [*self._check_minimum(view.members, gone)]
+        fewer = len(old.members) - len(view.members)
+        many = self._is_mass(fewer, len(old.members)) or (old.members and not view.members)
+        proven = self._proven(Kind.SHRINK, gone, moment.listed_at)
+        if many and not leaving <= proven:
+            why = f"{len(view.members)} nodes in place of {len(old.members)}"
+            held.append(Held(kind=Kind.SHRINK, why=why, subjects=gone))
+        growing = self._check_growth(old, view, view.members.keys(), leaving, moment.now, held)
+        barred = growing | self._check_rejected(Kind.GROWTH, view, view.members.keys(), held)
+        if any(change.kind is not Kind.GROWTH or not change.rejected for change in held):
+            again = self._list_again_at(leaving - proven if many else frozenset())
+            return Judgement(members=None, held=tuple(held), list_again_at=again)
+        self._forget_rollback()
+        members = {name: one for name, one in view.members.items() if name not in barred}
+        return Judgement(members=members, held=tuple(held))
+
+    def _judge_nodes(self, old: View, view: View, moment: Moment) -> Judgement:
+        leaving = frozenset(old.members.keys() - view.members.keys())
+        joining = view.members.keys() - old.members.keys()
+        self._note_missing(leaving, moment.now)
+        held: list[Held] = []
+        unproven = self._check_shrink(old, view, leaving, moment, held)
+        kept = unproven | self._check_vanished(old, leaving - moment.deleted, held)
+        returned = self._check_returned(view, joining, held)
+        grown = _grown(old, view)
+        barred = returned | self._check_rejected(Kind.GROWTH, view, joining | grown, held)
+        barred |= self._check_growth(
+            old, view, (joining | grown) - barred, leaving - kept, moment.now, held
+        )
+        members = {
+            **{name: old.members[name] for name in kept},
+            **{name: member for name, member in view.members.items() if name not in barred},
+            # What such a node had before stays its own; what it does not report any more goes.
+            **{
+                name: _without_new(old.members[name], view.members[name])
+                for name in barred & old.members.keys()
+            },
+        }
+        below_minimum = self._check_minimum(members, _prints(old, leaving))
+        if below_minimum and leaving - kept:
+            members.update((name, old.members[name]) for name in leaving)
+            held.extend(below_minimum)
+        return Judgement(
+            members=members, held=tuple(held), list_again_at=self._list_again_at(unproven)
+        )
+
+    def _check_identity(self, expected: str, view: View) -> Held | None:
+        if view.identity == expected or view.identity in self.released.get(Kind.IDENTITY, {}):
             return None
+        rejected = view.identity in self.rejected.get(Kind.IDENTITY, {})
         return Held(
             kind=Kind.IDENTITY,
             why=f"another cluster answers: kube-system has the uid {view.identity}, "
-            f"it was {old.identity}",
+            f"it was {expected}",
             subjects={view.identity: fingerprints(view.members)},
+            rejected=rejected,
         )
 
     def _check_rollback(self, old: View, view: View) -> Held | None:
@@ -133,183 +258,305 @@ class Guard:
             return None
         if not view.regressed and not is_older(view.version, old.version):
             return None
-        if any(
-            not is_older(view.version, version) for version in self._released.get(Kind.ROLLBACK, ())
-        ):
+        if old.version in self.released.get(Kind.ROLLBACK, {}):
             return None
         regressed = "; some nodes have older versions than before" if view.regressed else ""
         return Held(
             kind=Kind.ROLLBACK,
             why=f"the API server answers with an older state: version {view.version}, "
             f"it was {old.version}{regressed}",
-            subjects={view.version: fingerprints(view.members)},
+            # The older version moves with each heartbeat.
+            subjects={old.version: fingerprints(view.members)},
         )
-
-    def _judge_nodes(
-        self, old: View, view: View, now: float, listed_at: float, deleted: frozenset[str]
-    ) -> Judgement:
-        leaving = old.members.keys() - view.members.keys()
-        joining = view.members.keys() - old.members.keys()
-        self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
-        held: list[Held] = []
-        unproven = self._check_shrink(old, view, frozenset(leaving), now, listed_at, deleted, held)
-        kept = unproven | self._check_vanished(old, leaving - deleted, held)
-        returned = self._check_returned(view, joining, held)
-        barred = returned | self._check_growth(
-            old, view, frozenset(joining - returned), len(leaving - kept), now, held
-        )
-        members = {
-            **{name: old.members[name] for name in kept},
-            **{name: member for name, member in view.members.items() if name not in barred},
-        }
-        below_minimum = self._check_minimum(members, frozenset(leaving))
-        if below_minimum and leaving - kept:
-            members.update((name, old.members[name]) for name in leaving)
-            held.extend(below_minimum)
-        # No unproven node was missing for that long at the last LIST.
-        list_again_at = max(
-            (self._missing_since[name] + self.rules.shrink_confirm_after for name in unproven),
-            default=None,
-        )
-        return Judgement(members=members, held=tuple(held), list_again_at=list_again_at)
 
     def _record_rollback(self, joining: Set[str]) -> None:
         """Record an older state, and the unknown nodes in it."""
         self.rollback_seen, self.rollback_before_restart = True, False
         self.returned |= joining
 
+    def _forget_rollback(self) -> None:
+        self.rollback_seen = self.rollback_before_restart = False
+        self.returned = frozenset()
+
     def _check_returned(self, view: View, joining: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that stay out because they may exist only in an older state."""
         if self.rollback_before_restart:
             self._record_rollback(joining)
         self.returned &= joining
-        unconfirmed = frozenset(
-            name for name in self.returned if not self._is_released(Kind.RETURNED, name)
-        )
-        if unconfirmed:
-            why = f"{len(unconfirmed)} nodes appeared with an older state of the API server"
-            held.append(Held(kind=Kind.RETURNED, why=why, subjects=_prints(view, unconfirmed)))
-        return unconfirmed
+        unconfirmed = self._unreleased(Kind.RETURNED, _prints(view, self.returned))
+        rejected = self._check_rejected(Kind.RETURNED, view, unconfirmed.keys(), held)
+        open_ = {name: print_ for name, print_ in unconfirmed.items() if name not in rejected}
+        if open_:
+            why = f"{len(open_)} nodes appeared with an older state of the API server"
+            held.append(Held(kind=Kind.RETURNED, why=why, subjects=open_))
+        return frozenset(unconfirmed)
+
+    def _check_rejected(
+        self, kind: Kind, view: View, names: Set[str], held: list[Held]
+    ) -> frozenset[str]:
+        """Return the nodes that stay out because a person rejected exactly them."""
+        decided = self.rejected.get(kind)
+        if not decided:
+            return frozenset()
+        subjects = {
+            name: decided[name]
+            for name in decided.keys() & names
+            if fingerprint(view.members[name]) == decided[name]
+        }
+        if subjects:
+            why = f"{len(subjects)} nodes were rejected: they stay out until they change"
+            held.append(Held(kind=kind, why=why, subjects=subjects, rejected=True))
+        return frozenset(subjects)
 
     def _check_vanished(self, old: View, missing: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that are kept because an older state may be why they are missing."""
         if not self.rollback_seen:
             return frozenset()
-        unconfirmed = frozenset(
-            name for name in missing if not self._is_released(Kind.VANISHED, name)
-        )
+        unconfirmed = self._unreleased(Kind.VANISHED, _prints(old, missing))
         self.rollback_seen = bool(unconfirmed)
         if unconfirmed:
             why = (
                 f"{len(unconfirmed)} nodes are missing since the API server answered with an "
                 "older state"
             )
-            held.append(Held(kind=Kind.VANISHED, why=why, subjects=_prints(old, unconfirmed)))
-        return unconfirmed
+            held.append(Held(kind=Kind.VANISHED, why=why, subjects=unconfirmed))
+        return frozenset(unconfirmed)
 
     def _check_shrink(
-        self,
-        old: View,
-        view: View,
-        leaving: frozenset[str],
-        now: float,
-        listed_at: float,
-        deleted: frozenset[str],
-        held: list[Held],
+        self, old: View, view: View, leaving: frozenset[str], moment: Moment, held: list[Held]
     ) -> frozenset[str]:
         """Return the nodes that are kept although the view lacks them."""
-        proven = frozenset(
-            name
-            for name in leaving
-            if listed_at >= self._missing_since[name] + self.rules.shrink_confirm_after
-            or self._is_released(Kind.SHRINK, name)
-        )
-        unproven = leaving - proven
-        largest = max([len(old.members), *self._recent(now - self.rules.shrink_confirm_after)])
+        if not leaving:
+            return frozenset()
+        unproven = leaving - self._proven(Kind.SHRINK, _prints(old, leaving), moment.listed_at)
+        recent = self.sizes.since(moment.now - self.rules.shrink_confirm_after)
+        largest = max([len(old.members), *(size.nodes for size in recent)])
         fewer = largest - len(view.members) - (len(leaving) - len(unproven))
-        emptied = not view.members and not unproven <= deleted
+        emptied = not view.members and not unproven <= moment.deleted
         many = self._is_mass(len(unproven), len(old.members)) or self._is_mass(fewer, largest)
         if not unproven or not (many or emptied):
             return frozenset()
-        held.append(
-            Held(
-                kind=Kind.SHRINK,
-                why=f"{len(unproven)} of {len(old.members)} nodes left at once",
-                subjects=_prints(old, unproven),
-            )
-        )
+        why = f"{len(unproven)} of {len(old.members)} nodes left at once"
+        held.append(Held(kind=Kind.SHRINK, why=why, subjects=_prints(old, unproven)))
         return unproven
 
     def _check_growth(
         self,
         old: View,
         view: View,
-        joining: frozenset[str],
-        leaving: int,
+        growing: Set[str],
+        leaving: frozenset[str],
         now: float,
         held: list[Held],
     ) -> frozenset[str]:
-        """Return the nodes that stay out although the view has them."""
-        unconfirmed = frozenset(
-            name for name in joining if not self._is_released(Kind.GROWTH, name)
-        )
-        smallest = min([len(old.members), *self._recent(now - self.rules.growth_window)])
-        more = len(old.members) + len(unconfirmed) - leaving - smallest
-        limit = max(self.rules.growth_nodes, smallest * self.rules.growth_percent // 100)
-        if not unconfirmed or max(more, len(unconfirmed)) <= limit:
+        """
+        Return the nodes whose new addresses stay out: they join, or report more than before.
+
+        ``leaving`` are the nodes that make room for them.
+        """
+        self._confirmed_growth = Size(0, 0)
+        if not growing:
             return frozenset()
-        held.append(
-            Held(
-                kind=Kind.GROWTH,
-                why=f"{len(unconfirmed)} nodes joined a cluster of {smallest} nodes "
-                f"within {self.rules.growth_window:.0f} s",
-                subjects=_prints(view, unconfirmed),
-            )
+        same_cluster = old.identity == view.identity
+        unconfirmed = self._unreleased(Kind.GROWTH, _prints(view, growing))
+        confirmed = _growth(old, view, growing - unconfirmed.keys(), same_cluster=same_cluster)
+        if not unconfirmed:
+            self._confirmed_growth = confirmed
+            return frozenset()
+        gained = _growth(old, view, unconfirmed.keys(), same_cluster=same_cluster)
+        lost = Size(len(leaving), sum(_claims(old.members[name]) for name in leaving))
+        why = self._too_much_growth(_size(old.members), gained, lost, now)
+        if not why:
+            self._confirmed_growth = confirmed
+            return frozenset()
+        self._confirmed_growth = confirmed
+        held.append(Held(kind=Kind.GROWTH, why=why, subjects=unconfirmed))
+        return frozenset(unconfirmed)
+
+    def _too_much_growth(self, size: Size, gained: Size, lost: Size, now: float) -> str:
+        """Return why so much growth is held, an empty text when it is not."""
+        rules = self.rules
+        base = self.sizes.smallest(now, rules.growth_window, size)
+        more = Size(
+            size.nodes + gained.nodes - lost.nodes - base.nodes,
+            size.addresses + gained.addresses - lost.addresses - base.addresses,
         )
-        return unconfirmed
+        limit = max(rules.growth_nodes, base.nodes * rules.growth_percent // 100)
+        if gained.nodes and max(more.nodes, gained.nodes) > limit:
+            return (
+                f"{gained.nodes} nodes joined a cluster of {base.nodes} nodes within "
+                f"{rules.growth_window:.0f} s; the limit is {limit} (guards:growth_nodes, "
+                "guards:growth_percent)"
+            )
+        limit = self._address_limit(base)
+        if max(more.addresses, gained.addresses) > limit:
+            return (
+                f"{gained.addresses} addresses are new in a cluster of {base.addresses} within "
+                f"{rules.growth_window:.0f} s; the limit is {limit} (guards:growth_addresses, "
+                "guards:growth_percent)"
+            )
+        day = self.sizes.smallest(now, DAY, size)
+        budget = rules.growth_addresses_per_day
+        if budget is None:
+            budget = _BUDGET_OF_A_DAY * self._address_limit(day)
+        more_today = size.addresses + gained.addresses - lost.addresses - day.addresses
+        if more_today > budget:
+            return (
+                f"{more_today} addresses more than {day.addresses} within a day; the limit is "
+                f"{budget} (guards:growth_addresses_per_day)"
+            )
+        return ""
+
+    def _address_limit(self, base: Size) -> int:
+        """Return how many addresses may be added within one window to what there was."""
+        floor = self.rules.growth_addresses
+        if floor is None:
+            usual = (
+                math.ceil(base.addresses / base.nodes) if base.nodes else 2 * _ADDRESSES_OF_A_NODE
+            )
+            floor = self.rules.growth_nodes * max(_ADDRESSES_OF_A_NODE, usual)
+        return max(floor, base.addresses * self.rules.growth_percent // 100)
 
     def _check_minimum(
-        self, members: Mapping[str, Member], keys: frozenset[str]
+        self, members: Mapping[str, Member], subjects: Mapping[str, str]
     ) -> tuple[Held, ...]:
+        """Return the hold for too few nodes; ``subjects`` are those that would leave."""
         if len(members) >= self.rules.min_nodes:
             return ()
-        if keys and all(self._is_released(Kind.MINIMUM, key) for key in keys):
+        if subjects and not self._unreleased(Kind.MINIMUM, subjects):
             return ()
         why = f"only {len(members)} nodes would remain; guards:min_nodes is {self.rules.min_nodes}"
-        return (Held(kind=Kind.MINIMUM, why=why, subjects=dict.fromkeys(keys, "")),)
+        return (Held(kind=Kind.MINIMUM, why=why, subjects=subjects),)
 
     def _is_mass(self, gone: int, of: int) -> bool:
         return gone >= self.rules.shrink_nodes and gone * 100 > of * self.rules.shrink_percent
 
-    def _recent(self, since: float) -> list[int]:
-        """Return the cluster sizes that were accepted at any time since then."""
-        longest = max(self.rules.shrink_confirm_after, self.rules.growth_window)
-        while self._sizes and self._sizes[0][0] < since - longest:
-            self._sizes.popleft()
-        return [size for until, size in self._sizes if until >= since]
+    def _note_missing(self, leaving: Set[str], now: float) -> None:
+        self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
 
-    def _is_released(self, kind: Kind, key: str) -> bool:
-        return key in self._released.get(kind, ())
+    def _proven(self, kind: Kind, gone: Mapping[str, str], listed_at: float) -> frozenset[str]:
+        """Return the nodes that a later LIST lacks as well, or that a person released."""
+        unreleased = self._unreleased(kind, gone)
+        return frozenset(
+            name
+            for name in gone
+            if listed_at >= self._missing_since[name] + self.rules.shrink_confirm_after
+            or name not in unreleased
+        )
 
-    def _drop_releases(self, old: View, view: View) -> None:
-        """Forget confirmations whose change was made or is void."""
-        leaving = frozenset(old.members.keys() - view.members.keys())
-        joining = frozenset(view.members.keys() - old.members.keys())
-        pending: dict[Kind, frozenset[str]] = {
-            Kind.SHRINK: leaving,
-            Kind.MINIMUM: leaving,
-            Kind.VANISHED: leaving,
-            Kind.GROWTH: joining,
-            Kind.RETURNED: joining,
-        }
-        if view.identity != old.identity:
-            pending[Kind.IDENTITY] = frozenset([view.identity])
-        elif view.regressed or is_older(view.version, old.version):
-            pending[Kind.ROLLBACK] = self._released.get(Kind.ROLLBACK, frozenset())
-        self._released = {
-            kind: keys & pending.get(kind, frozenset()) for kind, keys in self._released.items()
-        }
+    def _list_again_at(self, unproven: Set[str]) -> float | None:
+        # No unproven node was missing for that long at the last LIST.
+        return max(
+            (self._missing_since[name] + self.rules.shrink_confirm_after for name in unproven),
+            default=None,
+        )
+
+    def _unreleased(self, kind: Kind, subjects: Mapping[str, str]) -> dict[str, str]:
+        """Return the subjects that no person has confirmed with this very fingerprint."""
+        released = self.released.get(kind, {})
+        return {name: print_ for name, print_ in subjects.items() if released.get(name) != print_}
+
+    def _drop_decisions(self, old: View, view: View) -> None:
+        """Forget confirmations whose change was made or is void, and rejections of what changed."""
+        for kind, subjects in self.released.items():
+            for name in [name for name in subjects if not self._is_pending(kind, name, old, view)]:
+                del subjects[name]
+        for kind, subjects in self.rejected.items():
+            if kind is Kind.IDENTITY:
+                continue
+            for name in [name for name in subjects if name in view.members]:
+                if fingerprint(view.members[name]) != subjects[name]:
+                    del subjects[name]
+
+    def _is_pending(self, kind: Kind, name: str, old: View, view: View) -> bool:
+        """Whether a released change may still be made."""
+        if kind is Kind.IDENTITY:
+            return name == view.identity != old.identity
+        if kind is Kind.ROLLBACK:
+            same = name == old.version and view.identity == old.identity
+            return same and (view.regressed or is_older(view.version, old.version))
+        before, now = old.members.get(name), view.members.get(name)
+        if kind in (Kind.SHRINK, Kind.MINIMUM, Kind.VANISHED):
+            return before is not None and (now is None or now.uid != before.uid)
+        return now is not None and now != before
+
+    def _effect_of(
+        self, change: Held, view: View, moment: Moment, held: tuple[Held, ...]
+    ) -> Effect:
+        """Return what a release of this change alone would do, judged by all other guards."""
+        if not change.kind.confirmable:
+            return Effect()
+        twin = self._copy()
+        twin.release(change.kind, change.subjects)
+        after = twin.decide(view, moment)
+        before = self.accepted.members if self.accepted is not None else {}
+        difference = Baseline(before).diff(before if after.members is None else after.members)
+        known = {(one.kind, one.token) for one in held}
+        return Effect(
+            leave=len(difference.left),
+            join=len(difference.joined),
+            close=len(difference.removed),
+            open=len(difference.added),
+            then_held=tuple(
+                one.kind
+                for one in after.held
+                if (one.kind, one.token) not in known and not one.rejected
+            ),
+        )
+
+    def _copy(self) -> Guard:
+        twin = replace(
+            self,
+            released={kind: dict(subjects) for kind, subjects in self.released.items()},
+            rejected={kind: dict(subjects) for kind, subjects in self.rejected.items()},
+            _missing_since=dict(self._missing_since),
+        )
+        twin.sizes = self.sizes.copy()
+        return twin
 
 
 def _prints(view: View, names: Set[str]) -> dict[str, str]:
     return {name: fingerprint(view.members[name]) for name in names}
+
+
+def _claims(member: Member) -> int:
+    return sum(map(len, member.addresses.values()))
+
+
+def _size(members: Mapping[str, Member]) -> Size:
+    return Size(len(members), sum(map(_claims, members.values())))
+
+
+def _grown(old: View, view: View) -> frozenset[str]:
+    """Return the known nodes that report an address which they did not have."""
+    changed = [
+        (name, before, member)
+        for name, member in view.members.items()
+        if (before := old.members.get(name)) is not member and before is not None
+    ]
+    return frozenset(
+        name
+        for name, before, member in changed
+        if before.addresses != member.addresses and member.all_addresses() - before.all_addresses()
+    )
+
+
+def _growth(old: View, view: View, names: Set[str], *, same_cluster: bool) -> Size:
+    """Return the nodes that join and the addresses that are new, of these nodes."""
+    nodes = addresses = 0
+    for name in names:
+        before = old.members.get(name) if same_cluster else None
+        nodes += before is None
+        known = before.all_addresses() if before is not None else frozenset()
+        addresses += len(view.members[name].all_addresses() - known)
+    return Size(nodes, addresses)
+
+
+def _without_new(before: Member, member: Member) -> Member:
+    """Return a node with those of its addresses that it had before."""
+    known = before.all_addresses()
+    addresses = {
+        kind: tuple(item for item in items if item in known)
+        for kind, items in member.addresses.items()
+    }
+    return replace(member, addresses={kind: items for kind, items in addresses.items() if items})

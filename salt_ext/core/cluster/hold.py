@@ -82,6 +82,8 @@ class Held:
     Names are those of nodes; for ``identity`` the new uid, for ``rollback`` the accepted version.
     """
     effect: Effect = Effect()
+    rejected: bool = False
+    """Whether a person said no: it stays out until it changes, or until a person confirms it."""
 
     @property
     def keys(self) -> frozenset[str]:
@@ -91,17 +93,21 @@ class Held:
     @property
     def token(self) -> str:
         """What a person types to confirm or reject exactly this."""
-        return token(self.kind.value, self.subjects)
+        return _digest([self.kind.value, str(self.rejected), *_texts(self.subjects)])
 
 
-def token(kind: str, subjects: Mapping[str, str]) -> str:
-    """Return the token of a held change: it differs for any other kind, name, uid or address."""
-    return _digest([kind, *(text for subject in sorted(subjects.items()) for text in subject)])
+def _texts(subjects: Mapping[str, str]) -> list[str]:
+    return [text for subject in sorted(subjects.items()) for text in subject]
 
 
 def fingerprint(member: Member) -> str:
     """Return a digest of a node's uid and addresses: labels and readiness may change."""
-    return _digest([member.uid, *map(str, sorted(member.all_addresses(), key=sort_key))])
+    addresses = (
+        f"{kind.value}={item}"
+        for kind, items in sorted(member.addresses.items())
+        for item in sorted(items, key=sort_key)
+    )
+    return _digest([member.uid, *addresses])
 
 
 def fingerprints(members: Mapping[str, Member]) -> str:
