@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 
 import pytest
+import salt.config
 
 from salt_ext.admin.check import modes
 from salt_ext.admin.observed import observed
@@ -13,11 +15,15 @@ from salt_ext.core.cluster.hold import Effect, Held, Kind
 from salt_ext.core.config.apply import ANY_GRAINS
 from salt_ext.core.errors import BadArgument, UnknownCluster
 from salt_ext.core.rollout.departures import addresses_of
+from salt_ext.core.rollout.hints import Hints
 from salt_ext.core.rollout.wave import RolloutState
 from salt_ext.daemon.metrics import MetricsCollector
+from salt_ext.rollout.controller import RolloutController
 from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.event_listener import HintMailbox
 from salt_ext.rollout.minion_events import DRIFTED, RESTARTED
 from salt_ext.rollout.observed import ObservedChanges
+from salt_ext.store import address_sets
 from salt_ext.store import observed as table
 from salt_ext.store.control import ControlFlag
 from tests.functional.departing import CLUSTER, Master
@@ -85,6 +91,14 @@ def replay(master: Observer, minion: str, until: float) -> set[str]:
         opened |= set(entry["opens"])
         opened -= set(entry["closes"])
     return opened
+
+
+def both(master: Observer) -> None:
+    """Let both minions refer to both clusters, and both clusters be observed."""
+    master.block["clusters"]["test"]["mode"] = "observe"
+    for minion in ("m1", "m2"):
+        master.refer(minion, "k8s://prod", "k8s://test")
+    master.look_now()
 
 
 class TestAWeek:
@@ -229,6 +243,29 @@ class TestAChange:
             ("m1",): [],
             ("m2",): [A],
         }
+
+    def test_an_address_that_another_cluster_has_open_already_does_not_open(self, master):
+        master.view("test", C, D)
+        master.block["clusters"]["test"]["mode"] = "observe"
+        master.refer("m1", "k8s://prod", "k8s://test")
+        master.look_now()
+        master.now += HOUR
+        master.view("prod", A, B, C)
+        master.look_now()
+        opened = {tuple(one["names"]): one["opens"] for one in master.entries()[-2:]}
+        assert opened == {("m1",): [], ("m2",): [C]}
+
+    def test_it_opens_everything_where_the_addresses_before_it_are_lost(self, master):
+        with master.store.database.writing() as connection:
+            connection.execute("DELETE FROM address_set")
+        master.now += HOUR
+        master.view("prod", B)
+        master.look_now()
+        entry = master.entries()[-1]
+        assert (entry["opens"], entry["why"]) == (
+            [B],
+            "nothing was proven before; reference k8s://prod added",
+        )
 
     def test_a_minion_without_a_key_is_forgotten_and_its_entries_stay(self, master):
         master.store.subscriptions.delete("m1", master.now)
@@ -464,13 +501,43 @@ class TestRoom:
         assert replay(master, "m1", master.now) == {A, B, C, "192.0.2.109"}
         assert master.observed()["summary"].startswith("in 2 hours: 502 changes")
 
-    def test_a_minion_that_toggles_meanwhile_makes_room_for_neither(self, master):
-        for number in range(300):
+    def test_two_clusters_that_churn_at_once_cannot_either(self, master):
+        both(master)
+        for number in range(200):
             master.now += 7
-            master.view("prod", A, B, f"192.0.2.{number % 200 + 10}")
-            master.refer("m2", *(["k8s://prod"] if number % 2 else ["k8s://prod?ready=only"]))
+            churned = f"192.0.2.{number + 10}"
+            master.view("prod" if number % 2 else "test", A, B, churned)
             master.look_now()
         assert len(master.entries()) < 3 * table.TOO_MANY
+
+    def test_the_order_of_changes_stays_clear_in_an_hour_with_many(self, master):
+        both(master)
+        for number in range(table.MANY + 5):
+            master.now += 7
+            master.view("prod", *((A, B, C) if number % 2 else (A, B)), f"192.0.2.{number + 10}")
+            master.look_now()
+        # It has left prod within an entry for several changes; then another cluster has it.
+        master.view("prod", A, B)
+        master.look_now()
+        master.now += 7
+        master.view("test", C, D)
+        master.look_now()
+        master.now += 7
+        master.view("prod", A)
+        master.look_now()
+        assert replay(master, "m1", master.now) == {A, C, D}
+
+    def test_minions_that_toggle_a_little_share_what_is_left_of_the_room(self, master, monkeypatch):
+        monkeypatch.setattr(table, "MAX_PER_CLUSTER", 20)
+        monkeypatch.setattr(table, "_SLACK", 10)
+        master.refer("m3", "k8s://prod", "k8s://prod?ready=only")
+        master.look_now()
+        for number in range(100):
+            master.now += 700
+            master.refer(f"m{number % 2 + 1}", f"k8s://prod?labelSelector=n={number}")
+            master.look_now()
+        assert len(master.entries()) <= 30
+        assert [one["names"] for one in master.entries(minion="m3")] == [["m3"]]
 
     def test_another_cluster_has_room_of_its_own(self, master, monkeypatch):
         monkeypatch.setattr(table, "MAX_PER_CLUSTER", 20)
@@ -493,9 +560,9 @@ class TestRoom:
             assert connection.execute("SELECT count(*) FROM observed_minions").fetchone() == (1,)
 
     def test_the_addresses_that_the_next_change_is_compared_with_are_kept(self, master):
-        master.refer("m3", "k8s://test")
-        master.prove()
-        ((key, _),) = {(one.digest, "") for one in master.store.observed.baselines().values()}
+        (key,) = {one.digest for one in master.store.observed.baselines().values()}
+        with master.store.database.writing() as connection:
+            address_sets.delete_unused(connection)
         assert master.store.address_sets.get(key) == {"k8s://prod": (A, B)}
 
 
@@ -600,6 +667,35 @@ def test_a_metric_counts_the_minions_that_wait_for_mode_enforce(master):
         if one.metric.name == "k8s_nodes_minions_observed_behind"
     }
     assert found == {"prod": 2, "test": 0}
+
+
+def test_a_minion_whose_proof_has_only_expired_does_not_wait_for_it(master):
+    master.block["clusters"]["prod"]["mode"] = "enforce"
+    master.prove()
+    master.block["clusters"]["prod"]["mode"] = "observe"
+    master.now += 3 * DAY
+    samples = MetricsCollector(master.config, master.store, master.match).samples()
+    assert {one.value for one in samples if "observed_behind" in one.metric.name} == {0}
+
+
+def test_the_engine_writes_down_a_restart_of_an_observed_minion(master, monkeypatch):
+    master.remind()
+    stop, mailbox = threading.Event(), HintMailbox()
+    opts = {**salt.config.DEFAULT_MASTER_OPTS, "__role": "master"}
+    controller = RolloutController(master.config, master.store, opts, mailbox, stop)
+    monkeypatch.setattr("salt_ext.rollout.controller.Bus", lambda _: master.bus)
+    monkeypatch.setattr(controller.settlement, "settle", lambda _: frozenset())
+
+    def collect(_: float) -> Hints:
+        stop.set()
+        return Hints(started={"m1"})
+
+    monkeypatch.setattr(mailbox, "collect", collect)
+    master.now += HOUR
+    controller.run()
+    assert [(one["what"], one["names"]) for one in master.entries()[1:]] == [
+        ("would_reapply", ["m1"])
+    ]
 
 
 def test_plan_shows_what_would_be_published_to_observed_minions(master):
