@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from salt_ext.admin import engine_state
+from salt_ext.admin import engine_state, observed
 from salt_ext.admin.held import picture
 from salt_ext.core import answers
 from salt_ext.core.config.config import Config
@@ -13,6 +13,7 @@ from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.departures import Closing, Departure, summary
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.core.rollout.observed import any_observed
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import when
@@ -77,6 +78,8 @@ def status(
             "set_aside": found.aside,
             "clusters": dict(found.clusters),
         }
+    if any_observed(config):
+        answer["observed"] = observed.line(store, now)
     return answer
 
 

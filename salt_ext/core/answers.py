@@ -171,10 +171,11 @@ class Status(_Status, total=False):
     The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
 
     A terminal shows a text in place of a healthy cluster. ``recovery`` is there after a loss of the
-    store.
+    store, ``observed`` while anything is in mode ``observe``.
     """
 
     recovery: Recovery
+    observed: str
 
 
 # nodes
@@ -259,6 +260,58 @@ class Plan(TypedDict):
 
     minions: dict[str, PlannedMinion]
     waiting: str | None
+
+
+# observed
+
+
+ObservedRun = TypedDict(
+    "ObservedRun",
+    {
+        "publishes": str | None,
+        "class": str | None,
+        "rollout": str,
+        "waits": str,
+    },
+    total=False,
+)
+"""What would have been published; ``class`` is None for minions outside all classes."""
+
+
+class ObservedFacts(TypedDict):
+    """The keys of every change that was not made."""
+
+    at: str
+    what: str
+    cluster: str
+    why: str
+
+
+class ObservedEntry(ObservedFacts, ObservedRun, total=False):
+    """One change that was not made; ``what`` decides which of these keys it has."""
+
+    until: str
+    times: int
+    folded: int
+    observed_by: str
+    revision: int | None
+    opens: list[str]
+    opens_count: int
+    closes: list[str]
+    closes_count: int
+    desired: int
+    minions: int
+    names: list[str]
+    first: list[str]
+    nodes: list[str]
+
+
+class Observed(TypedDict):
+    """The answer of ``observed``, newest first."""
+
+    summary: str
+    observing: list[str]
+    entries: list[ObservedEntry]
 
 
 # history, refresh, pause, resume, confirm

@@ -56,6 +56,10 @@ FAILURES = _gauge("consecutive_failures", "Failed requests since the last succes
 HELD = _gauge("held_changes", "Changes that a guard holds, by reason.")
 REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are not let in, by reason.")
 BEHIND = _gauge("minions_behind", "Minions without proof of the current addresses.")
+OBSERVED_BEHIND = _gauge(
+    "minions_observed_behind",
+    "Minions without proof that get no publish, since mode observe keeps them from it.",
+)
 MINIONS = _gauge("minions", "Minions that reference the cluster.")
 DEPARTURES = _gauge(
     "departures_open",
@@ -86,6 +90,7 @@ ALL = (
     HELD,
     REFUSED,
     BEHIND,
+    OBSERVED_BEHIND,
     MINIONS,
     DEPARTURES,
     OLDEST_DEPARTURE,

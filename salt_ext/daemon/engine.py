@@ -23,6 +23,7 @@ from salt_ext.master.pillar_compiler import PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.secrets import SecretResolver
 from salt_ext.master.settings import engine_settings
+from salt_ext.master.targets import TargetMatcher
 from salt_ext.rollout.controller import RolloutController
 from salt_ext.rollout.event_listener import EventListener, HintMailbox
 from salt_ext.rollout.key_watcher import KeyWatcher
@@ -50,7 +51,9 @@ class Engine:
         self._opts = opts
         self._config: Config = engine_settings(opts)
         self._store = Store(self._config.state_dir)
-        self._metrics = MetricsCollector(self._config, self._store)
+        self._metrics = MetricsCollector(
+            self._config, self._store, TargetMatcher(opts, keep=_METRICS_INTERVAL)
+        )
         self._next_metrics_at = 0.0
         self._watchers: dict[str, ClusterWatcher] = {}
         """The current watcher of each cluster: a restart replaces it."""

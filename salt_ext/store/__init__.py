@@ -19,6 +19,7 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                     |-> timings       seconds from a change to its proof
                     '-> minion_facts  module version, pacing, problems that the minion reported
     watch, rollout  --> departures  addresses that are served no more, until they are closed
+    rollout     --> observed       what mode observe did not publish  --> admin (observed)
     rollout     --> rollouts       how far a change has got in each class
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
@@ -46,6 +47,7 @@ from salt_ext.store.history import HistoryTable
 from salt_ext.store.holds import HoldTable
 from salt_ext.store.jobs import JobTable
 from salt_ext.store.minion_facts import MinionFactTable
+from salt_ext.store.observed import ObservedTable
 from salt_ext.store.rollouts import RolloutTable
 from salt_ext.store.signing_key import SigningKey
 from salt_ext.store.sizes import SizeTable
@@ -73,6 +75,7 @@ class Store:
         self.address_sets = AddressSetTable(self.database)
         self.timings = TimingTable(self.database)
         self.minion_facts = MinionFactTable(self.database)
+        self.observed = ObservedTable(self.database)
         self.rollouts = RolloutTable(self.database)
         self.control = ControlTable(self.database)
         self.history = HistoryTable(self.database)
