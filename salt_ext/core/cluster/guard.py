@@ -411,7 +411,9 @@ class Guard:
         """Return how many addresses may be added within one window to what there was."""
         floor = self.rules.growth_addresses
         if floor is None:
-            usual = math.ceil(base.addresses / base.nodes) if base.nodes else 2 * _ADDRESSES_OF_A_NODE
+            usual = (
+                math.ceil(base.addresses / base.nodes) if base.nodes else 2 * _ADDRESSES_OF_A_NODE
+            )
             floor = self.rules.growth_nodes * max(_ADDRESSES_OF_A_NODE, usual)
         return max(floor, base.addresses * self.rules.growth_percent // 100)
 
