@@ -45,14 +45,36 @@ class Requests(TypedDict):
     consecutive_failures: int
 
 
-class HeldChange(TypedDict):
-    """One change that a guard holds."""
+class HeldPicture(TypedDict):
+    """The keys of a held change that are always there."""
 
     what: str
     why: str
     since: str | None
     names: list[str]
+    count: int
+    if_released: str | None
+    token: str | None
     release: str | None
+    reject: str | None
+
+
+class HeldChange(HeldPicture, total=False):
+    """One change that a guard holds, and what its release would do."""
+
+    rejected: bool
+    confirmed: str
+
+
+class _Refused(TypedDict):
+    count: int
+    nodes: list[str]
+
+
+class Refused(_Refused, total=False):
+    """Addresses that are not let in for one reason; ``key`` of the cluster's block decides."""
+
+    key: str
 
 
 class ClusterView(TypedDict):
@@ -77,7 +99,7 @@ class Cluster(ClusterView, total=False):
     stale_since: str | None
     requests: Requests
     next_try_seconds: float
-    refused_addresses: dict[str, int]
+    refused_addresses: dict[str, Refused]
 
 
 class Published(TypedDict):
@@ -124,13 +146,16 @@ class Minion(MinionState, total=False):
     departures_next: str
 
 
-class Status(TypedDict):
-    """
-    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+class Recovery(TypedDict):
+    """The recovery from a loss of the store."""
 
-    A terminal shows a text in place of a healthy cluster.
-    """
+    why: str
+    since: str | None
+    set_aside: str
+    clusters: dict[str, str]
 
+
+class _Status(TypedDict):
     engine: str
     engine_pid: int | None
     publishing: str
@@ -139,6 +164,17 @@ class Status(TypedDict):
     classes: dict[str, Class]
     clusters: dict[str, Cluster | str]
     minions: dict[str, dict[str, Minion]]
+
+
+class Status(_Status, total=False):
+    """
+    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+
+    A terminal shows a text in place of a healthy cluster. ``recovery`` is there after a loss of the
+    store.
+    """
+
+    recovery: Recovery
 
 
 # nodes
@@ -229,11 +265,12 @@ class Plan(TypedDict):
 
 
 class Release(TypedDict):
-    """One held change in the answer of ``confirm``."""
+    """One held change in the answer of ``confirm`` or ``reject``."""
 
     what: str
     why: str
     keys: list[str]
+    if_released: str
 
 
 class ClosedOn(TypedDict):
@@ -270,16 +307,81 @@ class HistoryItem(Happened, total=False):
     refers_to: list[str]
     no_longer_to: list[str]
     by: str
+    reason: str
     changes: list[Release]
     force: bool
     minions: str | list[str] | None
     jobs: list[str]
+    out_of_date: int
+    restarted_classes: list[str]
+    set_aside: str
+    clusters: list[str]
+    compiled: int
+    failed: int
+    omitted: str
+    times: int
+    first_at: str
 
 
 class History(TypedDict):
     """The answer of ``history``, newest first."""
 
     entries: list[HistoryItem]
+
+
+class LetInBy(TypedDict, total=False):
+    """The confirmation that let an address in; only its token where the entry was dropped."""
+
+    token: str
+    by: str
+    at: str
+    reason: str
+
+
+class AddressOnMinion(TypedDict, total=False):
+    """What became of one address on one minion."""
+
+    applied_at: str
+    in_force: bool
+    departed_at: str
+    cause: str
+    state: str
+    ended_at: str
+    evidence: str
+    open_by: str
+
+
+class NodeAddress(TypedDict):
+    """The keys of an interval that are always there."""
+
+    cluster: str
+    node: str
+    address: str
+    opened_at: str
+    opened_revision: int
+    closed_at: str | None
+    closed_revision: int | None
+    minions: dict[str, AddressOnMinion]
+
+
+class AddressInterval(NodeAddress, total=False):
+    """The time for which one node had an address in the stored view of its cluster."""
+
+    let_in_by: LetInBy
+
+
+class OpenedAddress(TypedDict):
+    """The keys of the answer of ``history`` about an address that are always there."""
+
+    address: str
+    intervals: list[AddressInterval]
+    other_minions: dict[str, AddressOnMinion]
+
+
+class AddressHistory(OpenedAddress, total=False):
+    """The answer of ``history`` about an address, newest interval first."""
+
+    at: str
 
 
 class Listed(TypedDict):
@@ -295,12 +397,18 @@ Refreshed = dict[str, Listed | str]
 """The answer of ``refresh``: each cluster, or why it was not listed."""
 
 
-class Paused(TypedDict):
-    """The answer of ``pause``."""
+class PausedBy(TypedDict):
+    """The keys of the answer of ``pause`` that are always there."""
 
     paused: bool
     by: str
     since: str
+
+
+class Paused(PausedBy, total=False):
+    """The answer of ``pause``."""
+
+    reason: str
 
 
 class _Resumed(TypedDict):
@@ -314,13 +422,34 @@ class Resumed(_Resumed, total=False):
 
     set_aside: str
     """The name that a file of decisions has now, which could not be used."""
+    recovered: str
+    """What was lost, where that ends the recovery from a loss of the store."""
 
 
-class Confirmed(TypedDict):
-    """The answer of ``confirm``."""
+class Decision(TypedDict):
+    """The key of the answers of ``confirm`` and ``reject`` that is always there."""
+
+    still_held: list[HeldChange]
+
+
+class DecisionMade(Decision, total=False):
+    """Their other keys: ``refused`` says why nothing was done."""
+
+    takes_effect: str
+    refused: str
+    retcode: int
+
+
+class Confirmed(DecisionMade):
+    """The answer of ``confirm``; ``released`` is empty when it only shows what is held."""
 
     released: list[Release]
-    still_held: list[Release]
+
+
+class Rejected(DecisionMade):
+    """The answer of ``reject``."""
+
+    rejected: list[Release]
 
 
 # discover

@@ -65,6 +65,11 @@ OLDEST_DEPARTURE = _gauge(
     "departures_oldest_seconds",
     "Age of the oldest open departure; 0 for none.",
 )
+STOPPED = _gauge("publishing_stopped", "1 while a pause, or lost decisions, stop all publishing.")
+RECOVERING = _gauge(
+    "recovering",
+    "1 while nothing is published for the cluster because the store was lost.",
+)
 LISTS = _counter("lists", "Successful LISTs since the engine started.")
 EVENTS = _counter("watch_events", "Watch events since the engine started.")
 IGNORED = _counter("ignored_events", "Unreadable watch events since the engine started.")
@@ -84,6 +89,8 @@ ALL = (
     MINIONS,
     DEPARTURES,
     OLDEST_DEPARTURE,
+    STOPPED,
+    RECOVERING,
     LISTS,
     EVENTS,
     IGNORED,

@@ -10,6 +10,7 @@ from salt_ext.core import metrics
 from salt_ext.core.config.config import Config
 from salt_ext.core.metrics import Sample
 from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.publishing import decided_stop, recovering
 from salt_ext.store import Store
 
 
@@ -27,8 +28,12 @@ class MetricsCollector:
         minions = Counter(cluster for _, cluster in desired)
         rows = self._desired_state.out_of_sync(self._config)
         behind = Counter(row.cluster for row in rows if not row.proof_expired)
+        yield Sample(metrics.STOPPED, decided_stop(self._store) is not None)
+        found = recovering(self._config, self._store)
+        waiting = found.waiting if found is not None else ()
         for name in self._config.names:
             label = (("cluster", name),)
+            yield Sample(metrics.RECOVERING, name in waiting, label)
             yield Sample(metrics.MINIONS, minions[name], label)
             yield Sample(metrics.BEHIND, behind[name], label)
             yield Sample(metrics.REVISION, self._store.snapshots.revision(name), label)

@@ -11,6 +11,7 @@ from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis import filesystems
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import quote, utc
+from salt_ext.rollout.publishing import recovering
 from salt_ext.store import Store
 from salt_ext.store.decisions import UnusableDecisions
 
@@ -49,7 +50,7 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             f"{config.state_dir} is on {kind}; its locks and database need a local disk",
             "set a folder on a local disk, a different one for each master",
         )
-    yield from _stopped(store)
+    yield from _stopped(config, store)
     yield from _modes(config)
     yield from _highstate(config)
 
@@ -63,9 +64,10 @@ def _network_filesystem(state_dir: str) -> str:
         return ""
 
 
-def _stopped(store: Store) -> Iterator[Finding]:
+def _stopped(config: Config, store: Store) -> Iterator[Finding]:
     """Yield a pause, a reactor that does not work, and stopped classes."""
     try:
+        store.continuity.check()
         paused = store.decisions.paused()
     except UnusableDecisions as exc:
         yield error("publishing", f"{exc.path} cannot be used: {exc.why}", exc.cure)
@@ -73,7 +75,16 @@ def _stopped(store: Store) -> Iterator[Finding]:
     if paused is not None:
         yield warning(
             "publishing",
-            f"paused by {paused.by} since {utc(paused.at)}",
+            f"paused by {paused.by} since {utc(paused.at)}"
+            + (f": {paused.reason}" if paused.reason else ""),
+            "salt-run k8s_nodes.resume",
+        )
+    if (found := recovering(config, store)) is not None:
+        compared = "; ".join(f"{name}: {found.clusters[name]}" for name in sorted(found.waiting))
+        yield error(
+            "publishing",
+            f"nothing is published for {', '.join(sorted(found.waiting))}: {found.why}. {compared}",
+            "compare `salt-run k8s_nodes.nodes` with what the firewalls allow; if it is right, run "
             "salt-run k8s_nodes.resume",
         )
     silent = store.health.reactor_silent_since()
