@@ -222,6 +222,24 @@ class TestGrace:
         assert reachable(membership, 1.0 + CONTEST)["n1"] == ["192.0.2.1"]
         assert reachable(membership, 21.0 + CONTEST)["n1"] == []
 
+    def test_two_nodes_that_claim_it_without_a_gap_end_it(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 0.0)
+        membership.put(node("n2", "192.0.2.1"), 1.0)
+        membership.put(node("n3", "192.0.2.1"), 20.0)
+        membership.drop("n2", 21.0)
+        assert reachable(membership, 0.9 + CONTEST)["n1"] == ["192.0.2.1"]
+        assert reachable(membership, 1.0 + CONTEST)["n1"] == []
+
+    def test_each_node_on_which_it_lingers_has_its_own_moment(self, membership):
+        for name in ("n1", "n2", "n3"):
+            membership.put(node(name, "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 100.0)
+        membership.put(node("n2"), 120.0)
+        found = reachable(membership, 100.0 + CONTEST)
+        assert (found["n1"], found["n2"]) == ([], ["192.0.2.1"])
+        assert reachable(membership, 120.0 + CONTEST)["n2"] == []
+
     def test_an_address_that_two_nodes_share_goes_from_the_one_a_moment_after_it(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n2", "192.0.2.1"), 0.0)
