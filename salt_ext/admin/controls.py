@@ -4,39 +4,62 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from salt_ext.core import answers
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
-from salt_ext.store.history import HistoryEntry
 from salt_ext.store.locks import ENGINE, lock_holder
 
 
-def pause(store: Store, by: str) -> answers.Paused:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """Who gives a command, and why."""
+
+    name: str
+    reason: str = ""
+    automatic: bool = False
+    """Whether a machine called it: the reactor, or a minion through ``peer_run``."""
+
+
+def pause(store: Store, by: By) -> answers.Paused:
     """Stop all publishing, also by hand; jobs in flight are followed to their end."""
     now = time.time()
-    if store.decisions.pause(ControlFlag(by, now)):
-        _record(store, "paused", by, now)
-    flag = store.decisions.paused() or ControlFlag(by, now)
-    return {"paused": True, "by": flag.by, "since": utc(flag.at)}
+    if store.decisions.pause(ControlFlag(by.name, now, by.reason)):
+        _record(store, "paused", by, now, out_of_date=store.applied.out_of_sync_minions())
+    flag = store.decisions.paused() or ControlFlag(by.name, now, by.reason)
+    answer: answers.Paused = {"paused": True, "by": flag.by, "since": utc(flag.at)}
+    if flag.reason:
+        answer["reason"] = flag.reason
+    return answer
 
 
-def resume(store: Store, by: str) -> answers.Resumed:
+def resume(store: Store, by: By) -> answers.Resumed:
     """
     End a pause, and restart the rollout of every class that was stopped.
 
     A file of decisions that cannot be used is set aside: it stopped publishing as a pause does.
     """
+    waiting = store.applied.out_of_sync_minions()
     aside = store.decisions.set_aside_unusable()
     was_paused = store.decisions.resume() or bool(aside)
     stopped = [name or "(none)" for name, state in store.rollouts.all().items() if state.stopped]
     store.rollouts.reset()
     if was_paused or stopped:
         more = {"set_aside": aside} if aside else {}
-        _record(store, "resumed", by, time.time(), **more)
+        _record(
+            store,
+            "resumed",
+            by,
+            time.time(),
+            out_of_date=waiting,
+            restarted_classes=stopped,
+            **more,
+        )
     answer: answers.Resumed = {
         "paused": False,
         "was_paused": was_paused,
@@ -48,7 +71,7 @@ def resume(store: Store, by: str) -> answers.Resumed:
 
 
 def refresh(
-    config: Config, store: Store, clusters: frozenset[str], by: str, wait: float
+    config: Config, store: Store, clusters: frozenset[str], by: By, wait: float
 ) -> answers.Refreshed:
     """
     Ask the engine to list clusters now, and wait up to ``wait`` seconds for it.
@@ -61,9 +84,10 @@ def refresh(
     answer: answers.Refreshed = {}
     for name in sorted(clusters):
         if name in config.broken:
-            answer[name] = "not listed: its configuration has a mistake"
+            answer[name] = f"not listed: {config.why_stopped(name)}"
         else:
-            store.control.request_refresh(name, ControlFlag(by, asked_at))
+            store.control.request_refresh(name, ControlFlag(by.name, asked_at))
+    _record(store, "refreshed", by, asked_at, clusters=sorted(clusters - answer.keys()))
     until = time.monotonic() + wait
     while len(answer) < len(clusters) and time.monotonic() < until:
         time.sleep(0.1)
@@ -92,11 +116,19 @@ def _listed(store: Store, name: str, since: float) -> answers.Listed | None:
 
 
 def record_apply(
-    store: Store, by: str, *, force: bool, minions: str | None, jobs: Mapping[str, list[str]]
+    store: Store, by: By, *, force: bool, minions: str | None, jobs: Mapping[str, list[str]]
 ) -> None:
-    """Record an apply by hand, with ``force`` or for some minions only."""
+    """Record an apply by hand: with ``force``, a reason, or for some minions only."""
     _record(store, "applied", by, time.time(), force=force, minions=minions, jobs=sorted(jobs))
 
 
-def _record(store: Store, what: str, by: str, now: float, **more: object) -> None:
-    store.history.record(HistoryEntry(at=now, cluster="", what=what, detail={"by": by, **more}))
+def record_discovery(store: Store, by: By, answer: answers.Discovered) -> None:
+    """Record that pillars were compiled by hand to find references."""
+    found = {"compiled": answer["compiled"], "failed": len(answer["failed"])}
+    _record(store, "discovered", by, time.time(), **found)
+
+
+def _record(store: Store, what: str, by: By, now: float, **more: Any) -> None:
+    store.history.record_action(
+        what, by.name, now, reason=by.reason, automatic=by.automatic, **more
+    )

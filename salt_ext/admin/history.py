@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from salt_ext.core import answers
@@ -19,26 +20,50 @@ _MAX_DEPARTED = 10_000
 """Departures of one change that are looked at, open ones first."""
 _MAX_MINIONS = 100
 """Minions of one change that are named with what became of its departures."""
+_MAX_SEARCHED = 2000
+"""Entries of each cluster that are searched for one minion."""
 _NOTICED_WITHIN = 5.0
 """Seconds after a change within which the engine notices the minions that are out of date."""
 
 
-def history(config: Config, store: Store, cluster: str | None, count: int) -> answers.History:
+def history(
+    config: Config,
+    store: Store,
+    cluster: str | None,
+    count: int,
+    kinds: Collection[str] = (),
+    minion: str | None = None,
+) -> answers.History:
     """
     Return the newest ``count`` entries, newest first, of one cluster or of everything.
 
-    Each change of a cluster has the seconds until each minion proved it.
-    :class:`UnknownCluster` when the cluster is not configured.
+    Each change of a cluster has the seconds until each minion proved it. ``kinds`` and ``minion``
+    leave out all other entries. :class:`UnknownCluster` when the cluster is not configured.
     """
     recorded = store.history.clusters()
     if cluster:
         names = [cluster if cluster in recorded else config.known(cluster)]
     else:
         names = sorted({"", *config.names, *recorded})
-    entries = [entry for name in names for entry in store.history.newest(name, count)]
+    searched = count if minion is None else _MAX_SEARCHED
+    entries = [entry for name in names for entry in store.history.newest(name, searched, kinds)]
     entries.sort(key=lambda entry: entry.at, reverse=True)
     timings = {name: store.timings.newest(name, _MAX_TIMINGS) for name in names}
-    return {"entries": [_item(entry, timings[entry.cluster], store) for entry in entries[:count]]}
+    items = (_item(entry, timings[entry.cluster], store) for entry in entries)
+    if minion is not None:
+        items = (item for item in items if _concerns(item, minion))
+    return {"entries": [*itertools.islice(items, max(0, count))]}
+
+
+def _concerns(item: answers.HistoryItem, minion: str) -> bool:
+    named = item.get("minions")
+    return (
+        item.get("minion") == minion
+        or (isinstance(named, list) and minion in named)
+        or minion in item.get("seconds", {})
+        or minion in item.get("closed", {})
+        or minion in item.get("still_open", {})
+    )
 
 
 def _item(entry: HistoryEntry, timings: Sequence[ApplyTiming], store: Store) -> answers.HistoryItem:
@@ -48,6 +73,8 @@ def _item(entry: HistoryEntry, timings: Sequence[ApplyTiming], store: Store) -> 
         **({"cluster": entry.cluster} if entry.cluster else {}),
         **{key: value for key, value in entry.detail.items() if key != "cluster"},
     }
+    if entry.first_at is not None:
+        item |= {"times": entry.times, "first_at": utc(entry.first_at)}
     if entry.what == "changed":
         revision = int(entry.detail.get("revision", 0))
         item["seconds"] = seconds_to_apply(entry.at, revision, timings)

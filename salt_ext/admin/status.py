@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 from salt_ext.admin import engine_state
+from salt_ext.admin.held import picture
 from salt_ext.core import answers
-from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
@@ -19,10 +19,9 @@ from salt_ext.rollout.plan import when
 from salt_ext.rollout.publishing import publishing_stopped
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
-from salt_ext.store.holds import HeldChange
 
 _MAX_NAMES = 20
-"""Names that one held change and the summary show."""
+"""Names that the summary shows."""
 
 _MAX_MINIONS = 20
 """Minions that are shown at a terminal."""
@@ -139,8 +138,8 @@ def _cluster(
         "revision": snapshot.revision if snapshot else None,
         "changed_at": _when(snapshot.observed_at) if snapshot else None,
         "mode": config.mode(name).value,
-        "warnings": list(cluster.access.warnings) if cluster else [],
-        "held": [_held(name, change) for change in store.holds.of(name)],
+        "warnings": list(cluster.warnings) if cluster else [],
+        "held": picture(store, name),
     }
     if health is not None:
         _add_health(shown, health, now)
@@ -195,23 +194,11 @@ def _refused(reason: str, count: int, health: Health) -> answers.Refused:
     return shown
 
 
-def _held(cluster: str, change: HeldChange) -> answers.HeldChange:
-    # Only its kubelet ends what a guard holds of one node.
-    confirmable = Kind(change.kind).confirmable
-    return {
-        "what": change.kind,
-        "why": change.why,
-        "since": _when(change.since),
-        "names": change.keys[:_MAX_NAMES],
-        "release": f"salt-run k8s_nodes.confirm {cluster}" if confirmable else None,
-    }
-
-
 def _state(
     name: str, config: Config, health: Health | None, now: float, *, engine_runs: bool
 ) -> str:
     if name in config.broken:
-        return "not watched: its configuration has a mistake; the last known nodes stay in force"
+        return f"not watched: {config.why_stopped(name)}; the last known nodes stay in force"
     if not engine_runs and _listed_on_demand(health, now):
         return "listed by the ext_pillar"
     if not engine_runs:

@@ -45,14 +45,25 @@ class Requests(TypedDict):
     consecutive_failures: int
 
 
-class HeldChange(TypedDict):
-    """One change that a guard holds."""
+class HeldPicture(TypedDict):
+    """The keys of a held change that are always there."""
 
     what: str
     why: str
     since: str | None
     names: list[str]
+    count: int
+    if_released: str | None
+    token: str | None
     release: str | None
+    reject: str | None
+
+
+class HeldChange(HeldPicture, total=False):
+    """One change that a guard holds, and what its release would do."""
+
+    rejected: bool
+    confirmed: str
 
 
 class _Refused(TypedDict):
@@ -240,11 +251,12 @@ class Plan(TypedDict):
 
 
 class Release(TypedDict):
-    """One held change in the answer of ``confirm``."""
+    """One held change in the answer of ``confirm`` or ``reject``."""
 
     what: str
     why: str
     keys: list[str]
+    if_released: str
 
 
 class ClosedOn(TypedDict):
@@ -281,16 +293,81 @@ class HistoryItem(Happened, total=False):
     refers_to: list[str]
     no_longer_to: list[str]
     by: str
+    reason: str
     changes: list[Release]
     force: bool
     minions: str | list[str] | None
     jobs: list[str]
+    out_of_date: int
+    restarted_classes: list[str]
+    set_aside: str
+    clusters: list[str]
+    compiled: int
+    failed: int
+    omitted: str
+    times: int
+    first_at: str
 
 
 class History(TypedDict):
     """The answer of ``history``, newest first."""
 
     entries: list[HistoryItem]
+
+
+class LetInBy(TypedDict, total=False):
+    """The confirmation that let an address in; only its token where the entry was dropped."""
+
+    token: str
+    by: str
+    at: str
+    reason: str
+
+
+class AddressOnMinion(TypedDict, total=False):
+    """What became of one address on one minion."""
+
+    applied_at: str
+    in_force: bool
+    departed_at: str
+    cause: str
+    state: str
+    ended_at: str
+    evidence: str
+    open_by: str
+
+
+class NodeAddress(TypedDict):
+    """The keys of an interval that are always there."""
+
+    cluster: str
+    node: str
+    address: str
+    opened_at: str
+    opened_revision: int
+    closed_at: str | None
+    closed_revision: int | None
+    minions: dict[str, AddressOnMinion]
+
+
+class AddressInterval(NodeAddress, total=False):
+    """The time for which one node had an address in the stored view of its cluster."""
+
+    let_in_by: LetInBy
+
+
+class OpenedAddress(TypedDict):
+    """The keys of the answer of ``history`` about an address that are always there."""
+
+    address: str
+    intervals: list[AddressInterval]
+    other_minions: dict[str, AddressOnMinion]
+
+
+class AddressHistory(OpenedAddress, total=False):
+    """The answer of ``history`` about an address, newest interval first."""
+
+    at: str
 
 
 class Listed(TypedDict):
@@ -306,12 +383,18 @@ Refreshed = dict[str, Listed | str]
 """The answer of ``refresh``: each cluster, or why it was not listed."""
 
 
-class Paused(TypedDict):
-    """The answer of ``pause``."""
+class PausedBy(TypedDict):
+    """The keys of the answer of ``pause`` that are always there."""
 
     paused: bool
     by: str
     since: str
+
+
+class Paused(PausedBy, total=False):
+    """The answer of ``pause``."""
+
+    reason: str
 
 
 class _Resumed(TypedDict):
@@ -327,11 +410,30 @@ class Resumed(_Resumed, total=False):
     """The name that a file of decisions has now, which could not be used."""
 
 
-class Confirmed(TypedDict):
-    """The answer of ``confirm``."""
+class Decision(TypedDict):
+    """The key of the answers of ``confirm`` and ``reject`` that is always there."""
+
+    still_held: list[HeldChange]
+
+
+class DecisionMade(Decision, total=False):
+    """Their other keys: ``refused`` says why nothing was done."""
+
+    takes_effect: str
+    refused: str
+    retcode: int
+
+
+class Confirmed(DecisionMade):
+    """The answer of ``confirm``; ``released`` is empty when it only shows what is held."""
 
     released: list[Release]
-    still_held: list[Release]
+
+
+class Rejected(DecisionMade):
+    """The answer of ``reject``."""
+
+    rejected: list[Release]
 
 
 # discover

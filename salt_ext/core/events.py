@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from salt_ext.core.cluster.address import Address, Network
 from salt_ext.core.cluster.diff import Difference
+from salt_ext.core.cluster.hold import Held
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.refusal import KEYS, Refusal
 from salt_ext.core.cluster.snapshot import Snapshot
@@ -102,6 +103,21 @@ def departure_open(
             "truncated": len(addresses) > MAX_ADDRESSES or len(minions) > MAX_NODES,
             "open_by": open_by,
             "seconds": round(seconds),
+        },
+    )
+
+
+def held(cluster: str, change: Held, effect: str) -> Event:
+    """Return the event of a change that a guard holds; ``effect`` is what its release would do."""
+    return Event(
+        _tag(cluster, "held"),
+        {
+            "cluster": cluster,
+            "what": change.kind.value,
+            "why": change.why,
+            "names": sorted(change.keys)[:MAX_NODES],
+            "effect": effect,
+            "token": change.token if change.kind.confirmable else None,
         },
     )
 

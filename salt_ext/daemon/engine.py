@@ -55,6 +55,12 @@ class Engine:
         """Run until the process ends; waits while another engine holds the lock."""
         for problem in self._config.problems:
             log.error("config: %s [config-problem]", problem)
+        if self._config.stopped_by:
+            log.error(
+                "config: no cluster is followed, and what is stored stays in force, until %s is "
+                "corrected; salt-run k8s_nodes.check says how [config-stops-all]",
+                self._config.stopped_by[0].key,
+            )
         for finding in findings(self._opts):
             log.warning("config: %s [config-finding]", finding)
         stop = threading.Event()

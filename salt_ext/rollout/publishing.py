@@ -23,4 +23,7 @@ def decided_stop(store: Store) -> str | None:
     except UnusableDecisions as exc:
         # Fail closed: a pause may be in it.
         return str(exc)
-    return f"paused by {paused.by} since {utc(paused.at)}" if paused is not None else None
+    if paused is None:
+        return None
+    why = f": {paused.reason}" if paused.reason else ""
+    return f"paused by {paused.by} since {utc(paused.at)}{why}"

@@ -29,17 +29,18 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import salt.utils.user
-
 from salt_ext.admin import confirm as admin_confirm
 from salt_ext.admin import controls
 from salt_ext.admin import history as admin_history
 from salt_ext.admin import setup as admin_setup
 from salt_ext.admin import status as admin_status
+from salt_ext.admin.address_history import address_history
 from salt_ext.core import answers
 from salt_ext.core.config.config import KEY, Config
+from salt_ext.core.display import reason_text
 from salt_ext.core.errors import BadArgument, K8sNodesError, NotConfigured
 from salt_ext.master import minion_module
+from salt_ext.master.caller import caller
 from salt_ext.master.pillar_compiler import PillarCompiler
 from salt_ext.master.publisher import Publisher
 from salt_ext.master.settings import settings
@@ -106,7 +107,10 @@ def nodes(cluster: str) -> dict[str, answers.Node] | answers.Error:
 
 
 def apply(
-    cluster: str | list[str] | None = None, minions: str | None = None, force: bool = False
+    cluster: str | list[str] | None = None,
+    minions: str | None = None,
+    force: bool = False,
+    reason: str | None = None,
 ) -> answers.Applied | answers.Error:
     """
     Publish to the minions that are out of date and due; do not wait for their returns.
@@ -123,6 +127,7 @@ def apply(
         salt-run k8s_nodes.apply
         salt-run k8s_nodes.apply prod,staging
         salt-run k8s_nodes.apply prod minions='web* and G@os:Debian' force=True
+        salt-run k8s_nodes.apply minions=web1 reason='restored from backup'
 
     cluster : None
         Only minions that are out of date with this cluster, or with one of several, separated by
@@ -135,6 +140,9 @@ def apply(
         Publish also to minions whose next try is later, that are only observed, or whose class
         is stopped; all at once, without canaries. The ceiling ``apply:max_per_minute`` and a
         pause still hold.
+
+    reason : None
+        Why, for ``history``; the first 500 characters are kept.
 
     With ``minions`` or ``force`` it waits up to 60 seconds for another apply that is running;
     ``waiting`` says so if that took longer and nothing was done.
@@ -151,10 +159,11 @@ def apply(
         # A cluster that was removed still has minions where it has to be closed.
         named = _clusters(config, cluster, also=store.applied.clusters() if cluster else ())
         answer = apply_run.run(named, minions=minions, force=force)
-        if answer["jobs"] and (force or minions is not None):
-            # By hand: the reactor gives neither.
+        by = _by(reason)
+        # The reactor's own calls have neither, and are no news.
+        if answer["jobs"] and (force or minions is not None or not by.automatic):
             jobs = answer["jobs"]
-            controls.record_apply(store, _user(), force=force, minions=minions, jobs=jobs)
+            controls.record_apply(store, by, force=force, minions=minions, jobs=jobs)
         return answer
 
     return _with_store(run)
@@ -194,13 +203,27 @@ def plan(
     return _with_store(run)
 
 
-def history(cluster: str | None = None, count: int = 20) -> answers.History | answers.Error:
+def history(
+    cluster: str | None = None,
+    count: int = 20,
+    what: str | list[str] | None = None,
+    minion: str | None = None,
+    address: str | None = None,
+    at: str | None = None,
+) -> answers.History | answers.AddressHistory | answers.Error:
     """
-    Show what changed when, by whose hand, and how long each minion took to apply it.
+    Show what changed when, by whose hand and why; or why an address was open, and where.
 
-    Returns ``entries``, newest first, each with ``at``, ``what`` and the details of its kind;
-    those of ``changed`` have ``seconds``: how long after the change each minion had proved it.
-    An error is returned when the cluster is not configured, or ``count`` is not a number.
+    Returns ``entries``, newest first, each with ``at``, ``what`` and the details of its kind.
+    Those of ``changed`` have ``seconds``: how long after the change each minion had proved it.
+    What persons did has ``by``, and ``reason`` where they gave one. An entry with ``times`` stands
+    for so many since ``first_at``.
+
+    With ``address`` it returns ``intervals`` in place of that: which node of which cluster had
+    the address from when to when, the revisions that opened and closed it, who confirmed it, and
+    what became of it on each minion.
+
+    An error is returned when the cluster is not configured, or an argument cannot be read.
 
     CLI Example:
 
@@ -208,23 +231,45 @@ def history(cluster: str | None = None, count: int = 20) -> answers.History | an
 
         salt-run k8s_nodes.history
         salt-run k8s_nodes.history prod count=100 --out=json
+        salt-run k8s_nodes.history what=confirmed,rejected,paused,resumed
+        salt-run k8s_nodes.history prod address=192.0.2.10 at=2026-11-27T12:00
 
     cluster : None
         Name of a cluster in the ``k8s_nodes`` configuration; the default is all of them, and
         what concerns none: pauses, pillars, an apply by hand.
 
     count : 20
-        Number of entries. The newest 10,000 are kept.
+        Number of entries. For each cluster the newest 2,000 changes and 2,000 departures are
+        kept, for each minion 50 entries about its pillar, and 2,000 of each action of persons.
+
+    what : None
+        Only entries of this kind, or of several, separated by commas or as a list.
+
+    minion : None
+        Only what concerns this minion.
+
+    address : None
+        An IP address, or a network that nodes have as their podCIDR. An address inside such a
+        network is found too.
+
+    at : None
+        With ``address``: only where it was open at this time, in ISO 8601. It is UTC unless it
+        has an offset such as ``+02:00``.
     """
 
-    def run(config: Config, store: Store) -> answers.History:
-        return admin_history.history(config, store, cluster, int(_number("count", count)))
+    def run(config: Config, store: Store) -> answers.History | answers.AddressHistory:
+        if address is not None:
+            return address_history(config, store, address, cluster=cluster, minion=minion, at=at)
+        if at is not None:
+            raise BadArgument("at", at, "only together with address")
+        limit = int(_number("count", count))
+        return admin_history.history(config, store, cluster, limit, _split(what) or (), minion)
 
     return _with_store(run)
 
 
 def refresh(
-    cluster: str | list[str] | None = None, timeout: float = 30
+    cluster: str | list[str] | None = None, timeout: float = 30, reason: str | None = None
 ) -> answers.Refreshed | answers.Error:
     """
     Ask the engine to list clusters now, and show the result.
@@ -245,33 +290,40 @@ def refresh(
 
     timeout : 30
         Seconds to wait for the result; the engine lists the clusters all the same.
+
+    reason : None
+        Why, for ``history``; the first 500 characters are kept.
     """
 
     def run(config: Config, store: Store) -> answers.Refreshed:
         clusters = _clusters(config, cluster)
-        return controls.refresh(config, store, clusters, _user(), _number("timeout", timeout))
+        return controls.refresh(config, store, clusters, _by(reason), _number("timeout", timeout))
 
     return _with_store(run)
 
 
-def pause() -> answers.Paused | answers.Error:
+def pause(reason: str | None = None) -> answers.Paused | answers.Error:
     """
     Stop all publishing, by hand and by the engine, until ``resume``.
 
     The clusters are still watched and the pillars still rendered; jobs in flight are followed to
-    their end. The pause outlives restarts. Returns ``by`` (the user who paused first) and
-    ``since``. An error is returned when the store cannot be written.
+    their end. The pause outlives restarts. Returns ``by`` (the user who paused first), ``since``
+    and that user's ``reason``. An error is returned when the store cannot be written.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run k8s_nodes.pause
+        salt-run k8s_nodes.pause reason='new core switch until noon'
+
+    reason : None
+        Why, for ``status`` and ``history``; the first 500 characters are kept.
     """
-    return _with_store(lambda _, store: controls.pause(store, _user()))
+    return _with_store(lambda _, store: controls.pause(store, _by(reason)))
 
 
-def resume() -> answers.Resumed | answers.Error:
+def resume(reason: str | None = None) -> answers.Resumed | answers.Error:
     """
     Publish again after a ``pause``, and restart the rollout of classes that were stopped.
 
@@ -284,29 +336,88 @@ def resume() -> answers.Resumed | answers.Error:
     .. code-block:: bash
 
         salt-run k8s_nodes.resume
+
+    reason : None
+        Why, for ``history``; the first 500 characters are kept.
     """
-    return _with_store(lambda _, store: controls.resume(store, _user()))
+    return _with_store(lambda _, store: controls.resume(store, _by(reason)))
 
 
-def confirm(cluster: str) -> answers.Confirmed | answers.Error:
+def confirm(
+    cluster: str, token: str | list[str] | None = None, reason: str = ""
+) -> answers.Confirmed | answers.Error:
     """
-    Release the changes that guards hold for a cluster, and show them.
+    Show the changes that guards hold for a cluster, or release those with a token.
 
-    The release is for the changes in the answer only, and is recorded with the user's name.
-    Returns ``released`` and ``still_held``, each change with ``what``, ``why`` and ``keys``
-    (nodes, an identity or a version). A change of kind ``node`` cannot be released. An error is
-    returned when the cluster is not configured.
+    Without a token nothing is done: ``still_held`` has each change with its ``token``, and with
+    what a release would do (``if_released``). A release is for exactly what was shown with the
+    token: nodes, uids, addresses. Where that has changed, nothing is released, ``refused`` says
+    so, and the exit code is 1. All other guards judge what one of them releases.
+
+    Returns ``released``, ``still_held`` and ``takes_effect``. The release is recorded with the
+    user's name. An error is returned when the cluster is not configured.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run k8s_nodes.confirm prod
+        salt-run k8s_nodes.confirm prod fjkd-mwqa-btzx reason='rebuilt on Monday'
 
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
+
+    token : None
+        The token of a held change, or several, separated by commas or as a list.
+
+    reason : ''
+        Why it is right, for the history.
     """
-    return _with_store(partial(admin_confirm.confirm, cluster=cluster, by=_user()))
+    return _with_store(
+        partial(
+            admin_confirm.confirm,
+            cluster=cluster,
+            by=_by(reason),
+            tokens=_split(token) or (),
+        )
+    )
+
+
+def reject(
+    cluster: str, token: str | list[str], reason: str = ""
+) -> answers.Rejected | answers.Error:
+    """
+    Keep nodes or another cluster out that a guard holds, for good: until they change.
+
+    ``status`` goes on to show them; ``confirm`` with their new token takes the rejection back.
+    What would leave cannot be rejected. Refused like a ``confirm``.
+
+    Returns ``rejected``, ``still_held`` and ``takes_effect``. The rejection is recorded with the
+    user's name. An error is returned when the cluster is not configured.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.reject prod fjkd-mwqa-btzx reason='forged nodes'
+
+    cluster
+        Name of a cluster in the ``k8s_nodes`` configuration.
+
+    token
+        The token of a held change, or several, separated by commas or as a list.
+
+    reason : ''
+        Why it is wrong, for the history.
+    """
+    return _with_store(
+        partial(
+            admin_confirm.reject,
+            cluster=cluster,
+            by=_by(reason),
+            tokens=_split(token) or (),
+        )
+    )
 
 
 def discover(after: str = "", within: float = 300) -> answers.Discovered | answers.Error:
@@ -337,7 +448,10 @@ def discover(after: str = "", within: float = 300) -> answers.Discovered | answe
 
     def run(_: Config, store: Store) -> answers.Discovered:
         limit = _number("within", within)
-        return discovery.discover(store, PillarCompiler(__opts__), after=str(after), within=limit)
+        compiler = PillarCompiler(__opts__)
+        answer = discovery.discover(store, compiler, after=str(after), within=limit)
+        controls.record_discovery(store, _by(None), answer)
+        return answer
 
     return _with_store(run)
 
@@ -484,8 +598,10 @@ def _number(name: str, value: object) -> float:
         raise BadArgument(name, value, "a number") from None
 
 
-def _user() -> str:
-    return str(salt.utils.user.get_specific_user())
+def _by(reason: object) -> controls.By:
+    """Return who calls; Salt has put the user into the globals of this module."""
+    found = caller(__opts__, globals().get("__user__"))
+    return controls.By(name=found.name, reason=reason_text(reason), automatic=not found.person)
 
 
 def _clusters(

@@ -8,8 +8,10 @@ filled by the next LIST and by `salt-run k8s_nodes.discover`.
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
 
     watch       --> snapshots      the nodes of each cluster, by revision
+                    '-> address_history  since when and until when nodes had which address
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
-                --> holds          changes that a guard holds  <-- admin (confirm)
+                --> holds          changes that a guard holds
+                --> sizes          nodes and addresses within a day, for the growth guard
     references  --> subscriptions  which minion references what  --> rollout
     rollout     --> jobs           what was published
                 --> applied        the ledger: sent to, applied by, failed on each minion
@@ -30,6 +32,7 @@ pause, pinned identities, what persons released or rejected) and ``signing_key``
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """
 
+from salt_ext.store.address_history import AddressHistoryTable
 from salt_ext.store.address_sets import AddressSetTable
 from salt_ext.store.applied import AppliedTable
 from salt_ext.store.control import ControlTable
@@ -43,6 +46,7 @@ from salt_ext.store.jobs import JobTable
 from salt_ext.store.minion_facts import MinionFactTable
 from salt_ext.store.rollouts import RolloutTable
 from salt_ext.store.signing_key import SigningKey
+from salt_ext.store.sizes import SizeTable
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
 from salt_ext.store.timings import TimingTable
@@ -56,8 +60,10 @@ class Store:
     def __init__(self, state_dir: str) -> None:
         self.database = Database(state_dir)
         self.snapshots = SnapshotTable(self.database)
+        self.address_history = AddressHistoryTable(self.database)
         self.health = HealthTable(self.database)
         self.holds = HoldTable(self.database)
+        self.sizes = SizeTable(self.database)
         self.subscriptions = SubscriptionTable(self.database)
         self.jobs = JobTable(self.database)
         self.applied = AppliedTable(self.database)

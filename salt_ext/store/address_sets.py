@@ -29,7 +29,7 @@ class AddressSetTable:
             row = connection.execute(
                 "SELECT addresses FROM address_set WHERE digest = ?", (set_digest,)
             ).fetchone()
-            return _unpack(row[0]) if row else None
+            return unpack(row[0]) if row else None
 
     def all(self, digests: Collection[str]) -> dict[str, Resolved]:
         """Return the sets that are kept of these digests."""
@@ -61,10 +61,11 @@ def delete_unused(connection: Connection) -> None:
 @lru_cache(maxsize=64)
 def reference_digests(blob: bytes) -> dict[str, str]:
     """Return the digest of each reference in a stored set; many minions share a set."""
-    return {text: digest({text: addresses}) for text, addresses in _unpack(blob).items()}
+    return {text: digest({text: addresses}) for text, addresses in unpack(blob).items()}
 
 
-def _unpack(blob: bytes) -> dict[str, tuple[str, ...]]:
+def unpack(blob: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the addresses of each reference in a stored set."""
     try:
         return _decode(zlib.decompress(blob))
     except zlib.error as exc:

@@ -38,6 +38,14 @@ class AppliedTable:
         """Return every entry."""
         return {(entry.minion, entry.cluster): entry for entry in self._entries("1")}
 
+    def out_of_sync_minions(self) -> int:
+        """Return how many minions are known to be out of sync."""
+        with self._database.reading() as connection:
+            (count,) = connection.execute(
+                "SELECT count(DISTINCT minion) FROM ledger WHERE behind_since IS NOT NULL"
+            ).fetchone()
+        return int(count)
+
     def outstanding(self) -> dict[str, list[LedgerEntry]]:
         """Return the entries whose job has not returned, by jid."""
         by_jid: dict[str, list[LedgerEntry]] = {}

@@ -89,6 +89,12 @@ class DepartureTable:
         with self._database.reading() as connection:
             return _rows(connection, "minion = ?", minion)
 
+    def of_addresses(self, addresses: Collection[str]) -> list[Departure]:
+        """Return the departures of any of these addresses and networks, on all minions."""
+        marks = ", ".join("?" * len(addresses))
+        with self._database.reading() as connection:
+            return _rows(connection, f"address IN ({marks}) ORDER BY minion", *addresses)
+
     def closings(self) -> dict[str, Closing]:
         """Return how far each minion with departures is."""
         with self._database.reading() as connection:

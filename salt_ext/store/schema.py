@@ -49,21 +49,61 @@ CREATE TABLE hold (
     changes BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE release (
-    id INTEGER PRIMARY KEY,
-    cluster TEXT NOT NULL,
-    changes BLOB NOT NULL,
-    released_by TEXT NOT NULL,
-    released_at REAL NOT NULL
-) STRICT;
+CREATE TABLE size_history (
+    cluster TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    samples BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE history (
     id INTEGER PRIMARY KEY,
     at REAL NOT NULL,
     cluster TEXT NOT NULL,
     what TEXT NOT NULL,
-    detail BLOB NOT NULL
+    detail BLOB NOT NULL,
+    share TEXT NOT NULL,
+    fold BLOB NOT NULL,
+    times INTEGER NOT NULL,
+    first_at REAL
 ) STRICT;
+
+CREATE INDEX history_cluster ON history (cluster);
+
+CREATE INDEX history_of_share ON history (share);
+
+CREATE INDEX history_fold ON history (fold);
+
+CREATE INDEX history_of_minions ON history (id) WHERE share >= 'minion:' AND share < 'minion;';
+
+CREATE TABLE history_share (
+    share TEXT PRIMARY KEY,
+    entries INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE history_minions (
+    id INTEGER PRIMARY KEY,
+    entries INTEGER NOT NULL,
+    allowance REAL NOT NULL,
+    at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE address_history (
+    id INTEGER PRIMARY KEY,
+    cluster TEXT NOT NULL,
+    node TEXT NOT NULL,
+    address TEXT NOT NULL,
+    opened_at REAL NOT NULL,
+    opened_revision INTEGER NOT NULL,
+    let_in_by TEXT NOT NULL,
+    closed_at REAL,
+    closed_revision INTEGER
+) STRICT;
+
+CREATE INDEX address_history_node ON address_history (cluster, node, closed_at);
+
+CREATE INDEX address_history_address ON address_history (address);
+
+CREATE INDEX address_history_closed ON address_history (cluster) WHERE closed_at IS NOT NULL;
 
 CREATE TABLE subscription (
     minion TEXT NOT NULL,

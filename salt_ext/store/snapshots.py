@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -13,7 +14,7 @@ from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.node import AddressType
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.errors import Overtaken
-from salt_ext.store import departures
+from salt_ext.store import address_history, departures
 from salt_ext.store.database import Database
 
 
@@ -91,16 +92,19 @@ class SnapshotTable:
         put: Iterable[Member],
         drop: Iterable[str],
         departed: Iterable[tuple[Collection[str], Mapping[str, str]]] = (),
+        let_in_by: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """
         Make ``snapshot`` the newest, writing only the members that differ from the last one.
 
         ``departed`` are groups of minions, each with the addresses that this view takes from them
-        and why: written in the same transaction, so that no crash forgets them.
+        and why: written in the same transaction, so that no crash forgets them. ``let_in_by`` has,
+        by node, the token of the confirmation that released it.
 
         :class:`Overtaken` when another process has written a revision since.
         """
         name = snapshot.cluster
+        put, drop = list(put), list(drop)
         with self._database.writing() as connection:
             row = connection.execute(
                 "SELECT revision FROM cluster WHERE name = ?", (name,)
@@ -127,6 +131,7 @@ class SnapshotTable:
                 "INSERT OR REPLACE INTO node VALUES (?, ?, ?)",
                 ((name, member.name, _blob(member)) for member in put),
             )
+            address_history.save(connection, snapshot, put, drop, let_in_by)
             departures.depart_all(connection, name, departed, snapshot.observed_at)
 
 

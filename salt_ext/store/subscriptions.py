@@ -151,6 +151,15 @@ class SubscriptionTable:
             minions.setdefault(tuple(its_texts), []).append(minion)
         return minions
 
+    def count(self, cluster: str) -> int:
+        """Return how many minions have addresses of a cluster."""
+        with self._database.reading() as connection:
+            (row,) = connection.execute(
+                "SELECT count(DISTINCT minion) FROM subscription WHERE cluster = ? AND ever_served",
+                (cluster,),
+            )
+        return int(row[0])
+
     def all(self) -> list[Subscription]:
         """Return every subscription."""
         with self._database.reading() as connection:

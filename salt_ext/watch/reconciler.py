@@ -17,6 +17,7 @@ from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
 from salt_ext.core.cluster.refusal import KEYS
+from salt_ext.core.cluster.sizes import SizeHistory
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
@@ -25,6 +26,7 @@ from salt_ext.core.timing.debounce import Debounce
 from salt_ext.store import Health, Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
+from salt_ext.watch.held_changes import HeldChanges
 from salt_ext.watch.refusals import RefusalReporter
 from salt_ext.watch.sync_status import SyncStatus
 from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, WatchCounters
@@ -84,8 +86,10 @@ class ClusterReconciler:
         self._list_again_at: float | None = None
         self._debounce = Debounce(cluster.timing.debounce, cluster.timing.max_delay)
         self._guard = Guard(rules=cluster.rules)
+        self._held = HeldChanges(self._name, store, self._guard, self._fire)
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
         self._sync_status = SyncStatus(self._name, self._fire)
+        self._loaded = False
         self._snapshot: Snapshot | None = None
         """The snapshot in the store."""
         self._baseline = Baseline({})
@@ -103,8 +107,7 @@ class ClusterReconciler:
         """When refusals may be reported again."""
         self._judged_holds: tuple[Held, ...] = ()
         """What the guard held at the last judgement."""
-        self._holds: tuple[Held, ...] | None = None
-        """The held changes; None until this process has judged a view."""
+        self._sizes_saved: SizeHistory | None = None
         self._frozen = False
         """Whether the guard holds the whole view."""
         self._report_at = 0.0
@@ -125,16 +128,16 @@ class ClusterReconciler:
     def apply_now(self, update: Replaced | Failed) -> None:
         """Apply one update without a thread; raises :class:`StoreError`."""
         stored = self._store.snapshots.revision(self._name)
-        if stored != (self._snapshot.revision if self._snapshot else 0):
-            # Another process has listed since.
+        if not self._loaded or stored != (self._snapshot.revision if self._snapshot else 0):
+            # The first time, or another process has listed since.
             self._load()
         self._sync_status.health.by = "ext_pillar"
         self._apply_update(update)
         now = time.monotonic()
-        if self._store.holds.of(self._name):
-            self._apply_releases(now)
         if isinstance(update, Replaced):
             self._judge_view(now)
+            if self._held.take_decisions():
+                self._judge_view(now)
             self._debounce.announced(now)
         if self._membership.has_news:
             self._report_refusals(now)
@@ -161,6 +164,7 @@ class ClusterReconciler:
 
     def _load(self) -> None:
         """Load the state that an earlier process stored."""
+        self._loaded = True
         self._snapshot = snapshot = self._store.snapshots.load(self._name)
         self._baseline = Baseline(snapshot.members if snapshot else {})
         if snapshot is not None:
@@ -170,12 +174,9 @@ class ClusterReconciler:
                 identity=snapshot.identity,
                 version=snapshot.resource_version,
             )
-        held = {change.kind: change.keys for change in self._store.holds.of(self._name)}
-        self._guard.rollback_before_restart = Kind.ROLLBACK.value in held
-        self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
-        self._guard.rollback_seen = (
-            self._guard.rollback_before_restart or Kind.VANISHED.value in held
-        )
+        self._held.load()
+        samples = self._store.sizes.load(self._name, time.time())
+        self._guard.sizes.load(samples, time.monotonic())
         self._sync_status.resume(self._store.health.of(self._name))
 
     def _restore_members(self, snapshot: Snapshot) -> None:
@@ -222,8 +223,8 @@ class ClusterReconciler:
             self._debounce.changed(now)
         if self._membership.has_news and now >= self._refusals_at:
             self._report_refusals(now)
-        if self._holds:
-            self._apply_releases(now)
+        if self._held.take_decisions():
+            self._debounce.changed(now)
         if self._has_complete_view and self._debounce.due(now):
             self._judge_view(now)
             self._debounce.announced(now)
@@ -245,7 +246,7 @@ class ClusterReconciler:
             view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
         )
         self._judged_holds = judgement.held
-        self._save_holds((*judgement.held, *self._membership.held()))
+        self._save_holds(judgement.held)
         self._list_again_at = judgement.list_again_at
         self._frozen = judgement.members is None
         if judgement.members is not None:
@@ -255,57 +256,19 @@ class ClusterReconciler:
                 self._regressed = False
                 self._watcher.accept_older_state()
             self._deleted &= judgement.members.keys()
+        self._held.save_decisions()
 
-    def _save_holds(self, holds: tuple[Held, ...]) -> None:
-        if holds == self._holds:
-            return
-        self._store.holds.replace(self._name, holds, time.time())
-        for change in holds:
-            # What one node claims is logged once in ten minutes, however fast it changes that.
-            if change.kind.confirmable and change not in (self._holds or ()):
-                self._log_hold(change)
-        self._holds = holds
-        self._sync_status.changed = True
-
-    def _log_hold(self, change: Held) -> None:
-        log.error(
-            "cluster %s: change held (%s): %s; see salt-run k8s_nodes.status; if it is right, run "
-            "salt-run k8s_nodes.confirm %s [change-held]",
-            self._name,
-            change.kind.value,
-            change.why,
-            self._name,
-        )
+    def _save_holds(self, judged: tuple[Held, ...]) -> None:
+        if self._held.save((*judged, *self._membership.held())):
+            self._sync_status.changed = True
 
     def _report_refusals(self, now: float) -> None:
         """Store and report at once what of a node is held or refused, once in a second."""
         self._refusals_at = now + _REFUSALS_INTERVAL
-        if self._holds is not None:
-            self._save_holds((*self._judged_holds, *self._membership.held()))
+        if self._held.current is not None:
+            self._save_holds(self._judged_holds)
         self._refusal_reporter.report(self._membership.take_news(), now)
         self._sync_status.changed = True
-
-    def _apply_releases(self, now: float) -> None:
-        """Apply the confirmations of operators to the guard."""
-        releases = self._store.holds.releases(self._name)
-        since = (
-            {change.kind: change.since for change in self._store.holds.of(self._name)}
-            if releases
-            else {}
-        )
-        for release in releases:
-            for change in release.changes:
-                # A confirmation that came too late must not release the next change of its kind.
-                if since.get(change.kind) == change.since:
-                    self._guard.release(Kind(change.kind), change.subjects)
-                    log.warning(
-                        "cluster %s: %s confirmed: %s [change-confirmed]",
-                        self._name,
-                        release.by,
-                        change.why,
-                    )
-            self._store.holds.delete_release(release)
-            self._debounce.changed(now)
 
     def _publish(self, view: View, members: Mapping[str, Member]) -> None:
         """Save the accepted members as a new revision and fire its events, if they differ."""
@@ -326,6 +289,7 @@ class ClusterReconciler:
             put=[*difference.joined, *difference.updated],
             drop=[member.name for member in difference.left],
             departed=self._departed(previous, snapshot, difference),
+            let_in_by=self._held.let_in_by(difference),
         )
         self._snapshot = snapshot
         self._baseline.advance(members, difference)
@@ -363,8 +327,10 @@ class ClusterReconciler:
                     cluster=snapshot.cluster,
                     what="changed",
                     detail=next(events.changed(snapshot, difference)).data,
+                    nodes=_names(difference),
                 )
             )
+            self._held.followed(difference, snapshot.revision)
 
     def _fire(self, event: events.Event) -> None:
         try:
@@ -394,6 +360,9 @@ class ClusterReconciler:
         # While updates are still queued, the watch's version is ahead of the view in memory.
         if position.updates_queued == self._updates_applied and position.resource_version:
             self._version, self._regressed = position.resource_version, position.regressed
+        if self._guard.sizes != self._sizes_saved:
+            self._store.sizes.save(self._name, self._guard.sizes.samples(now), health.reported_at)
+            self._sizes_saved = self._guard.sizes.copy()
         if self._snapshot is not None and self._has_complete_view and not self._frozen:
             self._guard.observed_version(self._version)
             self._store.snapshots.save_version(self._name, self._version)
@@ -401,10 +370,15 @@ class ClusterReconciler:
             # An API server with an older state may have caught up by heartbeats alone.
             self._debounce.changed(now)
         self._sync_status.changed = False
-        self._report_at = now + (_RELEASE_POLL_INTERVAL if self._holds else _REPORT_INTERVAL)
+        self._report_at = now + (_RELEASE_POLL_INTERVAL if self._held.current else _REPORT_INTERVAL)
 
     def _count_refused(self, health: Health) -> None:
         refused = self._membership.refused()
         health.refused = {reason.value: one.count for reason, one in refused.items()}
         health.refused_nodes = {reason.value: list(one.nodes) for reason, one in refused.items()}
         health.refused_keys = {reason.value: KEYS[reason] for reason in refused if reason in KEYS}
+
+
+def _names(difference: Difference) -> frozenset[str]:
+    changed = (*difference.joined, *difference.left, *difference.updated)
+    return frozenset(member.name for member in changed)

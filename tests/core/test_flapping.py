@@ -118,7 +118,9 @@ class TestAddresses:
 
     def test_what_is_known_of_one_node_is_bounded(self, membership):
         for turn in range(1000):
-            membership.put(node("n1", *(f"10.{n}.{turn // 250}.{turn % 250}" for n in range(4))), 1.0)
+            membership.put(
+                node("n1", *(f"10.{n}.{turn // 250}.{turn % 250}" for n in range(4))), 1.0
+            )
         flapping = membership._nodes["n1"].flapping
         assert len(flapping._records) <= 2 * 4 * CHANGES
         assert len(flapping._added) <= 4 * CHANGES

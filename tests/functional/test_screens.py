@@ -6,11 +6,12 @@ import pytest
 
 from salt_ext.admin import controls
 from salt_ext.admin.check.report import check
-from salt_ext.admin.confirm import confirm
+from salt_ext.admin.confirm import confirm, reject
+from salt_ext.admin.controls import By
 from salt_ext.admin.history import history
 from salt_ext.admin.setup import setup
 from salt_ext.admin.status import status
-from salt_ext.core.cluster.hold import Held, Kind
+from salt_ext.core.cluster.hold import Effect, Held, Kind
 from salt_ext.master.settings import settings
 from salt_ext.rollout.plan import plan
 from tests.functional.terminal import MINIONS, Master
@@ -131,7 +132,7 @@ def test_check_of_a_master_with_errors(healthy):
     healthy.values["k8s_nodes"]["clusters"]["test"]["mode"] = "observe"
     healthy.refer("db1", "k8s://prod", "k8s://stage", "k8s://test?labelSelector=pool=db")
     hold(healthy, "test")
-    controls.pause(healthy.store, "kim")
+    controls.pause(healthy.store, By("kim"))
     healthy.watched("test", refused={"outside allowed_networks": 2})
     assert_screen(healthy, "check-errors", check(healthy.opts(), within=0, brief=True))
 
@@ -161,12 +162,13 @@ def test_history(healthy):
     healthy.publish("web1", "web2", "db1")
     hold(healthy, "prod")
     healthy.now += 30
-    confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
-    controls.pause(healthy.store, "kim")
+    (token, _) = (change.token for change in healthy.store.holds.of("prod"))
+    confirm(settings(healthy.opts()), healthy.store, "prod", By("kim", "two are rebuilt"), [token])
+    controls.pause(healthy.store, By("kim"))
     healthy.now += 30
-    controls.resume(healthy.store, "kim")
+    controls.resume(healthy.store, By("kim"))
     controls.record_apply(
-        healthy.store, "kim", force=True, minions="web3", jobs={"20231114221550000007": []}
+        healthy.store, By("kim"), force=True, minions="web3", jobs={"20231114221550000007": []}
     )
     answer = history(settings(healthy.opts()), healthy.store, None, 20)
     assert_screen(healthy, "history", answer)
@@ -174,12 +176,28 @@ def test_history(healthy):
 
 def test_confirm(healthy):
     hold(healthy, "prod")
-    answer = confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    opts = settings(healthy.opts())
+    picture = confirm(opts, healthy.store, "prod", By("kim"))
+    assert_screen(healthy, "confirm-picture", picture)
+    (token, _) = (change.token for change in healthy.store.holds.of("prod"))
+    answer = confirm(opts, healthy.store, "prod", By("kim"), [token])
     assert_screen(healthy, "confirm", answer)
 
 
+def test_reject(healthy):
+    growth = Held(
+        kind=Kind.GROWTH,
+        why="2 nodes joined a cluster of 1 nodes within 600 s",
+        subjects={"n8": "a", "n9": "b"},
+        effect=Effect(join=2, open=2),
+    )
+    healthy.store.holds.replace("prod", [growth], healthy.now - 10)
+    answer = reject(settings(healthy.opts()), healthy.store, "prod", By("kim"), [growth.token])
+    assert_screen(healthy, "reject", answer)
+
+
 def test_pause_and_resume(healthy):
-    screens = [controls.pause(healthy.store, "kim"), controls.resume(healthy.store, "kim")]
+    screens = [controls.pause(healthy.store, By("kim")), controls.resume(healthy.store, By("kim"))]
     text = "\n".join(healthy.screen(answer) for answer in screens)
     assert_golden("screens/pause-resume.txt", text)
 
@@ -191,6 +209,7 @@ def hold(master: Master, cluster: str) -> None:
             kind=Kind.SHRINK,
             why="2 of 3 nodes are gone at once",
             subjects=dict.fromkeys(["prod-1", "prod-2"], ""),
+            effect=Effect(leave=2, close=2),
         ),
         Held(
             kind=Kind.NODE,

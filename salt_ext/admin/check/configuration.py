@@ -21,6 +21,13 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
         yield error(
             problem.key, f"{quote(problem.value)} is not allowed", f"allowed: {problem.allowed}"
         )
+    if config.stopped_by:
+        yield error(
+            f"{KEY}:clusters",
+            f"no cluster is followed while {config.stopped_by[0].key} has a mistake; "
+            "what is stored stays in force",
+            "correct that key; then restart the master",
+        )
     for name, cluster in config.clusters.items():
         for sentence in cluster.access.warnings:
             yield warning(
@@ -28,9 +35,13 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
                 sentence,
                 "put the CA into ca_file or the kubeconfig, and remove that key",
             )
+        for key, sentence, fix in cluster.risks:
+            yield warning(f"{KEY}:clusters:{name}:{key}", sentence, fix)
     if config.in_doubt:
         yield error(
-            f"{KEY}:apply", "nothing is published while it has a mistake", "fix the errors above"
+            f"{KEY}:apply",
+            f"nothing is published while {config.in_doubt[0].key} has a mistake",
+            "fix the errors above",
         )
     if kind := _network_filesystem(config.state_dir):
         yield error(
@@ -62,7 +73,8 @@ def _stopped(store: Store) -> Iterator[Finding]:
     if paused is not None:
         yield warning(
             "publishing",
-            f"paused by {paused.by} since {utc(paused.at)}",
+            f"paused by {paused.by} since {utc(paused.at)}"
+            + (f": {paused.reason}" if paused.reason else ""),
             "salt-run k8s_nodes.resume",
         )
     silent = store.health.reactor_silent_since()
