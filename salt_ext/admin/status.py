@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from salt_ext.admin import engine_state
+from salt_ext.admin import engine_state, observed
 from salt_ext.admin.held import picture
 from salt_ext.core import answers
 from salt_ext.core.config.config import Config
@@ -13,10 +13,11 @@ from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.departures import Closing, Departure, summary
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.core.rollout.observed import any_observed
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import when
-from salt_ext.rollout.publishing import publishing_stopped
+from salt_ext.rollout.publishing import publishing_stopped, recovering
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
 
@@ -51,7 +52,7 @@ def status(
     behind = sorted(name for name, states in minions.items() if not _up_to_date(states.values()))
     shown = sorted({*behind, *(one.minion for one in departures)})
     still_open = summary(departures, why=lambda one: _closing_error(closings, one.minion))
-    return {
+    answer: answers.Status = {
         "engine": f"{engine}{_minion_thread(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": publishing_stopped(config, store) or _reactor_silent(store) or "on",
@@ -70,6 +71,16 @@ def status(
         },
         "minions": {name: minions[name] for name in shown[:_MAX_MINIONS]} if brief else minions,
     }
+    if (found := recovering(config, store)) is not None:
+        answer["recovery"] = {
+            "why": found.why,
+            "since": _when(found.since),
+            "set_aside": found.aside,
+            "clusters": dict(found.clusters),
+        }
+    if any_observed(config):
+        answer["observed"] = observed.line(store, now)
+    return answer
 
 
 def _minion_problems(store: Store, closings: Mapping[str, Closing]) -> list[str]:

@@ -146,13 +146,16 @@ class Minion(MinionState, total=False):
     departures_next: str
 
 
-class Status(TypedDict):
-    """
-    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+class Recovery(TypedDict):
+    """The recovery from a loss of the store."""
 
-    A terminal shows a text in place of a healthy cluster.
-    """
+    why: str
+    since: str | None
+    set_aside: str
+    clusters: dict[str, str]
 
+
+class _Status(TypedDict):
     engine: str
     engine_pid: int | None
     publishing: str
@@ -161,6 +164,18 @@ class Status(TypedDict):
     classes: dict[str, Class]
     clusters: dict[str, Cluster | str]
     minions: dict[str, dict[str, Minion]]
+
+
+class Status(_Status, total=False):
+    """
+    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+
+    A terminal shows a text in place of a healthy cluster. ``recovery`` is there after a loss of the
+    store, ``observed`` while anything is in mode ``observe``.
+    """
+
+    recovery: Recovery
+    observed: str
 
 
 # nodes
@@ -245,6 +260,58 @@ class Plan(TypedDict):
 
     minions: dict[str, PlannedMinion]
     waiting: str | None
+
+
+# observed
+
+
+ObservedRun = TypedDict(
+    "ObservedRun",
+    {
+        "publishes": str | None,
+        "class": str | None,
+        "rollout": str,
+        "waits": str,
+    },
+    total=False,
+)
+"""What would have been published; ``class`` is None for minions outside all classes."""
+
+
+class ObservedFacts(TypedDict):
+    """The keys of every change that was not made."""
+
+    at: str
+    what: str
+    cluster: str
+    why: str
+
+
+class ObservedEntry(ObservedFacts, ObservedRun, total=False):
+    """One change that was not made; ``what`` decides which of these keys it has."""
+
+    until: str
+    times: int
+    folded: int
+    observed_by: str
+    revision: int | None
+    opens: list[str]
+    opens_count: int
+    closes: list[str]
+    closes_count: int
+    desired: int
+    minions: int
+    names: list[str]
+    first: list[str]
+    nodes: list[str]
+
+
+class Observed(TypedDict):
+    """The answer of ``observed``, newest first."""
+
+    summary: str
+    observing: list[str]
+    entries: list[ObservedEntry]
 
 
 # history, refresh, pause, resume, confirm
@@ -408,6 +475,8 @@ class Resumed(_Resumed, total=False):
 
     set_aside: str
     """The name that a file of decisions has now, which could not be used."""
+    recovered: str
+    """What was lost, where that ends the recovery from a loss of the store."""
 
 
 class Decision(TypedDict):

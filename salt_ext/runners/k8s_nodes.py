@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from salt_ext.admin import confirm as admin_confirm
 from salt_ext.admin import controls
 from salt_ext.admin import history as admin_history
+from salt_ext.admin import observed as admin_observed
 from salt_ext.admin import setup as admin_setup
 from salt_ext.admin import status as admin_status
 from salt_ext.admin.address_history import address_history
@@ -264,6 +265,51 @@ def history(
             raise BadArgument("at", at, "only together with address")
         limit = int(_number("count", count))
         return admin_history.history(config, store, cluster, limit, _split(what) or (), minion)
+
+    return _with_store(run)
+
+
+def observed(
+    cluster: str | None = None,
+    minion: str | None = None,
+    since: str = "7d",
+    count: int = 20,
+) -> answers.Observed | answers.Error:
+    """
+    Show every change that would have been published, were it not for ``mode: observe``.
+
+    Returns ``summary``, ``observing`` (the clusters and classes in that mode) and ``entries``,
+    newest first. Each entry has the addresses that the change would have opened (``opens``) and
+    closed (``closes``), on which minions, and ``why``. It is compared with the entry before, as
+    if every change so far had been made. An error is returned when an argument is not allowed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.observed
+        salt-run k8s_nodes.observed prod since=12h count=100 --out=json
+        salt-run k8s_nodes.observed minion=web1 since=2026-03-01
+
+    cluster : None
+        Name of a cluster in the ``k8s_nodes`` configuration; the default is all of them.
+
+    minion : None
+        Id of a minion; only changes on it. The default is every minion.
+
+    since : 7d
+        How far back: a number of ``m``, ``h``, ``d`` or ``w``, or a date and time in ISO 8601
+        and UTC. Entries are kept for 60 days.
+
+    count : 20
+        Number of entries; ``summary`` counts all of that time.
+    """
+
+    def run(config: Config, store: Store) -> answers.Observed:
+        limit = int(_number("count", count))
+        return admin_observed.observed(
+            config, store, cluster, minion=minion, since=str(since), count=limit
+        )
 
     return _with_store(run)
 

@@ -8,7 +8,7 @@ from enum import Enum
 from sqlite3 import Connection
 
 from salt_ext.core.rollout.judgement import RecordedReference
-from salt_ext.store import departures, minion_facts
+from salt_ext.store import departures, minion_facts, observed
 from salt_ext.store.database import Database
 
 _COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL, ever_served"
@@ -185,6 +185,7 @@ class SubscriptionTable:
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             minion_facts.delete(connection, minion)
             departures.delete(connection, minion)
+            observed.delete(connection, minion)
 
     def deleted(self) -> frozenset[str]:
         """Return the minions that were deleted, and not restored since."""

@@ -96,8 +96,9 @@ class HeldChanges:
         guard, known = self._guard, self._decided
         released, rejected = _texts(guard.released), _texts(guard.rejected)
         identity = guard.accepted.identity if guard.accepted else guard.pinned
-        same = (released, rejected, identity) == (known.released, known.rejected, known.identity)
-        if same and not taken:
+        stored = self._store.decisions.of(self._cluster)
+        same = (released, identity) == (stored.released, stored.identity)
+        if same and rejected == known.rejected and not taken:
             return
 
         def change(old: ClusterDecisions) -> ClusterDecisions:

@@ -356,6 +356,8 @@ class ClusterReconciler:
         health.nodes = self._membership.node_count
         self._count_refused(health)
         self._store.health.report(self._name, health)
+        # A person may have begun a new file of decisions.
+        self._held.save_decisions()
         position = counters.position
         # While updates are still queued, the watch's version is ahead of the view in memory.
         if position.updates_queued == self._updates_applied and position.resource_version:

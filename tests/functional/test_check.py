@@ -254,7 +254,9 @@ def test_a_pause_and_mode_observe_are_shown(alive):
     alive.cluster["mode"] = "observe"
     found = alive.found()
     assert ("warning", "publishing", "paused by kim since 1970-01-01T00:00:01Z") in found
-    assert ("info", "k8s_nodes:clusters:prod:mode", "observe: nothing is published for it") in found
+    (what,) = [what for _, where, what in found if where == "k8s_nodes:clusters:prod:mode"]
+    assert what.startswith("observe: nothing is published for it; once publishing goes on")
+    assert "enforce would publish to 1 of 1 minions now, open 1 address and close 0" in what
 
 
 def test_a_highstate_by_default_is_a_warning(alive):

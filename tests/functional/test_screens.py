@@ -9,10 +9,13 @@ from salt_ext.admin.check.report import check
 from salt_ext.admin.confirm import confirm, reject
 from salt_ext.admin.controls import By
 from salt_ext.admin.history import history
+from salt_ext.admin.observed import observed
 from salt_ext.admin.setup import setup
 from salt_ext.admin.status import status
 from salt_ext.core.cluster.hold import Effect, Held, Kind
 from salt_ext.master.settings import settings
+from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.observed import ObservedChanges
 from salt_ext.rollout.plan import plan
 from tests.functional.terminal import MINIONS, Master
 from tests.golden import assert_golden
@@ -218,3 +221,29 @@ def hold(master: Master, cluster: str) -> None:
         ),
     ]
     master.store.holds.replace(cluster, held, master.now - 10)
+
+
+def test_observed_and_status_and_check_with_mode_observe(healthy):
+    for cluster in ("prod", "test"):
+        healthy.values["k8s_nodes"]["clusters"][cluster]["mode"] = "observe"
+    config = settings(healthy.opts())
+    engine = ObservedChanges(healthy.store, healthy.match)
+
+    def look() -> None:
+        desired = DesiredState(healthy.store).desired(config)
+        engine.update(config, desired, healthy.store.applied.all(), healthy.now)
+
+    look()
+    healthy.now += 3600
+    healthy.save("prod", "192.0.2.2", "192.0.2.3")
+    look()
+    healthy.now += 86_400
+    hold(healthy, "prod")
+    healthy.refer("web2")
+    look()
+    healthy.now += 3600
+    healthy.watched("prod")
+    healthy.watched("test")
+    assert_screen(healthy, "observed", observed(config, healthy.store))
+    assert_status(healthy, "status-observe")
+    assert_screen(healthy, "check-observe", check(healthy.opts(), within=0, brief=True))
