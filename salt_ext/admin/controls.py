@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from salt_ext.core import answers
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
+from salt_ext.core.errors import StoreError
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
 from salt_ext.store.decisions import UnusableDecisions
@@ -20,6 +22,8 @@ def pause(store: Store, by: str) -> answers.Paused:
     """Stop all publishing, also by hand; jobs in flight are followed to their end."""
     now = time.time()
     if store.decisions.pause(ControlFlag(by, now)):
+        with contextlib.suppress(StoreError):
+            store.continuity.bind_first()
         _record(store, "paused", by, now)
     flag = store.decisions.paused() or ControlFlag(by, now)
     return {"paused": True, "by": flag.by, "since": utc(flag.at)}

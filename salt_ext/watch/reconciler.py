@@ -390,6 +390,7 @@ class ClusterReconciler:
             return
         # Without a file that can be used nothing is published; a person begins a new one.
         with contextlib.suppress(UnusableDecisions):
+            self._store.continuity.bind_first()
             self._store.decisions.pin(self._name, self._snapshot.identity)
 
     def _departed(

@@ -208,6 +208,15 @@ class TestNoLoss:
         assert master.minions.asked == []
         assert master.applied() == ["db1", "web1", "web2"]
 
+    def test_a_loss_after_a_pause_is_noticed_although_no_engine_ran(self, tmp_path, clock):
+        found = Master(tmp_path / "new", clock)
+        controls.pause(found.store, "kim")
+        found.lose()
+        found.restart()
+        assert found.why().startswith("paused by kim")
+        found.store.decisions.resume()
+        assert "the store was deleted" in found.why()
+
     def test_a_pause_before_the_first_engine_is_no_loss(self, tmp_path, clock):
         found = Master(tmp_path / "new", clock)
         controls.pause(found.store, "kim")
@@ -393,6 +402,12 @@ class TestQuestions:
         master.steps(12)
         assert status(master.config, master.store)["recovery"]["clusters"]["prod"] == (
             "none of its 2 minions knows what it was served"
+        )
+        master.clock.now += 300
+        master.steps(2)
+        # While they are asked again, the answer is still the old one.
+        assert (
+            "none of its 2" in status(master.config, master.store)["recovery"]["clusters"]["prod"]
         )
         master.minions.answers["web1"] = answer(1, 2, 3, 4)
         master.clock.now += 300
