@@ -166,7 +166,13 @@ def test_history(healthy):
     hold(healthy, "prod")
     healthy.now += 30
     (token, _) = (change.token for change in healthy.store.holds.of("prod"))
-    confirm(settings(healthy.opts()), healthy.store, "prod", By(name="kim", reason="two are rebuilt"), [token])
+    confirm(
+        settings(healthy.opts()),
+        healthy.store,
+        "prod",
+        By(name="kim", reason="two are rebuilt"),
+        [token],
+    )
     controls.pause(healthy.store, By(name="kim"))
     healthy.now += 30
     controls.resume(healthy.store, By(name="kim"))
@@ -200,7 +206,10 @@ def test_reject(healthy):
 
 
 def test_pause_and_resume(healthy):
-    screens = [controls.pause(healthy.store, By(name="kim")), controls.resume(healthy.store, By(name="kim"))]
+    screens = [
+        controls.pause(healthy.store, By(name="kim")),
+        controls.resume(healthy.store, By(name="kim")),
+    ]
     text = "\n".join(healthy.screen(answer) for answer in screens)
     assert_golden("screens/pause-resume.txt", text)
 
