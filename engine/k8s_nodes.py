@@ -35,6 +35,10 @@ tag                                          data
 ``salt/k8s_nodes/<cluster>/node/updated``    the same, with its new addresses
 ``salt/k8s_nodes/<cluster>/sync/lost``       ``cluster``, ``error``
 ``salt/k8s_nodes/<cluster>/sync/restored``   ``cluster``
+``salt/k8s_nodes/<cluster>/refused``         ``cluster``, ``node``, ``reason``, ``count``, at most
+                                             five ``examples`` as the kubelet wrote them, ``key``
+                                             (of the cluster's block, or empty); once for each node
+                                             and reason, at most every ten minutes
 ``salt/k8s_nodes/<cluster>/lagging``         ``cluster``, ``minions`` (how many are out of date)
 ``salt/k8s_nodes/<cluster>/departure/open``  ``cluster``, ``addresses`` that left ten minutes ago
                                              and can still get in, ``minions``, ``truncated``,

@@ -13,10 +13,11 @@ from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
+from salt_ext.store.decisions import UnusableDecisions
 from salt_ext.store.locks import ENGINE, lock_holder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class By:
     """Who gives a command, and why."""
 
@@ -43,14 +44,17 @@ def resume(store: Store, by: By) -> answers.Resumed:
     End a pause, and restart the rollout of every class that was stopped.
 
     A file of decisions that cannot be used is set aside: it stopped publishing as a pause does.
+    After a loss of the store, the person vouches for the nodes that are listed now.
     """
     waiting = store.applied.out_of_sync_minions()
     aside = store.decisions.set_aside_unusable()
     was_paused = store.decisions.resume() or bool(aside)
+    lost = "" if aside else _lost(store)
+    store.continuity.bind()
     stopped = [name or "(none)" for name, state in store.rollouts.all().items() if state.stopped]
     store.rollouts.reset()
-    if was_paused or stopped:
-        more = {"set_aside": aside} if aside else {}
+    if was_paused or stopped or lost:
+        more = {name: text for name, text in (("set_aside", aside), ("recovered", lost)) if text}
         _record(
             store,
             "resumed",
@@ -67,7 +71,18 @@ def resume(store: Store, by: By) -> answers.Resumed:
     }
     if aside:
         answer["set_aside"] = aside
+    if lost:
+        answer["recovered"] = lost
     return answer
+
+
+def _lost(store: Store) -> str:
+    """Return what was lost since persons decided; empty where nothing was."""
+    try:
+        loss = store.continuity.loss()
+    except UnusableDecisions as exc:
+        return f"{exc.path.name}: {exc.why}"
+    return loss.why if loss is not None else ""
 
 
 def refresh(
@@ -84,7 +99,7 @@ def refresh(
     answer: answers.Refreshed = {}
     for name in sorted(clusters):
         if name in config.broken:
-            answer[name] = "not listed: its configuration has a mistake"
+            answer[name] = f"not listed: {config.why_stopped(name)}"
         else:
             store.control.request_refresh(name, ControlFlag(by.name, asked_at))
     _record(store, "refreshed", by, asked_at, clusters=sorted(clusters - answer.keys()))

@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from salt_ext.admin import engine_state
+from salt_ext.admin import engine_state, observed
+from salt_ext.admin.held import picture
 from salt_ext.core import answers
-from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import names, utc
 from salt_ext.core.errors import NeverSeen
 from salt_ext.core.rollout.departures import Closing, Departure, summary
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
+from salt_ext.core.rollout.observed import any_observed
 from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import when
-from salt_ext.rollout.publishing import publishing_stopped
+from salt_ext.rollout.publishing import publishing_stopped, recovering
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector
 from salt_ext.store import Health, Store
-from salt_ext.store.holds import HeldChange
 
 _MAX_NAMES = 20
-"""Names that one held change and the summary show."""
+"""Names that the summary shows."""
 
 _MAX_MINIONS = 20
 """Minions that are shown at a terminal."""
@@ -52,7 +52,7 @@ def status(
     behind = sorted(name for name, states in minions.items() if not _up_to_date(states.values()))
     shown = sorted({*behind, *(one.minion for one in departures)})
     still_open = summary(departures, why=lambda one: _closing_error(closings, one.minion))
-    return {
+    answer: answers.Status = {
         "engine": f"{engine}{_minion_thread(engine_state.minion_loop_silence(store, engine, now))}",
         "engine_pid": engine.pid,
         "publishing": publishing_stopped(config, store) or _reactor_silent(store) or "on",
@@ -71,6 +71,16 @@ def status(
         },
         "minions": {name: minions[name] for name in shown[:_MAX_MINIONS]} if brief else minions,
     }
+    if (found := recovering(config, store)) is not None:
+        answer["recovery"] = {
+            "why": found.why,
+            "since": _when(found.since),
+            "set_aside": found.aside,
+            "clusters": dict(found.clusters),
+        }
+    if any_observed(config):
+        answer["observed"] = observed.line(store, now)
+    return answer
 
 
 def _minion_problems(store: Store, closings: Mapping[str, Closing]) -> list[str]:
@@ -139,8 +149,8 @@ def _cluster(
         "revision": snapshot.revision if snapshot else None,
         "changed_at": _when(snapshot.observed_at) if snapshot else None,
         "mode": config.mode(name).value,
-        "warnings": list(cluster.access.warnings) if cluster else [],
-        "held": [_held(name, change) for change in store.holds.of(name)],
+        "warnings": list(cluster.warnings) if cluster else [],
+        "held": picture(store, name),
     }
     if health is not None:
         _add_health(shown, health, now)
@@ -183,26 +193,23 @@ def _add_health(shown: answers.Cluster, health: Health, now: float) -> None:
         "consecutive_failures": health.failures,
     }
     shown["next_try_seconds"] = round(max(0.0, health.retry_at - now), 1)
-    shown["refused_addresses"] = dict(health.refused)
-
-
-def _held(cluster: str, change: HeldChange) -> answers.HeldChange:
-    # Only its kubelet ends what a guard holds of one node.
-    confirmable = change.kind != Kind.NODE.value
-    return {
-        "what": change.kind,
-        "why": change.why,
-        "since": _when(change.since),
-        "names": change.keys[:_MAX_NAMES],
-        "release": f"salt-run k8s_nodes.confirm {cluster}" if confirmable else None,
+    shown["refused_addresses"] = {
+        reason: _refused(reason, count, health) for reason, count in health.refused.items()
     }
+
+
+def _refused(reason: str, count: int, health: Health) -> answers.Refused:
+    shown: answers.Refused = {"count": count, "nodes": health.refused_nodes.get(reason, [])}
+    if reason in health.refused_keys:
+        shown["key"] = health.refused_keys[reason]
+    return shown
 
 
 def _state(
     name: str, config: Config, health: Health | None, now: float, *, engine_runs: bool
 ) -> str:
     if name in config.broken:
-        return "not watched: its configuration has a mistake; the last known nodes stay in force"
+        return f"not watched: {config.why_stopped(name)}; the last known nodes stay in force"
     if not engine_runs and _listed_on_demand(health, now):
         return "listed by the ext_pillar"
     if not engine_runs:

@@ -45,14 +45,36 @@ class Requests(TypedDict):
     consecutive_failures: int
 
 
-class HeldChange(TypedDict):
-    """One change that a guard holds."""
+class HeldPicture(TypedDict):
+    """The keys of a held change that are always there."""
 
     what: str
     why: str
     since: str | None
     names: list[str]
+    count: int
+    if_released: str | None
+    token: str | None
     release: str | None
+    reject: str | None
+
+
+class HeldChange(HeldPicture, total=False):
+    """One change that a guard holds, and what its release would do."""
+
+    rejected: bool
+    confirmed: str
+
+
+class _Refused(TypedDict):
+    count: int
+    nodes: list[str]
+
+
+class Refused(_Refused, total=False):
+    """Addresses that are not let in for one reason; ``key`` of the cluster's block decides."""
+
+    key: str
 
 
 class ClusterView(TypedDict):
@@ -77,7 +99,7 @@ class Cluster(ClusterView, total=False):
     stale_since: str | None
     requests: Requests
     next_try_seconds: float
-    refused_addresses: dict[str, int]
+    refused_addresses: dict[str, Refused]
 
 
 class Published(TypedDict):
@@ -124,13 +146,16 @@ class Minion(MinionState, total=False):
     departures_next: str
 
 
-class Status(TypedDict):
-    """
-    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+class Recovery(TypedDict):
+    """The recovery from a loss of the store."""
 
-    A terminal shows a text in place of a healthy cluster.
-    """
+    why: str
+    since: str | None
+    set_aside: str
+    clusters: dict[str, str]
 
+
+class _Status(TypedDict):
     engine: str
     engine_pid: int | None
     publishing: str
@@ -139,6 +164,18 @@ class Status(TypedDict):
     classes: dict[str, Class]
     clusters: dict[str, Cluster | str]
     minions: dict[str, dict[str, Minion]]
+
+
+class Status(_Status, total=False):
+    """
+    The answer of ``status``; ``minions`` is keyed by minion, then by cluster.
+
+    A terminal shows a text in place of a healthy cluster. ``recovery`` is there after a loss of the
+    store, ``observed`` while anything is in mode ``observe``.
+    """
+
+    recovery: Recovery
+    observed: str
 
 
 # nodes
@@ -225,15 +262,68 @@ class Plan(TypedDict):
     waiting: str | None
 
 
+# observed
+
+
+ObservedRun = TypedDict(
+    "ObservedRun",
+    {
+        "publishes": str | None,
+        "class": str | None,
+        "rollout": str,
+        "waits": str,
+    },
+    total=False,
+)
+"""What would have been published; ``class`` is None for minions outside all classes."""
+
+
+class ObservedFacts(TypedDict):
+    """The keys of every change that was not made."""
+
+    at: str
+    what: str
+    cluster: str
+    why: str
+
+
+class ObservedEntry(ObservedFacts, ObservedRun, total=False):
+    """One change that was not made; ``what`` decides which of these keys it has."""
+
+    until: str
+    times: int
+    folded: int
+    observed_by: str
+    revision: int | None
+    opens: list[str]
+    opens_count: int
+    closes: list[str]
+    closes_count: int
+    desired: int
+    minions: int
+    names: list[str]
+    first: list[str]
+    nodes: list[str]
+
+
+class Observed(TypedDict):
+    """The answer of ``observed``, newest first."""
+
+    summary: str
+    observing: list[str]
+    entries: list[ObservedEntry]
+
+
 # history, refresh, pause, resume, confirm
 
 
 class Release(TypedDict):
-    """One held change in the answer of ``confirm``."""
+    """One held change in the answer of ``confirm`` or ``reject``."""
 
     what: str
     why: str
     keys: list[str]
+    if_released: str
 
 
 class ClosedOn(TypedDict):
@@ -271,6 +361,7 @@ class HistoryItem(Happened, total=False):
     no_longer_to: list[str]
     by: str
     reason: str
+    token: str
     changes: list[Release]
     force: bool
     minions: str | list[str] | None
@@ -278,6 +369,7 @@ class HistoryItem(Happened, total=False):
     out_of_date: int
     restarted_classes: list[str]
     set_aside: str
+    recovered: str
     clusters: list[str]
     compiled: int
     failed: int
@@ -304,7 +396,6 @@ class LetInBy(TypedDict, total=False):
 class AddressOnMinion(TypedDict, total=False):
     """What became of one address on one minion."""
 
-    applied_at: str
     in_force: bool
     departed_at: str
     cause: str
@@ -312,6 +403,12 @@ class AddressOnMinion(TypedDict, total=False):
     ended_at: str
     evidence: str
     open_by: str
+
+
+class IntervalOnMinion(AddressOnMinion, total=False):
+    """The same for one interval, with the first proof of a view that has the address."""
+
+    applied_at: str
 
 
 class NodeAddress(TypedDict):
@@ -324,7 +421,7 @@ class NodeAddress(TypedDict):
     opened_revision: int
     closed_at: str | None
     closed_revision: int | None
-    minions: dict[str, AddressOnMinion]
+    minions: dict[str, IntervalOnMinion]
 
 
 class AddressInterval(NodeAddress, total=False):
@@ -385,13 +482,34 @@ class Resumed(_Resumed, total=False):
 
     set_aside: str
     """The name that a file of decisions has now, which could not be used."""
+    recovered: str
+    """What was lost, where that ends the recovery from a loss of the store."""
 
 
-class Confirmed(TypedDict):
-    """The answer of ``confirm``."""
+class Decision(TypedDict):
+    """The key of the answers of ``confirm`` and ``reject`` that is always there."""
+
+    still_held: list[HeldChange]
+
+
+class DecisionMade(Decision, total=False):
+    """Their other keys: ``refused`` says why nothing was done."""
+
+    takes_effect: str
+    refused: str
+    retcode: int
+
+
+class Confirmed(DecisionMade):
+    """The answer of ``confirm``; ``released`` is empty when it only shows what is held."""
 
     released: list[Release]
-    still_held: list[Release]
+
+
+class Rejected(DecisionMade):
+    """The answer of ``reject``."""
+
+    rejected: list[Release]
 
 
 # discover

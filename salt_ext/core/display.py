@@ -36,6 +36,11 @@ def names(items: Iterable[str], limit: int = 5) -> str:
     return ", ".join(ordered[:limit]) + more
 
 
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with its noun: ``1 node``, ``2 nodes``."""
+    return f"{number} {one if number == 1 else several}"
+
+
 def quote(value: object, limit: int = 80) -> str:
     """
     Return ``repr`` of an untrusted value, cut to ``limit`` characters, without possible secrets.
@@ -43,7 +48,11 @@ def quote(value: object, limit: int = 80) -> str:
     Omitted are the passwords in URLs, the values of mappings (only the keys are shown), and lists
     within lists.
     """
-    text = without_password(repr(_without_secrets(value)))
+    try:
+        text = without_password(repr(_without_secrets(value)))
+    except ValueError:
+        # Python writes no number of more than 4,300 digits.
+        text = f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from salt_ext.core.cluster.address import Address, Network
 from salt_ext.core.cluster.diff import Difference
+from salt_ext.core.cluster.hold import Held
 from salt_ext.core.cluster.member import Member
+from salt_ext.core.cluster.refusal import KEYS, Refusal
 from salt_ext.core.cluster.snapshot import Snapshot
 
 MAX_ADDRESSES = 100
@@ -68,6 +70,21 @@ def sync_restored(cluster: str) -> Event:
     return Event(_tag(cluster, "sync/restored"), {"cluster": cluster})
 
 
+def refused(cluster: str, refusal: Refusal) -> Event:
+    """Return the event that something of a node is not let in; ``key`` is empty without one."""
+    return Event(
+        _tag(cluster, "refused"),
+        {
+            "cluster": cluster,
+            "node": refusal.node,
+            "reason": refusal.reason.value,
+            "count": refusal.count,
+            "examples": list(refusal.examples),
+            "key": KEYS.get(refusal.reason, ""),
+        },
+    )
+
+
 def lagging(cluster: str, minions: int) -> Event:
     """Return the event that a number of minions is out of date and due."""
     return Event(_tag(cluster, "lagging"), {"cluster": cluster, "minions": minions})
@@ -86,6 +103,21 @@ def departure_open(
             "truncated": len(addresses) > MAX_ADDRESSES or len(minions) > MAX_NODES,
             "open_by": open_by,
             "seconds": round(seconds),
+        },
+    )
+
+
+def held(cluster: str, change: Held, effect: str) -> Event:
+    """Return the event of a change that a guard holds; ``effect`` is what its release would do."""
+    return Event(
+        _tag(cluster, "held"),
+        {
+            "cluster": cluster,
+            "what": change.kind.value,
+            "why": change.why,
+            "names": sorted(change.keys)[:MAX_NODES],
+            "effect": effect,
+            "token": change.token if change.kind.confirmable else None,
         },
     )
 

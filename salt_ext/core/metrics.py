@@ -56,6 +56,10 @@ FAILURES = _gauge("consecutive_failures", "Failed requests since the last succes
 HELD = _gauge("held_changes", "Changes that a guard holds, by reason.")
 REFUSED = _gauge("refused_addresses", "Addresses of present nodes that are not let in, by reason.")
 BEHIND = _gauge("minions_behind", "Minions without proof of the current addresses.")
+OBSERVED_BEHIND = _gauge(
+    "minions_observed_behind",
+    "Minions without proof that get no publish, since mode observe keeps them from it.",
+)
 MINIONS = _gauge("minions", "Minions that reference the cluster.")
 DEPARTURES = _gauge(
     "departures_open",
@@ -64,6 +68,11 @@ DEPARTURES = _gauge(
 OLDEST_DEPARTURE = _gauge(
     "departures_oldest_seconds",
     "Age of the oldest open departure; 0 for none.",
+)
+STOPPED = _gauge("publishing_stopped", "1 while a pause, or lost decisions, stop all publishing.")
+RECOVERING = _gauge(
+    "recovering",
+    "1 while nothing is published for the cluster because the store was lost.",
 )
 LISTS = _counter("lists", "Successful LISTs since the engine started.")
 EVENTS = _counter("watch_events", "Watch events since the engine started.")
@@ -81,9 +90,12 @@ ALL = (
     HELD,
     REFUSED,
     BEHIND,
+    OBSERVED_BEHIND,
     MINIONS,
     DEPARTURES,
     OLDEST_DEPARTURE,
+    STOPPED,
+    RECOVERING,
     LISTS,
     EVENTS,
     IGNORED,

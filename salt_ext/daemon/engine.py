@@ -18,11 +18,16 @@ from salt_ext.daemon import textfile
 from salt_ext.daemon.metrics import MetricsCollector
 from salt_ext.master import otel
 from salt_ext.master.bus import Bus
+from salt_ext.master.job_cache import JobCache
+from salt_ext.master.pillar_compiler import PillarCompiler
+from salt_ext.master.publisher import Publisher
 from salt_ext.master.secrets import SecretResolver
 from salt_ext.master.settings import engine_settings
+from salt_ext.master.targets import TargetMatcher
 from salt_ext.rollout.controller import RolloutController
 from salt_ext.rollout.event_listener import EventListener, HintMailbox
 from salt_ext.rollout.key_watcher import KeyWatcher
+from salt_ext.rollout.recovery import StoreRecovery
 from salt_ext.store import Store
 from salt_ext.store.locks import ENGINE, engine_lock
 from salt_ext.supervisor import Supervisor, Worker
@@ -46,7 +51,9 @@ class Engine:
         self._opts = opts
         self._config: Config = engine_settings(opts)
         self._store = Store(self._config.state_dir)
-        self._metrics = MetricsCollector(self._config, self._store)
+        self._metrics = MetricsCollector(
+            self._config, self._store, TargetMatcher(opts, keep=_METRICS_INTERVAL)
+        )
         self._next_metrics_at = 0.0
         self._watchers: dict[str, ClusterWatcher] = {}
         """The current watcher of each cluster: a restart replaces it."""
@@ -55,6 +62,12 @@ class Engine:
         """Run until the process ends; waits while another engine holds the lock."""
         for problem in self._config.problems:
             log.error("config: %s [config-problem]", problem)
+        if self._config.stopped_by:
+            log.error(
+                "config: no cluster is followed, and what is stored stays in force, until %s is "
+                "corrected; salt-run k8s_nodes.check says how [config-stops-all]",
+                self._config.stopped_by[0].key,
+            )
         for finding in findings(self._opts):
             log.warning("config: %s [config-finding]", finding)
         stop = threading.Event()
@@ -97,6 +110,14 @@ class Engine:
                 stop,
                 keys_changed=mailbox.keys_changed,
                 expect=mailbox.expect,
+            ),
+            "store-recovery": StoreRecovery(
+                self._config,
+                self._store,
+                PillarCompiler(self._opts),
+                Publisher(self._opts),
+                partial(JobCache, self._opts),
+                stop,
             ),
         }
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from salt_ext.core import metrics
 from salt_ext.core.config.config import Config
 from salt_ext.core.metrics import Sample
+from salt_ext.core.rollout.drift import OutOfSync
+from salt_ext.core.rollout.observed import any_observed, observed_by
+from salt_ext.rollout.classes import MinionClasses, TargetMatches, no_minions
 from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.publishing import decided_stop, recovering
 from salt_ext.store import Store
 
 
 class MetricsCollector:
     """The metrics of every configured cluster; labels are cluster names and fixed reasons."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, match: TargetMatches = no_minions) -> None:
+        """Collect for one engine; ``match`` finds the minions of a class."""
         self._config = config
         self._store = store
+        self._match = match
+        self._observes = any_observed(config)
         self._desired_state = DesiredState(store)
 
     def samples(self) -> Iterator[Sample]:
@@ -27,13 +34,31 @@ class MetricsCollector:
         minions = Counter(cluster for _, cluster in desired)
         rows = self._desired_state.out_of_sync(self._config)
         behind = Counter(row.cluster for row in rows if not row.proof_expired)
+        yield Sample(metrics.STOPPED, decided_stop(self._store) is not None)
+        found = recovering(self._config, self._store)
+        waiting = found.waiting if found is not None else ()
+        observed = self._observed_behind(rows)
         for name in self._config.names:
             label = (("cluster", name),)
+            yield Sample(metrics.RECOVERING, name in waiting, label)
+            yield Sample(metrics.OBSERVED_BEHIND, observed[name], label)
             yield Sample(metrics.MINIONS, minions[name], label)
             yield Sample(metrics.BEHIND, behind[name], label)
             yield Sample(metrics.REVISION, self._store.snapshots.revision(name), label)
             yield from self._health(name, label)
         yield from self._departures()
+
+    def _observed_behind(self, rows: Iterable[OutOfSync]) -> Counter[str]:
+        """Return how many minions of each cluster wait for mode ``enforce`` alone."""
+        if not self._observes:
+            return Counter()
+        classes = MinionClasses(self._config.apply, self._match)
+        return Counter(
+            row.cluster
+            for row in rows
+            if not row.proof_expired
+            and observed_by(self._config, row.cluster, classes.of(row.minion))
+        )
 
     def _departures(self) -> Iterator[Sample]:
         """Yield the open departures, also of clusters that are configured no more."""

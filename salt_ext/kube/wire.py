@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from salt_ext.core.cluster.node import Node
+from salt_ext.core.cluster.node import MAX_CLAIM_LENGTH, MAX_CLAIMS, Node, bounded_labels
 
 
 class _Meta(msgspec.Struct):
@@ -123,18 +123,33 @@ access_review = msgspec.json.Decoder(AccessReview)
 
 
 def to_node(node: _Node) -> Node:
-    """Return a decoded node as a core value; its claims are not checked yet."""
+    """
+    Return a decoded node as a core value; its claims are not checked yet.
+
+    A kubelet writes labels and addresses: what is too much is counted, and not kept in memory.
+    """
     addresses = node.status.addresses or ()
     cidrs = node.spec.podCIDRs or ([node.spec.podCIDR] if node.spec.podCIDR else [])
+    internal = [item.address for item in addresses if item.type == "InternalIP"]
+    external = [item.address for item in addresses if item.type == "ExternalIP"]
+    labels, label_problem = bounded_labels(node.metadata.labels or {})
     return Node(
         name=node.metadata.name,
         uid=node.metadata.uid,
-        internal=tuple([item.address for item in addresses if item.type == "InternalIP"]),
-        external=tuple([item.address for item in addresses if item.type == "ExternalIP"]),
-        pod_cidrs=tuple(cidrs),
-        labels=node.metadata.labels or {},
+        internal=_kept(internal),
+        external=_kept(external),
+        pod_cidrs=_kept(cidrs),
+        labels=labels,
         ready=any(
             item.type == "Ready" and item.status == "True" for item in node.status.conditions or ()
         ),
         version=node.metadata.resourceVersion,
+        claims_not_kept=sum(
+            max(0, len(texts) - MAX_CLAIMS) for texts in (internal, external, cidrs)
+        ),
+        label_problem=label_problem,
     )
+
+
+def _kept(texts: list[str]) -> tuple[str, ...]:
+    return tuple([text[:MAX_CLAIM_LENGTH] for text in texts[:MAX_CLAIMS]])

@@ -20,7 +20,6 @@ class Annotator:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._store_id = ""
 
     def annotate(self, rendering: Rendering) -> dict[str, object]:
         """
@@ -29,14 +28,16 @@ class Annotator:
         Each cluster has its ``revision``, ``observed_at`` (seconds since the epoch), ``stale``,
         the ``store`` that counts its revisions, and ``nodes`` where the minion gets a list.
         """
+        stamps = rendering.stamps()
+        identity = self._identity() if stamps else ""
         clusters: dict[str, dict[str, object]] = {
             name: {
                 "revision": stamp.revision,
                 "observed_at": stamp.observed_at,
                 "stale": self._stale(name),
-                "store": self._identity(),
+                "store": identity,
             }
-            for name, stamp in sorted(rendering.stamps().items())
+            for name, stamp in sorted(stamps.items())
         }
         served = {
             address for addresses in rendering.expansion.served.values() for address in addresses
@@ -51,10 +52,10 @@ class Annotator:
         }
 
     def _identity(self) -> str:
-        if not self._store_id:
-            with contextlib.suppress(StoreError):
-                self._store_id = self._store.snapshots.store_id()
-        return self._store_id
+        # Read each time: a store that was lost is followed by one of another identity.
+        with contextlib.suppress(StoreError):
+            return self._store.snapshots.store_id()
+        return ""
 
     def _stale(self, cluster: str) -> bool:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -12,7 +12,7 @@ from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.errors import BadReference
 from salt_ext.core.references import reference
 from salt_ext.core.references.expand import Expansion, expand
-from salt_ext.core.references.reference import Reference
+from salt_ext.core.references.reference import Reference, is_path
 from salt_ext.core.references.resolution import Resolution, Unresolved
 from salt_ext.core.references.scan import find_references, scan
 from salt_ext.master.pillar_compile import PillarCompile
@@ -60,7 +60,8 @@ class PillarRenderer:
         """
         compiled = cache(compiled)
         scanned = scan(pillar)
-        references = {text: _parsed(text) for text in scanned.texts}
+        misspelt = [text for text in scanned.near_misses if not is_path(text, config.names)]
+        references = {text: _parsed(text) for text in (*scanned.texts, *misspelt)}
         requests = self._requests(minion, pillarenv, config, matches)
         clusters = _clusters(references, requests)
         refused = refusals(clusters, config, matches)
@@ -74,7 +75,7 @@ class PillarRenderer:
         lists = {
             text: self._resolve_list(request, refused, config) for text, request in requests.items()
         }
-        expansion = expand(scanned.entries, resolutions)
+        expansion = _with_misspelt(expand(scanned.entries, resolutions), misspelt, references)
         rendering = Rendering(
             minion=minion,
             pillarenv=pillarenv,
@@ -136,6 +137,15 @@ class PillarRenderer:
         if grant is not None and compiled().permanent:
             block["delivery"] = grant
         return {KEY: block}
+
+
+def _with_misspelt(
+    expansion: Expansion, misspelt: Iterable[str], references: _References
+) -> Expansion:
+    """Return an expansion in which the misspelt references are unresolved, with the reasons."""
+    whys = {text: why for text in misspelt if isinstance(why := references[text], Unresolved)}
+    reasons = {text: one.why for text, one in whys.items()}
+    return replace(expansion, unresolved={**expansion.unresolved, **reasons})
 
 
 def _parsed(text: str) -> Reference | Unresolved:

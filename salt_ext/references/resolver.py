@@ -125,10 +125,10 @@ class Resolver:
         if name not in config.names:
             known = ", ".join(config.names) or "none"
             return Unresolved(f"cluster {name!r} is not configured; configured: {known}")
-        # With a mistake in its configuration, what was let through before stays in force.
+        # With a mistake in the configuration, what is stored stays in force.
         cluster = config.clusters.get(name) or config.broken[name]
         if cluster is None:
-            return Unresolved(f"the configuration of cluster {name!r} has a mistake")
+            return Unresolved(config.why_stopped(name))
         if group is not None and group not in cluster.groups:
             known = ", ".join(cluster.groups) or "none"
             return Unresolved(f"cluster {name!r} has no group {group!r}; its groups: {known}")
@@ -143,7 +143,7 @@ class Resolver:
             snapshot=snapshot,
             stamp=SnapshotStamp(snapshot.revision, snapshot.observed_at),
             cluster=cluster,
-            limits=cluster.limits if name in config.clusters else None,
+            limits=cluster.limits,
             group=cluster.groups.get(group or "", NodeGroup()),
         )
 

@@ -20,7 +20,7 @@ from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.payload import PayloadBuilder, Publication
-from salt_ext.rollout.publishing import decided_stop
+from salt_ext.rollout.publishing import decided_stop, recovering
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
 from salt_ext.store import Store
 from salt_ext.store.locks import APPLY, exclusive
@@ -128,6 +128,8 @@ class ApplyRun:
             if rollout is not None and rollout.stopped:
                 log.error("class %s: %s [class-stopped]", name or "(none)", rollout.stopped)
             self._store.rollouts.save(name, rollout)
+        if (waiting := recovering(self._config, self._store)) is not None:
+            answer["waiting"] = str(waiting)
         if selection.reasons:
             answer["skipped"] = dict(sorted(selection.reasons.items()))
         batches = self._batches(selection)

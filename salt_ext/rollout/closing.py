@@ -28,6 +28,27 @@ class ClosingSelection:
     wakes: dict[str, float] = field(default_factory=dict)
     """Minions that wait for their next try, and until when."""
 
+    def without(self, minions: Collection[str], why: str) -> ClosingSelection:
+        """Return what remains without some minions."""
+        if not minions:
+            return self
+        batches = [
+            (action, [name for name in batch if name not in minions])
+            for action, batch in self.batches
+        ]
+        due = {cluster: names.difference(minions) for cluster, names in self.due.items()}
+        concerned = {
+            *self.reasons,
+            *self.wakes,
+            *(name for _, batch in self.batches for name in batch),
+        }
+        return ClosingSelection(
+            batches=[(action, batch) for action, batch in batches if batch],
+            reasons={**self.reasons, **dict.fromkeys(concerned.intersection(minions), why)},
+            due={cluster: names for cluster, names in due.items() if names},
+            wakes={name: until for name, until in self.wakes.items() if name not in minions},
+        )
+
 
 class ClosingSelector:
     """Decides, and writes nothing."""

@@ -54,7 +54,7 @@ class RolloutController:
         match = TargetMatcher(opts, keep=_TARGETS_LAST)
         selector = BatchSelector(config, store, desired_state, match)
         self.settlement = JobSettlement(config, store, opts, Publisher(opts))
-        self.reminder = Reminder(config, store, desired_state, selector)
+        self.reminder = Reminder(config, store, desired_state, selector, match)
         self._minion_events = MinionEvents(store)
         self._report_at = 0.0
         self.heartbeat = Heartbeat(_HANGS_AFTER)
@@ -70,8 +70,8 @@ class RolloutController:
             self.settlement.announce(hints.returned)
             try:
                 settled = self.settlement.settle(jobs)
-                self._minion_events.handle(hints, self._store.applied.all(), now)
-                self.reminder.remind(bus, settled)
+                reapplied = self._minion_events.handle(hints, self._store.applied.all(), now)
+                self.reminder.remind(bus, settled, reapplied)
                 self._report(now)
             except StoreError as exc:
                 log.error("store: %s; trying again [rollout-store-error]", exc)

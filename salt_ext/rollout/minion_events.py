@@ -27,28 +27,41 @@ class MinionEvents:
         self._returns = RateLimiter()
         self._probes = RateLimiter(burst=1, first_delay=30.0, max_delay=30.0)
 
-    def handle(self, hints: Hints, ledger: Mapping[MinionCluster, LedgerEntry], now: float) -> None:
-        """Take hints, and do what is due; ``now`` is monotonic."""
+    def handle(
+        self, hints: Hints, ledger: Mapping[MinionCluster, LedgerEntry], now: float
+    ) -> dict[str, str]:
+        """
+        Take hints, and do what is due; ``now`` is monotonic.
+
+        Returns the minions that have to be applied again, and why.
+        """
         minions = {minion for minion, _ in ledger}
-        self._handle_starts(hints.started & minions, now)
-        self._handle_drifts(hints.drifted & minions, now)
+        started = self._handle_starts(hints.started & minions, now)
+        drifted = self._handle_drifts(hints.drifted & minions, now)
         silent = {entry.minion for entry in ledger.values() if entry.silent and entry.next_at}
         self._handle_alive(hints.alive & silent, now)
+        return {**dict.fromkeys(drifted, DRIFTED), **dict.fromkeys(started, RESTARTED)}
 
-    def _handle_starts(self, started: set[str], now: float) -> None:
+    def _handle_starts(self, started: set[str], now: float) -> list[str]:
+        reapplied = []
         for minion in _allowed(self._starts, started, now):
             # Its rules may be gone, and a job that it had will not return (salt#66501).
             if self._store.applied.invalidate(minion, RESTARTED, time.time()):
                 log.info("minion %s: restarted; re-applying [minion-restarted]", minion)
                 self._probe(now)
+                reapplied.append(minion)
+        return reapplied
 
-    def _handle_drifts(self, drifted: set[str], now: float) -> None:
+    def _handle_drifts(self, drifted: set[str], now: float) -> list[str]:
+        reapplied = []
         for minion in _allowed(self._drifts, drifted, now):
             if self._store.applied.invalidate(minion, DRIFTED, time.time()):
                 log.warning(
                     "minion %s: reported firewall drift; re-applying [minion-drifted]", minion
                 )
                 self._probe(now)
+                reapplied.append(minion)
+        return reapplied
 
     def _handle_alive(self, alive: set[str], now: float) -> None:
         for minion in _allowed(self._returns, alive, now):

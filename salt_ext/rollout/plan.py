@@ -131,12 +131,13 @@ def _addresses(served: Mapping[str, Iterable[str]]) -> frozenset[str]:
 
 
 def _ordered(addresses: frozenset[str]) -> list[str]:
-    ordered = sorted(addresses, key=_order)
+    ordered = sorted(addresses, key=order)
     left = len(ordered) - MAX_LISTED
     return [*ordered[:MAX_LISTED], *([f"and {left} more"] if left > 0 else [])]
 
 
-def _order(text: str) -> tuple[tuple[int, int, int], str]:
+def order(text: str) -> tuple[tuple[int, int, int], str]:
+    """Return the key by which addresses are listed."""
     try:
         return sort_key(ipaddress.ip_network(text)), text
     except ValueError:

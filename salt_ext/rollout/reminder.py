@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from salt_ext.core import events
 from salt_ext.core.config.config import Config
 from salt_ext.core.rollout.drift import MinionCluster, OutOfSync
+from salt_ext.rollout.classes import TargetMatches, no_minions
 from salt_ext.rollout.departure_events import DepartureReporter, EventBus
 from salt_ext.rollout.departures import DepartureTracker
 from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.observed import ObservedChanges
 from salt_ext.rollout.publishing import decided_stop
 from salt_ext.rollout.reactor_watchdog import ReactorWatchdog
 from salt_ext.rollout.selection import ApplyRequest, BatchSelector, Selection
@@ -31,13 +33,19 @@ class Reminder:
     """Fires ``lagging`` for clusters with minions that are due."""
 
     def __init__(
-        self, config: Config, store: Store, desired_state: DesiredState, selector: BatchSelector
+        self,
+        config: Config,
+        store: Store,
+        desired_state: DesiredState,
+        selector: BatchSelector,
+        match: TargetMatches = no_minions,
     ) -> None:
         self._config = config
         self._store = store
         self._desired_state = desired_state
         self._selector = selector
         self._departures = DepartureTracker(store, desired_state)
+        self._observed = ObservedChanges(store, match)
         self._reporter = DepartureReporter(store)
         self._watchdog = ReactorWatchdog(store)
         self._out_of_sync_since: dict[MinionCluster, float] = {}
@@ -51,11 +59,18 @@ class Reminder:
         """Return the seconds until the first minion's wait ends; infinity when none waits."""
         return min(self._wakes.values(), default=float("inf")) - time.time()
 
-    def remind(self, bus: EventBus, settled: frozenset[str]) -> None:
-        """Look once, and fire what is due; ``settled`` are clusters where a job was settled."""
+    def remind(
+        self, bus: EventBus, settled: frozenset[str], reapplied: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Look once, and fire what is due; ``settled`` are clusters where a job was settled.
+
+        ``reapplied`` are the minions that restarted or reported drift since the last look.
+        """
         now, clock = time.time(), time.monotonic()
         ledger = self._store.applied.all()
         desired = self._departures.update(self._config, ledger)
+        self._observed.update(self._config, desired, ledger, now, reapplied)
         rows = self._desired_state.out_of_sync(self._config, ledger, desired)
         self._record_since(rows, now, clock)
         self._reporter.report(bus, now)

@@ -21,9 +21,11 @@ from salt_ext.core.rollout.wave import (
 from salt_ext.rollout.classes import MinionClasses, TargetMatches
 from salt_ext.rollout.closing import ClosingSelection, ClosingSelector
 from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.publishing import recovering
 from salt_ext.store import Store
 
 UNKNOWN_CLASS = "unknown class: no cached grains; asked the minion to refresh its pillar"
+RECOVERING = "the store was lost: waiting until the nodes agree with what minions were served"
 OBSERVED = "observed only (mode: observe)"
 RATE_LIMITED = "rate limited: its last runs are less than apply:min_interval ago"
 
@@ -103,6 +105,7 @@ class BatchSelector:
         ledger = self._store.applied.all()
         if out_of_sync is None:
             out_of_sync = self._desired_state.out_of_sync(self._config, ledger)
+        waiting = self._recovering()
         selection = Selection(
             out_of_sync={name: list(rows) for name, rows in groupby(out_of_sync, _minion)}
         )
@@ -120,7 +123,11 @@ class BatchSelector:
         selection.rate_limited = self._rate_limited(selection.out_of_sync, now)
         outcomes = self._outcomes(ledger, classes, now)
         asked_for = self._match(request.minions) if request.minions is not None else None
-        minions = [name for name in selection.out_of_sync if asked_for is None or name in asked_for]
+        minions = [
+            name
+            for name in selection.out_of_sync
+            if name not in waiting and (asked_for is None or name in asked_for)
+        ]
         for name in minions:
             if name not in selection.classes:
                 selection.reasons[name] = UNKNOWN_CLASS
@@ -154,7 +161,7 @@ class BatchSelector:
         ]
         selection.retired = {name: retired[name] for name in asked[: max(0, room)]}
         room -= len(selection.retired)
-        selection.closing = self._closing.select(
+        closing = self._closing.select(
             selection.out_of_sync,
             classes.of,
             now,
@@ -165,7 +172,17 @@ class BatchSelector:
             busy={name for _, batch in selection.batches for name in batch},
             force=request.force,
         )
+        selection.closing = closing.without(waiting, RECOVERING)
+        selection.reasons |= dict.fromkeys(waiting & selection.out_of_sync.keys(), RECOVERING)
         return selection
+
+    def _recovering(self) -> frozenset[str]:
+        """Return the minions with a cluster that waits, since the store was lost."""
+        found = recovering(self._config, self._store)
+        if found is None:
+            return frozenset()
+        pairs = self._desired_state.desired(self._config)
+        return frozenset(minion for minion, cluster in pairs if cluster in found.waiting)
 
     def _retired(
         self, ledger: Mapping[MinionCluster, LedgerEntry], request: ApplyRequest, now: float

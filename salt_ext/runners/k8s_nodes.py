@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from salt_ext.admin import confirm as admin_confirm
 from salt_ext.admin import controls
 from salt_ext.admin import history as admin_history
+from salt_ext.admin import observed as admin_observed
 from salt_ext.admin import setup as admin_setup
 from salt_ext.admin import status as admin_status
 from salt_ext.admin.address_history import address_history
@@ -268,6 +269,51 @@ def history(
     return _with_store(run)
 
 
+def observed(
+    cluster: str | None = None,
+    minion: str | None = None,
+    since: str = "7d",
+    count: int = 20,
+) -> answers.Observed | answers.Error:
+    """
+    Show every change that would have been published, were it not for ``mode: observe``.
+
+    Returns ``summary``, ``observing`` (the clusters and classes in that mode) and ``entries``,
+    newest first. Each entry has the addresses that the change would have opened (``opens``) and
+    closed (``closes``), on which minions, and ``why``. It is compared with the entry before, as
+    if every change so far had been made. An error is returned when an argument is not allowed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.observed
+        salt-run k8s_nodes.observed prod since=12h count=100 --out=json
+        salt-run k8s_nodes.observed minion=web1 since=2026-03-01
+
+    cluster : None
+        Name of a cluster in the ``k8s_nodes`` configuration; the default is all of them.
+
+    minion : None
+        Id of a minion; only changes on it. The default is every minion.
+
+    since : 7d
+        How far back: a number of ``m``, ``h``, ``d`` or ``w``, or a date and time in ISO 8601
+        and UTC. Entries are kept for 60 days.
+
+    count : 20
+        Number of entries; ``summary`` counts all of that time.
+    """
+
+    def run(config: Config, store: Store) -> answers.Observed:
+        limit = int(_number("count", count))
+        return admin_observed.observed(
+            config, store, cluster, minion=minion, since=str(since), count=limit
+        )
+
+    return _with_store(run)
+
+
 def refresh(
     cluster: str | list[str] | None = None, timeout: float = 30, reason: str | None = None
 ) -> answers.Refreshed | answers.Error:
@@ -343,25 +389,81 @@ def resume(reason: str | None = None) -> answers.Resumed | answers.Error:
     return _with_store(lambda _, store: controls.resume(store, _by(reason)))
 
 
-def confirm(cluster: str) -> answers.Confirmed | answers.Error:
+def confirm(
+    cluster: str, token: str | list[str] | None = None, reason: str = ""
+) -> answers.Confirmed | answers.Error:
     """
-    Release the changes that guards hold for a cluster, and show them.
+    Show the changes that guards hold for a cluster, or release those with a token.
 
-    The release is for the changes in the answer only, and is recorded with the user's name.
-    Returns ``released`` and ``still_held``, each change with ``what``, ``why`` and ``keys``
-    (nodes, an identity or a version). A change of kind ``node`` cannot be released. An error is
-    returned when the cluster is not configured.
+    Without a token nothing is done: ``still_held`` has each change with its ``token``, and with
+    what a release would do (``if_released``). A release is for exactly what was shown with the
+    token: nodes, uids, addresses. Where that has changed, nothing is released, ``refused`` says
+    so, and the exit code is 1. All other guards judge what one of them releases.
+
+    Returns ``released``, ``still_held`` and ``takes_effect``. The release is recorded with the
+    user's name. An error is returned when the cluster is not configured.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run k8s_nodes.confirm prod
+        salt-run k8s_nodes.confirm prod fjkd-mwqa-btzx reason='rebuilt on Monday'
 
     cluster
         Name of a cluster in the ``k8s_nodes`` configuration.
+
+    token : None
+        The token of a held change, or several, separated by commas or as a list.
+
+    reason : ''
+        Why it is right, for the history.
     """
-    return _with_store(partial(admin_confirm.confirm, cluster=cluster, by=_user()))
+    return _with_store(
+        partial(
+            admin_confirm.confirm,
+            cluster=cluster,
+            by=_by(reason),
+            tokens=_split(token) or (),
+        )
+    )
+
+
+def reject(
+    cluster: str, token: str | list[str], reason: str = ""
+) -> answers.Rejected | answers.Error:
+    """
+    Keep nodes or another cluster out that a guard holds, for good: until they change.
+
+    ``status`` goes on to show them; ``confirm`` with their new token takes the rejection back.
+    What would leave cannot be rejected. Refused like a ``confirm``.
+
+    Returns ``rejected``, ``still_held`` and ``takes_effect``. The rejection is recorded with the
+    user's name. An error is returned when the cluster is not configured.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run k8s_nodes.reject prod fjkd-mwqa-btzx reason='forged nodes'
+
+    cluster
+        Name of a cluster in the ``k8s_nodes`` configuration.
+
+    token
+        The token of a held change, or several, separated by commas or as a list.
+
+    reason : ''
+        Why it is wrong, for the history.
+    """
+    return _with_store(
+        partial(
+            admin_confirm.reject,
+            cluster=cluster,
+            by=_by(reason),
+            tokens=_split(token) or (),
+        )
+    )
 
 
 def discover(after: str = "", within: float = 300) -> answers.Discovered | answers.Error:
@@ -540,10 +642,6 @@ def _number(name: str, value: object) -> float:
         return float(str(value))
     except ValueError:
         raise BadArgument(name, value, "a number") from None
-
-
-def _user() -> str:
-    return _by(None).name
 
 
 def _by(reason: object) -> controls.By:

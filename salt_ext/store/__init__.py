@@ -10,7 +10,8 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
     watch       --> snapshots      the nodes of each cluster, by revision
                     '-> address_history  since when and until when nodes had which address
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
-                --> holds          changes that a guard holds  <-- admin (confirm)
+                --> holds          changes that a guard holds
+                --> sizes          nodes and addresses within a day, for the growth guard
     references  --> subscriptions  which minion references what  --> rollout
     rollout     --> jobs           what was published
                 --> applied        the ledger: sent to, applied by, failed on each minion
@@ -18,6 +19,7 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                     |-> timings       seconds from a change to its proof
                     '-> minion_facts  module version, pacing, problems that the minion reported
     watch, rollout  --> departures  addresses that are served no more, until they are closed
+    rollout     --> observed       what mode observe did not publish  --> admin (observed)
     rollout     --> rollouts       how far a change has got in each class
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
@@ -26,7 +28,8 @@ A statement is in the module of the table that it writes; a transaction over sev
 the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
 deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
 are the files that keep processes apart. Two files beside the store outlive it: ``decisions`` (a
-pause, pinned identities, what persons released or rejected) and ``signing_key``.
+pause, pinned identities, what persons released or rejected) and ``signing_key``. ``continuity``
+notices that the store was lost, and ``store_id`` tells it from its copies.
 
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """
@@ -34,6 +37,7 @@ May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 from salt_ext.store.address_history import AddressHistoryTable
 from salt_ext.store.address_sets import AddressSetTable
 from salt_ext.store.applied import AppliedTable
+from salt_ext.store.continuity import Continuity
 from salt_ext.store.control import ControlTable
 from salt_ext.store.database import Database
 from salt_ext.store.decisions import DecisionFile
@@ -43,8 +47,10 @@ from salt_ext.store.history import HistoryTable
 from salt_ext.store.holds import HoldTable
 from salt_ext.store.jobs import JobTable
 from salt_ext.store.minion_facts import MinionFactTable
+from salt_ext.store.observed import ObservedTable
 from salt_ext.store.rollouts import RolloutTable
 from salt_ext.store.signing_key import SigningKey
+from salt_ext.store.sizes import SizeTable
 from salt_ext.store.snapshots import SnapshotTable
 from salt_ext.store.subscriptions import SubscriptionTable
 from salt_ext.store.timings import TimingTable
@@ -61,6 +67,7 @@ class Store:
         self.address_history = AddressHistoryTable(self.database)
         self.health = HealthTable(self.database)
         self.holds = HoldTable(self.database)
+        self.sizes = SizeTable(self.database)
         self.subscriptions = SubscriptionTable(self.database)
         self.jobs = JobTable(self.database)
         self.applied = AppliedTable(self.database)
@@ -68,8 +75,10 @@ class Store:
         self.address_sets = AddressSetTable(self.database)
         self.timings = TimingTable(self.database)
         self.minion_facts = MinionFactTable(self.database)
+        self.observed = ObservedTable(self.database)
         self.rollouts = RolloutTable(self.database)
         self.control = ControlTable(self.database)
         self.history = HistoryTable(self.database)
         self.decisions = DecisionFile(state_dir)
+        self.continuity = Continuity(self.database, self.decisions)
         self.signing_key = SigningKey(state_dir)

@@ -49,12 +49,12 @@ def add(connection: Connection, sets: Mapping[str, Resolved]) -> None:
 
 
 def delete_unused(connection: Connection) -> None:
-    """Drop the sets that no minion was sent, has applied, or has as its baseline."""
+    """Drop the sets that no minion was sent, has applied, or has as a baseline."""
     connection.execute(
         "DELETE FROM address_set WHERE digest NOT IN (SELECT applied FROM ledger WHERE applied"
         " IS NOT NULL UNION SELECT dispatched FROM ledger WHERE dispatched IS NOT NULL"
         " UNION SELECT dispatched FROM late_job WHERE dispatched IS NOT NULL"
-        " UNION SELECT digest FROM departure_baseline)"
+        " UNION SELECT digest FROM departure_baseline UNION SELECT digest FROM observed_baseline)"
     )
 
 

@@ -147,11 +147,11 @@ class Database:
         kept = self.path.with_name(f"{FILE}.aside-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
         log.error(
             "store: cannot use %s (%s). It was set aside as %s, and a new store begins empty. "
-            "Lost: known nodes, references and proofs of minions, held changes, history, a pause. "
-            "The nodes are listed again by themselves. "
-            "Run `salt-run k8s_nodes.discover` now: until then, minions miss changes. "
-            "Each minion is applied once more. "
-            "If publishing was paused, run `salt-run k8s_nodes.pause` first [store-set-aside]",
+            "Lost: known nodes, references and proofs of minions, held changes, history. "
+            "Kept in decisions.json: a pause, pinned identities, releases and rejections. "
+            "The engine lists the nodes, compiles pillars and asks minions by itself. "
+            "Nothing is published until the nodes agree with what minions were served; "
+            "run `salt-run k8s_nodes.status` [store-set-aside]",
             self.path,
             why if why.isprintable() else quote(why),
             kept.name,

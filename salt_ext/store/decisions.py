@@ -66,10 +66,36 @@ class ClusterDecisions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """By kind, names and fingerprints: stay held until they change."""
 
 
+class StoreMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What tells one store from another, and from a copy that replaced it."""
+
+    id: str
+    inode: int
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known since the store was lost."""
+
+    store: StoreMark
+    """The store that is there now."""
+    since: float
+    why: str
+    aside: str = ""
+    """The file that the lost store was set aside as."""
+    agreed: list[str] = []
+    """The clusters whose view agrees with what minions were served."""
+    reports: dict[str, str] = {}
+    """Of each cluster, how far it agrees."""
+
+
 class Decisions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     paused: ControlFlag | None = None
+    store: StoreMark | None = None
+    """The store that the decisions were made with; None before the first engine ran."""
+    recovery: Recovery | None = None
+    """Counts while its store is there, and not the one above."""
     clusters: dict[str, ClusterDecisions] = {}
 
 
@@ -146,13 +172,13 @@ class DecisionFile:
 
     def pause(self, flag: ControlFlag) -> bool:
         """Pause all publishing; False when it was paused before, and that flag stays."""
-        return self._change(
+        return self.change(
             lambda old: old if old.paused else msgspec.structs.replace(old, paused=flag)
         )
 
     def resume(self) -> bool:
         """End the pause; False when there was none."""
-        return self._change(lambda old: msgspec.structs.replace(old, paused=None))
+        return self.change(lambda old: msgspec.structs.replace(old, paused=None))
 
     def set_aside_unusable(self) -> str:
         """Begin a new file in place of one that cannot be used; return the name of the old one."""
@@ -183,10 +209,15 @@ class DecisionFile:
                 del clusters[cluster]
             return msgspec.structs.replace(old, clusters=clusters)
 
-        self._change(apply)
+        self.change(apply)
         return changed
 
-    def _change(self, change: Callable[[Decisions], Decisions]) -> bool:
+    def pin(self, cluster: str, identity: str) -> None:
+        """Record the identity of a cluster's accepted view, where it differs."""
+        if self.of(cluster).identity != identity:
+            self.update(cluster, lambda known: msgspec.structs.replace(known, identity=identity))
+
+    def change(self, change: Callable[[Decisions], Decisions]) -> bool:
         """Write what a function makes of the decisions; False when it changes nothing."""
         with self._locked():
             old = self.read()
@@ -238,8 +269,9 @@ class DecisionFile:
         except OSError as exc:
             raise StoreError(f"{self.path}: cannot be set aside: {exc.strerror}") from exc
         log.warning(
-            "decisions: %s: %s. It was set aside as %s, and a new file begins empty. Lost: "
-            "pinned identities, releases and rejections of held changes [decisions-set-aside]",
+            "store: %s cannot be used: %s. It was set aside as %s, and a new file begins empty. "
+            "Lost: pinned identities, releases and rejections of held changes "
+            "[decisions-set-aside]",
             *(self.path, problem.why, kept.name),
         )
         return kept.name

@@ -30,6 +30,10 @@ class Health(msgspec.Struct, kw_only=True):
     nodes: int = 0
     refused: dict[str, int] = {}
     """Addresses that were refused, by reason."""
+    refused_nodes: dict[str, list[str]] = {}
+    """The first nodes that report them, by reason."""
+    refused_keys: dict[str, str] = {}
+    """The key of the configuration that refuses them, by reason; of some reasons there is none."""
     retry_at: float = 0.0
     """When the next try follows an error."""
     lists: int = 0

@@ -1,4 +1,4 @@
-"""Changes that a guard holds, and the releases by operators that the engine has yet to take."""
+"""Changes that a guard holds; what persons decide on them is in ``decisions``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     token: str
     effect: Effect = Effect()
+    rejected: bool = False
 
     @property
     def keys(self) -> list[str]:
@@ -27,21 +28,12 @@ class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(self.subjects)
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """The changes that an operator released, who it was, and when."""
-
-    id: int
-    changes: list[HeldChange]
-    by: str
-    at: float
-
-
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[HeldChange]).decode
 
 
 class HoldTable:
-    """Held changes are written by the engine, releases by the runner."""
+    """Written by the engine, and by an ext_pillar that lists by itself."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -65,6 +57,7 @@ class HoldTable:
                 since=since.get(change.kind.value, now),
                 token=change.token,
                 effect=change.effect,
+                rejected=change.rejected,
             )
             for change in held
         ]
@@ -75,29 +68,3 @@ class HoldTable:
                 )
             else:
                 connection.execute("DELETE FROM hold WHERE cluster = ?", (cluster,))
-
-    def release(self, cluster: str, changes: list[HeldChange], by: str, now: float) -> None:
-        """Record that an operator releases these changes."""
-        with self._database.writing() as connection:
-            connection.execute(
-                "INSERT INTO release (cluster, changes, released_by, released_at)"
-                " VALUES (?, ?, ?, ?)",
-                (cluster, _encode(changes), by, now),
-            )
-
-    def releases(self, cluster: str) -> list[Release]:
-        """Return the releases of a cluster that the engine has not taken yet, oldest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT id, changes, released_by, released_at FROM release WHERE cluster = ?"
-                " ORDER BY id",
-                (cluster,),
-            )
-            return [
-                Release(id=row[0], changes=_decode(row[1]), by=row[2], at=row[3]) for row in rows
-            ]
-
-    def delete_release(self, release: Release) -> None:
-        """Drop a release that the engine has taken."""
-        with self._database.writing() as connection:
-            connection.execute("DELETE FROM release WHERE id = ?", (release.id,))

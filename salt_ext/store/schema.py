@@ -8,10 +8,12 @@ VERSION = 1
 
 TABLES = """
 CREATE TABLE store_id (
-    id TEXT PRIMARY KEY
+    id TEXT PRIMARY KEY,
+    place TEXT NOT NULL DEFAULT '',
+    decisions INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO store_id VALUES (lower(hex(randomblob(8))));
+INSERT INTO store_id (id) VALUES (lower(hex(randomblob(8))));
 
 CREATE TABLE cluster (
     name TEXT PRIMARY KEY,
@@ -49,13 +51,11 @@ CREATE TABLE hold (
     changes BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE release (
-    id INTEGER PRIMARY KEY,
-    cluster TEXT NOT NULL,
-    changes BLOB NOT NULL,
-    released_by TEXT NOT NULL,
-    released_at REAL NOT NULL
-) STRICT;
+CREATE TABLE size_history (
+    cluster TEXT PRIMARY KEY,
+    at REAL NOT NULL,
+    samples BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE history (
     id INTEGER PRIMARY KEY,
@@ -214,6 +214,38 @@ CREATE INDEX departure_baseline_digest ON departure_baseline (digest);
 CREATE TABLE address_set (
     digest TEXT PRIMARY KEY,
     addresses BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE observed_baseline (
+    minion TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    seen TEXT NOT NULL,
+    PRIMARY KEY (minion, cluster)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX observed_baseline_digest ON observed_baseline (digest);
+
+CREATE TABLE observed_change (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    until REAL NOT NULL,
+    times INTEGER NOT NULL,
+    what TEXT NOT NULL,
+    cluster TEXT NOT NULL,
+    key TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    minions TEXT NOT NULL,
+    detail BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX observed_change_key ON observed_change (cluster, key);
+
+CREATE INDEX observed_change_minions ON observed_change (minions);
+
+CREATE TABLE observed_minions (
+    digest TEXT PRIMARY KEY,
+    names BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE rollout (

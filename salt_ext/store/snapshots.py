@@ -14,7 +14,7 @@ from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.node import AddressType
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.errors import Overtaken
-from salt_ext.store import address_history, departures
+from salt_ext.store import address_history, departures, store_id
 from salt_ext.store.database import Database
 
 
@@ -37,10 +37,8 @@ class SnapshotTable:
         self._database = database
 
     def store_id(self) -> str:
-        """Return the identity of this file: each store counts revisions of its own."""
-        with self._database.reading() as connection:
-            (row,) = connection.execute("SELECT id FROM store_id").fetchall()
-        return str(row[0])
+        """Return the identity of this store: each counts revisions of its own."""
+        return store_id.read(self._database)
 
     def revision(self, cluster: str) -> int:
         """Return the newest revision of a cluster, 0 when it was never listed completely."""

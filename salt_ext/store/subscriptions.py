@@ -8,7 +8,7 @@ from enum import Enum
 from sqlite3 import Connection
 
 from salt_ext.core.rollout.judgement import RecordedReference
-from salt_ext.store import departures, minion_facts
+from salt_ext.store import departures, minion_facts, observed
 from salt_ext.store.database import Database
 
 _COLUMNS = "minion, pillarenv, reference, cluster, answer, digest, gone_at IS NOT NULL, ever_served"
@@ -151,6 +151,15 @@ class SubscriptionTable:
             minions.setdefault(tuple(its_texts), []).append(minion)
         return minions
 
+    def count(self, cluster: str) -> int:
+        """Return how many minions have addresses of a cluster."""
+        with self._database.reading() as connection:
+            (row,) = connection.execute(
+                "SELECT count(DISTINCT minion) FROM subscription WHERE cluster = ? AND ever_served",
+                (cluster,),
+            )
+        return int(row[0])
+
     def all(self) -> list[Subscription]:
         """Return every subscription."""
         with self._database.reading() as connection:
@@ -176,6 +185,7 @@ class SubscriptionTable:
             connection.execute("DELETE FROM ledger WHERE minion = ?", (minion,))
             minion_facts.delete(connection, minion)
             departures.delete(connection, minion)
+            observed.delete(connection, minion)
 
     def deleted(self) -> frozenset[str]:
         """Return the minions that were deleted, and not restored since."""

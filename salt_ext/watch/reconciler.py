@@ -16,15 +16,18 @@ from salt_ext.core.cluster.guard import Guard, View
 from salt_ext.core.cluster.hold import Held, Kind
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.membership import Membership
+from salt_ext.core.cluster.refusal import KEYS
+from salt_ext.core.cluster.sizes import SizeHistory
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.rollout import view_departures
 from salt_ext.core.timing.debounce import Debounce
-from salt_ext.store import Store
+from salt_ext.store import Health, Store
 from salt_ext.store.history import HistoryEntry
 from salt_ext.supervisor import Heartbeat
-from salt_ext.watch.confirmations import TakenConfirmations
+from salt_ext.watch.held_changes import HeldChanges
+from salt_ext.watch.refusals import RefusalReporter
 from salt_ext.watch.sync_status import SyncStatus
 from salt_ext.watch.updates import Deleted, Failed, Replaced, Update, Upserted, WatchCounters
 
@@ -36,6 +39,8 @@ _RELEASE_POLL_INTERVAL = 0.5
 """Seconds between two looks for an operator's confirmation while a change is held."""
 _HANG_TIMEOUT = 60.0
 """Seconds for one turn of the loop after which this thread counts as hung."""
+_REFUSALS_INTERVAL = 1.0
+"""Seconds between two reports on refused addresses, however often a node changes them."""
 _STORE_RETRY_DELAY = 1.0
 """Seconds before a failed access to the store is retried."""
 
@@ -81,9 +86,10 @@ class ClusterReconciler:
         self._list_again_at: float | None = None
         self._debounce = Debounce(cluster.timing.debounce, cluster.timing.max_delay)
         self._guard = Guard(rules=cluster.rules)
+        self._held = HeldChanges(self._name, store, self._guard, self._fire)
         self._membership = Membership(limits=cluster.limits, grace=cluster.grace)
         self._sync_status = SyncStatus(self._name, self._fire)
-        self._confirmations = TakenConfirmations()
+        self._loaded = False
         self._snapshot: Snapshot | None = None
         """The snapshot in the store."""
         self._baseline = Baseline({})
@@ -96,8 +102,12 @@ class ClusterReconciler:
         self._updates_applied = 0
         self._listed_at = 0.0
         self._deleted: set[str] = set()
-        self._holds: tuple[Held, ...] | None = None
-        """The held changes; None until this process has judged a view."""
+        self._refusal_reporter = RefusalReporter(self._name, self._fire)
+        self._refusals_at = 0.0
+        """When refusals may be reported again."""
+        self._judged_holds: tuple[Held, ...] = ()
+        """What the guard held at the last judgement."""
+        self._sizes_saved: SizeHistory | None = None
         self._frozen = False
         """Whether the guard holds the whole view."""
         self._report_at = 0.0
@@ -118,17 +128,19 @@ class ClusterReconciler:
     def apply_now(self, update: Replaced | Failed) -> None:
         """Apply one update without a thread; raises :class:`StoreError`."""
         stored = self._store.snapshots.revision(self._name)
-        if stored != (self._snapshot.revision if self._snapshot else 0):
-            # Another process has listed since.
+        if not self._loaded or stored != (self._snapshot.revision if self._snapshot else 0):
+            # The first time, or another process has listed since.
             self._load()
         self._sync_status.health.by = "ext_pillar"
         self._apply_update(update)
         now = time.monotonic()
-        if self._store.holds.of(self._name):
-            self._apply_releases(now)
         if isinstance(update, Replaced):
             self._judge_view(now)
+            if self._held.take_decisions():
+                self._judge_view(now)
             self._debounce.announced(now)
+        if self._membership.has_news:
+            self._report_refusals(now)
         self._report_health(now)
 
     def _retry_store(self, step: Callable[[], None]) -> None:
@@ -152,26 +164,31 @@ class ClusterReconciler:
 
     def _load(self) -> None:
         """Load the state that an earlier process stored."""
+        self._loaded = True
         self._snapshot = snapshot = self._store.snapshots.load(self._name)
         self._baseline = Baseline(snapshot.members if snapshot else {})
         if snapshot is not None:
-            self._membership.current_claims = dict(snapshot.members)
+            self._restore_members(snapshot)
             self._guard.accepted = View(
                 members=snapshot.members,
                 identity=snapshot.identity,
                 version=snapshot.resource_version,
             )
-        held = {change.kind: change.keys for change in self._store.holds.of(self._name)}
-        self._guard.rollback_before_restart = Kind.ROLLBACK.value in held
-        self._guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
-        self._guard.rollback_seen = (
-            self._guard.rollback_before_restart or Kind.VANISHED.value in held
-        )
+        self._held.load()
+        samples = self._store.sizes.load(self._name, time.time())
+        self._guard.sizes.load(samples, time.monotonic())
         self._sync_status.resume(self._store.health.of(self._name))
+
+    def _restore_members(self, snapshot: Snapshot) -> None:
+        held = {change.kind: change.subjects for change in self._store.holds.of(self._name)}
+        damped = held.get(Kind.FLAPPING.value, {})
+        self._membership = Membership(limits=self._cluster.limits, grace=self._cluster.grace)
+        self._membership.restore(snapshot.members, damped, time.monotonic())
 
     def _next_wakeup(self) -> float:
         times = (self._debounce.wake_at(), self._membership.next_expiry(), self._list_again_at)
-        return min([self._report_at, *(at for at in times if at is not None)])
+        refusals_at = self._refusals_at if self._membership.has_news else self._report_at
+        return min([self._report_at, refusals_at, *(at for at in times if at is not None)])
 
     def _apply_update(self, update: Update) -> None:
         """Apply an update to the view in memory."""
@@ -187,12 +204,13 @@ class ClusterReconciler:
             self._list_again_at = None
             self._debounce.changed(now)
         elif isinstance(update, Upserted):
-            # A node without an address opens nothing: it is stored with the next change.
+            # A node without an address opens nothing: it is stored with the next change. Neither
+            # is an address that is refused or in its grace a change.
             if self._membership.put(update.node, now):
                 self._debounce.changed(now)
             self._deleted.discard(update.node.name)
         elif isinstance(update, Deleted):
-            self._membership.drop(update.name)
+            self._membership.drop(update.name, now)
             self._deleted.add(update.name)
             self._debounce.changed(now)
         if isinstance(update, (Replaced, Upserted, Deleted)):
@@ -201,11 +219,12 @@ class ClusterReconciler:
     def _reconcile(self) -> None:
         """Do what is due now: judge and save the view, request a LIST, report health."""
         now = time.monotonic()
-        expires_at = self._membership.next_expiry()
-        if expires_at is not None and now >= expires_at:
+        if self._membership.settle(now):
             self._debounce.changed(now)
-        if self._holds:
-            self._apply_releases(now)
+        if self._membership.has_news and now >= self._refusals_at:
+            self._report_refusals(now)
+        if self._held.take_decisions():
+            self._debounce.changed(now)
         if self._has_complete_view and self._debounce.due(now):
             self._judge_view(now)
             self._debounce.announced(now)
@@ -226,7 +245,8 @@ class ClusterReconciler:
         judgement = self._guard.judge(
             view, now, listed_at=self._listed_at, deleted=frozenset(self._deleted)
         )
-        self._save_holds((*judgement.held, *self._membership.held()))
+        self._judged_holds = judgement.held
+        self._save_holds(judgement.held)
         self._list_again_at = judgement.list_again_at
         self._frozen = judgement.members is None
         if judgement.members is not None:
@@ -236,52 +256,19 @@ class ClusterReconciler:
                 self._regressed = False
                 self._watcher.accept_older_state()
             self._deleted &= judgement.members.keys()
+        self._held.save_decisions()
 
-    def _save_holds(self, holds: tuple[Held, ...]) -> None:
-        if holds == self._holds:
-            return
-        self._store.holds.replace(self._name, holds, time.time())
-        for change in holds:
-            if change not in (self._holds or ()):
-                self._log_hold(change)
-        self._holds = holds
+    def _save_holds(self, judged: tuple[Held, ...]) -> None:
+        if self._held.save((*judged, *self._membership.held())):
+            self._sync_status.changed = True
+
+    def _report_refusals(self, now: float) -> None:
+        """Store and report at once what of a node is held or refused, once in a second."""
+        self._refusals_at = now + _REFUSALS_INTERVAL
+        if self._held.current is not None:
+            self._save_holds(self._judged_holds)
+        self._refusal_reporter.report(self._membership.take_news(), now)
         self._sync_status.changed = True
-
-    def _log_hold(self, change: Held) -> None:
-        if change.kind is Kind.NODE:
-            remedy = "it ends when the node's kubelet reports fewer addresses"
-        else:
-            remedy = f"if it is right, run salt-run k8s_nodes.confirm {self._name}"
-        log.error(
-            "cluster %s: change held (%s): %s; see salt-run k8s_nodes.status; %s [change-held]",
-            self._name,
-            change.kind.value,
-            change.why,
-            remedy,
-        )
-
-    def _apply_releases(self, now: float) -> None:
-        """Apply the confirmations of operators to the guard."""
-        releases = self._store.holds.releases(self._name)
-        since = (
-            {change.kind: change.since for change in self._store.holds.of(self._name)}
-            if releases
-            else {}
-        )
-        for release in releases:
-            for change in release.changes:
-                # A confirmation that came too late must not release the next change of its kind.
-                if since.get(change.kind) == change.since:
-                    self._guard.release(Kind(change.kind), change.subjects)
-                    self._confirmations.take(change.token, change.kind, change.subjects)
-                    log.warning(
-                        "cluster %s: %s confirmed: %s [change-confirmed]",
-                        self._name,
-                        release.by,
-                        change.why,
-                    )
-            self._store.holds.delete_release(release)
-            self._debounce.changed(now)
 
     def _publish(self, view: View, members: Mapping[str, Member]) -> None:
         """Save the accepted members as a new revision and fire its events, if they differ."""
@@ -302,7 +289,7 @@ class ClusterReconciler:
             put=[*difference.joined, *difference.updated],
             drop=[member.name for member in difference.left],
             departed=self._departed(previous, snapshot, difference),
-            let_in_by=self._confirmations.let_in_by(difference),
+            let_in_by=self._held.let_in_by(difference),
         )
         self._snapshot = snapshot
         self._baseline.advance(members, difference)
@@ -343,8 +330,7 @@ class ClusterReconciler:
                     nodes=_names(difference),
                 )
             )
-            if tokens := self._confirmations.end(difference):
-                self._store.history.followed(self._name, tokens, snapshot.revision)
+            self._held.followed(difference, snapshot.revision)
 
     def _fire(self, event: events.Event) -> None:
         try:
@@ -367,13 +353,18 @@ class ClusterReconciler:
         if counters.last_event_at != self._last_event_at:
             # Not the maximum of both: the clock may have been set back.
             self._last_event_at = health.heard_at = counters.last_event_at
-        health.nodes = len(self._membership.current_claims)
-        health.refused = {reason.value: n for reason, n in self._membership.rejected().items()}
+        health.nodes = self._membership.node_count
+        self._count_refused(health)
         self._store.health.report(self._name, health)
+        # A person may have begun a new file of decisions.
+        self._held.save_decisions()
         position = counters.position
         # While updates are still queued, the watch's version is ahead of the view in memory.
         if position.updates_queued == self._updates_applied and position.resource_version:
             self._version, self._regressed = position.resource_version, position.regressed
+        if self._guard.sizes != self._sizes_saved:
+            self._store.sizes.save(self._name, self._guard.sizes.samples(now), health.reported_at)
+            self._sizes_saved = self._guard.sizes.copy()
         if self._snapshot is not None and self._has_complete_view and not self._frozen:
             self._guard.observed_version(self._version)
             self._store.snapshots.save_version(self._name, self._version)
@@ -381,7 +372,13 @@ class ClusterReconciler:
             # An API server with an older state may have caught up by heartbeats alone.
             self._debounce.changed(now)
         self._sync_status.changed = False
-        self._report_at = now + (_RELEASE_POLL_INTERVAL if self._holds else _REPORT_INTERVAL)
+        self._report_at = now + (_RELEASE_POLL_INTERVAL if self._held.current else _REPORT_INTERVAL)
+
+    def _count_refused(self, health: Health) -> None:
+        refused = self._membership.refused()
+        health.refused = {reason.value: one.count for reason, one in refused.items()}
+        health.refused_nodes = {reason.value: list(one.nodes) for reason, one in refused.items()}
+        health.refused_keys = {reason.value: KEYS[reason] for reason in refused if reason in KEYS}
 
 
 def _names(difference: Difference) -> frozenset[str]:

@@ -61,6 +61,10 @@ class ClusterWatcher:
         """List and watch until ``stop`` is set."""
         for warning in self._cluster.access.warnings:
             log.warning("cluster %s: %s [insecure-access]", self._cluster.name, warning)
+        for key, sentence, fix in self._cluster.risks:
+            log.warning(
+                "cluster %s: %s: %s; %s [config-risk]", self._cluster.name, key, sentence, fix
+            )
         try:
             while not self._stop.is_set():
                 self._step()

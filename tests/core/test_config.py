@@ -44,8 +44,13 @@ FULL = {
             ],
             "groups": {
                 "workers": {"labelSelector": "pool=app", "family": "ipv6"},
-                "edge": {"addresses": ["ExternalIP"], "family": "ipv4", "ready": "only"},
-                "all": {"ready": "any"},
+                "edge": {
+                    "labelSelector": "edge",
+                    "addresses": ["ExternalIP"],
+                    "family": "ipv4",
+                    "ready": "only",
+                },
+                "all": {"labelSelector": "pool", "ready": "any"},
             },
             "page_size": 100,
             "timing": {"debounce": 0, "max_delay": 1.5, "inactivity": 30, "relist": 600},
@@ -163,7 +168,34 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
     ("", {"clusters": {}}, "k8s_nodes:clusters", "None", "at least one cluster"),
     ("clusters", ["prod"], "k8s_nodes:clusters", "['prod']", "a mapping"),
     ("clusters:prod", "x", AT, "'x'", "a mapping"),
-    ("clusters:prod", None, AT, "None", "exactly one of kubeconfig, server"),
+    ("clusters:prod", None, AT, "None", "a mapping"),
+    ("clusters:prod:timing:debounce", None, f"{AT}:timing:debounce", "None", "or no such key"),
+    ("clusters:prod:guards", None, f"{AT}:guards", "None", "a mapping"),
+    ("clusters:prod:mode", None, f"{AT}:mode", "None", "one of enforce, observe"),
+    ("denied_networks", None, "k8s_nodes:denied_networks", "None", "or no such key"),
+    ("denied_networks", [], "k8s_nodes:denied_networks", "[]", "a non-empty list"),
+    ("nevr", ["192.0.2.9"], "k8s_nodes:nevr", "'(not shown)'", "did you mean denied_networks?"),
+    (
+        "metrics:denied_networks",
+        ["192.0.2.9"],
+        "k8s_nodes:metrics:denied_networks",
+        "'(not shown)'",
+        "(denied_networks belongs directly below k8s_nodes or below a cluster)",
+    ),
+    (
+        "apply:kwarg",
+        {"denied_networks": ["192.0.2.9"]},
+        "k8s_nodes:apply:kwarg",
+        "'(not shown)'",
+        "denied_networks belongs directly below",
+    ),
+    (
+        "denied_networks",
+        ["::ffff:192.0.2.9"],
+        "k8s_nodes:denied_networks",
+        "['::ffff:192.0.2.9']",
+        "the IPv4 network 192.0.2.9/32 without ::ffff:",
+    ),
     ("state_dir", "state", "k8s_nodes:state_dir", "'state'", "an absolute path"),
     (
         "denied_networks",
@@ -298,10 +330,30 @@ MISTAKES: list[tuple[str, object, str, str, str]] = [
         "'a b'",
         "'a b' is not a label selector",
     ),
-    ("clusters:prod:groups:w:family", 4, f"{AT}:groups:w:family", "4", "one of ipv4, ipv6"),
     (
-        "clusters:prod:groups:w:famly",
-        4,
+        "clusters:prod:groups",
+        {"w": {"labelSelector": "pool", "family": 4}},
+        f"{AT}:groups:w:family",
+        "4",
+        "one of ipv4, ipv6",
+    ),
+    (
+        "clusters:prod:groups",
+        {"w": {"family": "ipv4"}},
+        f"{AT}:groups:w:labelSelector",
+        "None",
+        "without one the group w would be every node, which k8s://<cluster> is already",
+    ),
+    (
+        "clusters:prod:groups",
+        {"w": {"labelSelector": " "}},
+        f"{AT}:groups:w:labelSelector",
+        "' '",
+        "without one the group w would be every node",
+    ),
+    (
+        "clusters:prod:groups",
+        {"w": {"labelSelector": "pool", "famly": 4}},
         f"{AT}:groups:w:famly",
         "'(not shown)'",
         "did you mean family?",
@@ -334,10 +386,10 @@ def test_a_mistake_is_one_line(where, value, key, shown, allowed):
 
 
 @pytest.mark.parametrize(
-    "where", [where for where, *_ in MISTAKES if where.startswith("clusters:")]
+    ("where", "value"),
+    [(where, value) for where, value, *_ in MISTAKES if where.startswith("clusters:prod:")],
 )
-def test_a_mistake_in_one_cluster_does_not_affect_others(where):
-    value = next(value for at, value, *_ in MISTAKES if at == where)
+def test_a_mistake_in_one_cluster_does_not_affect_others(where, value):
     found = config.read(with_mistake(where, value))
     wrong = where.split(":")[1]
     assert set(found.broken) == {wrong}
@@ -426,16 +478,296 @@ def test_all_mistakes_are_reported_at_once():
         "k8s_nodes:state_dir",
         "k8s_nodes:apply:batch",
         "k8s_nodes:clusters:prod:guards:grace",
+        "k8s_nodes:clusters:prod:timing:debounce",
         "k8s_nodes:clusters:other",
         "k8s_nodes:clusters:other:allowed_networks",
     }
 
 
-def test_a_mistake_outside_of_the_clusters_does_not_affect_them():
-    found = read(apply={"batch": 0}, stat_dir="/srv")
-    assert len(found.problems) == 2
+@pytest.mark.parametrize(("where", "value"), [("apply:batch", 0), ("metrics:port", 0)])
+def test_a_wrong_value_for_publishing_or_metrics_stops_no_cluster(where, value):
+    found = config.read(with_mistake(where, value))
+    assert len(found.problems) == 1
     assert not found.broken
-    assert "prod" in found.clusters
+    assert (found.clusters.keys(), found.stopped_by) == ({"prod", "good"}, ())
+
+
+STOPPING: list[tuple[str, object, bool]] = [
+    # where, the mistake, and whether what is stored is served while it is there
+    ("denied_networks", "198.51.100.66", True),
+    ("denied_networks", ["198.51.100.66", "198.51.100.067"], True),
+    ("denied_networks", None, True),
+    ("denied_networks", [], True),
+    ("denied_networks", {"198.51.100.66": None}, True),
+    ("denied_networks", ["::ffff:198.51.100.66"], True),
+    ("never", ["198.51.100.66"], True),
+    ("nevr", ["198.51.100.66"], True),
+    ("denied_network", ["198.51.100.66"], True),
+    ("denied-networks", ["198.51.100.66"], True),
+    ("denied", "198.51.100.66", True),
+    ("metrics:denied_networks", ["198.51.100.66"], True),
+    ("apply:denied_networks", ["198.51.100.66"], True),
+    ("apply:kwarg", {"denied_networks": ["198.51.100.66"]}, True),
+    ("apply:classes:sets", {"target": "db*", "denied_networks": ["198.51.100.66"]}, True),
+    ("clusters:denied_networks", ["198.51.100.66"], True),
+    ("clusters:never", ["198.51.100.66"], True),
+    ("clusters:prod:guards:denied_networks", ["198.51.100.66"], True),
+    ("clusters:prod:groups:denied_networks", ["198.51.100.66"], True),
+    ("clusters:prod:timing:nevr", ["198.51.100.66"], True),
+    ("clusters:prod:node_lists", [{"to": "db1", "never": ["198.51.100.66"]}], True),
+    ("clusters:prod:denied_network", ["192.0.2.9"], True),
+    ("clusters:prod:never", ["192.0.2.9"], True),
+    ("stuff", {"here": [{"denied_networks": ["198.51.100.66"]}]}, True),
+    ("stuff", 1, True),
+    ("apply:stuff", 1, True),
+    ("metrics:stuff", 1, True),
+    ("apply", ["firewall"], True),
+    ("metrics", "x", True),
+    ("clusters:Prod", PROD, True),
+    ("clusters:eu", [PROD], True),
+    ("clusters:eu", None, True),
+    ("stat_dir", "/srv", False),
+    ("state_dir", "srv", False),
+    ("serve_to", "db*", False),
+    ("clusters:prod:guards:serve_to", "db*", False),
+    ("clusters:prod:groups:ready", "only", False),
+    ("clusters:addresses", ["ExternalIP"], False),
+    ("clusters:prod:timing:min_prefix_ipv4", 28, True),
+    ("aply", {"mode": "observe"}, False),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "is_served"), STOPPING)
+def test_a_mistake_that_may_be_about_any_cluster_stops_all_of_them(where, value, is_served):
+    found = config.read(with_mistake(where, value))
+    assert found.clusters == {}
+    assert {"prod", "good"} <= set(found.broken)
+    assert found.stopped_by
+    assert (found.broken["good"] is not None) is is_served
+    assert found.stopped_by[0].key in found.why_stopped("good")
+
+
+@pytest.mark.parametrize(
+    ("where", "value"), [(where, value) for where, value, _ in STOPPING if "198" in str(value)]
+)
+def test_what_could_be_read_of_denied_networks_counts(where, value):
+    found = config.read(with_mistake(where, value)).broken["good"]
+    if found is not None:
+        denied = ipaddress.ip_address("198.51.100.66")
+        assert found.limits.reject_reason(denied) is RejectReason.DENIED
+
+
+@pytest.mark.parametrize(
+    ("value", "denied", "open_"),
+    [
+        ("192.0.2.9, 192.0.2.10", ["192.0.2.9", "192.0.2.10"], ["192.0.2.11"]),
+        (["192.0.2.9/24"], ["192.0.2.9"], ["192.0.2.8"]),
+        (["192.0.2.0/28", 7, None, True], ["192.0.2.9"], ["192.0.2.16"]),
+        ([["192.0.2.9"], {"x": "192.0.2.10"}], ["192.0.2.9", "192.0.2.10"], []),
+        (b"192.0.2.9", ["192.0.2.9"], []),
+        ("192.0.2.9-192.0.2.12", ["192.0.2.9", "192.0.2.12"], ["192.0.2.13"]),
+        ("192.0.2.9:5432", ["192.0.2.9"], []),
+        (["::ffff:192.0.2.0/124"], ["192.0.2.9"], ["192.0.2.16"]),
+        ("192.0.2.9-::1", ["192.0.2.9"], []),
+        (["192.0.2.256", "2001:db8::1-x"], [], ["192.0.2.9"]),
+        (0.5, [], ["192.0.2.9"]),
+    ],
+)
+def test_a_mistaken_list_of_denied_networks_denies_what_it_certainly_means(value, denied, open_):
+    limits = config.read(with_mistake("denied_networks", value)).broken["good"].limits
+    assert [limits.reject_reason(ipaddress.ip_address(text)) for text in denied + open_] == [
+        *[RejectReason.DENIED] * len(denied),
+        *[None] * len(open_),
+    ]
+
+
+def test_networks_under_a_misspelt_key_of_a_cluster_are_denied_for_that_cluster():
+    found = config.read(with_mistake("clusters:prod:denied_network", ["192.0.2.9"]))
+    denied = ipaddress.ip_address("192.0.2.9")
+    assert found.broken["prod"].limits.reject_reason(denied) is RejectReason.DENIED
+    assert found.broken["good"].limits.reject_reason(denied) is None
+
+
+@pytest.mark.parametrize("name", ["never", "deny", "ready", "groups"])
+def test_a_cluster_group_or_class_may_have_the_name_of_a_key(name):
+    cluster = {**PROD, "groups": {name: {"labelSelector": "pool"}}}
+    classes = {name: {"target": "db*", "states": ["firewall"]}}
+    found = config.read({"clusters": {name: cluster}, "apply": {"classes": classes}})
+    assert lines(found) == []
+    assert found.clusters[name].limits.denied == RESERVED_NETWORKS
+
+
+def test_a_value_without_end_is_read_in_a_moment():
+    value: Any = ["192.0.2.9"]
+    for _ in range(200):
+        value = [value] * 10
+    round_: dict[str, Any] = {"denied": "192.0.2.8"}
+    round_["round"] = round_
+    found = config.read({**with_mistake("stuff", value), "round": round_, "denied_networks": value})
+    assert found.clusters == {}
+    denied = ipaddress.ip_address("192.0.2.8")
+    assert found.broken["good"].limits.reject_reason(denied) is RejectReason.DENIED
+
+
+@pytest.mark.parametrize("value", [10**4000, [10**4000], {"x": 1}, b"\xff", float("nan")])
+def test_a_value_of_any_type_is_a_mistake_of_one_line(value):
+    if isinstance(value, list):
+        value = [value[0] ** 2]
+    found = config.read(with_mistake("denied_networks", value))
+    assert all(len(line) < 300 for line in lines(found))
+    assert found.stopped_by
+
+
+def test_a_key_with_a_colon_is_not_taken_for_one_of_a_cluster():
+    found = config.read({**with_mistake("clusters:prod:zzz", 1), "clusters:prod:zzz": 1})
+    assert found.clusters == {}
+    assert "k8s_nodes:'clusters:prod:zzz': " in str(lines(found))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "open_"),
+    [
+        ("allowed_networks", ["192.0.2.0/24", "198.51.100.0"], ["192.0.2.1", "203.0.113.1"]),
+        ("allowed_networks", ["192.0.2.1/24"], ["192.0.2.1", "203.0.113.1"]),
+        ("guards", {"min_prefix": 16}, ["192.0.2.128/25"]),
+        ("page_size", 0, ["192.0.2.1"]),
+    ],
+)
+def test_a_mistake_in_a_limit_closes_nothing_that_is_stored(key, value, open_):
+    if key == "allowed_networks":
+        value = [*value, "x"]
+    kept = read({**PROD, "denied_networks": ["192.0.2.9"], key: value}).broken["prod"].limits
+    for text in open_:
+        item = ipaddress.ip_network(text) if "/" in text else ipaddress.ip_address(text)
+        assert kept.reject_reason(item) is None
+    assert kept.reject_reason(ipaddress.ip_address("192.0.2.9")) is RejectReason.DENIED
+
+
+def test_a_limit_without_a_mistake_holds_beside_one_with_a_mistake():
+    kept = read({**PROD, "page_size": 0}).broken["prod"].limits
+    assert kept.reject_reason(ipaddress.ip_address("203.0.113.1")) is RejectReason.OUTSIDE
+
+
+def test_an_entry_that_has_lost_everything_serves_nothing():
+    assert read({"mode": "enforce"}).broken == {"prod": None}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["0.0.0.0/0"],
+        ["0.0.0.0/00"],
+        ["0.0.0.0/0.0.0.0"],
+        ["::/0"],
+        ["0::0/0"],
+        ["0000:0000::0/0"],
+        ["192.0.2.0/24", "::/0"],
+        ["0.0.0.0/1", "128.0.0.0/1"],
+        ["128.0.0.0/1", "64.0.0.0/2", "0.0.0.0/2"],
+        ["::/1", "8000::/1"],
+        ["2000::/3"],
+        [*(f"{first}.0.0.0/8" for first in range(1, 224))],
+    ],
+)
+def test_networks_that_allow_every_address_are_refused(value):
+    (line,) = lines(read({**PROD, "allowed_networks": value}))
+    assert "the networks that your nodes are in, such as 192.0.2.0/24" in line
+    assert "this list allows every IPv" in line
+
+
+@pytest.mark.parametrize("value", [["0/0"], ["::ffff:0:0/0"], ["::ffff:0:0/96"], ["*"], ["any"]])
+def test_other_spellings_of_everything_are_refused_too(value):
+    assert len(lines(read({**PROD, "allowed_networks": value}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "is_wide"),
+    [
+        (["10.0.0.0/8"], False),
+        (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"], False),
+        (["203.0.0.0/9", "2001:db8::/32"], False),
+        (["44.0.0.0/8"], True),
+        (["8.0.0.0/9", "8.128.0.0/9"], True),
+        (["0.0.0.0/1"], True),
+        (["10.0.0.0/7"], True),
+        (["2001::/16"], True),
+        (["2000::/17"], False),
+    ],
+)
+def test_networks_wider_than_those_of_a_cluster_are_warned_of(value, is_wide):
+    found = read({**PROD, "allowed_networks": value})
+    assert lines(found) == []
+    warnings = found.clusters["prod"].warnings
+    assert bool(warnings) is is_wide
+    assert all("allowed_networks has as many public IPv" in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "not db*",
+        "not I@k8s:yes",
+        "not db* and not web*",
+        "not db* or web1",
+        "web1 or not db*",
+        "not ( db* or web* )",
+        "( not db* )",
+        "* and not db*",
+        "G@id:* and not db*",
+        "not not db*",
+        "[!d]*",
+        "E@^(?!db).*",
+        "P@os:(?!Debian)",
+        "( " * 100 + "db*" + " )" * 100,
+        "db* ) or not x",
+        "or",
+        "a " * 3000,
+    ],
+)
+@pytest.mark.parametrize("key", ["serve_to", "node_lists"])
+def test_a_target_that_is_only_what_it_excludes_is_refused(key, value):
+    written = value if key == "serve_to" else [{"to": value}]
+    (line,) = lines(read({**PROD, key: written}))
+    assert "a target" in line
+    assert read({**PROD, key: written}).broken == {"prod": None}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "db1",
+        "db* or G@role:proxy",
+        "not db9 and db*",
+        "db* and not db9",
+        "db* not db9",
+        "( web* or db* ) and not ( web9 or db9 )",
+        "G@role:*",
+        "I@k8s:*",
+        "G|@role|db",
+        "L@db1,db2",
+        "N@firewalls",
+        "web[!0-9]",
+        "S@192.0.2.0/24",
+        "E@web(?!9).*",
+    ],
+)
+def test_a_target_that_names_minions_is_taken(value):
+    found = read({**PROD, "serve_to": value})
+    assert lines(found) == []
+    assert found.clusters["prod"].warnings == ()
+
+
+@pytest.mark.parametrize("value", ["*", "**", "?*", "E@.*", "G@id:*", "S@0.0.0.0/0", "P@os:.+"])
+def test_a_target_of_every_minion_is_warned_of(value):
+    found = read({**PROD, "serve_to": value})
+    assert lines(found) == []
+    assert "serve_to matches every minion" in str(found.clusters["prod"].warnings)
+
+
+def test_only_a_mistake_outside_of_the_clusters_makes_it_uncertain_which_clusters_there_are():
+    assert config.read(with_mistake("clusters:prod:page_size", 0)).names_clusters
+    assert not config.read(with_mistake("prod2", PROD)).names_clusters
+    assert not config.read(with_mistake("clusters:eu", "x")).names_clusters
 
 
 SECRET = "hunter2hunter2"
@@ -500,10 +832,10 @@ def test_a_password_in_a_url_is_not_shown(user):
     assert line.startswith(f"{AT}:server: 'https://...@192.0.2.1' is not allowed; ")
 
 
-def test_a_name_that_is_a_number_is_a_mistake_of_that_cluster():
+def test_a_name_that_is_a_number_is_a_mistake_that_stops_all_clusters():
     found = config.read({"clusters": {1: PROD, "prod": PROD}})
-    assert found.broken == {"1": None}
-    assert list(found.clusters) == ["prod"]
+    assert found.broken["1"] is None
+    assert list(found.broken) == ["1", "prod"]
 
 
 def test_a_key_or_value_of_many_lines_is_still_one_line():
@@ -581,13 +913,13 @@ def test_an_old_name_of_a_key_is_refused_with_the_new_one(where, value, new):
 
 
 def test_a_network_that_is_denied_under_an_old_name_stays_denied():
-    limits = config.read(with_mistake("never", ["192.0.2.9"])).clusters["prod"].limits
+    limits = config.read(with_mistake("never", ["192.0.2.9"])).broken["prod"].limits
     assert limits.reject_reason(ipaddress.ip_address("192.0.2.9")) is RejectReason.DENIED
 
 
 def test_networks_under_the_old_name_stay_out_beside_the_new_one():
     value = config.read(
         {**with_mistake("never", ["192.0.2.9"]), "denied_networks": ["192.0.2.8"]}
-    ).clusters["prod"]
+    ).broken["prod"]
     for text in ("192.0.2.8", "192.0.2.9"):
         assert value.limits.reject_reason(ipaddress.ip_address(text)) is RejectReason.DENIED

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.core.errors import BadReference
-from salt_ext.core.references.reference import dns_label, is_reference, parse
+from salt_ext.core.references.reference import (
+    dns_label,
+    is_near_miss,
+    is_path,
+    is_reference,
+    parse,
+)
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
 
 
@@ -121,3 +127,61 @@ def test_dns_labels(name):
 def test_invalid_dns_labels(name):
     with pytest.raises(ValueError, match="a DNS label"):
         dns_label(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("K8S://prod", "k8s://prod"),
+        ("K8s://prod/web", "k8s://prod/web"),
+        ("k8s:/prod", "k8s://prod"),
+        ("k8s//prod", "k8s://prod"),
+        ("k8s::/prod", "k8s://prod"),
+        (" k8s://prod", "k8s://prod"),
+        ("\tk8s://prod ", "k8s://prod"),
+        ("k8s ://prod", "k8s://prod"),
+        ("k8s: //prod", "k8s://prod"),
+        ("k8s:// prod", ""),
+        ("'k8s://prod'", "k8s://prod"),
+        ("[k8s://prod]", "k8s://prod"),
+        ("ks8://prod?family=ipv4", "k8s://prod?family=ipv4"),
+        ("kubernetes://prod", "k8s://prod"),
+        ("k8s_nodes://prod", "k8s://prod"),
+    ],
+)
+def test_a_misspelt_reference_is_refused_with_the_right_spelling(text, right):
+    with pytest.raises(BadReference) as caught:
+        parse(text)
+    if right:
+        assert is_near_miss(text)
+        assert not is_path(text, ["prod"])
+        assert str(caught.value).endswith(f"is not k8s://; write {right}")
+    else:
+        assert is_reference(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "k8s",
+            "k8s:prod",
+            "k8s/prod",
+            "k8s-app",
+            "k8s.io//x",
+            "https://k8s.io/prod",
+            "K8S: a // b",
+        ),
+        *("k8s:///prod", "", "//k8s//prod", "a k8s:/prod", "k8s://" + "x" * 1000, b"K8S://prod", 1),
+        *("K8S://" + "x" * 1000, None),
+    ],
+)
+def test_other_texts_are_no_misspelt_references(value):
+    assert not is_near_miss(value)
+
+
+@pytest.mark.parametrize("text", ["k8s:/var/lib/data", "k8s:/backup", "k8s//x", "kube:/prod2"])
+def test_a_path_is_a_misspelt_reference_only_with_the_name_of_a_cluster(text):
+    assert is_near_miss(text)
+    assert is_path(text, ["prod", "eu"])
+    assert not is_path(text, ["var", "backup", "x", "prod2"])

@@ -107,7 +107,9 @@ def test_a_late_confirmation_does_not_release_the_next_change_of_its_kind(emulat
     watched.holds()
     watched.nodes.delete("n1")
     watched.holds("shrink")
-    watched.until(lambda: not watched.store.holds.releases("prod"), "the confirmation read")
+    watched.until(
+        lambda: not watched.store.decisions.of("prod").confirmations, "the confirmation read"
+    )
     lists = watched.health().lists
     watched.request_list()
     watched.until(lambda: watched.health().lists > lists, "another look")
@@ -123,6 +125,13 @@ def test_a_held_change_stays_held_over_a_restart_of_the_engine(prod, kube):
     prod.until(lambda: prod.health().state == "watching", "watching")
     prod.holds("identity")
     assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    prod.confirm()
+    # The other cluster is empty, of which its identity says nothing.
+    prod.holds("shrink")
+    assert prod.addresses() == {"10.0.0.1", "10.0.0.2"}
+    prod.stop()
+    prod.start()
+    prod.holds("shrink")
     prod.confirm()
     prod.serves()
 
@@ -238,6 +247,8 @@ def test_a_confirmation_does_not_reach_the_next_cluster(emulator, watch):
     watched.serves("10.0.0.1")
     emulator.wipe()
     watched.holds("identity")
+    watched.confirm()
+    watched.holds("shrink")
     watched.confirm()
     watched.serves()
     watched.nodes.create("n2", internal=["10.0.0.2"])

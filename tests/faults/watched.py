@@ -12,8 +12,10 @@ from typing import Any
 
 from lab.kubernetes.backend import Backend
 from lab.kubernetes.nodes import Nodes
-from salt_ext.admin.confirm import confirm
+from salt_ext.admin.confirm import confirm, reject
+from salt_ext.admin.controls import By
 from salt_ext.admin.status import status
+from salt_ext.core.cluster.hold import Kind
 from salt_ext.core.config import config
 from salt_ext.references.resolver import Resolver
 from salt_ext.store import Health, Store
@@ -103,8 +105,17 @@ class Watched:
     def request_list(self) -> None:
         self.watcher.request_list()
 
-    def confirm(self) -> dict[str, Any]:
-        return confirm(self.config, self.store, self.name, "tester")
+    def confirm(self) -> Mapping[str, Any]:
+        """Confirm everything that is held and can be."""
+        held = self.store.holds.of(self.name)
+        tokens = [change.token for change in held if Kind(change.kind).confirmable]
+        return confirm(self.config, self.store, self.name, By("tester"), tokens)
+
+    def reject(self) -> Mapping[str, Any]:
+        """Reject everything that is held and can be."""
+        held = self.store.holds.of(self.name)
+        tokens = [change.token for change in held if Kind(change.kind).rejectable]
+        return reject(self.config, self.store, self.name, By("tester"), tokens)
 
     def until(self, true: Callable[[], object], what: str = "", *, seconds: float = 60.0) -> None:
         """Wait for a condition; the threads change the store and the bus at their own pace."""

@@ -149,7 +149,7 @@ class Master:
         self.bus.fired.clear()
         desired_state = DesiredState(self.store)
         selector = BatchSelector(self.config, self.store, desired_state, self.match)
-        Reminder(self.config, self.store, desired_state, selector).remind(
+        Reminder(self.config, self.store, desired_state, selector, self.match).remind(
             self.bus, frozenset(settled)
         )
         return [tag for tag, _ in self.bus.fired]

@@ -199,7 +199,35 @@ def test_a_mistake_in_the_block_is_an_error_with_what_is_allowed(alive):
 
 def test_a_mistake_below_apply_stops_publishing(alive):
     alive.values["k8s_nodes"]["apply"] = {"state": ["firewall"]}
-    assert "nothing is published while it has a mistake" in str(alive.found())
+    assert "nothing is published while k8s_nodes:apply:state has a mistake" in str(alive.found())
+
+
+def test_a_mistake_that_stops_all_clusters_says_so(alive):
+    alive.values["k8s_nodes"]["nevr"] = ["192.0.2.9"]
+    found = alive.found()
+    assert ("error", "k8s_nodes:nevr", "'(not shown)' is not allowed") in found
+    assert (
+        "error",
+        "k8s_nodes:clusters",
+        "no cluster is followed while k8s_nodes:nevr has a mistake; what is stored stays in force",
+    ) in found
+
+
+def test_networks_that_are_too_wide_and_a_target_of_everybody_are_warned_of(alive):
+    alive.cluster["allowed_networks"] = ["0.0.0.0/1"]
+    alive.cluster["serve_to"] = "*"
+    warnings = {where: what for level, where, what in alive.found() if level == "warning"}
+    wide = warnings["k8s_nodes:clusters:prod:allowed_networks"]
+    assert "as many public IPv4 addresses as a /8, or more" in wide
+    assert "matches every minion" in warnings["k8s_nodes:clusters:prod:serve_to"]
+
+
+@pytest.mark.parametrize("key", ["denied_networks", "never", "serve_to"])
+def test_a_key_beside_the_block_is_warned_of(alive, key):
+    alive.values[key] = ["192.0.2.9"]
+    level, where, what = alive.one()
+    assert (level, where) == ("warning", str(alive.drop_in))
+    assert what == f"has {key} beside k8s_nodes, where nothing reads it"
 
 
 # The library warns of it as well.
@@ -226,7 +254,9 @@ def test_a_pause_and_mode_observe_are_shown(alive):
     alive.cluster["mode"] = "observe"
     found = alive.found()
     assert ("warning", "publishing", "paused by kim since 1970-01-01T00:00:01Z") in found
-    assert ("info", "k8s_nodes:clusters:prod:mode", "observe: nothing is published for it") in found
+    (what,) = [what for _, where, what in found if where == "k8s_nodes:clusters:prod:mode"]
+    assert what.startswith("observe: nothing is published for it; once publishing goes on")
+    assert "enforce would publish to 1 of 1 minions now, open 1 address and close 0" in what
 
 
 def test_a_highstate_by_default_is_a_warning(alive):

@@ -153,13 +153,13 @@ class TestWriting:
                 child = os.fork()
                 if not child:
                     die_before(step)
-                    decisions._change(lambda old: type(old)(paused=ControlFlag("new", 2.0)))
+                    decisions.change(lambda old: type(old)(paused=ControlFlag("new", 2.0)))
                     os._exit(0)
                 _, status = os.waitpid(child, 0)
                 print(decisions.paused().by, flush=True)
                 if not status:
                     break
-                decisions._change(lambda old: type(old)(paused=ControlFlag("old", 1.0)))
+                decisions.change(lambda old: type(old)(paused=ControlFlag("old", 1.0)))
             """
         )
         ended = subprocess.run(

@@ -128,6 +128,16 @@ def test_a_minion_outside_serve_to_causes_no_request(pillars, emulator):
     assert pillars.compile("db1")["allow"] == ["198.51.100.1", "192.0.2.1"]
 
 
+@pytest.mark.parametrize("mistake", [{"nevr": ["192.0.2.9"]}, {"denied_networks": "192.0.2.9"}])
+def test_a_cluster_that_a_mistake_stops_is_not_listed(pillars, emulator, mistake):
+    pillars.compile()
+    expire(pillars)
+    emulator.control.forget_requests()
+    pillars.opts["k8s_nodes"].update(mistake)
+    assert pillars.compile()["allow"] == ["198.51.100.1", "192.0.2.1"]
+    assert emulator.control.requests() == []
+
+
 def test_the_masters_own_addresses_are_refused_as_by_an_engine(pillars, monkeypatch):
     mine = ipaddress.ip_network("192.0.2.1/32")
     monkeypatch.setattr("salt_ext.master.settings.own_networks", lambda: (mine,))

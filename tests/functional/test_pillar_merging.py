@@ -285,3 +285,44 @@ def test_a_mistake_in_what_a_reference_means_leaves_the_references(tmp_path):
     pillar = pillars.compile("web1")
     assert pillar["allow"] == ["k8s://prod"]
     assert "has a mistake" in pillar["k8s_nodes"]["unresolved"]["k8s://prod"]
+
+
+@pytest.mark.parametrize("text", ["K8S://prod", "k8s:/prod", "k8s//prod", " k8s://prod"])
+def test_a_misspelt_reference_stays_and_is_reported_with_the_right_spelling(tmp_path, text):
+    pillars = Pillars(tmp_path, clusters={"prod": CLUSTER})
+    known(pillars)
+    pillars.write({"allow": ["192.0.2.200", text], "volumes": ["k8s:/var/lib/x"], "a": {text: 1}})
+    pillar = pillars.compile("web1")
+    assert pillar["allow"] == ["192.0.2.200", text]
+    assert list(pillar["k8s_nodes"]["unresolved"]) == [text]
+    assert "write k8s://prod" in pillar["k8s_nodes"]["unresolved"][text]
+    (row,) = Store(str(pillars.state_dir)).subscriptions.all()
+    assert (row.reference, row.seen.answer) == (text, Answer.UNRESOLVED)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"nevr": ["192.0.2.1"]},
+        {"denied_networks": "192.0.2.1"},
+        {"apply": {"denied_networks": ["192.0.2.1"]}},
+    ],
+)
+def test_what_could_be_read_of_denied_networks_closes_and_the_rest_stays(tmp_path, mistake):
+    pillars = Pillars(tmp_path, clusters={"prod": CLUSTER})
+    pillars.opts["k8s_nodes"].update(mistake)
+    one, other = member("n1", "192.0.2.1"), member("n2", "192.0.2.2")
+    Store(str(pillars.state_dir)).snapshots.save(snapshot(one, other), [one, other], [])
+    pillars.write({"allow": ["k8s://prod"]})
+    assert pillars.compile("web1")["allow"] == ["192.0.2.2"]
+
+
+def test_a_misplaced_serve_to_leaves_the_references_of_every_cluster(tmp_path):
+    pillars = Pillars(tmp_path, clusters={"prod": CLUSTER})
+    pillars.opts["k8s_nodes"]["serve_to"] = "db*"
+    known(pillars)
+    pillars.write({"allow": ["k8s://prod"]})
+    pillar = pillars.compile("web1")
+    assert pillar["allow"] == ["k8s://prod"]
+    why = pillar["k8s_nodes"]["unresolved"]["k8s://prod"]
+    assert why == "no cluster is followed while k8s_nodes:serve_to has a mistake"

@@ -116,26 +116,28 @@ def test_held_changes_are_shown_and_confirm_names_those_that_it_releases(runners
     store.holds.replace("prod", held, 1.0)
     load = runners({"prod": CLUSTER})
     shown = load["k8s_nodes.status"]()["clusters"]["prod"]["held"]
+    token = held[0].token
     assert [(change["what"], change["release"]) for change in shown] == [
-        ("shrink", "salt-run k8s_nodes.confirm prod"),
+        ("shrink", f"salt-run k8s_nodes.confirm prod {token}"),
         ("node", None),
     ]
-    answer = load["k8s_nodes.confirm"]("prod")
-    assert answer["released"] == [
-        {"what": "shrink", "why": "2 of 3 nodes are gone", "keys": ["n1", "n2"]}
-    ]
+    assert load["k8s_nodes.confirm"]("prod")["released"] == []
+    answer = load["k8s_nodes.confirm"]("prod", token, reason="moved")
+    assert [change["keys"] for change in answer["released"]] == [["n1", "n2"]]
     assert [change["what"] for change in answer["still_held"]] == ["node"]
-    (release,) = store.holds.releases("prod")
-    assert [change.keys for change in release.changes] == [["n1", "n2"]]
+    (decided,) = store.decisions.of("prod").confirmations
+    assert decided.subjects.keys() == {"n1", "n2"}
     (entry,) = store.history.newest("prod", 10)
-    assert entry.what == "confirmed"
-    assert entry.detail["by"] == release.by
+    assert (entry.what, entry.detail["reason"]) == ("confirmed", "moved")
+    assert entry.detail["by"] == decided.by
+    refused = load["k8s_nodes.reject"]("prod", token)
+    assert "cannot be rejected" in refused["refused"]
 
 
 def test_confirm_without_held_changes_releases_nothing(runners, store):
     answer = runners({"prod": CLUSTER})["k8s_nodes.confirm"]("prod")
     assert answer == {"released": [], "still_held": []}
-    assert store.holds.releases("prod") == []
+    assert store.decisions.of("prod").confirmations == []
 
 
 @pytest.mark.parametrize("function", ["apply", "confirm", "nodes"])

@@ -316,7 +316,9 @@ class TestRefresh:
         with engine_lock(store.database.path.parent / ENGINE, stop):
             thread = threading.Thread(
                 target=lambda: answer.update(
-                    controls.refresh(config, store, frozenset(["prod", "test"]), KIM, 2.0)
+                    controls.refresh(
+                        config, store, frozenset(["prod", "test"]), controls.By("kim"), 2.0
+                    )
                 )
             )
             thread.start()

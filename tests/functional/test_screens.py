@@ -7,18 +7,22 @@ import pytest
 from salt_ext.admin import controls
 from salt_ext.admin.address_history import address_history
 from salt_ext.admin.check.report import check
-from salt_ext.admin.confirm import confirm
+from salt_ext.admin.confirm import confirm, reject
+from salt_ext.admin.controls import By
 from salt_ext.admin.history import history
+from salt_ext.admin.observed import observed
 from salt_ext.admin.setup import setup
 from salt_ext.admin.status import status
-from salt_ext.core.cluster.hold import Held, Kind
+from salt_ext.core.cluster.hold import Effect, Held, Kind
 from salt_ext.master.settings import settings
+from salt_ext.rollout.desired_state import DesiredState
+from salt_ext.rollout.observed import ObservedChanges
 from salt_ext.rollout.plan import plan
 from tests.functional.terminal import MINIONS, Master
 from tests.golden import assert_golden
 
 BOTH = frozenset(["prod", "test"])
-KIM = controls.By(name="kim as root", reason="new core switch until noon")
+KIM = By("kim as root", "new core switch until noon")
 
 
 @pytest.fixture
@@ -133,7 +137,7 @@ def test_check_of_a_master_with_errors(healthy):
     healthy.values["k8s_nodes"]["clusters"]["test"]["mode"] = "observe"
     healthy.refer("db1", "k8s://prod", "k8s://stage", "k8s://test?labelSelector=pool=db")
     hold(healthy, "test")
-    controls.pause(healthy.store, KIM)
+    controls.pause(healthy.store, By("kim"))
     healthy.watched("test", refused={"outside allowed_networks": 2})
     assert_screen(healthy, "check-errors", check(healthy.opts(), within=0, brief=True))
 
@@ -163,12 +167,13 @@ def test_history(healthy):
     healthy.publish("web1", "web2", "db1")
     hold(healthy, "prod")
     healthy.now += 30
-    confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    (token, _) = (change.token for change in healthy.store.holds.of("prod"))
+    confirm(settings(healthy.opts()), healthy.store, "prod", By("kim", "two are rebuilt"), [token])
     controls.pause(healthy.store, KIM)
     healthy.now += 30
     controls.resume(healthy.store, KIM)
     controls.record_apply(
-        healthy.store, KIM, force=True, minions="web3", jobs={"20231114221550000007": []}
+        healthy.store, By("kim"), force=True, minions="web3", jobs={"20231114221550000007": []}
     )
     answer = history(settings(healthy.opts()), healthy.store, None, 20)
     assert_screen(healthy, "history", answer)
@@ -190,8 +195,24 @@ def test_status_of_a_pause(healthy):
 
 def test_confirm(healthy):
     hold(healthy, "prod")
-    answer = confirm(settings(healthy.opts()), healthy.store, "prod", "kim")
+    opts = settings(healthy.opts())
+    picture = confirm(opts, healthy.store, "prod", By("kim"))
+    assert_screen(healthy, "confirm-picture", picture)
+    (token, _) = (change.token for change in healthy.store.holds.of("prod"))
+    answer = confirm(opts, healthy.store, "prod", By("kim"), [token])
     assert_screen(healthy, "confirm", answer)
+
+
+def test_reject(healthy):
+    growth = Held(
+        kind=Kind.GROWTH,
+        why="2 nodes joined a cluster of 1 nodes within 600 s",
+        subjects={"n8": "a", "n9": "b"},
+        effect=Effect(join=2, open=2),
+    )
+    healthy.store.holds.replace("prod", [growth], healthy.now - 10)
+    answer = reject(settings(healthy.opts()), healthy.store, "prod", By("kim"), [growth.token])
+    assert_screen(healthy, "reject", answer)
 
 
 def test_pause_and_resume(healthy):
@@ -207,6 +228,7 @@ def hold(master: Master, cluster: str) -> None:
             kind=Kind.SHRINK,
             why="2 of 3 nodes are gone at once",
             subjects=dict.fromkeys(["prod-1", "prod-2"], ""),
+            effect=Effect(leave=2, close=2),
         ),
         Held(
             kind=Kind.NODE,
@@ -215,3 +237,29 @@ def hold(master: Master, cluster: str) -> None:
         ),
     ]
     master.store.holds.replace(cluster, held, master.now - 10)
+
+
+def test_observed_and_status_and_check_with_mode_observe(healthy):
+    for cluster in ("prod", "test"):
+        healthy.values["k8s_nodes"]["clusters"][cluster]["mode"] = "observe"
+    config = settings(healthy.opts())
+    engine = ObservedChanges(healthy.store, healthy.match)
+
+    def look() -> None:
+        desired = DesiredState(healthy.store).desired(config)
+        engine.update(config, desired, healthy.store.applied.all(), healthy.now)
+
+    look()
+    healthy.now += 3600
+    healthy.save("prod", "192.0.2.2", "192.0.2.3")
+    look()
+    healthy.now += 86_400
+    hold(healthy, "prod")
+    healthy.refer("web2")
+    look()
+    healthy.now += 3600
+    healthy.watched("prod")
+    healthy.watched("test")
+    assert_screen(healthy, "observed", observed(config, healthy.store))
+    assert_status(healthy, "status-observe")
+    assert_screen(healthy, "check-observe", check(healthy.opts(), within=0, brief=True))

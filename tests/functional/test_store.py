@@ -314,8 +314,8 @@ class TestDamage:
         assert why in message
         assert f"set aside as {kept.name}" in message
         assert "Lost: " in message
-        assert "salt-run k8s_nodes.discover" in message
-        assert "salt-run k8s_nodes.pause" in message
+        assert "Kept in decisions.json: a pause" in message
+        assert "salt-run k8s_nodes.status" in message
 
     def test_random_bytes(self, folder, caplog):
         folder.mkdir()

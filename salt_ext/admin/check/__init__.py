@@ -8,7 +8,7 @@ yields :class:`salt_ext.core.diagnosis.finding.Finding`; the rules that need no 
 
 .. code-block:: text
 
-    report.check --> configuration   mistakes in the block, pauses, modes
+    report.check --> configuration   mistakes in the block, pauses; modes says what enforce would do
                  --> master          ext_pillar, engines, reactor, file_roots of the master
                  --> engine          alive, reporting, newer than its configuration
                  --> clusters        reachability, credentials, rights, clock, held changes

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from salt_ext.admin.held import picture
 from salt_ext.core import answers
 from salt_ext.core.cluster.snapshot import Snapshot
 from salt_ext.core.config.clusters import Cluster
@@ -154,12 +155,13 @@ def _stored(name: str, store: Store, *, reached: bool) -> Iterator[Finding]:
             f"the engine has failed since {utc(health.lost_since)}: {health.error}",
             "this check reached it: salt-run k8s_nodes.refresh tries again at once",
         )
-    for change in store.holds.of(name):
+    for change in picture(store, name):
         yield warning(
             where,
-            f"a guard holds a change ({change.kind}): {change.why}",
-            "salt-run k8s_nodes.status names the nodes; if it is right: "
-            f"salt-run k8s_nodes.confirm {name}",
+            f"a guard holds a change ({change['what']}): {change['why']}",
+            f"salt-run k8s_nodes.status names the nodes; if it is right: {change['release']}"
+            if change["release"]
+            else "salt-run k8s_nodes.status names the nodes, and what ends it",
         )
     if snapshot is None or health is None:
         return

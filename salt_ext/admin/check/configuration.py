@@ -6,20 +6,30 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from salt_ext.admin.check import modes
 from salt_ext.core.config.apply import Mode
 from salt_ext.core.config.config import KEY, Config
 from salt_ext.core.diagnosis import filesystems
 from salt_ext.core.diagnosis.finding import Finding, error, info, warning
 from salt_ext.core.display import quote, utc
+from salt_ext.rollout.classes import TargetMatches, no_minions
+from salt_ext.rollout.publishing import recovering
 from salt_ext.store import Store
 from salt_ext.store.decisions import UnusableDecisions
 
 
-def findings(config: Config, store: Store) -> Iterator[Finding]:
+def findings(config: Config, store: Store, match: TargetMatches = no_minions) -> Iterator[Finding]:
     """Yield mistakes, risks, and what stops publishing."""
     for problem in config.problems:
         yield error(
             problem.key, f"{quote(problem.value)} is not allowed", f"allowed: {problem.allowed}"
+        )
+    if config.stopped_by:
+        yield error(
+            f"{KEY}:clusters",
+            f"no cluster is followed while {config.stopped_by[0].key} has a mistake; "
+            "what is stored stays in force",
+            "correct that key; then restart the master",
         )
     for name, cluster in config.clusters.items():
         for sentence in cluster.access.warnings:
@@ -28,9 +38,13 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
                 sentence,
                 "put the CA into ca_file or the kubeconfig, and remove that key",
             )
+        for key, sentence, fix in cluster.risks:
+            yield warning(f"{KEY}:clusters:{name}:{key}", sentence, fix)
     if config.in_doubt:
         yield error(
-            f"{KEY}:apply", "nothing is published while it has a mistake", "fix the errors above"
+            f"{KEY}:apply",
+            f"nothing is published while {config.in_doubt[0].key} has a mistake",
+            "fix the errors above",
         )
     if kind := _network_filesystem(config.state_dir):
         yield error(
@@ -38,8 +52,8 @@ def findings(config: Config, store: Store) -> Iterator[Finding]:
             f"{config.state_dir} is on {kind}; its locks and database need a local disk",
             "set a folder on a local disk, a different one for each master",
         )
-    yield from _stopped(store)
-    yield from _modes(config)
+    yield from _stopped(config, store)
+    yield from modes.findings(config, store, match)
     yield from _highstate(config)
 
 
@@ -52,9 +66,10 @@ def _network_filesystem(state_dir: str) -> str:
         return ""
 
 
-def _stopped(store: Store) -> Iterator[Finding]:
+def _stopped(config: Config, store: Store) -> Iterator[Finding]:
     """Yield a pause, a reactor that does not work, and stopped classes."""
     try:
+        store.continuity.check()
         paused = store.decisions.paused()
     except UnusableDecisions as exc:
         yield error("publishing", f"{exc.path} cannot be used: {exc.why}", exc.cure)
@@ -64,6 +79,14 @@ def _stopped(store: Store) -> Iterator[Finding]:
             "publishing",
             f"paused by {paused.by} since {utc(paused.at)}"
             + (f": {paused.reason}" if paused.reason else ""),
+            "salt-run k8s_nodes.resume",
+        )
+    if (found := recovering(config, store)) is not None:
+        compared = "; ".join(f"{name}: {found.clusters[name]}" for name in sorted(found.waiting))
+        yield error(
+            "publishing",
+            f"nothing is published for {', '.join(sorted(found.waiting))}: {found.why}. {compared}",
+            "compare `salt-run k8s_nodes.nodes` with what the firewalls allow; if it is right, run "
             "salt-run k8s_nodes.resume",
         )
     silent = store.health.reactor_silent_since()
@@ -82,17 +105,6 @@ def _stopped(store: Store) -> Iterator[Finding]:
                 f"stopped: {rollout.stopped}",
                 "fix the minions that fail; salt-run k8s_nodes.status shows the next try",
             )
-
-
-def _modes(config: Config) -> Iterator[Finding]:
-    fix = "mode: enforce publishes"
-    for name in config.names:
-        if config.mode(name) is Mode.OBSERVE:
-            yield info(f"{KEY}:clusters:{name}:mode", "observe: nothing is published for it", fix)
-    for action in (*config.apply.classes, config.apply.default):
-        if action.mode is Mode.OBSERVE:
-            where = f"{KEY}:apply" + (f":classes:{action.name}" if action.name else "")
-            yield info(f"{where}:mode", "observe: nothing is published to its minions", fix)
 
 
 def _highstate(config: Config) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ def check(
     cluster_answers = clusters.ask_all(config, SecretResolver(opts))
     match = TargetMatcher(opts, keep=60)
     groups: tuple[Callable[[], Iterable[Finding]], ...] = (
-        lambda: configuration.findings(config, store),
+        lambda: configuration.findings(config, store, match),
         lambda: master.findings(opts, config, files),
         lambda: engine.findings(opts, config, store, files, time.time()),
         lambda: clusters.findings(config, store, cluster_answers, time.time()),

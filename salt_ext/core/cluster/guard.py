@@ -384,14 +384,15 @@ class Guard:
         limit = max(rules.growth_nodes, base.nodes * rules.growth_percent // 100)
         if gained.nodes and max(more.nodes, gained.nodes) > limit:
             return (
-                f"{gained.nodes} nodes joined a cluster of {base.nodes} nodes within "
+                f"{max(more.nodes, gained.nodes)} nodes joined a cluster of {base.nodes} within "
                 f"{rules.growth_window:.0f} s; the limit is {limit} (guards:growth_nodes, "
                 "guards:growth_percent)"
             )
         limit = self._address_limit(base)
         if max(more.addresses, gained.addresses) > limit:
             return (
-                f"{gained.addresses} addresses are new in a cluster of {base.addresses} within "
+                f"{max(more.addresses, gained.addresses)} addresses are new in a cluster of "
+                f"{base.addresses} within "
                 f"{rules.growth_window:.0f} s; the limit is {limit} (guards:growth_addresses, "
                 "guards:growth_percent)"
             )

@@ -15,9 +15,13 @@ from enum import Enum
 
 from salt_ext.core.cluster.address import sort_key
 from salt_ext.core.cluster.member import Member
+from salt_ext.core.display import counted
 
 _DIGITS = 16
-"""Of a fingerprint and a token, hexadecimal: 64 bits, which a kubelet cannot search for a match."""
+"""Of a fingerprint, hexadecimal: 64 bits, in which a kubelet cannot search for a match."""
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz"
+"""Of a token: without letters that look like others."""
+_GROUPS, _GROUP_LENGTH = 3, 4
 
 
 class Kind(str, Enum):
@@ -68,6 +72,19 @@ class Effect:
     then_held: tuple[Kind, ...] = ()
     """The guards that would hold (part of) it after that."""
 
+    def text(self, minions: int) -> str:
+        """Return it as a sentence; ``minions`` reference the cluster."""
+        numbers = (
+            f"{counted(self.leave, 'node leaves', 'nodes leave')}, "
+            f"{counted(self.join, 'joins', 'join')}, "
+            f"{counted(minions, 'minion', 'minions')}, "
+            f"{counted(self.close, 'address closes', 'addresses close')}, "
+            f"{counted(self.open, 'opens', 'open')}"
+        )
+        if not self.then_held:
+            return numbers
+        return f"{numbers}; then held by {', '.join(kind.value for kind in self.then_held)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -93,7 +110,8 @@ class Held:
     @property
     def token(self) -> str:
         """What a person types to confirm or reject exactly this."""
-        return _digest([self.kind.value, str(self.rejected), *_texts(self.subjects)])
+        texts = [self.kind.value, str(self.rejected), *_texts(self.subjects)]
+        return _letters(_hash(texts))
 
 
 def _texts(subjects: Mapping[str, str]) -> list[str]:
@@ -117,6 +135,21 @@ def fingerprints(members: Mapping[str, Member]) -> str:
 
 
 def _digest(texts: Iterable[str]) -> str:
+    return _hash(texts).hex()[:_DIGITS]
+
+
+def _hash(texts: Iterable[str]) -> bytes:
     # With their lengths, since an API server may answer with any text as a name or a uid.
     whole = "".join(f"{len(text)}:{text}" for text in texts)
-    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
+    return hashlib.sha256(whole.encode("utf-8", "surrogatepass")).digest()
+
+
+def _letters(digest: bytes) -> str:
+    """Return three groups of letters: Salt would read digits on its command line as a number."""
+    number = int.from_bytes(digest, "big")
+    letters = []
+    for _ in range(_GROUPS * _GROUP_LENGTH):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    text = "".join(letters)
+    return "-".join(text[i : i + _GROUP_LENGTH] for i in range(0, len(text), _GROUP_LENGTH))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
 
 from salt_ext.core.cluster.address import (
     Address,
@@ -20,6 +21,9 @@ from salt_ext.core.cluster.address import (
 )
 from salt_ext.core.cluster.node import AddressType, Node
 
+Claim = tuple[AddressType, Address | Network]
+"""An accepted address, and the field that it comes from."""
+
 
 class RejectReason(str, Enum):
     """Why a claimed address is rejected."""
@@ -28,6 +32,14 @@ class RejectReason(str, Enum):
     OUTSIDE = "outside allowed_networks"
     DENIED = "inside denied_networks"
     TOO_WIDE = "podCIDR too wide"
+    TOO_WIDE_IPV6 = "IPv6 podCIDR too wide"
+
+
+class Rejected(NamedTuple):
+    """One rejected claim; its text is what the kubelet wrote."""
+
+    reason: RejectReason
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +51,10 @@ class Member:
     addresses: Mapping[AddressType, tuple[Address | Network, ...]]
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = False
+
+    def claims(self) -> frozenset[Claim]:
+        """Return the addresses of all types, each with its type."""
+        return frozenset((kind, item) for kind, items in self.addresses.items() for item in items)
 
     def all_addresses(self) -> frozenset[Address | Network]:
         """Return the addresses of all types."""
@@ -79,12 +95,14 @@ class Limits:
         if not within(item, self.allowed):
             return RejectReason.OUTSIDE
         min_prefix = self.min_prefix_ipv4 if item.version == 4 else self.min_prefix_ipv6
-        return RejectReason.TOO_WIDE if item.prefixlen < min_prefix else None
+        if item.prefixlen >= min_prefix:
+            return None
+        return RejectReason.TOO_WIDE if item.version == 4 else RejectReason.TOO_WIDE_IPV6
 
 
-def admit(node: Node, limits: Limits) -> tuple[Member, list[RejectReason]]:
-    """Return the node as a member, and one reason for each rejected claim."""
-    rejected: list[RejectReason] = []
+def admit(node: Node, limits: Limits) -> tuple[Member, list[Rejected]]:
+    """Return the node as a member, and each rejected claim with its reason."""
+    rejected: list[Rejected] = []
     addresses: dict[AddressType, tuple[Address | Network, ...]] = {}
     for kind, texts in node.claims():
         accepted: set[Address | Network] = set()
@@ -92,11 +110,11 @@ def admit(node: Node, limits: Limits) -> tuple[Member, list[RejectReason]]:
             try:
                 item = network(text) if kind is AddressType.POD_CIDR else address(text)
             except ValueError:
-                rejected.append(RejectReason.UNREADABLE)
+                rejected.append(Rejected(RejectReason.UNREADABLE, text))
                 continue
             reason = limits.reject_reason(item)
             if reason:
-                rejected.append(reason)
+                rejected.append(Rejected(reason, text))
             else:
                 accepted.add(item)
         if accepted:

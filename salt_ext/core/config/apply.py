@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
+from salt_ext.core.config import places
 from salt_ext.core.config.options import (
     HIDDEN,
     Options,
+    WrongLevel,
     flag,
     list_of,
     one_of,
@@ -178,7 +180,7 @@ def read_mode(given: Options, default: Mode) -> Mode:
     """Read ``mode``; an invalid mode is read as ``observe``, which publishes nothing."""
     mode = given.take("mode", one_of(*(mode.value for mode in Mode)), None)
     if mode is None:
-        return Mode.OBSERVE if given.has("mode") else default
+        return Mode.OBSERVE if given.has("mode") or given.has_null("mode") else default
     return Mode(mode)
 
 
@@ -205,7 +207,7 @@ def read(given: Options) -> ApplyConfig:
     for name in entries.keys:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             allowed = "as a class's name letters, digits, . _ and -"
-            entries.problems.append(ConfigError(entries.path, name, allowed))
+            entries.refuse_name(name, allowed)
             continue
         entry = entries.below(name)
         classes.append(_read_action(entry, name, entry.take("target", text), default))
@@ -300,5 +302,8 @@ def _check_keywords(value: Mapping[str, object]) -> None:
         raise ValueError("keyword arguments without queue: busy minions are retried anyway")
     if value.get("test"):
         raise ValueError("keyword arguments without test: nothing would be applied")
+    for key in value:
+        if key in places.DISTINCTIVE:
+            raise WrongLevel(f"keyword arguments without {key}{places.hint(key)}", key, value[key])
     if any(key.startswith("__") for key in value):
         raise ValueError(f"keyword arguments without {quote('__')} as prefix")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from salt_ext.core.cluster.address import Network, network
+from salt_ext.core.cluster.address import Network
 from salt_ext.core.cluster.guard import Rules
 from salt_ext.core.cluster.member import Limits
 from salt_ext.core.cluster.node import AddressType
-from salt_ext.core.config import access, apply
+from salt_ext.core.config import access, apply, targets
 from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.config.apply import Mode
-from salt_ext.core.config.options import Options, list_of, one_of, seconds, text, whole
+from salt_ext.core.config.networks import (
+    EVERYTHING,
+    allowed_networks,
+    denied_networks,
+    too_wide,
+)
+from salt_ext.core.config.options import Options, list_of, one_of, seconds, whole
 from salt_ext.core.errors import ConfigError
 from salt_ext.core.references import selector
 from salt_ext.core.references.node_lists import NodeListRule
@@ -58,6 +64,23 @@ class Cluster:
     """Seconds that a node keeps addresses after it stopped reporting them."""
     page_size: int = 500
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Settings that are allowed but dangerous, each as a sentence."""
+        return (*self.access.warnings, *(sentence for _, sentence, _ in self.risks))
+
+    @property
+    def risks(self) -> tuple[tuple[str, str, str], ...]:
+        """Settings that let in too much, each with its key, a sentence and what to do."""
+        found = []
+        if wide := too_wide(self.limits.allowed):
+            found.append(
+                ("allowed_networks", wide, "write only the networks that your nodes are in")
+            )
+        if self.serve_to is not None and targets.matches_everybody(self.serve_to):
+            found.append(("serve_to", targets.EVERY_MINION, "name the minions, or remove the key"))
+        return tuple(found)
+
 
 def read(name: object, entries: Options, denied: tuple[Network, ...]) -> Cluster | None:
     """
@@ -69,14 +92,14 @@ def read(name: object, entries: Options, denied: tuple[Network, ...]) -> Cluster
     try:
         label = dns_label(name)
     except ValueError as exc:
-        entries.problems.append(ConfigError(entries.path, name, f"as a cluster's name {exc}"))
+        entries.refuse_name(name, f"as a cluster's name {exc}")
         return None
     problem_count = len(entries.problems)
     given = entries.below(label)
     if len(entries.problems) > problem_count:
         return None
     cluster_access = access.read(given)
-    allowed = given.take("allowed_networks", list_of(network))
+    allowed = given.take("allowed_networks", allowed_networks)
     timing = _timing(given.below("timing"))
     guards = given.below("guards")
     default = Limits(allowed=(), denied=())
@@ -85,10 +108,10 @@ def read(name: object, entries: Options, denied: tuple[Network, ...]) -> Cluster
         name=label,
         access=cluster_access,
         limits=Limits(
-            allowed=allowed,
+            allowed=allowed if isinstance(allowed, tuple) else (),
             denied=(
                 *denied,
-                *given.take("denied_networks", list_of(network), _NO_NETWORKS, was="never"),
+                *given.take("denied_networks", denied_networks, _NO_NETWORKS, was="never"),
             ),
             addresses_per_node=guards.take(
                 "addresses_per_node", whole(1, 1000), default.addresses_per_node
@@ -105,7 +128,7 @@ def read(name: object, entries: Options, denied: tuple[Network, ...]) -> Cluster
             ready_only=given.take("ready", one_of("any", "only"), "any") == "only",
         ),
         mode=apply.read_mode(given, Mode.ENFORCE),
-        serve_to=given.take("serve_to", text, None),
+        serve_to=given.take("serve_to", targets.serving_target, None),
         groups=groups,
         node_lists=given.take(
             "node_lists", list_of(partial(_node_list_rule, groups)), (), was="serve"
@@ -120,17 +143,34 @@ def read(name: object, entries: Options, denied: tuple[Network, ...]) -> Cluster
     return cluster
 
 
+def in_force(cluster: Cluster, bad_keys: Sequence[str], denied: tuple[Network, ...]) -> Cluster:
+    """
+    Return a cluster that is not followed, so that what is stored stays in force, and no more.
+
+    What is certainly denied closes. A limit with a mistake closes nothing: a typing error in
+    ``allowed_networks`` must not take every node out of the firewalls.
+    """
+    limits = replace(cluster.limits, denied=(*cluster.limits.denied, *denied))
+    mistaken = {key.partition(":")[0] for key in bad_keys}
+    if "allowed_networks" in mistaken:
+        limits = replace(limits, allowed=EVERYTHING)
+    if "guards" in mistaken:
+        limits = replace(limits, min_prefix_ipv4=0, min_prefix_ipv6=0)
+    return replace(cluster, limits=limits)
+
+
 def _groups(entries: Options) -> dict[str, NodeGroup]:
     groups = {}
     for name in entries.keys:
         try:
             label = dns_label(name)
         except ValueError as exc:
-            entries.problems.append(ConfigError(entries.path, name, f"as a group's name {exc}"))
+            entries.refuse_name(name, f"as a group's name {exc}")
             continue
+        problem_count = len(entries.problems)
         given = entries.below(label)
-        groups[label] = NodeGroup(
-            labels=given.take("labelSelector", _selector, Selector()),
+        group = NodeGroup(
+            labels=given.take("labelSelector", partial(_selector, label)),
             types=given.take("addresses", list_of(_address_type), None),
             family={"ipv4": 4, "ipv6": 6}.get(
                 given.take("family", one_of("ipv4", "ipv6"), "") or ""
@@ -140,6 +180,9 @@ def _groups(entries: Options) -> dict[str, NodeGroup]:
             ),
         )
         given.finish()
+        # A group with a mistake selects nothing, never every node.
+        if len(entries.problems) == problem_count:
+            groups[label] = group
     return groups
 
 
@@ -147,7 +190,7 @@ def _node_list_rule(groups: Mapping[str, NodeGroup], value: object) -> NodeListR
     problems: list[ConfigError] = []
     given = Options(value, "", problems)
     rule = NodeListRule(
-        to=given.take("to", text, ""),
+        to=given.take("to", targets.serving_target, ""),
         group=given.take("group", one_of(*groups), None),
         labels=given.take("labels", list_of(_label_key), ()),
     )
@@ -166,10 +209,13 @@ def _label_key(value: object) -> str:
     raise ValueError("a label key such as topology.kubernetes.io/zone")
 
 
-def _selector(value: object) -> Selector:
-    if isinstance(value, str):
+def _selector(group: str, value: object) -> Selector:
+    if isinstance(value, str) and value.strip():
         return selector.parse(value)
-    raise ValueError("a label selector such as pool=app,tier in (a,b)")
+    raise ValueError(
+        f"a label selector such as pool=app,tier in (a,b); without one the group {group} would be "
+        "every node, which k8s://<cluster> is already"
+    )
 
 
 def _rules(given: Options) -> Rules:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from salt_ext.core.cluster.address import RESERVED_NETWORKS, Network, network
-from salt_ext.core.config import apply, clusters, options
+from salt_ext.core.cluster.address import RESERVED_NETWORKS, Network
+from salt_ext.core.config import apply, clusters, doubt, options, places
 from salt_ext.core.config.apply import ApplyConfig, Mode
 from salt_ext.core.config.clusters import Cluster
-from salt_ext.core.config.options import Options, list_of, whole
+from salt_ext.core.config.networks import denied_networks
+from salt_ext.core.config.options import HIDDEN, NotAMapping, Options, UnknownKey, whole
+from salt_ext.core.display import quote
 from salt_ext.core.errors import ConfigError, UnknownCluster
 
 KEY = "k8s_nodes"
 STATE_DIR = "/var/lib/salt-k8s-nodes"
 
 _NO_NETWORKS: tuple[Network, ...] = ()
+
+_REQUIRED = ("kubeconfig", "server", "in_cluster", "allowed_networks")
+"""Keys without any of which an entry is no cluster."""
 
 # The keys of a cluster that do not change which addresses a reference means.
 _NOT_IN_REFERENCES = (
@@ -50,6 +55,10 @@ class Config:
     None when the mistake makes the meaning of references to the cluster uncertain.
     """
     problems: tuple[ConfigError, ...] = ()
+    stopped_by: tuple[ConfigError, ...] = ()
+    """Mistakes that may be about any cluster: all are in ``broken``."""
+    in_doubt: tuple[ConfigError, ...] = ()
+    """Mistakes that leave it uncertain what to publish, and to which minions."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,17 +78,22 @@ class Config:
         return cluster.mode if cluster else Mode.OBSERVE
 
     @property
-    def in_doubt(self) -> tuple[ConfigError, ...]:
-        """Mistakes in ``apply:``: it is uncertain what to publish, and to which minions."""
-        prefix = f"{KEY}:apply:"
-        return tuple(problem for problem in self.problems if f"{problem.key}:".startswith(prefix))
-
-    @property
     def names_clusters(self) -> bool:
         """Whether it is certain which clusters there are, even if there are none."""
+        if any(isinstance(problem, (UnknownKey, NotAMapping)) for problem in self.stopped_by):
+            return False
         return bool(self.names) or all(
             problem.key == f"{KEY}:clusters" and problem.value is None for problem in self.problems
         )
+
+    def why_stopped(self, name: str) -> str:
+        """Return why a cluster is not followed, with the key of the mistake; else ""."""
+        if name not in self.broken:
+            return ""
+        own = [problem for problem in self.problems if f"{problem.key}:".startswith(_path(name))]
+        if own:
+            return f"the configuration of cluster {name!r} has a mistake: {own[0].key}"
+        return f"no cluster is followed while {self.stopped_by[0].key} has a mistake"
 
     @property
     def with_node_lists(self) -> dict[str, Cluster]:
@@ -109,24 +123,29 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     state_dir = block.take("state_dir", options.path, STATE_DIR)
     apply_config = apply.read(block.below("apply"))
     metrics = _metrics(block.below("metrics"))
-    denied = block.take("denied_networks", list_of(network), _NO_NETWORKS, was="never")
-    entries = block.below("clusters")
+    denied = block.take("denied_networks", denied_networks, _NO_NETWORKS, was="never")
+    entries = block.below("clusters", may_be_null=True)
     block.finish()
-    valid: dict[str, Cluster] = {}
-    broken: dict[str, Cluster | None] = {}
-    for name in entries.keys:
-        problem_count = len(problems)
-        cluster = clusters.read(name, entries, (*RESERVED_NETWORKS, *own_addresses, *denied))
-        path = f"{entries.path}:{name}"
-        bad_keys = [
-            problem.key.removeprefix(path).lstrip(":") for problem in problems[problem_count:]
-        ]
-        if cluster is None or bad_keys:
-            broken[str(name)] = cluster if all(map(_keeps_references, bad_keys)) else None
-        else:
-            valid[cluster.name] = cluster
+    elsewhere, wrong_level = doubt.denied_elsewhere(raw, [str(name) for name in entries.keys])
+    never_open = (*RESERVED_NETWORKS, *own_addresses, *denied, *elsewhere.get("", ()))
+    read_clusters = {str(name): _read_cluster(name, entries, never_open) for name in entries.keys}
     if not entries.keys and not problems:
         problems.append(ConfigError(f"{KEY}:clusters", None, "at least one cluster (required)"))
+    own = [_path(name) for name, one in read_clusters.items() if one.cluster]
+    doubts = doubt.judge(problems, KEY, own)
+    stopped_by = doubts.every_cluster
+    if wrong_level and not stopped_by:
+        problems.append(_at_wrong_level(wrong_level[0]))
+        stopped_by = (problems[-1],)
+    valid: dict[str, Cluster] = {}
+    broken: dict[str, Cluster | None] = {}
+    for name, one in read_clusters.items():
+        if one.cluster and not one.bad_keys and not stopped_by:
+            valid[name] = one.cluster
+        elif one.cluster and one.keeps_references and not doubts.meaning:
+            broken[name] = clusters.in_force(one.cluster, one.bad_keys, elsewhere.get(name, ()))
+        else:
+            broken[name] = None
     return Config(
         state_dir=state_dir,
         apply=apply_config,
@@ -134,13 +153,55 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
         clusters=valid,
         broken=broken,
         problems=tuple(problems),
+        stopped_by=stopped_by,
+        in_doubt=doubts.publishing,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadCluster:
+    """An entry of ``clusters:``, as far as it could be read."""
+
+    cluster: Cluster | None
+    bad_keys: tuple[str, ...]
+    has_content: bool = True
+    """False where all that is required is missing: so may be anything that was beside it."""
+
+    @property
+    def keeps_references(self) -> bool:
+        """Whether references keep their meaning despite the mistakes."""
+        return self.has_content and all(map(_keeps_references, self.bad_keys))
+
+
+def _read_cluster(name: object, entries: Options, never_open: tuple[Network, ...]) -> _ReadCluster:
+    problem_count = len(entries.problems)
+    cluster = clusters.read(name, entries, never_open)
+    path = f"{entries.path}:{name}"
+    bad_keys = tuple(
+        problem.key.removeprefix(path).lstrip(":") for problem in entries.problems[problem_count:]
+    )
+    written = entries.raw(str(name))
+    has_content = isinstance(written, Mapping) and any(map(written.get, _REQUIRED))
+    return _ReadCluster(cluster, bad_keys, has_content)
+
+
+def _path(name: str) -> str:
+    return f"{KEY}:clusters:{name}:"
+
+
+def _at_wrong_level(path: str) -> ConfigError:
+    name = path.rpartition(":")[2]
+    shown = path if path.isprintable() else quote(path)
+    return ConfigError(f"{KEY}:{shown}", HIDDEN, f"only at its own level{places.hint(name)}")
 
 
 def _keeps_references(key: str) -> bool:
     """Whether references keep their meaning despite a mistake in this key of a cluster."""
+    top = key.partition(":")[0]
+    if top in ("", *_NOT_IN_REFERENCES):
+        return True
     # An unknown key may be `serve_to` or `addresses`, misspelt.
-    return key.partition(":")[0] in ("", *_NOT_IN_REFERENCES)
+    return places.subjects([top]) in (frozenset([places.DENIED]), frozenset([places.OTHER]))
 
 
 def _metrics(given: Options) -> Metrics:

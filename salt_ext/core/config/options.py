@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
 
+from salt_ext.core.config import places
 from salt_ext.core.display import quote
 from salt_ext.core.errors import ConfigError
 
@@ -15,6 +16,45 @@ _REQUIRED: Any = object()
 
 HIDDEN = "(not shown)"
 """Replaces a value that must not get into a log."""
+
+_MAX_NAME = 100
+"""Characters of an unknown key that are compared with the known ones."""
+
+
+class NotAMapping(ConfigError):
+    """A value in place of a mapping: what belongs into it may be at a wrong level."""
+
+
+class UnknownKey(ConfigError):
+    """A key that its mapping does not have: misspelt, or at a wrong level."""
+
+    def __init__(
+        self, key: str, allowed: str, *, name: str, written: object, here: Iterable[str] = ()
+    ) -> None:
+        # An unknown key may hold anything, even a token.
+        super().__init__(key, HIDDEN, allowed)
+        self.name = name
+        self.written = written
+        """The value, which is never shown."""
+        self.here = frozenset(here)
+        """The keys that the mapping has."""
+
+
+class WrongLevel(ValueError):
+    """A key that belongs elsewhere, in a value in which any key is allowed."""
+
+    def __init__(self, allowed: str, name: str, written: object) -> None:
+        super().__init__(allowed)
+        self.name = name
+        self.written = written
+
+
+class PartlyRead(ValueError):
+    """A mistake in a value of which a part could be read."""
+
+    def __init__(self, allowed: str, readable: object) -> None:
+        super().__init__(allowed)
+        self.readable = readable
 
 
 class Options:
@@ -34,11 +74,15 @@ class Options:
         if isinstance(raw, Mapping):
             self._raw = raw
         else:
-            problems.append(ConfigError(path, raw, "a mapping"))
+            problems.append(NotAMapping(path, raw, "a mapping"))
 
     def has(self, key: str) -> bool:
         """Whether the key is present, with any value but null."""
         return self._raw.get(key) is not None
+
+    def has_null(self, key: str) -> bool:
+        """Whether the key is written without a value."""
+        return key in self._raw and self._raw[key] is None
 
     @property
     def keys(self) -> tuple[object, ...]:
@@ -63,37 +107,67 @@ class Options:
 
         ``read`` raises :class:`ValueError` with a message that says what is allowed. Without
         ``default`` the key is required. With ``hide``, a wrong value is not shown. ``was`` is an
-        old name of the key: it is reported with the new name, but its value still counts.
+        old name of the key: it is reported with the new name, but its value still counts. So does
+        what a :class:`PartlyRead` has. A key without a value is a mistake: what it had may be lost.
         """
         value = self._take_raw(key, was)
         if value is None:
             if default is _REQUIRED:
-                allowed = _allowed(read)
-                self.problems.append(ConfigError(self._at(key), None, f"{allowed} (required)"))
+                allowed = f"{_allowed(read)} (required)"
+                self.problems.append(ConfigError(self._at(key), None, allowed))
+            elif self.has_null(key):
+                allowed = f"{_allowed(read)}, or no such key"
+                self.problems.append(ConfigError(self._at(key), None, allowed))
             return default
         try:
             return read(value)
+        except WrongLevel as exc:
+            at, allowed = self._at(key), str(exc)
+            self.problems.append(
+                UnknownKey(at, allowed, name=exc.name, written=exc.written, here=())
+            )
+            return default
         except ValueError as exc:
             reported = HIDDEN if hide else value
             self.problems.append(ConfigError(self._at(key), reported, str(exc)))
-            return default
+            return cast("T", exc.readable) if isinstance(exc, PartlyRead) else default
 
-    def below(self, key: str, *, was: str = "") -> Options:
+    def below(self, key: str, *, may_be_null: bool = False) -> Options:
         """Return the mapping under ``key``; empty when the key is absent."""
-        value = self._take_raw(key, was)
-        return Options({} if value is None else value, self._at(key), self.problems)
+        value = self._take_raw(key, "")
+        absent = key not in self._raw or (value is None and may_be_null)
+        return Options({} if absent else value, self._at(key), self.problems)
 
     def finish(self) -> None:
         """Report every unknown key."""
         for key in self._raw:
             if key in self._known or key in self._renamed:
                 continue
-            close = difflib.get_close_matches(str(key), self._known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            # An unknown key may hold anything, even a token.
+            name = str(key)
             self.problems.append(
-                ConfigError(self._at(key), HIDDEN, f"only {_key_list(self._known)}{hint}")
+                UnknownKey(
+                    self._at(key),
+                    f"only {_key_list(self._known)}{self._hint(name)}",
+                    name=name,
+                    written=self._raw[key],
+                    here=self._known,
+                )
             )
+
+    def refuse_name(self, name: object, allowed: str) -> None:
+        """Report a key of a mapping in which every key is a name that people choose."""
+        written = self._raw.get(name)
+        problem = UnknownKey(self.path, allowed, name=str(name), written=written)
+        problem.value = name
+        self.problems.append(problem)
+
+    def _hint(self, name: str) -> str:
+        known = places.resembles(name)
+        if known and known not in self._known:
+            return places.hint(name)
+        close = difflib.get_close_matches(name[:_MAX_NAME], self._known, n=1)
+        meant = known or (close[0] if close else "")
+        return f" (did you mean {meant}?)" if meant else ""
 
     def _take_raw(self, key: str, was: str) -> Any:
         self._known.append(key)
@@ -112,7 +186,9 @@ class Options:
 
     def _at(self, key: object) -> str:
         name = str(key)
-        return f"{self.path}:{name if name.isprintable() else quote(name)}"
+        # A name with a colon must not look like the path of another key.
+        plain = name.isprintable() and ":" not in name
+        return f"{self.path}:{name if plain else quote(name)}"
 
 
 def _allowed(read: Callable[[Any], Any]) -> str:

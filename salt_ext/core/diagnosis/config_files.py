@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from salt_ext.core.config import places
 from salt_ext.core.config.config import KEY
 from salt_ext.core.diagnosis.finding import Finding, error, warning
 from salt_ext.core.display import without_password
@@ -67,6 +68,13 @@ def findings(files: Sequence[ConfigFile]) -> Iterator[Finding]:
     for file in files:
         if file.broken:
             yield error(file.path, "Salt cannot parse this file and ignores it", "correct its YAML")
+        for key in file.values:
+            if places.belongs_below_block(str(key)):
+                yield warning(
+                    file.path,
+                    f"has {key} beside {KEY}, where nothing reads it",
+                    f"move it below {KEY}{places.hint(str(key))}",
+                )
     for key in LISTS:
         winners = effective(files, key)
         if not winners:

@@ -7,7 +7,7 @@ No other module parses or checks them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeGuard
@@ -19,6 +19,18 @@ from salt_ext.core.references import selector
 from salt_ext.core.references.selector import Selector
 
 SCHEME = "k8s://"
+
+# What people write in place of k8s://, before the name of a cluster.
+_NEAR = re.compile(
+    r"""(?P<scheme>[ \t\r\n'"(\[{<]*
+    (?:k8s|k8|ks8|8ks|kk8s|k88s|k8ss|k8s[_-]nodes|kubernetes|kube)
+    \s*(?:(?P<certain>:+\s*//+)|:+\s*/|//+)\s*)
+    (?P<body>[a-z0-9][^\n]*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+NEAR_MISS_STARTS = frozenset("kK8 \t\r\n'\"([{<")
+_MAX_NEAR = 400
+"""Longer texts are not references that were misspelt."""
 
 # RFC 1123, as for every name in Kubernetes that may become part of a host name.
 DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -47,6 +59,28 @@ def is_reference(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and value.startswith(SCHEME)
 
 
+def is_near_miss(value: object) -> TypeGuard[str]:
+    """Whether a pillar value looks like a reference with a misspelt scheme: ``K8S://prod``."""
+    return (
+        isinstance(value, str)
+        and len(value) <= _MAX_NEAR
+        and not value.startswith(SCHEME)
+        and _NEAR.match(value) is not None
+    )
+
+
+def is_path(near_miss: str, clusters: Collection[str]) -> bool:
+    """
+    Whether a near miss is rather a path: ``k8s:/var/lib`` is a folder of a volume or a host.
+
+    It is a reference where it names one of the ``clusters``.
+    """
+    match = _NEAR.match(near_miss)
+    if match is None or match["certain"]:
+        return match is None
+    return re.split(r"[/?\s'\"]", match["body"].lower(), maxsplit=1)[0] not in clusters
+
+
 def dns_label(value: object) -> str:
     """Return a DNS label, such as a cluster's name; raises :class:`ValueError`."""
     if isinstance(value, str) and DNS_LABEL.fullmatch(value):
@@ -59,6 +93,9 @@ def dns_label(value: object) -> str:
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Reference:
     """Return a parsed reference; :class:`BadReference` names the invalid part."""
+    if not text.startswith(SCHEME) and (near := _NEAR.match(text)):
+        right = SCHEME + near["body"].rstrip("'\")]}> \t")
+        raise BadReference(text, near["scheme"], f"is not {SCHEME}; write {right}")
     body = text[len(SCHEME) :] if text.startswith(SCHEME) else ""
     path, _, query = body.partition("?")
     cluster, slash, group = path.partition("/")

@@ -393,6 +393,26 @@ def status() -> dict[str, Any]:
     return {**found, "ends_connections": connections.can_end()}
 
 
+def served(known: Any = ()) -> dict[str, Any]:
+    """
+    Return which addresses references served to this minion last, from this module's own record.
+
+    Returns ``addresses``, their ``digest``, ``clusters`` (each cluster of the last pillar with its
+    ``revision`` and ``observed_at``) and ``version``. The master asks for it after it lost its
+    store. Changes nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' k8s_firewall.served
+
+    known : ()
+        Digests of lists that are left out of the answer: the caller has them.
+    """
+    return ownership.answer(_state_dir(), known, version())
+
+
 def sets(name: str | None = None) -> dict[str, Any]:
     """
     Return the entries of the applied sets, from this module's own record.

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import hashlib
 import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from . import addresses, errors
+from . import addresses, errors, freshness
 from .state_dir import StateDir
 
 FILE = "served"
+
+_MAX_ANSWERED = 20_000
+"""Addresses in one answer to the master."""
 
 _MASTERS_KEY = "k8s_nodes"
 _TOKEN = re.compile(r"[0-9a-fA-F.:/]+", re.ASCII)
@@ -114,6 +118,27 @@ def served(pillar: Mapping[str, Any]) -> frozenset[str]:
 def recorded(state_dir: StateDir) -> frozenset[str]:
     """Return the addresses that were served before and are not yet departed."""
     return frozenset(state_dir.read(FILE).get("addresses", []))
+
+
+def answer(state_dir: StateDir, known: Any, version: str) -> dict[str, Any]:
+    """
+    Return the record for the master, which may have lost its own.
+
+    known
+        Digests of lists that the master has: they are left out, since many minions have the same.
+    """
+    listed = sorted(recorded(state_dir))
+    digest = hashlib.sha256("\n".join(listed).encode()).hexdigest()
+    clusters = {
+        name: {"revision": view.get("revision"), "observed_at": view.get("observed_at")}
+        for name, view in sorted(state_dir.read(freshness.FILE).items())
+        if isinstance(view, Mapping)
+    }
+    found: dict[str, Any] = {"version": version, "digest": digest, "clusters": clusters}
+    if not isinstance(known, (list, tuple)) or digest not in known:
+        found["addresses"] = listed[:_MAX_ANSWERED]
+        found["truncated"] = len(listed) > _MAX_ANSWERED
+    return found
 
 
 def existing(state_dir: StateDir) -> dict[str, frozenset[str]]:
