@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, IPv6Network, ip_network
+from typing import cast
 
 from salt_ext.core import answers
 from salt_ext.core.cluster.address import Network
@@ -58,8 +59,8 @@ def address_history(
         if (moment is None or _was_open(interval, departed[number], moment)) and (
             minion is None or departed[number] or proven[number]
         ):
-            shown = _minions(departed[number], proven[number])
-            _add_proofs(shown, store.address_history.first_proofs(interval))
+            proofs = store.address_history.first_proofs(interval)
+            shown = _with_proofs(_minions(departed[number], proven[number]), proofs)
             found.append(_interval(interval, shown, store))
             if len(found) == _MAX_INTERVALS:
                 break
@@ -169,16 +170,20 @@ def _minions(
     return dict(sorted(found.items()))
 
 
-def _add_proofs(
+def _with_proofs(
     minions: Mapping[str, answers.AddressOnMinion], proofs: Mapping[str, float]
-) -> None:
-    for name, shown in minions.items():
+) -> dict[str, answers.IntervalOnMinion]:
+    found: dict[str, answers.IntervalOnMinion] = {}
+    for name, one in minions.items():
+        # The keys of one type are among those of the other.
+        found[name] = cast("answers.IntervalOnMinion", {**one})
         if name in proofs:
-            shown["applied_at"] = utc(proofs[name])
+            found[name]["applied_at"] = utc(proofs[name])
+    return found
 
 
 def _interval(
-    interval: Interval, minions: dict[str, answers.AddressOnMinion], store: Store
+    interval: Interval, minions: dict[str, answers.IntervalOnMinion], store: Store
 ) -> answers.AddressInterval:
     shown: answers.AddressInterval = {
         "cluster": interval.cluster,

@@ -19,7 +19,7 @@ from salt_ext.store.decisions import UnusableDecisions
 from salt_ext.store.locks import ENGINE, lock_holder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class By:
     """Who gives a command, and why."""
 

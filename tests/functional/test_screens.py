@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.admin import controls
+from salt_ext.admin.address_history import address_history
 from salt_ext.admin.check.report import check
 from salt_ext.admin.confirm import confirm, reject
 from salt_ext.admin.controls import By
@@ -21,6 +22,7 @@ from tests.functional.terminal import MINIONS, Master
 from tests.golden import assert_golden
 
 BOTH = frozenset(["prod", "test"])
+KIM = By("kim as root", "new core switch until noon")
 
 
 @pytest.fixture
@@ -181,6 +183,20 @@ def test_history(healthy):
     )
     answer = history(settings(healthy.opts()), healthy.store, None, 20)
     assert_screen(healthy, "history", answer)
+
+
+def test_history_of_an_address_that_left(healthy):
+    departed(healthy)
+    config = settings(healthy.opts())
+    answer = address_history(
+        config, healthy.store, "192.0.2.1", minion="db1", at="2023-11-14T22:14"
+    )
+    assert_screen(healthy, "history-address", answer)
+
+
+def test_status_of_a_pause(healthy):
+    controls.pause(healthy.store, KIM)
+    assert_status(healthy, "status-paused")
 
 
 def test_confirm(healthy):
