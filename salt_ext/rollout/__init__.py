@@ -19,8 +19,7 @@ snapshots in the store) and the ledger (which minion has proved what). Events on
 
 ``departures`` notes which addresses are served no more, ``closing`` selects the minions where they
 are closed once the run without them is proven, and ``departure_events`` reports what stays open.
-``observed`` writes down what mode ``observe`` keeps back, and ``enforcing`` says what a switch to
-``enforce`` would publish.
+``observed`` writes down what mode ``observe`` keeps back; ``enforcing`` says what ``enforce`` would do.
 
 The engine selects to know whether anything is due; it fires an event, and publishes nothing but
 questions: whether a job still runs (``job_probes``), what minions were served (``recovery``, after

@@ -9,8 +9,7 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
     watch       --> snapshots      the nodes of each cluster, by revision
                     '-> address_history  since when and until when nodes had which address
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
-                --> holds          changes that a guard holds
-                --> sizes          nodes and addresses within a day, for the growth guard
+                --> holds, sizes   changes that a guard holds; nodes and addresses within a day
     references  --> subscriptions  which minion references what  --> rollout
     rollout     --> jobs           what was published
                 --> applied        the ledger: sent to, applied by, failed on each minion
@@ -18,8 +17,7 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                     |-> timings       seconds from a change to its proof
                     '-> minion_facts  module version, pacing, problems that the minion reported
     watch, rollout  --> departures  addresses that are served no more, until they are closed
-    rollout     --> observed       what mode observe did not publish  --> admin (observed)
-    rollout     --> rollouts       how far a change has got in each class
+    rollout     --> rollouts, observed  how far each class is; what mode observe did not publish
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 
