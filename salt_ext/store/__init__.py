@@ -2,8 +2,7 @@
 The store: one SQLite file per master, shared by its processes, on its own disk.
 
 Every process of the master opens it: the engine, the runner, and the workers that compile pillars.
-No call waits for a network. A damaged file stops no process: it is set aside, and a new one is
-filled by the next LIST and by `salt-run k8s_nodes.discover`.
+No call waits for a network. A damaged file is set aside, and a new one begins empty.
 
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
 

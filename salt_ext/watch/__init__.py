@@ -17,6 +17,7 @@ store's snapshots, holds, health and history. It never publishes to a minion.
         v
     reconciler       admit -> debounce -> guard -> diff -> save -> fire events
         |    ^
+        |    +------ refusals: what of a node is not let in, reported at once
         |    +------ sync_status: listing, watching or waiting; sync/lost and sync/restored
         v
     store: snapshots, holds, health, history         event bus: salt/k8s_nodes/<cluster>/...

@@ -222,6 +222,24 @@ class TestGrace:
         assert reachable(membership, 1.0 + CONTEST)["n1"] == ["192.0.2.1"]
         assert reachable(membership, 21.0 + CONTEST)["n1"] == []
 
+    def test_two_nodes_that_claim_it_without_a_gap_end_it(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 0.0)
+        membership.put(node("n2", "192.0.2.1"), 1.0)
+        membership.put(node("n3", "192.0.2.1"), 20.0)
+        membership.drop("n2", 21.0)
+        assert reachable(membership, 0.9 + CONTEST)["n1"] == ["192.0.2.1"]
+        assert reachable(membership, 1.0 + CONTEST)["n1"] == []
+
+    def test_each_node_on_which_it_lingers_has_its_own_moment(self, membership):
+        for name in ("n1", "n2", "n3"):
+            membership.put(node(name, "192.0.2.1"), 0.0)
+        membership.put(node("n1"), 100.0)
+        membership.put(node("n2"), 120.0)
+        found = reachable(membership, 100.0 + CONTEST)
+        assert (found["n1"], found["n2"]) == ([], ["192.0.2.1"])
+        assert reachable(membership, 120.0 + CONTEST)["n2"] == []
+
     def test_an_address_that_two_nodes_share_goes_from_the_one_a_moment_after_it(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)
         membership.put(node("n2", "192.0.2.1"), 0.0)
@@ -314,6 +332,57 @@ class TestTooMany:
         membership.put(node("n1", "192.0.2.1", uid="old"), 0.0)
         membership.put(node("n1", *["192.0.2.1"] * 5, uid="new"), 1.0)
         assert reachable(membership, 1.0) == {}
+
+    @pytest.mark.parametrize(
+        ("labels", "why"),
+        [
+            ({f"l{n}": "" for n in range(600)}, "600 labels; at most 512 are kept"),
+            ({f"l{n}": "x" * 60 for n in range(512)}, ""),
+            ({f"l{n:0200}": "" for n in range(400)}, "labels of 80400 characters"),
+            ({"pool": "x" * 64}, "1 labels that Kubernetes does not allow"),
+            ({"po ol": ""}, "1 labels that Kubernetes does not allow"),
+            ({"pool": "a\n"}, "1 labels that Kubernetes does not allow"),
+            ({"": "x", "a/b/c": "x", "A/b": "x"}, "3 labels that Kubernetes does not allow"),
+            ({"pool": "", "example.com/a_b.c": "A-1", "a/b": "c"}, ""),
+        ],
+    )
+    def test_a_node_with_unusual_labels_keeps_its_last_state(self, membership, labels, why):
+        membership.put(node("n1", "192.0.2.1", labels={"pool": "a"}), 0.0)
+        membership.put(node("n1", "192.0.2.2", labels=labels), 1.0)
+        membership.put(node("n2", "192.0.2.3", labels=labels), 1.0)
+        if not why:
+            assert membership.held() == ()
+            assert membership.current(1.0)["n2"].labels == labels
+            return
+        assert reachable(membership, 1.0) == {"n1": ["192.0.2.1"]}
+        assert membership.current(1.0)["n1"].labels == {"pool": "a"}
+        (held,) = membership.held()
+        assert held.why.startswith("2 nodes have labels that are not kept: n1, n2; n1 has " + why)
+        assert membership.refused()[HeldReason.LABELS].nodes == ("n1", "n2")
+        membership.put(node("n1", "192.0.2.2"), 2.0)
+        membership.drop("n2", 2.0)
+        assert membership.held() == ()
+
+    def test_labels_that_were_not_kept_hold_the_node(self, membership):
+        membership.put(node("n1", "192.0.2.1", label_problem="1000 labels"), 0.0)
+        assert membership.held()[0].why.endswith("n1 has 1000 labels")
+
+    def test_its_news_are_taken_once(self, membership):
+        membership.put(node("n1", "192.0.2.1"), 0.0)
+        assert membership.has_news is False
+        membership.put(node("n1", *["192.0.2.1"] * 5), 0.0)
+        membership.put(node("n2", "10.0.0.1", "junk"), 0.0)
+        news = membership.take_news()
+        assert [(one.reason, one.count) for one in news["n1"]] == [(HeldReason.TOO_MANY, 5)]
+        assert [(one.reason, one.examples) for one in news["n2"]] == [
+            (RejectReason.OUTSIDE, ("10.0.0.1",)),
+            (RejectReason.UNREADABLE, ("junk",)),
+        ]
+        membership.put(node("n2", "10.0.0.1", "junk"), 1.0)
+        assert membership.has_news is False
+        membership.put(node("n1", "192.0.2.1"), 1.0)
+        membership.drop("n2", 1.0)
+        assert membership.take_news() == {"n1": [], "n2": []}
 
     def test_no_longer_listed_it_is_gone(self, membership):
         membership.put(node("n1", "192.0.2.1"), 0.0)

@@ -131,7 +131,6 @@ def test_the_address_of_an_honest_node_is_open_whatever_others_do(grace, steps):
 def test_moments_of_liars_end_no_grace(steps):
     """Others claim what an honest node has just lost, but never for as long as a moment."""
     membership = Membership(limits=limits(addresses_per_node=LIMIT), grace=300.0)
-    membership.put(node("honest", *ADDRESSES), 0.0) if len(ADDRESSES) <= LIMIT else None
     membership.put(node("honest", *ADDRESSES[:LIMIT]), 0.0)
     membership.put(node("honest"), 0.0)
     now = 0.0

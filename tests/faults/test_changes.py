@@ -79,6 +79,106 @@ def test_a_node_with_too_many_addresses_stays_what_it_was_and_others_go_on(prod)
     prod.holds()
 
 
+def test_a_node_that_claims_too_much_is_reported_at_once_though_nothing_is_to_store(
+    kube, watch, caplog
+):
+    watched = watch(kube, timing=QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    # Nothing else happens: no judgement of another change may be what stores the hold.
+    claim(watched, "n1", *(f"10.1.0.{i}" for i in range(40)))
+    watched.until(lambda: watched.held() == ["node"], "held", seconds=5)
+    watched.until(lambda: watched.bus.named("refused"), "the event")
+    (data,) = watched.bus.named("refused")
+    assert data == {
+        "cluster": "prod",
+        "node": "n1",
+        "reason": "more than addresses_per_node",
+        "count": 40,
+        "examples": [f"10.1.0.{i}" for i in range(5)],
+        "key": "guards:addresses_per_node",
+    }
+    watched.until(
+        lambda: (
+            watched.status()["refused_addresses"]
+            == {
+                "more than addresses_per_node": {
+                    "count": 40,
+                    "nodes": ["n1"],
+                    "key": "guards:addresses_per_node",
+                }
+            }
+        ),
+        "shown",
+    )
+    assert "raise clusters:prod:guards:addresses_per_node [node-held]" in caplog.text
+    claim(watched, "n1", "10.0.0.1")
+    watched.holds()
+
+
+def test_a_refused_address_is_reported_at_once_and_names_its_key(kube, watch, caplog):
+    watched = watch(kube, timing=QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    before = watched.revision()
+    claim(watched, "n1", "10.0.0.1", "192.168.1.1")
+    watched.until(lambda: watched.bus.named("refused"), "the event", seconds=5)
+    assert watched.bus.named("refused")[0]["key"] == "allowed_networks"
+    watched.until(lambda: watched.status()["refused_addresses"], "shown")
+    assert "clusters:prod:allowed_networks [addresses-refused]" in caplog.text
+    # Nothing of it is a change.
+    assert watched.revision() == before
+
+
+def test_labels_of_a_megabyte_are_neither_stored_nor_break_the_list(kube, watch):
+    watched = watch(kube, timing=QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"], labels={"pool": "web"})
+    watched.serves("10.0.0.1")
+    watched.nodes.label("n1", {f"example.com/l{n:060}": "x" * 60 for n in range(600)})
+    watched.holds("node")
+    assert watched.store.snapshots.load("prod").members["n1"].labels["pool"] == "web"
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.request_list()
+    watched.serves("10.0.0.1", "10.0.0.2")
+    assert len(watched.store.snapshots.load("prod").members["n1"].labels) < 5
+
+
+def test_a_dual_stack_node_keeps_the_family_that_it_loses_for_the_grace_period(kube, watch):
+    watched = watch(kube, timing=QUICK, guards={"grace": 3})
+    watched.nodes.create("n1", internal=["10.0.0.1", "2001:db8::1"])
+    watched.serves("10.0.0.1", "2001:db8::1")
+    claim(watched, "n1", "2001:db8::1")
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.serves("10.0.0.1", "2001:db8::1", "10.0.0.2")
+    watched.serves("2001:db8::1", "10.0.0.2")
+
+
+def test_a_flapping_address_stays_out_and_makes_no_more_changes(kube, watch):
+    watched = watch(kube, timing=QUICK, guards={"grace": 0})
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    for text in ("10.0.0.9", "10.0.0.1") * 3:
+        claim(watched, "n1", text)
+        watched.until(
+            lambda text=text: (
+                text in addresses_of_node(watched, "n1") or watched.held() == ["flapping"]
+            ),
+            text,
+        )
+    watched.holds("flapping")
+    before = watched.revision()
+    for text in ("10.0.0.9", "10.0.0.1") * 10:
+        claim(watched, "n1", text)
+    watched.nodes.create("n2", internal=["10.0.0.2"])
+    watched.until(lambda: "10.0.0.2" in watched.addresses(), "n2")
+    assert watched.revision() <= before + 3
+    assert watched.status()["held"][0]["names"] == ["n1"]
+    assert [data["reason"] for data in watched.bus.named("refused")] == [
+        "claimed and dropped again and again"
+    ]
+
+
 def test_a_fresh_node_without_addresses_is_no_change_until_it_has_one(prod):
     before, events = prod.revision(), prod.watcher.counters.events
     prod.nodes.create("n2")

@@ -16,7 +16,7 @@ may be opened.
                           member          addresses inside allowed_networks only
                             |
                             v
-                          membership      grace for lost addresses, limit per node
+                          membership      grace for lost addresses, limit per node, damping
                             |  View
                             v
                           guard           holds what looks like a mistake or an attack

@@ -20,8 +20,7 @@ class _Lingering:
     """One address in its grace."""
 
     until: float
-    unclaimed_since: float
-    """Since when this node does not claim it at all, with no type."""
+    since: float
 
 
 @dataclass(slots=True)
@@ -88,13 +87,13 @@ class NodeClaims:
                 self._linger(claim, now)
         for claim in after - before:
             self.flapping.added(claim, now)
-        self._count(now)
+        self._count()
         self._compose(now)
 
     def settle(self, now: float) -> None:
         """End what has come to its end."""
         if self.flapping.settle(now):
-            self._count(now)
+            self._count()
         for claim in [one for one, lingering in self._lingering.items() if lingering.until <= now]:
             del self._lingering[claim]
         self._compose(now)
@@ -115,8 +114,12 @@ class NodeClaims:
         return {item for _, item in self._lingering} if self._lingering else set()
 
     def unclaimed_since(self, item: Item) -> float | None:
-        """Return since when the node does not claim a lingering address; None while it does."""
-        since = [one.unclaimed_since for (_, it), one in self._lingering.items() if it == item]
+        """
+        Return since when the node does not claim a lingering address; None while it does.
+
+        That is when it dropped the last of the types with which it claimed it.
+        """
+        since = [one.since for (_, it), one in self._lingering.items() if it == item]
         return None if item in self.items() else max(since, default=None)
 
     def end_grace(self, item: Item, now: float) -> None:
@@ -130,18 +133,13 @@ class NodeClaims:
         if self.grace > 0 and self.limits.reject_reason(claim[1]) is None:
             self._lingering[claim] = _Lingering(now + self.grace, now)
 
-    def _count(self, now: float) -> None:
+    def _count(self) -> None:
         """Update which claims count; a damped one may linger, a counted one does not."""
-        had = self.items()
         self._counted = frozenset(
             claim for claim in self.reported.claims() if not self.flapping.is_damped(claim)
         )
         for claim in self._counted:
             self._lingering.pop(claim, None)
-        gone = had - self.items()
-        for (_, item), lingering in self._lingering.items():
-            if item in gone:
-                lingering.unclaimed_since = now
         room = max(0, self.limits.addresses_per_node - len(self._counted))
         if len(self._lingering) > room:
             kept = sorted(self._lingering.items(), key=_longest_first)[:room]
