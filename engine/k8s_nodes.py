@@ -39,6 +39,9 @@ tag                                          data
                                              five ``examples`` as the kubelet wrote them, ``key``
                                              (of the cluster's block, or empty); once for each node
                                              and reason, at most every ten minutes
+``salt/k8s_nodes/<cluster>/held``            ``cluster``, ``what`` (the guard), ``why``, at most 100
+                                             ``names``, ``effect`` (of a release), ``token``; once
+                                             for each hold, again after a minute if it changes
 ``salt/k8s_nodes/<cluster>/lagging``         ``cluster``, ``minions`` (how many are out of date)
 ``salt/k8s_nodes/<cluster>/departure/open``  ``cluster``, ``addresses`` that left ten minutes ago
                                              and can still get in, ``minions``, ``truncated``,

@@ -63,6 +63,8 @@ FULL = {
                 "growth_percent": 50,
                 "growth_nodes": 20,
                 "growth_window": 60,
+                "growth_addresses": 40,
+                "growth_addresses_per_day": 300,
                 "grace": 120,
                 "addresses_per_node": 4,
                 "min_prefix_ipv4": 24,
@@ -120,6 +122,8 @@ def test_every_key_is_read():
         growth_percent=50,
         growth_nodes=20,
         growth_window=60.0,
+        growth_addresses=40,
+        growth_addresses_per_day=300,
     )
     assert (prod.grace, prod.page_size, prod.serve_to) == (120.0, 100, "G@role:db")
     assert (prod.limits.addresses_per_node, prod.limits.min_prefix_ipv4) == (4, 24)

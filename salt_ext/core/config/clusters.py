@@ -233,6 +233,8 @@ def _rules(given: Options) -> Rules:
         growth_percent=given.take("growth_percent", whole(0, 10_000), default.growth_percent),
         growth_nodes=given.take("growth_nodes", whole(1, 100_000), default.growth_nodes),
         growth_window=given.take("growth_window", seconds(1, 86_400), default.growth_window),
+        growth_addresses=given.take("growth_addresses", whole(1, 1_000_000), None),
+        growth_addresses_per_day=given.take("growth_addresses_per_day", whole(1, 1_000_000), None),
     )
 
 
