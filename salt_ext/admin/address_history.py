@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, IPv6Network, ip_network
+from typing import cast
 
 from salt_ext.core import answers
 from salt_ext.core.cluster.address import Network
@@ -12,7 +13,7 @@ from salt_ext.core.display import parse_time, utc
 from salt_ext.core.errors import BadArgument
 from salt_ext.core.rollout.departures import Departure, State, canonical
 from salt_ext.store import Store
-from salt_ext.store.address_history import InForce, Interval
+from salt_ext.store.address_history import Interval, ProvenAddress
 from salt_ext.store.history import HistoryEntry
 
 _MAX_INTERVALS = 200
@@ -58,8 +59,8 @@ def address_history(
         if (moment is None or _was_open(interval, departed[number], moment)) and (
             minion is None or departed[number] or proven[number]
         ):
-            shown = _minions(departed[number], proven[number])
-            _add_proofs(shown, store.address_history.first_proofs(interval))
+            proofs = store.address_history.first_proofs(interval)
+            shown = _with_proofs(_minions(departed[number], proven[number]), proofs)
             found.append(_interval(interval, shown, store))
             if len(found) == _MAX_INTERVALS:
                 break
@@ -126,9 +127,11 @@ def _by_interval(
     return found
 
 
-def _current(intervals: list[Interval], in_force: Iterable[InForce]) -> dict[int, list[InForce]]:
+def _current(
+    intervals: list[Interval], in_force: Iterable[ProvenAddress]
+) -> dict[int, list[ProvenAddress]]:
     """Return the proofs that are in force, in the same way."""
-    found: dict[int, list[InForce]] = {n: [] for n in range(-1, len(intervals))}
+    found: dict[int, list[ProvenAddress]] = {n: [] for n in range(-1, len(intervals))}
     for one in in_force:
         of_cluster = [n for n, interval in enumerate(intervals) if interval.cluster == one.cluster]
         still = [n for n in of_cluster if intervals[n].closed_at is None]
@@ -152,7 +155,7 @@ def _not_closed(one: Departure, moment: float) -> bool:
 
 
 def _minions(
-    departures: Iterable[Departure], in_force: Iterable[InForce]
+    departures: Iterable[Departure], in_force: Iterable[ProvenAddress]
 ) -> dict[str, answers.AddressOnMinion]:
     found: dict[str, answers.AddressOnMinion] = {}
     for proof in in_force:
@@ -169,16 +172,20 @@ def _minions(
     return dict(sorted(found.items()))
 
 
-def _add_proofs(
+def _with_proofs(
     minions: Mapping[str, answers.AddressOnMinion], proofs: Mapping[str, float]
-) -> None:
-    for name, shown in minions.items():
+) -> dict[str, answers.IntervalOnMinion]:
+    found: dict[str, answers.IntervalOnMinion] = {}
+    for name, one in minions.items():
+        # The keys of one type are among those of the other.
+        found[name] = cast("answers.IntervalOnMinion", {**one})
         if name in proofs:
-            shown["applied_at"] = utc(proofs[name])
+            found[name]["applied_at"] = utc(proofs[name])
+    return found
 
 
 def _interval(
-    interval: Interval, minions: dict[str, answers.AddressOnMinion], store: Store
+    interval: Interval, minions: dict[str, answers.IntervalOnMinion], store: Store
 ) -> answers.AddressInterval:
     shown: answers.AddressInterval = {
         "cluster": interval.cluster,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ from typing import Any
 from salt_ext.core import answers
 from salt_ext.core.config.config import Config
 from salt_ext.core.display import utc
+from salt_ext.core.errors import StoreError
 from salt_ext.store import Store
 from salt_ext.store.control import ControlFlag
 from salt_ext.store.decisions import UnusableDecisions
 from salt_ext.store.locks import ENGINE, lock_holder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class By:
     """Who gives a command, and why."""
 
@@ -31,6 +33,8 @@ def pause(store: Store, by: By) -> answers.Paused:
     """Stop all publishing, also by hand; jobs in flight are followed to their end."""
     now = time.time()
     if store.decisions.pause(ControlFlag(by.name, now, by.reason)):
+        with contextlib.suppress(StoreError):
+            store.continuity.bind_first()
         _record(store, "paused", by, now, out_of_date=store.applied.out_of_sync_minions())
     flag = store.decisions.paused() or ControlFlag(by.name, now, by.reason)
     answer: answers.Paused = {"paused": True, "by": flag.by, "since": utc(flag.at)}

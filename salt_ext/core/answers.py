@@ -361,6 +361,7 @@ class HistoryItem(Happened, total=False):
     no_longer_to: list[str]
     by: str
     reason: str
+    token: str
     changes: list[Release]
     force: bool
     minions: str | list[str] | None
@@ -368,6 +369,7 @@ class HistoryItem(Happened, total=False):
     out_of_date: int
     restarted_classes: list[str]
     set_aside: str
+    recovered: str
     clusters: list[str]
     compiled: int
     failed: int
@@ -394,7 +396,6 @@ class LetInBy(TypedDict, total=False):
 class AddressOnMinion(TypedDict, total=False):
     """What became of one address on one minion."""
 
-    applied_at: str
     in_force: bool
     departed_at: str
     cause: str
@@ -402,6 +403,12 @@ class AddressOnMinion(TypedDict, total=False):
     ended_at: str
     evidence: str
     open_by: str
+
+
+class IntervalOnMinion(AddressOnMinion, total=False):
+    """The same for one interval, with the first proof of a view that has the address."""
+
+    applied_at: str
 
 
 class NodeAddress(TypedDict):
@@ -414,7 +421,7 @@ class NodeAddress(TypedDict):
     opened_revision: int
     closed_at: str | None
     closed_revision: int | None
-    minions: dict[str, AddressOnMinion]
+    minions: dict[str, IntervalOnMinion]
 
 
 class AddressInterval(NodeAddress, total=False):

@@ -72,6 +72,7 @@ class _Questions:
     jobs: dict[str, tuple[set[str], float]] = field(default_factory=dict)
     """Job id to the minions that may still answer, and until when."""
     silent: set[str] = field(default_factory=set)
+    """Minions that did not answer in time; they may be asked again."""
     served: dict[str, Served] = field(default_factory=dict)
     lists: dict[str, frozenset[str]] = field(default_factory=dict)
     """Address lists by the digest that a minion gave with it."""
@@ -80,9 +81,9 @@ class _Questions:
 
     @property
     def pending(self) -> int:
-        """Minions that were not asked yet, or may still answer."""
-        asked = sum(len(waiting) for waiting, _ in self.jobs.values())
-        return self.left + asked + len(self.to_ask or ())
+        """Minions that were not asked yet, or may still answer their first question."""
+        asked = {name for waiting, _ in self.jobs.values() for name in waiting}
+        return self.left + len((asked | {*(self.to_ask or ())}) - self.silent)
 
 
 class StoreRecovery:

@@ -373,9 +373,12 @@ def resume(reason: str | None = None) -> answers.Resumed | answers.Error:
     """
     Publish again after a ``pause``, and restart the rollout of classes that were stopped.
 
-    The engine publishes to every minion that is out of date within seconds. Returns
-    ``was_paused`` and ``restarted_classes``. An error is returned when the store cannot be
-    written.
+    The engine publishes to every minion that is out of date within seconds. After a loss of the
+    store, this accepts the nodes as they are listed now. A file of decisions that cannot be used
+    is set aside.
+
+    Returns ``was_paused`` and ``restarted_classes``, ``set_aside`` (the name of such a file) and
+    ``recovered`` (what was lost). An error is returned when the store cannot be written.
 
     CLI Example:
 

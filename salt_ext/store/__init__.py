@@ -2,16 +2,13 @@
 The store: one SQLite file per master, shared by its processes, on its own disk.
 
 Every process of the master opens it: the engine, the runner, and the workers that compile pillars.
-No call waits for a network. A damaged file stops no process: it is set aside, and a new one is
-filled by the next LIST and by `salt-run k8s_nodes.discover`.
+No call waits for a network. A damaged file is set aside, and a new one begins empty.
 
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
 
-    watch       --> snapshots      the nodes of each cluster, by revision
-                    '-> address_history  since when and until when nodes had which address
+    watch       --> snapshots      nodes of each cluster, by revision  -->  address_history
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
-                --> holds          changes that a guard holds
-                --> sizes          nodes and addresses within a day, for the growth guard
+                --> holds, sizes   changes that a guard holds; nodes and addresses within a day
     references  --> subscriptions  which minion references what  --> rollout
     rollout     --> jobs           what was published
                 --> applied        the ledger: sent to, applied by, failed on each minion
@@ -19,17 +16,16 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                     |-> timings       seconds from a change to its proof
                     '-> minion_facts  module version, pacing, problems that the minion reported
     watch, rollout  --> departures  addresses that are served no more, until they are closed
-    rollout     --> observed       what mode observe did not publish  --> admin (observed)
-    rollout     --> rollouts       how far a change has got in each class
+    rollout     --> rollouts, observed  how far each class is; what mode observe did not publish
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 
-A statement is in the module of the table that it writes; a transaction over several tables is in
-the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
-deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
-are the files that keep processes apart. Two files beside the store outlive it: ``decisions`` (a
-pause, pinned identities, what persons released or rejected) and ``signing_key``. ``continuity``
-notices that the store was lost, and ``store_id`` tells it from its copies.
+A statement is in the module of its table, a transaction over several in that of its subject: a
+publish in ``jobs``, a job's result in ``applied``, a deleted key in ``subscriptions``.
+``database`` opens the file, ``schema`` has its tables, ``locks`` keep processes apart. Two files
+beside the store outlive it: ``decisions`` (a pause, pinned identities, what persons released or
+rejected) and ``signing_key``. ``continuity`` notices that the store was lost, and ``store_id``
+tells it from its copies.
 
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """

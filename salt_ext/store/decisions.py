@@ -270,8 +270,7 @@ class DecisionFile:
             raise StoreError(f"{self.path}: cannot be set aside: {exc.strerror}") from exc
         log.warning(
             "store: %s cannot be used: %s. It was set aside as %s, and a new file begins empty. "
-            "Lost: pinned identities, releases and rejections of held changes "
-            "[decisions-set-aside]",
+            "Lost: pinned identities, confirmed and rejected changes [decisions-set-aside]",
             *(self.path, problem.why, kept.name),
         )
         return kept.name

@@ -46,6 +46,12 @@ DECISIONS = frozenset(["confirmed", "rejected", "paused", "resumed"])
 
 _OMITTED = "changes of minions that came too fast are only counted"
 
+# Of the other index SQLite would read and sort all of them. The condition is that of this one.
+_OLDEST_OF_MINIONS = (
+    "SELECT id, share FROM history INDEXED BY history_of_minions"
+    " WHERE share >= 'minion:' AND share < 'minion;' ORDER BY id LIMIT 1"
+)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -246,23 +252,19 @@ def _make_room(connection: Connection, share: _Share) -> None:
         "SELECT entries FROM history_share WHERE share = ?", (share.name,)
     ).fetchone()
     if entries > share.limit:
-        _drop_oldest(connection, "share = ?", share.name)
+        oldest = "SELECT id, share FROM history WHERE share = ? ORDER BY id LIMIT 1"
+        _drop(connection, *connection.execute(oldest, (share.name,)).fetchone())
     elif _of_minion(share):
         _count_minions(connection, 1)
     if _of_minion(share) and _minions(connection)[0] > MAX_OF_MINIONS:
-        # The same words as those of its index.
-        _drop_oldest(connection, "share >= 'minion:' AND share < 'minion;'")
+        _drop(connection, *connection.execute(_OLDEST_OF_MINIONS).fetchone())
         _count_minions(connection, -1)
 
 
-def _drop_oldest(connection: Connection, where: str, *values: str) -> None:
-    number, name = connection.execute(
-        f"SELECT id, share FROM history WHERE {where} ORDER BY id LIMIT 1",  # noqa: S608
-        values,
-    ).fetchone()
+def _drop(connection: Connection, number: int, share: str) -> None:
     connection.execute("DELETE FROM history WHERE id = ?", (number,))
-    connection.execute("UPDATE history_share SET entries = entries - 1 WHERE share = ?", (name,))
-    connection.execute("DELETE FROM history_share WHERE share = ? AND entries <= 0", (name,))
+    connection.execute("UPDATE history_share SET entries = entries - 1 WHERE share = ?", (share,))
+    connection.execute("DELETE FROM history_share WHERE share = ? AND entries <= 0", (share,))
 
 
 def _minions(connection: Connection) -> tuple[int, float, float]:

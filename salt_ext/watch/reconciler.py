@@ -356,6 +356,8 @@ class ClusterReconciler:
         health.nodes = self._membership.node_count
         self._count_refused(health)
         self._store.health.report(self._name, health)
+        if self._snapshot is not None:
+            self._store.continuity.bind_first()
         # A person may have begun a new file of decisions.
         self._held.save_decisions()
         position = counters.position

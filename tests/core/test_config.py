@@ -12,11 +12,12 @@ import pytest
 from salt_ext.core.cluster.address import RESERVED_NETWORKS
 from salt_ext.core.cluster.guard import Rules
 from salt_ext.core.cluster.member import RejectReason
-from salt_ext.core.config import config
+from salt_ext.core.config import config, places
 from salt_ext.core.config.access import ClusterAccess
 from salt_ext.core.config.apply import ApplyConfig
 from salt_ext.core.config.clusters import Timing
 from salt_ext.core.config.config import Config
+from salt_ext.core.config.options import UnknownKey
 from salt_ext.core.errors import UnknownCluster
 from salt_ext.core.references.node_lists import NodeListRule
 from tests.core.build import EXTERNAL, INTERNAL, POD_CIDR
@@ -518,6 +519,9 @@ STOPPING: list[tuple[str, object, bool]] = [
     ("clusters:prod:denied_network", ["192.0.2.9"], True),
     ("clusters:prod:never", ["192.0.2.9"], True),
     ("stuff", {"here": [{"denied_networks": ["198.51.100.66"]}]}, True),
+    ("apply:states", [{"denied_networks": ["198.51.100.66"]}], True),
+    ("metrics:textfile", {"never": "198.51.100.66"}, True),
+    ("metrics:port", {"serve_to": "db*"}, False),
     ("stuff", 1, True),
     ("apply:stuff", 1, True),
     ("metrics:stuff", 1, True),
@@ -923,3 +927,19 @@ def test_networks_under_the_old_name_stay_out_beside_the_new_one():
     ).broken["prod"]
     for text in ("192.0.2.8", "192.0.2.9"):
         assert value.limits.reject_reason(ipaddress.ip_address(text)) is RejectReason.DENIED
+
+
+def test_the_place_of_every_key_is_known():
+    cluster = {"x": 0, "guards": {"x": 0}, "timing": {"x": 0}, "groups": {"w": {"x": 0}}}
+    found = config.read(
+        {
+            "x": 0,
+            "metrics": {"x": 0},
+            "apply": {"x": 0, "classes": {"a": {"x": 0}}},
+            "clusters": {"prod": cluster},
+        }
+    )
+    unknown = [problem for problem in found.problems if isinstance(problem, UnknownKey)]
+    assert len(unknown) == 8
+    keys = {key for problem in unknown for key in problem.here}
+    assert {key for key in keys if places.resembles(key) != key} == set()

@@ -7,6 +7,8 @@ import logging
 import pytest
 
 from lab.kubernetes.emulator import actions
+from salt_ext.admin import controls
+from salt_ext.rollout.publishing import publishing_stopped
 
 QUICK = {
     "timing": {"inactivity": 1, "debounce": 0, "max_delay": 0},
@@ -256,3 +258,35 @@ def test_a_confirmation_does_not_reach_the_next_cluster(emulator, watch):
     emulator.wipe()
     watched.holds("identity")
     assert watched.addresses() == {"10.0.0.2"}
+
+
+def test_another_cluster_after_a_loss_of_the_store_is_held_and_nothing_is_published(
+    emulator, watch
+):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    watched.watching()
+    watched.stop()
+    for path in watched.store.database.path.parent.glob("store.sqlite3*"):
+        path.unlink()
+    emulator.control.wipe()
+    watched.start()
+    watched.holds("identity")
+    assert watched.addresses() == set()
+    assert watched.revision() == 0
+    stopped = publishing_stopped(watched.config, watched.store)
+    assert stopped.startswith("nothing is published for prod: the store was deleted or emptied")
+
+
+def test_the_decisions_know_the_identity_again_after_a_person_began_a_new_file(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    watched.nodes.create("n1", internal=["10.0.0.1"])
+    watched.serves("10.0.0.1")
+    pinned = watched.store.decisions.of("prod").identity
+    assert pinned == watched.store.snapshots.load("prod").identity
+    watched.store.decisions.path.write_text("damage")
+    assert "cannot be used" in publishing_stopped(watched.config, watched.store)
+    controls.resume(watched.store, "kim")
+    watched.until(lambda: watched.store.decisions.of("prod").identity == pinned, "the pin")
+    assert publishing_stopped(watched.config, watched.store) is None

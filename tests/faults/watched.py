@@ -109,13 +109,13 @@ class Watched:
         """Confirm everything that is held and can be."""
         held = self.store.holds.of(self.name)
         tokens = [change.token for change in held if Kind(change.kind).confirmable]
-        return confirm(self.config, self.store, self.name, By("tester"), tokens)
+        return confirm(self.config, self.store, self.name, By(name="tester"), tokens)
 
     def reject(self) -> Mapping[str, Any]:
         """Reject everything that is held and can be."""
         held = self.store.holds.of(self.name)
         tokens = [change.token for change in held if Kind(change.kind).rejectable]
-        return reject(self.config, self.store, self.name, By("tester"), tokens)
+        return reject(self.config, self.store, self.name, By(name="tester"), tokens)
 
     def until(self, true: Callable[[], object], what: str = "", *, seconds: float = 60.0) -> None:
         """Wait for a condition; the threads change the store and the bus at their own pace."""

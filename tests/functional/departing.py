@@ -63,7 +63,9 @@ class Master:
             "clusters": {"prod": dict(CLUSTER), "test": dict(CLUSTER)},
             **block,
         }
-        self.block["apply"] = {"states": ["firewall"], "min_interval": 0, **block.get("apply", {})}
+        apply = block.get("apply", {})
+        states = {} if "function" in apply else {"states": ["firewall"]}
+        self.block["apply"] = {**states, "min_interval": 0, **apply}
         self.store = Store(self.block["state_dir"])
         self.jobs: dict[str, tuple[list[str], Action]] = {}
         self.cache: dict[str, dict[str, dict[str, Any]]] = {}

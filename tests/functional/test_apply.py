@@ -533,11 +533,12 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(settings):
 
 
 def block(settings, **apply):
-    """The settings with another `apply:` block."""
+    """The settings with another `apply:` block; None removes a key."""
+    values = {"states": ["firewall"], "timeout": 60, "min_interval": 0, **apply}
     return config.read(
         {
             "state_dir": settings.state_dir,
-            "apply": {"states": ["firewall"], "timeout": 60, "min_interval": 0, **apply},
+            "apply": {key: value for key, value in values.items() if value is not None},
             "clusters": {"prod": CLUSTER, "test": {**CLUSTER, "mode": "observe"}},
         }
     )

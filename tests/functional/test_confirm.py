@@ -30,10 +30,10 @@ class Desk:
         return [change.token for change in held]
 
     def confirm(self, *tokens: str, reason: str = ""):
-        return admin.confirm(self.config, self.store, "prod", By("kim", reason), tokens)
+        return admin.confirm(self.config, self.store, "prod", By(name="kim", reason=reason), tokens)
 
     def reject(self, *tokens: str, reason: str = ""):
-        return admin.reject(self.config, self.store, "prod", By("kim", reason), tokens)
+        return admin.reject(self.config, self.store, "prod", By(name="kim", reason=reason), tokens)
 
     @property
     def decided(self):

@@ -343,7 +343,7 @@ class TestDamage:
     @pytest.mark.usefixtures("damage")
     def test_resume_sets_it_aside_says_so_and_begins_a_new_file(self, store, folder, caplog):
         with caplog.at_level(logging.WARNING):
-            answer = controls.resume(store, "kim")
+            answer = controls.resume(store, controls.By(name="kim"))
         assert answer["was_paused"] is True
         assert (folder / answer["set_aside"]).exists() or (
             folder / answer["set_aside"]
@@ -358,7 +358,7 @@ class TestDamage:
     def test_resume_sets_nothing_aside_that_can_be_used(self, store, folder):
         pin(store, "prod", "u1")
         store.decisions.pause(KIM)
-        assert "set_aside" not in controls.resume(store, "kim")
+        assert "set_aside" not in controls.resume(store, controls.By(name="kim"))
         assert store.decisions.of("prod").identity == "u1"
         assert not list(folder.glob("*.aside-*"))
 

@@ -328,7 +328,7 @@ class TestWhatARunAnswers:
     @pytest.fixture
     def synced(self, make):
         """A minion whose class publishes sync, with one departure and that run in flight."""
-        master = make(apply={"states": None, "function": "k8s_firewall.sync", "sync": False})
+        master = make(apply={"function": "k8s_firewall.sync", "sync": False})
         master.store.minion_facts.set_module_version("m1", SHIPPED)
         master.view("prod", "192.0.2.2")
         ((self.jid, _),) = master.run().items()

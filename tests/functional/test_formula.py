@@ -17,6 +17,7 @@ import salt.utils.args
 import yaml
 
 from salt_ext import formula
+from salt_ext.core.rollout.recovery import read_served
 from salt_ext.master import minion_module
 
 FILES = sorted(path for path in formula.path().glob("_*/**/*.py") if "__pycache__" not in str(path))
@@ -125,3 +126,12 @@ def test_only_functions_of_the_module_can_be_called(opts):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     }
     assert names == public
+
+
+def test_the_master_can_ask_what_a_minion_was_served_last(opts):
+    minion(opts)["saltutil.sync_all"](refresh=False)
+    served = minion(opts)["k8s_firewall.served"]
+    found = served()
+    assert (found["addresses"], found["clusters"]) == ([], {})
+    assert "addresses" not in served(known=[found["digest"]])
+    assert read_served(found, {}) is None

@@ -8,24 +8,30 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from salt_ext.admin import controls
 from salt_ext.admin.check import configuration as check_configuration
+from salt_ext.admin.controls import By
 from salt_ext.admin.status import status
 from salt_ext.core import metrics
 from salt_ext.core.config import config
 from salt_ext.core.config.apply import Action
+from salt_ext.core.rollout.recovery import Report
 from salt_ext.daemon.metrics import MetricsCollector
 from salt_ext.rollout import recovery
 from salt_ext.rollout.apply import ApplyRun
+from salt_ext.rollout.desired_state import DesiredState
 from salt_ext.rollout.plan import plan
 from salt_ext.rollout.publishing import NOT_COMPARED, publishing_stopped
 from salt_ext.rollout.recovery import StoreRecovery
+from salt_ext.rollout.selection import RECOVERING, ApplyRequest, BatchSelector
 from salt_ext.store import Store, store_id
 from salt_ext.store.control import ControlFlag
 from tests.core.build import member, snapshot
@@ -208,11 +214,20 @@ class TestNoLoss:
         assert master.minions.asked == []
         assert master.applied() == ["db1", "web1", "web2"]
 
+    def test_a_loss_after_a_pause_is_noticed_although_no_engine_ran(self, tmp_path, clock):
+        found = Master(tmp_path / "new", clock)
+        controls.pause(found.store, By(name="kim"))
+        found.lose()
+        found.restart()
+        assert found.why().startswith("paused by kim")
+        found.store.decisions.resume()
+        assert "the store was deleted" in found.why()
+
     def test_a_pause_before_the_first_engine_is_no_loss(self, tmp_path, clock):
         found = Master(tmp_path / "new", clock)
-        controls.pause(found.store, "kim")
+        controls.pause(found.store, By(name="kim"))
         found.steps()
-        controls.resume(found.store, "kim")
+        controls.resume(found.store, By(name="kim"))
         assert found.why() is None
 
 
@@ -262,7 +277,7 @@ class TestLoss:
         lost.lists("prod")
         lost.lists("test", 8, 9)
         lost.steps(5)
-        answered = controls.resume(lost.store, "kim")
+        answered = controls.resume(lost.store, By(name="kim"))
         assert answered["recovered"].startswith("the store was ")
         assert lost.why() is None
         lost.steps(3)
@@ -271,6 +286,20 @@ class TestLoss:
         assert (entry.what, entry.detail["by"]) == ("resumed", "kim")
         assert entry.detail["recovered"] == answered["recovered"]
         assert lost.applied() == ["db1", "web1", "web2"]
+
+    def test_a_person_who_is_quicker_than_the_engine_is_not_overruled(self, lost, monkeypatch):
+        lost.lists("prod", 1, 2, 3, 4)
+        lost.steps(3)
+
+        def judge(*_: Any) -> dict[str, Report]:
+            controls.resume(lost.store, By(name="kim"))
+            return {}
+
+        monkeypatch.setattr(recovery, "judge", judge)
+        lost.lists("test")
+        lost.steps()
+        assert lost.store.decisions.read().recovery is None
+        assert lost.why() is None
 
     def test_a_pause_goes_on_and_no_minion_is_asked_meanwhile(self, lost):
         lost.store.decisions.pause(ControlFlag("kim", 1.0))
@@ -394,6 +423,12 @@ class TestQuestions:
         assert status(master.config, master.store)["recovery"]["clusters"]["prod"] == (
             "none of its 2 minions knows what it was served"
         )
+        master.clock.now += 300
+        master.steps(2)
+        # While they are asked again, the answer is still the old one.
+        assert (
+            "none of its 2" in status(master.config, master.store)["recovery"]["clusters"]["prod"]
+        )
         master.minions.answers["web1"] = answer(1, 2, 3, 4)
         master.clock.now += 300
         master.steps(12)
@@ -471,6 +506,28 @@ class TestOlder:
         restored.steps(4)
         assert restored.applied() == ["db1", "web1", "web2"]
 
+    def test_no_departed_address_is_closed_on_a_minion_that_waits(self, master):
+        departed = [(["web1", "db1"], {"192.0.2.77": "node n77 left"})]
+        for name in ("web1", "web2", "db1"):
+            master.store.subscriptions.record(name, "base", {}, 5.0)
+        known = master.store.snapshots.load("prod")
+        master.store.snapshots.save(replace(known, revision=2), [], [], departed)
+        master.store.decisions.change(
+            lambda old: msgspec.structs.replace(
+                old, store=msgspec.structs.replace(old.store, inode=1)
+            )
+        )
+        for name, cluster in (("web1", "prod"), ("db1", "test")):
+            refer(master.store, name, cluster)
+        selector = BatchSelector(
+            master.config, master.store, DesiredState(master.store), lambda _: frozenset()
+        )
+        request = ApplyRequest(clusters=ALL, force=True)
+        assert selector.select(request, 1e9).closing.batches == []
+        assert selector.select(request, 1e9).closing.reasons["web1"] == RECOVERING
+        controls.resume(master.store, By(name="kim"))
+        assert selector.select(request, 1e9).closing.reasons.get("web1") != RECOVERING
+
 
 class TestLostDecisions:
     @pytest.fixture
@@ -490,7 +547,7 @@ class TestLostDecisions:
         assert "it was deleted" in deleted.why()
 
     def test_resume_begins_a_new_file_and_says_so(self, deleted):
-        answered = controls.resume(deleted.store, "kim")
+        answered = controls.resume(deleted.store, By(name="kim"))
         assert "it was deleted" in answered["recovered"]
         assert deleted.why() is None
         deleted.steps(2)

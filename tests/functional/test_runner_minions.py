@@ -13,6 +13,7 @@ import salt.loader
 from salt_ext.admin import controls
 from salt_ext.core.display import utc
 from salt_ext.core.rollout.wave import RolloutState
+from salt_ext.master.caller import caller
 from salt_ext.master.settings import settings
 from salt_ext.rollout.apply import ApplyRun
 from salt_ext.store import Health, Store
@@ -270,13 +271,30 @@ class TestHistory:
     def test_it_names_the_user_of_an_apply_by_hand(self, run, store, monkeypatch):
         publisher = Publisher()
         monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
-        run["k8s_nodes.apply"]("prod")
+        with monkeypatch.context() as patched:
+            # As Salt's client of the reactor puts it there.
+            globals_ = run["k8s_nodes.apply"].__globals__
+            patched.setitem(globals_, "__user__", "Reactor")
+            run["k8s_nodes.apply"]("prod")
         assert publisher.jobs
         assert store.history.newest("", 9) == []
-        run["k8s_nodes.apply"](minions="m3", force=True)
+        run["k8s_nodes.apply"](minions="m3", force=True, reason="a new\nrack\x1b[2J")
         (answer,) = run["k8s_nodes.history"](count=1)["entries"]
-        del answer["at"], answer["by"]
-        assert answer == {"what": "applied", "force": True, "minions": "m3", "jobs": ["2"]}
+        assert answer.pop("by") == caller({}, None).name
+        del answer["at"]
+        assert answer == {
+            "what": "applied",
+            "reason": "a new rack\\x1b[2J",
+            "force": True,
+            "minions": "m3",
+            "jobs": ["2"],
+        }
+
+    def test_it_has_an_apply_by_hand_without_arguments(self, run, store, monkeypatch):
+        publisher = Publisher()
+        monkeypatch.setattr("salt_ext.master.publisher.Publisher", lambda _: publisher)
+        run["k8s_nodes.apply"]()
+        assert [entry.what for entry in store.history.newest("", 9)] == ["applied"]
 
     def test_one_run_of_a_minion_proves_several_changes(self, opts, run, store):
         apply(opts, store, "m1")
@@ -316,7 +334,9 @@ class TestRefresh:
         with engine_lock(store.database.path.parent / ENGINE, stop):
             thread = threading.Thread(
                 target=lambda: answer.update(
-                    controls.refresh(config, store, frozenset(["prod", "test"]), "me", 2.0)
+                    controls.refresh(
+                        config, store, frozenset(["prod", "test"]), controls.By("kim"), 2.0
+                    )
                 )
             )
             thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from salt_ext.admin import controls
+from salt_ext.admin.address_history import address_history
 from salt_ext.admin.check.report import check
 from salt_ext.admin.confirm import confirm, reject
 from salt_ext.admin.controls import By
@@ -21,6 +22,7 @@ from tests.functional.terminal import MINIONS, Master
 from tests.golden import assert_golden
 
 BOTH = frozenset(["prod", "test"])
+KIM = By("kim as root", "new core switch until noon")
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_check_of_a_master_with_errors(healthy):
     healthy.values["k8s_nodes"]["clusters"]["test"]["mode"] = "observe"
     healthy.refer("db1", "k8s://prod", "k8s://stage", "k8s://test?labelSelector=pool=db")
     hold(healthy, "test")
-    controls.pause(healthy.store, By("kim"))
+    controls.pause(healthy.store, KIM)
     healthy.watched("test", refused={"outside allowed_networks": 2})
     assert_screen(healthy, "check-errors", check(healthy.opts(), within=0, brief=True))
 
@@ -166,24 +168,44 @@ def test_history(healthy):
     hold(healthy, "prod")
     healthy.now += 30
     (token, _) = (change.token for change in healthy.store.holds.of("prod"))
-    confirm(settings(healthy.opts()), healthy.store, "prod", By("kim", "two are rebuilt"), [token])
-    controls.pause(healthy.store, By("kim"))
+    confirm(
+        settings(healthy.opts()),
+        healthy.store,
+        "prod",
+        By(name="kim", reason="two are rebuilt"),
+        [token],
+    )
+    controls.pause(healthy.store, KIM)
     healthy.now += 30
-    controls.resume(healthy.store, By("kim"))
+    controls.resume(healthy.store, KIM)
     controls.record_apply(
-        healthy.store, By("kim"), force=True, minions="web3", jobs={"20231114221550000007": []}
+        healthy.store, By(name="kim"), force=True, minions="web3", jobs={"20231114221550000007": []}
     )
     answer = history(settings(healthy.opts()), healthy.store, None, 20)
     assert_screen(healthy, "history", answer)
 
 
+def test_history_of_an_address_that_left(healthy):
+    departed(healthy)
+    config = settings(healthy.opts())
+    answer = address_history(
+        config, healthy.store, "192.0.2.1", minion="db1", at="2023-11-14T22:14"
+    )
+    assert_screen(healthy, "history-address", answer)
+
+
+def test_status_of_a_pause(healthy):
+    controls.pause(healthy.store, KIM)
+    assert_status(healthy, "status-paused")
+
+
 def test_confirm(healthy):
     hold(healthy, "prod")
     opts = settings(healthy.opts())
-    picture = confirm(opts, healthy.store, "prod", By("kim"))
+    picture = confirm(opts, healthy.store, "prod", By(name="kim"))
     assert_screen(healthy, "confirm-picture", picture)
     (token, _) = (change.token for change in healthy.store.holds.of("prod"))
-    answer = confirm(opts, healthy.store, "prod", By("kim"), [token])
+    answer = confirm(opts, healthy.store, "prod", By(name="kim"), [token])
     assert_screen(healthy, "confirm", answer)
 
 
@@ -195,12 +217,15 @@ def test_reject(healthy):
         effect=Effect(join=2, open=2),
     )
     healthy.store.holds.replace("prod", [growth], healthy.now - 10)
-    answer = reject(settings(healthy.opts()), healthy.store, "prod", By("kim"), [growth.token])
+    answer = reject(settings(healthy.opts()), healthy.store, "prod", By(name="kim"), [growth.token])
     assert_screen(healthy, "reject", answer)
 
 
 def test_pause_and_resume(healthy):
-    screens = [controls.pause(healthy.store, By("kim")), controls.resume(healthy.store, By("kim"))]
+    screens = [
+        controls.pause(healthy.store, KIM),
+        controls.resume(healthy.store, KIM),
+    ]
     text = "\n".join(healthy.screen(answer) for answer in screens)
     assert_golden("screens/pause-resume.txt", text)
 

@@ -46,13 +46,18 @@ class Master:
         self.secrets.write_text(yaml.safe_dump({"prod": token, "list": ["a"]}))
 
     def opts(self, *, main=None, **cluster):
-        """Read the configuration with our block in master.d, as the daemon does."""
+        """
+        Read the configuration with our block in master.d, as the daemon does.
+
+        None removes a key of the cluster.
+        """
         given = {
             "server": self.backend.endpoint.url,
             "ca_file": str(self.backend.endpoint.ca_file),
             "allowed_networks": ["192.0.2.0/24"],
             **cluster,
         }
+        given = {key: value for key, value in given.items() if value is not None}
         block = {"state_dir": str(self.folder / "state"), "clusters": {"prod": given}}
         files = {"driver": "yaml", "files": [str(self.secrets)]}
         (self.folder / "master.d" / "k8s.conf").write_text(yaml.safe_dump({"k8s_nodes": block}))

@@ -27,8 +27,7 @@ from salt_ext.core.errors import Overtaken, StoreError
 from salt_ext.core.references.resolution import Unresolved
 from salt_ext.core.rollout.drift import LedgerEntry, OutOfSync
 from salt_ext.references.resolver import Resolver
-from salt_ext.store import Health, Store, history, schema
-from salt_ext.store.history import HistoryEntry
+from salt_ext.store import Health, Store, schema
 from salt_ext.store.jobs import Job
 from salt_ext.store.subscriptions import Answer, Seen
 from tests.core.build import member, snapshot
@@ -246,19 +245,6 @@ class TestApplied:
         assert apply.next_run(20.0, 99.0) == 22.5
         store.subscriptions.delete("m1", 1.0)
         assert store.minion_facts.full_burst_at() == {}
-
-
-class TestHistory:
-    def test_it_is_bounded_and_the_newest_stays(self, store, monkeypatch):
-        monkeypatch.setattr(history, "MAX_ENTRIES", 10)
-        for n in range(25):
-            store.history.record(
-                HistoryEntry(at=n, cluster="prod", what="changed", detail={"n": n})
-            )
-        kept = store.history.newest("prod", 100)
-        assert [entry.detail["n"] for entry in kept] == list(range(24, 14, -1))
-        assert len(store.history.newest("prod", 3)) == 3
-        assert store.history.newest("other", 3) == []
 
 
 class TestHolds:

@@ -147,3 +147,29 @@ def test_the_record_is_written_where_it_differs(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     ownership.record(folder, frozenset({"192.0.2.1"}))
     assert ownership.recorded(folder) == {"192.0.2.1"}
+
+
+def test_the_master_is_told_what_was_served_last(tmp_path):
+    folder = StateDir(str(tmp_path))
+    ownership.record(folder, frozenset(["192.0.2.2", "192.0.2.1"]))
+    folder.write("revisions", {"prod": {"revision": 7, "observed_at": 1.5, "store": "s"}})
+    found = ownership.answer(folder, (), "v")
+    assert found["addresses"] == ["192.0.2.1", "192.0.2.2"]
+    assert found["truncated"] is False
+    assert found["clusters"] == {"prod": {"revision": 7, "observed_at": 1.5}}
+    again = ownership.answer(folder, ["other", found["digest"]], "v")
+    assert again == {key: again[key] for key in ("version", "digest", "clusters")}
+    assert again["digest"] == found["digest"]
+
+
+def test_an_answer_to_the_master_is_bounded_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(ownership, "_MAX_ANSWERED", 1)
+    folder = StateDir(str(tmp_path))
+    ownership.record(folder, frozenset(["192.0.2.2", "192.0.2.1"]))
+    found = ownership.answer(folder, "no list", "v")
+    assert (found["addresses"], found["truncated"]) == (["192.0.2.1"], True)
+
+
+def test_a_minion_that_was_served_nothing_says_so(tmp_path):
+    found = ownership.answer(StateDir(str(tmp_path)), (), "v")
+    assert (found["addresses"], found["clusters"]) == ([], {})

@@ -10,8 +10,7 @@ from salt_ext.core.config import apply, clusters, doubt, options, places
 from salt_ext.core.config.apply import ApplyConfig, Mode
 from salt_ext.core.config.clusters import Cluster
 from salt_ext.core.config.networks import denied_networks
-from salt_ext.core.config.options import HIDDEN, NotAMapping, Options, UnknownKey, whole
-from salt_ext.core.display import quote
+from salt_ext.core.config.options import NotAMapping, Options, UnknownKey, whole
 from salt_ext.core.errors import ConfigError, UnknownCluster
 
 KEY = "k8s_nodes"
@@ -126,7 +125,7 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     denied = block.take("denied_networks", denied_networks, _NO_NETWORKS, was="never")
     entries = block.below("clusters", may_be_null=True)
     block.finish()
-    elsewhere, wrong_level = doubt.denied_elsewhere(raw, [str(name) for name in entries.keys])
+    elsewhere = doubt.denied_elsewhere(raw, [str(name) for name in entries.keys])
     never_open = (*RESERVED_NETWORKS, *own_addresses, *denied, *elsewhere.get("", ()))
     read_clusters = {str(name): _read_cluster(name, entries, never_open) for name in entries.keys}
     if not entries.keys and not problems:
@@ -134,9 +133,6 @@ def read(raw: object, own_addresses: tuple[Network, ...] = ()) -> Config:
     own = [_path(name) for name, one in read_clusters.items() if one.cluster]
     doubts = doubt.judge(problems, KEY, own)
     stopped_by = doubts.every_cluster
-    if wrong_level and not stopped_by:
-        problems.append(_at_wrong_level(wrong_level[0]))
-        stopped_by = (problems[-1],)
     valid: dict[str, Cluster] = {}
     broken: dict[str, Cluster | None] = {}
     for name, one in read_clusters.items():
@@ -187,12 +183,6 @@ def _read_cluster(name: object, entries: Options, never_open: tuple[Network, ...
 
 def _path(name: str) -> str:
     return f"{KEY}:clusters:{name}:"
-
-
-def _at_wrong_level(path: str) -> ConfigError:
-    name = path.rpartition(":")[2]
-    shown = path if path.isprintable() else quote(path)
-    return ConfigError(f"{KEY}:{shown}", HIDDEN, f"only at its own level{places.hint(name)}")
 
 
 def _keeps_references(key: str) -> bool:

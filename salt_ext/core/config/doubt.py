@@ -83,33 +83,24 @@ def _is_about_all(problem: ConfigError, top: str) -> bool:
     if isinstance(problem, NotAMapping):
         # An empty `apply:` has lost nothing.
         return problem.value is not None or top not in ("apply", "metrics")
-    return top in ("denied_networks", "never", "state_dir", "clusters")
+    return top in ("denied_networks", "never", "state_dir", "clusters") or bool(_about(problem))
 
 
-def denied_elsewhere(
-    raw: object, clusters: Collection[str]
-) -> tuple[dict[str, tuple[Network, ...]], list[str]]:
+def denied_elsewhere(raw: object, clusters: Collection[str]) -> dict[str, tuple[Network, ...]]:
     """
     Return the networks under misspelt or misplaced keys for ``denied_networks``.
 
-    By the name of the cluster that alone they are for, or under "" for every cluster; and the
-    paths of the keys at a wrong level.
+    By the name of the cluster that alone they are for, or under "" for every cluster.
     """
     found: dict[str, tuple[Network, ...]] = {}
-    wrong_level = []
     for path, value in places.denying(raw):
-        if path == ("denied_networks",):
-            continue
         own = len(path) == 3 and path[0] == "clusters" and path[1] in clusters
-        if own and path[2] == "denied_networks":
+        if path[-1] == "denied_networks" and (own or len(path) == 1):
             continue
-        if _is_argument(path):
-            continue
-        name = path[1] if own else ""
-        found[name] = (*found.get(name, ()), *readable(value))
-        if not own and len(path) > 1:
-            wrong_level.append(":".join(path))
-    return found, wrong_level
+        if not _is_argument(path):
+            name = path[1] if own else ""
+            found[name] = (*found.get(name, ()), *readable(value))
+    return found
 
 
 def _is_argument(path: tuple[str, ...]) -> bool:

@@ -143,7 +143,8 @@ def _judge(
             f"{len(gone)} of {kept + len(gone)} addresses that minions have are in no view: "
             f"{names(sorted(gone), _SHOWN)}"
         )
-    if len(new) > max(rules.growth_nodes, (kept + len(gone)) * rules.growth_percent // 100):
+    growth = rules.growth_nodes if rules.growth_addresses is None else rules.growth_addresses
+    if len(new) > max(growth, (kept + len(gone)) * rules.growth_percent // 100):
         problems.append(
             f"{len(new)} addresses are new to minions that have {kept + len(gone)}: "
             f"{names(sorted(new), _SHOWN)}"
