@@ -6,6 +6,8 @@ import json
 
 from salt_ext.core import events
 from salt_ext.core.cluster.diff import Baseline
+from salt_ext.core.cluster.member import RejectReason
+from salt_ext.core.cluster.refusal import HeldReason, Refusal
 from salt_ext.core.events import MAX_ADDRESSES, MAX_NODES, Event
 from tests.core.build import member, members, snapshot
 
@@ -75,6 +77,22 @@ def test_exactly_as_many_as_fit_are_not_truncated():
 def test_a_node_of_many_addresses_is_cut():
     _, one = fired([], [member("n1", *(f"10.0.0.{n}" for n in range(50)))])
     assert len(one.data["addresses"]["InternalIP"]) == 10
+
+
+def test_a_refusal_names_its_node_reason_and_key():
+    one = Refusal(node="n1", reason=RejectReason.DENIED, count=7, examples=("10.0.0.1",))
+    event = events.refused("eu", one)
+    assert event.tag == "salt/k8s_nodes/eu/refused"
+    assert json.loads(json.dumps(event.data)) == {
+        "cluster": "eu",
+        "node": "n1",
+        "reason": "inside denied_networks",
+        "count": 7,
+        "examples": ["10.0.0.1"],
+        "key": "denied_networks",
+    }
+    flapping = Refusal(node="n1", reason=HeldReason.FLAPPING, count=1)
+    assert events.refused("eu", flapping).data["key"] == ""
 
 
 def test_the_other_events():

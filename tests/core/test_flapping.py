@@ -223,6 +223,50 @@ class TestNodes:
         assert opened(membership, 1.0) == {X}
 
 
+class TestLaggingServers:
+    """An API server that answers with older states in between is no deed of a node."""
+
+    def test_older_reports_in_between_do_not_count(self, membership):
+        membership.put(node("n1", version="5"), 0.0)
+        for turn in range(1, 20):
+            now = float(turn)
+            if turn % 2:
+                membership.put(node("n1", X, version="10"), now)
+                assert opened(membership, now) == {X}
+            else:
+                membership.put(node("n1", version="5"), now)
+        assert membership.held() == ()
+
+    def test_older_lists_that_lack_the_node_do_not_count(self, membership):
+        for turn in range(20):
+            membership.replace_all([node("n1", X, version="10")] if turn % 2 else [], float(turn))
+        assert opened(membership, 20.0) == {X}
+        assert membership.held() == ()
+
+    def test_older_lists_with_its_last_object_do_not_count(self, membership):
+        for turn in range(20):
+            uid, version = ("new", "10") if turn % 2 else ("old", "5")
+            membership.replace_all([node("n1", X, uid=uid, version=version)], float(turn))
+            assert opened(membership, float(turn)) == {X}
+
+    def test_in_between_a_damped_address_still_has_to_be_kept(self, membership):
+        for turn in range(8):
+            claimed = [X] if turn % 2 else []
+            membership.put(node("n1", *claimed, version=str(10 + turn)), turn * 1.0)
+        assert opened(membership, 7.0) == set()
+        membership.put(node("n1", version="3"), 20.0)
+        membership.put(node("n1", X, version="17"), 25.0)
+        assert opened(membership, 24.9 + FIRST_HOLD) == set()
+        assert opened(membership, 25.0 + FIRST_HOLD) == {X}
+
+    def test_a_kubelet_that_takes_its_object_away_counts(self, membership):
+        for turn in range(4):
+            membership.put(node("n1", X, version=str(10 + turn)), float(turn))
+            if turn < 3:
+                membership.drop("n1", turn + 0.5)
+        assert opened(membership, 4.0) == set()
+
+
 class TestAttributes:
     def test_the_first_changes_are_shown_at_once_and_then_the_newest_now_and_then(self):
         membership = new()

@@ -177,6 +177,13 @@ def test_a_flapping_address_stays_out_and_makes_no_more_changes(kube, watch):
     assert [data["reason"] for data in watched.bus.named("refused")] == [
         "claimed and dropped again and again"
     ]
+    (damped,) = watched.store.holds.of("prod")
+    watched.stop()
+    watched.start()
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.until(lambda: "10.0.0.3" in watched.addresses(), "listed again")
+    assert not {"10.0.0.1", "10.0.0.9"} & watched.addresses()
+    assert watched.store.holds.of("prod") == [damped]
 
 
 def test_a_fresh_node_without_addresses_is_no_change_until_it_has_one(prod):

@@ -48,14 +48,21 @@ class NodeClaims:
 
     @classmethod
     def begin(
-        cls, member: Member, limits: Limits, grace: float, flapping: Flapping, now: float
+        cls,
+        member: Member,
+        limits: Limits,
+        grace: float,
+        flapping: Flapping,
+        now: float,
+        *,
+        counts: bool,
     ) -> NodeClaims:
         """Return a new node."""
         # The name may have been away for longer than its damping lasts.
         flapping.settle(now)
         bare = replace(member, addresses={})
         begun = cls(limits, grace, flapping, reported=bare, open=bare)
-        begun.report(member, now)
+        begun.report(member, now, counts=counts)
         return begun
 
     @classmethod
@@ -76,17 +83,21 @@ class NodeClaims:
         restored._compose(now)
         return restored
 
-    def report(self, member: Member, now: float) -> None:
-        """Take what the node reports now; :meth:`settle` comes first."""
+    def report(self, member: Member, now: float, *, counts: bool) -> None:
+        """
+        Take what the node reports now; :meth:`settle` comes first.
+
+        ``counts`` is whether the node did this: an older state of the API server does not count.
+        """
         before, after = self.reported.claims(), member.claims()
         self.reported = member
         for claim in before - after:
             damped = self.flapping.is_damped(claim)
-            self.flapping.dropped(claim, now)
+            self.flapping.dropped(claim, now, counts=counts)
             if not damped:
                 self._linger(claim, now)
         for claim in after - before:
-            self.flapping.added(claim, now)
+            self.flapping.added(claim, now, counts=counts)
         self._count()
         self._compose(now)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from salt_ext.core.cluster.member import Claim
+from salt_ext.core.cluster.resource_version import is_older
 
 RETURNS = 3
 """Returns of one address within :data:`WINDOW`, of which the last is damped."""
@@ -54,6 +55,8 @@ class Flapping:
     """
 
     max_changes: int
+    newest: str = ""
+    """The highest resourceVersion that the node was seen with."""
     level: int = 0
     """How many times the hold has doubled."""
     _records: dict[Claim, _Record] = field(default_factory=dict)
@@ -64,9 +67,23 @@ class Flapping:
     _attributes_free_at: float = 0.0
     """Each change of labels or readiness moves this time on by one interval."""
 
-    def added(self, claim: Claim, now: float) -> None:
+    def is_newer(self, version: str) -> bool:
+        """
+        Return whether a report is newer than all before, so that it counts.
+
+        An API server that lags answers with older ones in between: the node did nothing.
+        """
+        if version and (version == self.newest or is_older(version, self.newest)):
+            return False
+        self.newest = version
+        return True
+
+    def added(self, claim: Claim, now: float, *, counts: bool = True) -> None:
         """Record that the node claims an address that it did not claim before."""
         self._forget(now)
+        if not counts:
+            self._touch(claim, now, claimed=True)
+            return
         many = len(self._added) >= self.max_changes
         self._added.append(now)
         if many:
@@ -85,18 +102,21 @@ class Flapping:
             self._damp(claim, record)
         self._trim()
 
-    def dropped(self, claim: Claim, now: float) -> None:
+    def dropped(self, claim: Claim, now: float, *, counts: bool = True) -> None:
         """Record that the node no longer claims an address."""
         self._forget(now)
+        if not counts:
+            self._touch(claim, now, claimed=False)
+            return
         record = self._records.pop(claim, None) or _Record(claimed=False, since=now)
         record.claimed, record.since = False, now
         self._records[claim] = record
         self._trim()
 
-    def left(self, claims: Iterable[Claim], now: float) -> None:
-        """Record that the Node object was deleted, with all that it claimed."""
+    def left(self, claims: Iterable[Claim], now: float, *, counts: bool) -> None:
+        """Record that the Node object is gone, with all that it claimed."""
         for claim in claims:
-            self.dropped(claim, now)
+            self.dropped(claim, now, counts=counts)
 
     def is_damped(self, claim: Claim) -> bool:
         """Whether a claim does not count until the node has kept it for a while."""
@@ -144,6 +164,13 @@ class Flapping:
             self.level, self._released_at = self.level + 1, None
         record.hold = _hold(self.level)
         self._damped[claim] = record
+
+    def _touch(self, claim: Claim, now: float, *, claimed: bool) -> None:
+        """Begin the time of a damped address again; nothing is damped by this."""
+        record = self._records.pop(claim, None)
+        if record is not None:
+            record.claimed, record.since = claimed, now
+            self._records[claim] = record
 
     def _forget(self, now: float) -> None:
         """Drop what no longer counts."""

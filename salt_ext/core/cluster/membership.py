@@ -81,7 +81,7 @@ class Membership:
         """Replace all nodes with a complete LIST."""
         listed = {node.name: node for node in nodes}
         for name in (self._nodes.keys() | self._held.keys()) - listed.keys():
-            self.drop(name, now)
+            self._drop(name, now, seen=False)
         for node in listed.values():
             self.put(node, now)
 
@@ -90,8 +90,10 @@ class Membership:
         self._settle(now)
         name = node.name
         before = self._open.get(name)
+        record = self._flapping_of(name)
+        counts = record.is_newer(node.version)
         if before is not None and before.uid != node.uid:
-            self._remove(name, now)
+            self._remove(name, now, counts=counts)
         held = hold(node, self.limits)
         if held != self._held.get(name):
             self._news[name] = None
@@ -99,16 +101,20 @@ class Membership:
             if held is not None:
                 self._held[name] = held
         if held is None:
-            self._admit(node, now)
+            self._admit(node, record, now, counts=counts)
         after = self._open.get(name)
         if before is after:
             return False
         return bool((before and before.addresses) or (after and after.addresses))
 
     def drop(self, name: str, now: float) -> None:
-        """Remove a deleted node and everything open of it."""
+        """Remove a node whose deletion was seen, and everything open of it."""
+        self._drop(name, now, seen=True)
+
+    def _drop(self, name: str, now: float, *, seen: bool) -> None:
+        # A LIST may lack a node because the API server lags; it has not flapped then.
         self._settle(now)
-        self._remove(name, now)
+        self._remove(name, now, counts=seen)
         if self._held.pop(name, None) is not None:
             self._news[name] = None
 
@@ -159,7 +165,7 @@ class Membership:
         news, self._news = self._news, {}
         return {name: self._refusals(name) for name in news}
 
-    def _admit(self, node: Node, now: float) -> None:
+    def _admit(self, node: Node, record: Flapping, now: float, *, counts: bool) -> None:
         member, rejected = admit(node, self.limits)
         name = node.name
         if rejected != self._rejected.get(name, []):
@@ -169,10 +175,11 @@ class Membership:
                 self._rejected[name] = rejected
         state = self._nodes.get(name)
         if state is None:
-            _, past = self._past.pop(name, (now, self._new_flapping()))
-            self._begin(NodeClaims.begin(member, self.limits, self.grace, past, now), now)
+            self._past.pop(name, None)
+            begun = NodeClaims.begin(member, self.limits, self.grace, record, now, counts=counts)
+            self._begin(begun, now)
         elif state.reported != member:
-            self._update(name, now, lambda known: known.report(member, now))
+            self._update(name, now, lambda known: known.report(member, now, counts=counts))
 
     def _begin(self, state: NodeClaims, now: float) -> None:
         name = state.reported.name
@@ -182,7 +189,7 @@ class Membership:
         self._contest({*state.items(), *state.lingering()}, now)
         self._refresh(name, state)
 
-    def _remove(self, name: str, now: float) -> None:
+    def _remove(self, name: str, now: float, *, counts: bool) -> None:
         state = self._nodes.get(name)
         if self._rejected.pop(name, None) or name in self._damped:
             self._news[name] = None
@@ -193,11 +200,11 @@ class Membership:
         del self._nodes[name], self._open[name]
         self._damped.pop(name, None)
         self._alarms.set(name, None)
-        self._remember(name, state, now)
+        self._remember(name, state, now, counts=counts)
 
-    def _remember(self, name: str, state: NodeClaims, now: float) -> None:
+    def _remember(self, name: str, state: NodeClaims, now: float, *, counts: bool) -> None:
         """Keep what a deleted node did lately, since it may come back under its name."""
-        state.flapping.left(state.reported.claims(), now)
+        state.flapping.left(state.reported.claims(), now, counts=counts)
         if state.flapping.is_idle(now):
             return
         self._past[name] = now, state.flapping
@@ -205,6 +212,12 @@ class Membership:
         while self._past[oldest][0] <= now - WINDOW or len(self._past) > _MAX_PAST:
             del self._past[oldest]
             oldest = next(iter(self._past))
+
+    def _flapping_of(self, name: str) -> Flapping:
+        state = self._nodes.get(name)
+        if state is not None:
+            return state.flapping
+        return self._past[name][1] if name in self._past else self._new_flapping()
 
     def _new_flapping(self) -> Flapping:
         return Flapping(max_changes=CHANGES * self.limits.addresses_per_node)
