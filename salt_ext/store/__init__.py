@@ -21,12 +21,10 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 
-A statement is in the module of the table that it writes; a transaction over several tables is in
-the module of its subject: a publish in ``jobs``, a job's result in ``applied``, a
-deleted key in ``subscriptions``. ``database`` opens the file, ``schema`` has its tables, ``locks``
-are the files that keep processes apart. Two files beside the store outlive it: ``decisions`` (a
-pause, pinned identities, what persons released or rejected) and ``signing_key``. ``continuity``
-notices that the store was lost, and ``store_id`` tells it from its copies.
+A statement is in the module of the table that it writes, a transaction over several tables in that
+of its subject. ``database`` opens the file, ``schema`` has its tables, ``locks`` keep processes
+apart. Two files beside it outlive it: ``decisions`` (of persons) and ``signing_key``.
+``continuity`` notices that the store was lost, and ``store_id`` tells it from its copies.
 
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """

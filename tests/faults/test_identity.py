@@ -287,6 +287,6 @@ def test_the_decisions_know_the_identity_again_after_a_person_began_a_new_file(e
     assert pinned == watched.store.snapshots.load("prod").identity
     watched.store.decisions.path.write_text("damage")
     assert "cannot be used" in publishing_stopped(watched.config, watched.store)
-    controls.resume(watched.store, "kim")
+    controls.resume(watched.store, controls.By(name="kim"))
     watched.until(lambda: watched.store.decisions.of("prod").identity == pinned, "the pin")
     assert publishing_stopped(watched.config, watched.store) is None

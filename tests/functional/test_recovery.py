@@ -17,8 +17,8 @@ import msgspec
 import pytest
 
 from salt_ext.admin import controls
-from salt_ext.admin.controls import By
 from salt_ext.admin.check import configuration as check_configuration
+from salt_ext.admin.controls import By
 from salt_ext.admin.status import status
 from salt_ext.core import metrics
 from salt_ext.core.config import config
