@@ -13,7 +13,7 @@ from salt_ext.core.display import parse_time, utc
 from salt_ext.core.errors import BadArgument
 from salt_ext.core.rollout.departures import Departure, State, canonical
 from salt_ext.store import Store
-from salt_ext.store.address_history import InForce, Interval
+from salt_ext.store.address_history import Interval, ProvenAddress
 from salt_ext.store.history import HistoryEntry
 
 _MAX_INTERVALS = 200
@@ -127,9 +127,11 @@ def _by_interval(
     return found
 
 
-def _current(intervals: list[Interval], in_force: Iterable[InForce]) -> dict[int, list[InForce]]:
+def _current(
+    intervals: list[Interval], in_force: Iterable[ProvenAddress]
+) -> dict[int, list[ProvenAddress]]:
     """Return the proofs that are in force, in the same way."""
-    found: dict[int, list[InForce]] = {n: [] for n in range(-1, len(intervals))}
+    found: dict[int, list[ProvenAddress]] = {n: [] for n in range(-1, len(intervals))}
     for one in in_force:
         of_cluster = [n for n, interval in enumerate(intervals) if interval.cluster == one.cluster]
         still = [n for n in of_cluster if intervals[n].closed_at is None]
@@ -153,7 +155,7 @@ def _not_closed(one: Departure, moment: float) -> bool:
 
 
 def _minions(
-    departures: Iterable[Departure], in_force: Iterable[InForce]
+    departures: Iterable[Departure], in_force: Iterable[ProvenAddress]
 ) -> dict[str, answers.AddressOnMinion]:
     found: dict[str, answers.AddressOnMinion] = {}
     for proof in in_force:

@@ -13,20 +13,19 @@ snapshots in the store) and the ledger (which minion has proved what). Events on
     │   minion_events (start, drift)│                  └───────────────┬────────────────┘
     │   reminder ─► BatchSelector   │                                  │
     │     reactor_watchdog          │ ◄── job cache ◄── returns ◄──────┘
-    │ key_watcher   (deleted keys)  │
-    │ recovery      (a lost store)  │
+    │ key_watcher, recovery         │
     └───────────────────────────────┘     both: desired_state, store ledger
 
 ``departures`` notes which addresses are served no more, ``closing`` selects the minions where they
 are closed once the run without them is proven, and ``departure_events`` reports what stays open.
-``observed`` notes what mode ``observe`` keeps back, ``enforcing`` what ``enforce`` would publish.
+``observed`` writes down what mode ``observe`` keeps back; ``enforcing`` weighs ``enforce``.
 
-``publishing`` says why nothing is published: a pause, or a loss.
-
-The engine selects to know whether anything is due; it fires an event, and publishes questions only
-(``job_probes``, ``recovery``). The runner selects again when the reactor calls it: anybody can fire
-that event, so only a selection under the apply lock decides. All share one ``BatchSelector``, and
-one resolver in each process.
+The engine selects to know whether anything is due; it fires an event, and publishes nothing but
+questions: whether a job still runs (``job_probes``), what minions were served (``recovery``, after
+the store was lost). The runner selects again when the reactor calls it: time has passed, other runs
+may have published, and anybody can fire that event, so only a selection under the apply lock
+decides. Both use the same ``BatchSelector``, and in each process all of them share one resolver.
+``publishing`` says why nothing is published: a pause, lost decisions, a lost store.
 
 Called by the daemon, the runner and ``status``. May use ``references``, ``master`` and the store.
 A return is proof only when the master's job cache has it.

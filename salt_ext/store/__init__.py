@@ -6,8 +6,7 @@ No call waits for a network. A damaged file is set aside, and a new one begins e
 
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
 
-    watch       --> snapshots      the nodes of each cluster, by revision
-                    '-> address_history  since when and until when nodes had which address
+    watch       --> snapshots      nodes of each cluster, by revision  -->  address_history
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
                 --> holds, sizes   changes that a guard holds; nodes and addresses within a day
     references  --> subscriptions  which minion references what  --> rollout
@@ -21,10 +20,12 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 
-A statement is in the module of the table that it writes, a transaction over several tables in that
-of its subject. ``database`` opens the file, ``schema`` has its tables, ``locks`` keep processes
-apart. Two files beside it outlive it: ``decisions`` (of persons) and ``signing_key``.
-``continuity`` notices that the store was lost, and ``store_id`` tells it from its copies.
+A statement is in the module of its table, a transaction over several in that of its subject: a
+publish in ``jobs``, a job's result in ``applied``, a deleted key in ``subscriptions``.
+``database`` opens the file, ``schema`` has its tables, ``locks`` keep processes apart. Two files
+beside the store outlive it: ``decisions`` (a pause, pinned identities, what persons released or
+rejected) and ``signing_key``. ``continuity`` notices that the store was lost, and ``store_id``
+tells it from its copies.
 
 May use ``salt_ext.core``, and neither Salt nor Kubernetes.
 """

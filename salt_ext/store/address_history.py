@@ -37,7 +37,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InForce:
+class ProvenAddress:
     """One minion that has proven a set of addresses with this one in it, and has it still."""
 
     cluster: str
@@ -76,7 +76,7 @@ class AddressHistoryTable:
                 for row in rows
             ]
 
-    def in_force(self, addresses: Collection[str]) -> list[InForce]:
+    def in_force(self, addresses: Collection[str]) -> list[ProvenAddress]:
         """Return the minions whose last proof has any of these addresses."""
         wanted = frozenset(addresses)
         with self._database.reading() as connection:
@@ -95,7 +95,7 @@ class AddressHistoryTable:
                 )
             ]
         return [
-            InForce(cluster=row[0], minion=row[1], since=row[2] or 0.0, revision=row[3])
+            ProvenAddress(cluster=row[0], minion=row[1], since=row[2] or 0.0, revision=row[3])
             for row in sorted(rows)
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import pwd
 import socket
 import subprocess
 import sys
@@ -15,6 +16,10 @@ import pytest
 import salt.config
 import salt.runner
 import yaml
+
+from salt_ext.master.caller import caller
+from salt_ext.store import Store
+from salt_ext.store.control import ControlFlag
 
 SCRIPT = Path(sys.executable).with_name("salt-run")
 UNKNOWN = "cluster 'other' is not configured; configured: prod"
@@ -99,6 +104,41 @@ def test_a_success_exits_with_0(salt_run):
     assert done.returncode == 0
 
 
+LOGIN = Path("/proc/self/loginuid")
+
+
+def test_the_history_names_who_called_by_sudo_and_why(salt_run, monkeypatch):
+    user = pwd.getpwuid(1)
+    monkeypatch.setenv("SUDO_USER", user.pw_name)
+    monkeypatch.setenv("SUDO_UID", "1")
+    monkeypatch.setattr(sys, "argv", ["salt-run"])
+    name = caller({"user": "root"}, None).name
+    assert user.pw_name in name or LOGIN.read_text() != str(2**32 - 1)
+    salt_run("k8s_nodes.pause", "reason=core: a new switch", "--out=json")
+    salt_run("k8s_nodes.resume", "--out=json")
+    entries = json.loads(salt_run("k8s_nodes.history", "what=paused", "--out=json").stdout)
+    (entry,) = entries["entries"]
+    assert (entry["by"], entry["reason"]) == (name, "core: a new switch")
+
+
+def test_the_history_names_whom_the_kernel_knows_and_not_whom_a_variable_names(folder):
+    script = (
+        "import os, sys; open('/proc/self/loginuid', 'w').write('1');"
+        "os.environ.update(SUDO_USER='mail', SUDO_UID=str(__import__('pwd').getpwnam('mail')[2]));"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(SCRIPT), "-c", str(folder), "k8s_nodes.pause"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "/proc/self/loginuid" in done.stderr:
+        pytest.skip("this kernel keeps no logins, or does not let a test set one")
+    assert f"by:\n    {pwd.getpwuid(1).pw_name} as root\n" in done.stdout
+
+
 def test_check_exits_with_1_when_there_is_an_error(salt_run):
     done = salt_run("k8s_nodes.check")
     assert done.returncode == 1
@@ -153,3 +193,12 @@ def test_a_mistake_is_a_failed_job_and_the_next_call_a_successful_one(reactor):
         False,
         True,
     ]
+
+
+def test_the_history_names_the_reactor(reactor, folder):
+    store = Store(str(folder / "state"))
+    low = {"fun": "k8s_nodes.resume", "arg": [], "kwarg": {}, "__user__": "Reactor"}
+    store.decisions.pause(ControlFlag("kim", 1.0))
+    reactor.low("k8s_nodes.resume", low, print_event=False)
+    entry = store.history.newest("", 1)[0]
+    assert (entry.what, entry.detail["by"], entry.automatic) == ("resumed", "reactor", True)
