@@ -41,7 +41,7 @@ MINIONS_BURST = 10_000.0
 MINIONS_PER_HOUR = 1000.0
 """Then so many of them in an hour; the others are only counted."""
 
-DECISIONS = frozenset(["confirmed", "rejected", "paused", "resumed"])
+DECISIONS = frozenset(["confirmed", "rejected", "paused", "resumed", "store lost", "recovered"])
 """Actions that are never folded: each of them changed something."""
 
 _OMITTED = "changes of minions that came too fast are only counted"

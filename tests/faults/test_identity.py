@@ -283,10 +283,11 @@ def test_the_decisions_know_the_identity_again_after_a_person_began_a_new_file(e
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])
     watched.serves("10.0.0.1")
-    pinned = watched.store.decisions.of("prod").identity
-    assert pinned == watched.store.snapshots.load("prod").identity
+    pinned = watched.store.snapshots.load("prod").identity
+    # Written a moment after the addresses are.
+    watched.until(lambda: watched.store.decisions.of("prod").identity == pinned, "the pin")
     watched.store.decisions.path.write_text("damage")
     assert "cannot be used" in publishing_stopped(watched.config, watched.store)
-    controls.resume(watched.store, "kim")
+    controls.resume(watched.store, controls.By(name="kim"))
     watched.until(lambda: watched.store.decisions.of("prod").identity == pinned, "the pin")
     assert publishing_stopped(watched.config, watched.store) is None
