@@ -13,13 +13,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from enum import Enum
 from itertools import accumulate
 
 from salt_ext.core.config.apply import Action, Mode
 from salt_ext.core.config.config import Config
-from salt_ext.core.display import names
+from salt_ext.core.display import names, parse_time
 from salt_ext.core.references.resolve import digest
 from salt_ext.core.rollout.departures import Served
 from salt_ext.core.rollout.drift import Desired, Resolved
@@ -246,9 +245,7 @@ def start_of(since: str, now: float) -> float:
     """
     if ago := re.fullmatch(r"(\d{1,9})([smhdw])", since.strip()):
         return now - int(ago[1]) * _UNITS[ago[2]]
-    # Python 3.10 does not read the Z.
-    at = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", since.strip()))
-    return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
+    return parse_time(since)
 
 
 def duration(seconds: float) -> str:
