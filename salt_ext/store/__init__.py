@@ -1,8 +1,7 @@
 """
 The store: one SQLite file per master, shared by its processes, on its own disk.
 
-Every process of the master opens it: the engine, the runner, and the workers that compile pillars.
-No call waits for a network. A damaged file is set aside, and a new one begins empty.
+Engine, runner and pillar workers open it. A damaged file is set aside, and a new one begins empty.
 
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
 
@@ -17,8 +16,8 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                     |-> timings       seconds from a change to its proof
                     '-> minion_facts  module version, pacing, problems that the minion reported
     watch, rollout  --> departures  addresses that are served no more, until they are closed
-    rollout     --> observed       what mode observe did not publish  --> admin (observed)
     rollout     --> rollouts       how far a change has got in each class
+                '-> observed       what mode observe did not publish  --> admin (observed)
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 

@@ -137,7 +137,7 @@ def test_check_of_a_master_with_errors(healthy):
     healthy.values["k8s_nodes"]["clusters"]["test"]["mode"] = "observe"
     healthy.refer("db1", "k8s://prod", "k8s://stage", "k8s://test?labelSelector=pool=db")
     hold(healthy, "test")
-    controls.pause(healthy.store, By(name="kim"))
+    controls.pause(healthy.store, KIM)
     healthy.watched("test", refused={"outside allowed_networks": 2})
     assert_screen(healthy, "check-errors", check(healthy.opts(), within=0, brief=True))
 
@@ -175,9 +175,9 @@ def test_history(healthy):
         By(name="kim", reason="two are rebuilt"),
         [token],
     )
-    controls.pause(healthy.store, By(name="kim"))
+    controls.pause(healthy.store, KIM)
     healthy.now += 30
-    controls.resume(healthy.store, By(name="kim"))
+    controls.resume(healthy.store, KIM)
     controls.record_apply(
         healthy.store, By(name="kim"), force=True, minions="web3", jobs={"20231114221550000007": []}
     )
@@ -223,8 +223,8 @@ def test_reject(healthy):
 
 def test_pause_and_resume(healthy):
     screens = [
-        controls.pause(healthy.store, By(name="kim")),
-        controls.resume(healthy.store, By(name="kim")),
+        controls.pause(healthy.store, KIM),
+        controls.resume(healthy.store, KIM),
     ]
     text = "\n".join(healthy.screen(answer) for answer in screens)
     assert_golden("screens/pause-resume.txt", text)
