@@ -13,14 +13,12 @@ snapshots in the store) and the ledger (which minion has proved what). Events on
     │   minion_events (start, drift)│                  └───────────────┬────────────────┘
     │   reminder ─► BatchSelector   │                                  │
     │     reactor_watchdog          │ ◄── job cache ◄── returns ◄──────┘
-    │ key_watcher   (deleted keys)  │
-    │ recovery      (a lost store)  │
+    │ key_watcher, recovery         │
     └───────────────────────────────┘     both: desired_state, store ledger
 
 ``departures`` notes which addresses are served no more, ``closing`` selects the minions where they
 are closed once the run without them is proven, and ``departure_events`` reports what stays open.
-``observed`` writes down what mode ``observe`` keeps back, and ``enforcing`` says what a switch to
-``enforce`` would publish.
+``observed`` writes down what mode ``observe`` keeps back; ``enforcing`` weighs ``enforce``.
 
 The engine selects to know whether anything is due; it fires an event, and publishes nothing but
 questions: whether a job still runs (``job_probes``), what minions were served (``recovery``, after

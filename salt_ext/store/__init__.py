@@ -1,14 +1,14 @@
 """
 The store: one SQLite file per master, shared by its processes, on its own disk.
 
-Engine, runner and pillar workers open it. A damaged file is set aside, and a new one begins empty.
+Every process of the master opens it: the engine, the runner, and the workers that compile pillars.
+No call waits for a network. A damaged file is set aside, and a new one begins empty.
 
 A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` and so on::
 
     watch       --> snapshots      nodes of each cluster, by revision  -->  address_history
                 --> health         how each watch is doing; also: reactor alarm, heartbeat
-                --> holds          changes that a guard holds
-                --> sizes          nodes and addresses within a day, for the growth guard
+                --> holds, sizes   changes that a guard holds; nodes and addresses within a day
     references  --> subscriptions  which minion references what  --> rollout
     rollout     --> jobs           what was published
                 --> applied        the ledger: sent to, applied by, failed on each minion
@@ -16,8 +16,7 @@ A table class for each subject, reached as ``store.snapshots``, ``store.jobs`` a
                     |-> timings       seconds from a change to its proof
                     '-> minion_facts  module version, pacing, problems that the minion reported
     watch, rollout  --> departures  addresses that are served no more, until they are closed
-    rollout     --> rollouts       how far a change has got in each class
-                '-> observed       what mode observe did not publish  --> admin (observed)
+    rollout     --> rollouts, observed  how far each class is; what mode observe did not publish
     admin       --> control        operator to engine: refresh requests
     all         --> history        what changed, when, and by whose hand
 

@@ -103,6 +103,7 @@ ARGUMENTS = {
     "nodes": ("prod",),
     "refresh": ("prod", 0.1),
     "confirm": ("prod",),
+    "reject": ("prod", "abcd-efgh-jkmn"),
     "check": (0,),
 }
 

@@ -379,7 +379,7 @@ class TestWhatWouldHaveWaited:
     def test_an_unresolved_reference_keeps_what_it_had(self, master):
         master.refer("m1", "k8s://prod", "k8s://prod/pool")
         prod = master.block["clusters"]["prod"]
-        prod["groups"] = {"pool": {"family": "ipv4"}}
+        prod["groups"] = {"pool": {"labelSelector": "!gone"}}
         master.look_now()
         del prod["groups"]
         master.now += HOUR

@@ -18,6 +18,7 @@ import pytest
 
 from salt_ext.admin import controls
 from salt_ext.admin.check import configuration as check_configuration
+from salt_ext.admin.controls import By
 from salt_ext.admin.status import status
 from salt_ext.core import metrics
 from salt_ext.core.config import config
@@ -215,7 +216,7 @@ class TestNoLoss:
 
     def test_a_loss_after_a_pause_is_noticed_although_no_engine_ran(self, tmp_path, clock):
         found = Master(tmp_path / "new", clock)
-        controls.pause(found.store, "kim")
+        controls.pause(found.store, By(name="kim"))
         found.lose()
         found.restart()
         assert found.why().startswith("paused by kim")
@@ -224,9 +225,9 @@ class TestNoLoss:
 
     def test_a_pause_before_the_first_engine_is_no_loss(self, tmp_path, clock):
         found = Master(tmp_path / "new", clock)
-        controls.pause(found.store, "kim")
+        controls.pause(found.store, By(name="kim"))
         found.steps()
-        controls.resume(found.store, "kim")
+        controls.resume(found.store, By(name="kim"))
         assert found.why() is None
 
 
@@ -276,7 +277,7 @@ class TestLoss:
         lost.lists("prod")
         lost.lists("test", 8, 9)
         lost.steps(5)
-        answered = controls.resume(lost.store, "kim")
+        answered = controls.resume(lost.store, By(name="kim"))
         assert answered["recovered"].startswith("the store was ")
         assert lost.why() is None
         lost.steps(3)
@@ -291,7 +292,7 @@ class TestLoss:
         lost.steps(3)
 
         def judge(*_: Any) -> dict[str, Report]:
-            controls.resume(lost.store, "kim")
+            controls.resume(lost.store, By(name="kim"))
             return {}
 
         monkeypatch.setattr(recovery, "judge", judge)
@@ -524,7 +525,7 @@ class TestOlder:
         request = ApplyRequest(clusters=ALL, force=True)
         assert selector.select(request, 1e9).closing.batches == []
         assert selector.select(request, 1e9).closing.reasons["web1"] == RECOVERING
-        controls.resume(master.store, "kim")
+        controls.resume(master.store, By(name="kim"))
         assert selector.select(request, 1e9).closing.reasons.get("web1") != RECOVERING
 
 
@@ -546,7 +547,7 @@ class TestLostDecisions:
         assert "it was deleted" in deleted.why()
 
     def test_resume_begins_a_new_file_and_says_so(self, deleted):
-        answered = controls.resume(deleted.store, "kim")
+        answered = controls.resume(deleted.store, By(name="kim"))
         assert "it was deleted" in answered["recovered"]
         assert deleted.why() is None
         deleted.steps(2)
