@@ -202,6 +202,15 @@ class TestOnMinions:
         (other,) = self.look(master, "192.0.2.31")["intervals"]
         assert set(other["minions"]) == {"web3"}
 
+    def test_of_two_nodes_with_one_address_it_is_the_one_that_left_last(self, store, ask):
+        both = member("n1", "192.0.2.9"), member("n2", "192.0.2.9")
+        save(store, *both, at=START)
+        save(store, both[0], at=START + 10)
+        gone = [(["web1"], {"192.0.2.9": "node n1 left"})]
+        save(store, at=START + 20, departed=gone)
+        found = {one["node"]: list(one["minions"]) for one in ask("192.0.2.9")["intervals"]}
+        assert found == {"n1": ["web1"], "n2": []}
+
     def test_only_one_minion(self, master):
         (interval,) = self.look(master, "192.0.2.1", minion="db1")["intervals"]
         assert set(interval["minions"]) == {"db1"}

@@ -166,6 +166,8 @@ def reactor(folder):
     opts = salt.config.master_config(str(folder / "master"))
     client = salt.runner.RunnerClient({**opts, "debounce": True})
     yield client
+    # Salt leaves the caller in the module, which a loader of the same process gets again.
+    client.functions["k8s_nodes.apply"].__globals__.pop("__user__", None)
     # The client leaves its MasterMinion open; Salt 3008 warns of it unless these are None.
     mminion = client.mminion
     if hasattr(client, "destroy"):  # Salt 3006.0 has neither of the two.
