@@ -134,15 +134,16 @@ class GuardModel(RuleBasedStateMachine):
         view = View(
             members=dict(self.api.nodes), identity=self.api.identity, version=str(self.api.version)
         )
-        for name in [name for name in self.absent_since if name in view.members]:
-            del self.absent_since[name]
         old = self.guard.accepted
-        for name in (old.members.keys() if old else set()) - view.members.keys():
-            self.absent_since.setdefault(name, self.now)
-        if old is not None and view.identity != old.identity:
-            for name, node in old.members.items():
-                if name in view.members and view.members[name].uid != node.uid:
-                    self.absent_since.setdefault(name, self.now)
+
+        def gone(name: str, node: Member) -> bool:
+            # A node that was recreated is an update, but not in another cluster.
+            other = old is not None and view.identity != old.identity
+            found = view.members.get(name)
+            return found is None or (other and found.uid != node.uid)
+
+        absent = {name for name, node in (old.members if old else {}).items() if gone(name, node)}
+        self.absent_since = {name: self.absent_since.get(name, self.now) for name in absent}
         if listed:
             self.listed_at = self.now
         self._judge(view, old)
@@ -263,7 +264,7 @@ class GuardModel(RuleBasedStateMachine):
             assert view.identity in {name for kind, name, _ in confirmed if kind is Kind.IDENTITY}
             self.sizes.clear()
             self.doubt, self.ghosts = False, set()
-        self._check_minimum(old, view, stored, confirmed)
+        self._check_minimum(old, stored, confirmed)
         if old is not None:
             self._check_shrink(old, view, stored, confirmed)
             self._check_rejected(before, stored)
@@ -285,7 +286,6 @@ class GuardModel(RuleBasedStateMachine):
     def _check_minimum(
         self,
         old: View | None,
-        view: View,
         stored: Mapping[str, Member],
         confirmed: set[tuple[Kind, str, str]],
     ) -> None:

@@ -130,7 +130,7 @@ class Guard:
         if not judgement.held:
             return judgement
         held = tuple(
-            replace(change, effect=self._effect_of(change, view, moment, judgement.held))
+            replace(change, effect=self._effect_of(change, view, moment, judgement))
             for change in judgement.held
         )
         return replace(judgement, held=held)
@@ -481,18 +481,18 @@ class Guard:
             return before is not None and (now is None or now.uid != before.uid)
         return now is not None and now != before
 
-    def _effect_of(
-        self, change: Held, view: View, moment: Moment, held: tuple[Held, ...]
-    ) -> Effect:
+    def _effect_of(self, change: Held, view: View, moment: Moment, judgement: Judgement) -> Effect:
         """Return what a release of this change alone would do, judged by all other guards."""
         if not change.kind.confirmable:
             return Effect()
         twin = self._copy()
         twin.release(change.kind, change.subjects)
         after = twin.decide(view, moment)
-        before = self.accepted.members if self.accepted is not None else {}
+        before = judgement.members
+        if before is None:
+            before = self.accepted.members if self.accepted is not None else {}
         difference = Baseline(before).diff(before if after.members is None else after.members)
-        known = {(one.kind, one.token) for one in held}
+        known = {(one.kind, one.token) for one in judgement.held}
         return Effect(
             leave=len(difference.left),
             join=len(difference.joined),
