@@ -133,6 +133,12 @@ bench: $(VENV)/bench tools kubernetes ## Figures beside an alternative, in build
 mutation: $(VENV)/mutation ## Change the guard and the rollout by one operator; list what no test notices (ONLY=guard|drift|wave|job_result|expand)
 	$(BIN)/python .ci/mutation.py $(if $(ONLY),--only $(ONLY))
 
+# 2,000 of these steps are part of "make test".
+STEPS := 100000
+.PHONY: guard-model
+guard-model: $(VENV)/ready ## The guard's promises over 100,000 random steps of clusters, restarts and persons (STEPS=)
+	GUARD_MODEL_STEPS=$(STEPS) $(BIN)/python -m pytest -n0 tests/core/test_guard_model.py
+
 .PHONY: tools
 tools:
 	@lab/install-tools.sh

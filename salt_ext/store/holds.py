@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from salt_ext.core.cluster.hold import Effect, Held
+from salt_ext.core.cluster.hold import Doubts, Effect, Held
 from salt_ext.store.database import Database
 
 
@@ -30,6 +30,15 @@ class HeldChange(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[HeldChange]).decode
+
+
+class _Doubts(msgspec.Struct, frozen=True, array_like=True):
+    older: bool
+    missing: bool
+    returned: list[str]
+
+
+_decode_doubts = msgspec.json.Decoder(_Doubts).decode
 
 
 class HoldTable:
@@ -68,3 +77,27 @@ class HoldTable:
                 )
             else:
                 connection.execute("DELETE FROM hold WHERE cluster = ?", (cluster,))
+
+    def doubts(self, cluster: str) -> Doubts:
+        """Return what an older state of a cluster has left behind."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT doubts FROM doubt WHERE cluster = ?", (cluster,)
+            ).fetchone()
+            if row is None:
+                return Doubts()
+            known = _decode_doubts(row[0])
+            return Doubts(
+                older=known.older, missing=known.missing, returned=frozenset(known.returned)
+            )
+
+    def save_doubts(self, cluster: str, doubts: Doubts) -> None:
+        """Replace what an older state of a cluster has left behind."""
+        row = _Doubts(doubts.older, doubts.missing, sorted(doubts.returned))
+        with self._database.writing() as connection:
+            if doubts == Doubts():
+                connection.execute("DELETE FROM doubt WHERE cluster = ?", (cluster,))
+            else:
+                connection.execute(
+                    "INSERT OR REPLACE INTO doubt VALUES (?, ?)", (cluster, _encode(row))
+                )

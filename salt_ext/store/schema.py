@@ -51,6 +51,11 @@ CREATE TABLE hold (
     changes BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE doubt (
+    cluster TEXT PRIMARY KEY,
+    doubts BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE size_history (
     cluster TEXT PRIMARY KEY,
     at REAL NOT NULL,

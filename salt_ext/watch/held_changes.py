@@ -11,7 +11,7 @@ import msgspec
 from salt_ext.core import events
 from salt_ext.core.cluster.diff import Difference
 from salt_ext.core.cluster.guard import Guard
-from salt_ext.core.cluster.hold import Held, Kind
+from salt_ext.core.cluster.hold import Doubts, Held, Kind
 from salt_ext.store import Store
 from salt_ext.store.decisions import ClusterDecisions
 from salt_ext.watch.confirmations import TakenConfirmations
@@ -41,14 +41,14 @@ class HeldChanges:
         self._decided = ClusterDecisions()
         """What the file of decisions says, as this process read or wrote it last."""
         self._confirmations = TakenConfirmations()
+        self._doubts = Doubts()
+        """What the store has of an older state."""
 
     def load(self) -> None:
         """Load what the guard of an earlier process held, and what persons decided."""
         guard = self._guard
-        held = {change.kind: change.keys for change in self._store.holds.of(self._cluster)}
-        guard.rollback_before_restart = Kind.ROLLBACK.value in held
-        guard.returned = frozenset(held.get(Kind.RETURNED.value, ()))
-        guard.rollback_seen = guard.rollback_before_restart or Kind.VANISHED.value in held
+        self._doubts = self._store.holds.doubts(self._cluster)
+        guard.load_doubts(self._doubts)
         self._decided = self._store.decisions.of(self._cluster)
         guard.pinned = self._decided.identity
         guard.released = _by_kind(self._decided.released)
@@ -56,6 +56,10 @@ class HeldChanges:
 
     def save(self, holds: tuple[Held, ...]) -> bool:
         """Store and report what is held now; return False when that is the same as before."""
+        doubts = self._guard.doubts
+        if doubts != self._doubts:
+            self._store.holds.save_doubts(self._cluster, doubts)
+            self._doubts = doubts
         if holds == self.current:
             return False
         self._store.holds.replace(self._cluster, holds, time.time())

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from salt_ext.core.cluster.diff import Baseline
 from salt_ext.core.cluster.guard import Guard, Judgement, Rules, View
@@ -27,7 +33,7 @@ STEPS = int(os.environ.get("GUARD_MODEL_STEPS", "2000"))
 STEPS_OF_A_HISTORY = 50
 
 RULES = Rules(
-    min_nodes=2,
+    min_nodes=1,
     shrink_percent=30,
     shrink_nodes=2,
     shrink_confirm_after=60.0,
@@ -80,6 +86,11 @@ class GuardModel(RuleBasedStateMachine):
         self.ghosts: set[str] = set()
         """Nodes that appeared with an older state."""
 
+    @initialize(count=st.integers(0, 8))
+    def first_view(self, count: int) -> None:
+        self.join(set(NAMES[:count]))
+        self.look(listed=True)
+
     # what happens to the cluster
 
     @rule(names=st.sets(st.sampled_from(NAMES), min_size=1, max_size=8))
@@ -87,11 +98,11 @@ class GuardModel(RuleBasedStateMachine):
         for name in sorted(names - self.api.nodes.keys()):
             self._put(name, [f"10.0.0.{NAMES.index(name) + 1}"])
 
-    @rule(name=st.sampled_from(NAMES), count=st.integers(0, 12))
+    @rule(name=st.sampled_from(NAMES), count=st.integers(0, 40))
     def report_addresses(self, name: str, count: int) -> None:
         if name in self.api.nodes:
             number = NAMES.index(name) + 1
-            addresses = [f"10.{k}.0.{number}" for k in range(count)]
+            addresses = [f"10.{k}.0.{number}" for k in range(min(count, 200))]
             self._put(name, addresses, uid=self.api.nodes[name].uid)
 
     @rule(name=st.sampled_from(NAMES))
@@ -114,6 +125,41 @@ class GuardModel(RuleBasedStateMachine):
     @rule()
     def restore(self) -> None:
         self.api = self.backup.copy()
+
+    @rule(
+        joined=st.sets(st.sampled_from(NAMES), max_size=3),
+        left=st.sets(st.sampled_from(NAMES), max_size=3),
+        caught_up=st.booleans(),
+    )
+    def an_older_state_answers(self, joined: set[str], left: set[str], caught_up: bool) -> None:
+        """Some nodes join and some leave after a backup, which is restored."""
+        self.look(listed=False)
+        self.backup = self.api.copy()
+        self.leave(left, seen=True)
+        self.join(joined)
+        self.look(listed=False)
+        self.api = self.backup.copy()
+        self.look(listed=False)
+        if caught_up:
+            self.api.version += 100
+            self.look(listed=False)
+
+    @rule(names=st.sets(st.sampled_from(NAMES), min_size=5), listed=st.booleans())
+    def forge(self, names: set[str], listed: bool) -> None:
+        """Many nodes join, or come again under other uids, and the engine sees them at once."""
+        for name in sorted(names):
+            self._put(name, [f"10.0.0.{NAMES.index(name) + 1}"])
+        self.look(listed=listed)
+
+    @rule(hours=st.integers(1, 6))
+    def a_node_grows_slowly(self, hours: int) -> None:
+        for _ in range(hours):
+            name = min(self.api.nodes, default="n0")
+            known = self.api.nodes.get(name)
+            count = len(known.all_addresses()) if known else 0
+            self.report_addresses(name, count + 5)
+            self.now += 3600.0
+            self.look(listed=True)
 
     @rule(count=st.integers(0, 12))
     def another_cluster_answers(self, count: int) -> None:
@@ -144,6 +190,11 @@ class GuardModel(RuleBasedStateMachine):
 
         absent = {name for name, node in (old.members if old else {}).items() if gone(name, node)}
         self.absent_since = {name: self.absent_since.get(name, self.now) for name in absent}
+        for prints in self.rejected.values():
+            for name, print_ in list(prints):
+                # What has changed is another node.
+                if name in view.members and fingerprint(view.members[name]) != print_:
+                    prints.discard((name, print_))
         if listed:
             self.listed_at = self.now
         self._judge(view, old)
@@ -169,17 +220,14 @@ class GuardModel(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """The engine starts again, with what the store and the file of decisions have."""
-        old, held = self.guard, self.judgement.held if self.judgement else ()
+        old = self.guard
         self.guard = Guard(rules=RULES)
         self.guard.accepted = old.accepted
         self.guard.pinned = old.pinned
         self.guard.released = {kind: dict(prints) for kind, prints in old.released.items()}
         self.guard.rejected = {kind: dict(prints) for kind, prints in old.rejected.items()}
         self.guard.sizes.load(old.sizes.samples(self.now), self.now)
-        kinds = {change.kind: change.keys for change in held}
-        self.guard.rollback_before_restart = Kind.ROLLBACK in kinds
-        self.guard.returned = frozenset(kinds.get(Kind.RETURNED, ()))
-        self.guard.rollback_seen = Kind.ROLLBACK in kinds or Kind.VANISHED in kinds
+        self.guard.load_doubts(old.doubts)
         self.deleted.clear()
         self.absent_since.clear()
         self.listed_at = 0.0
@@ -402,7 +450,11 @@ class GuardModel(RuleBasedStateMachine):
             for name in missing - stored.keys():
                 print_ = fingerprint(old.members[name])
                 assert (Kind.VANISHED, name, print_) in confirmed, "a missing node was dropped"
-            self.doubt = bool(missing & stored.keys())
+            # Another guard may keep what a person gave up.
+            self.doubt = any(
+                (Kind.VANISHED, name, fingerprint(old.members[name])) not in confirmed
+                for name in missing & stored.keys()
+            )
 
     def _put(self, name: str, addresses: list[str], uid: str = "") -> None:
         self.uids += 1

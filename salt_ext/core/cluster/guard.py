@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from salt_ext.core.cluster.diff import Baseline
-from salt_ext.core.cluster.hold import Effect, Held, Kind, fingerprint, fingerprints
+from salt_ext.core.cluster.hold import Doubts, Effect, Held, Kind, fingerprint, fingerprints
 from salt_ext.core.cluster.member import Member
 from salt_ext.core.cluster.resource_version import is_older
 from salt_ext.core.cluster.sizes import DAY, Size, SizeHistory
@@ -97,6 +97,8 @@ class Guard:
     rejected: _Subjects = field(default_factory=dict)
     """What persons rejected, until it changes."""
     sizes: SizeHistory = field(init=False)
+    _in_rollback: bool = False
+    """The last view of the accepted cluster was an older state."""
     _missing_since: dict[str, float] = field(default_factory=dict)
     _confirmed_growth: Size = Size(0, 0)
     """Growth in the last judged view that a person has confirmed."""
@@ -115,6 +117,21 @@ class Guard:
         self.rejected[kind] = {**self.rejected.get(kind, {}), **subjects}
         for name in subjects:
             self.released.get(kind, {}).pop(name, None)
+
+    @property
+    def doubts(self) -> Doubts:
+        """What another process has to know of an older state."""
+        return Doubts(
+            older=self._in_rollback or self.rollback_before_restart,
+            missing=self.rollback_seen,
+            returned=self.returned,
+        )
+
+    def load_doubts(self, doubts: Doubts) -> None:
+        """Go on with what an earlier process knew; it may have missed nodes of an older state."""
+        self.rollback_before_restart = doubts.older
+        self.rollback_seen = doubts.missing or doubts.older
+        self.returned = doubts.returned
 
     def judge(
         self, view: View, now: float, *, listed_at: float, deleted: frozenset[str]
@@ -166,10 +183,12 @@ class Guard:
         if frozen is not None:
             # A restored etcd soon counts beyond the versions seen before, without the newer nodes.
             if frozen.kind is Kind.ROLLBACK:
+                self._in_rollback = True
                 self._record_rollback(view.members.keys() - old.members.keys())
             return Judgement(members=None, held=(frozen,))
         if view.identity != old.identity:
             return self._judge_other_cluster(old, view, moment)
+        self._in_rollback = False
         if self.released.get(Kind.ROLLBACK):
             self._forget_rollback()
         return self._judge_nodes(old, view, moment)
@@ -195,20 +214,21 @@ class Guard:
         )
         self._note_missing(leaving, moment.now)
         gone = _prints(old, leaving)
-        held = [*self._check_minimum(view.members, gone)]
-        fewer = len(old.members) - len(view.members)
-        many = self._is_mass(fewer, len(old.members)) or (old.members and not view.members)
+        held: list[Held] = []
+        rejected = self._check_rejected(view, view.members.keys(), held)
+        members = {name: one for name, one in view.members.items() if name not in rejected}
+        doubts = [*self._check_minimum(members, gone)]
+        fewer = len(old.members) - len(members)
+        many = self._is_mass(fewer, len(old.members)) or (old.members and not members)
         proven = self._proven(Kind.SHRINK, gone, moment.listed_at)
         if many and not leaving <= proven:
-            why = f"{len(view.members)} nodes in place of {len(old.members)}"
-            held.append(Held(kind=Kind.SHRINK, why=why, subjects=gone))
-        growing = self._check_growth(old, view, view.members.keys(), leaving, moment.now, held)
-        barred = growing | self._check_rejected(Kind.GROWTH, view, view.members.keys(), held)
-        if any(change.kind is not Kind.GROWTH or not change.rejected for change in held):
+            why = f"{len(members)} nodes in place of {len(old.members)}"
+            doubts.append(Held(kind=Kind.SHRINK, why=why, subjects=gone))
+        self._check_growth(old, view, members.keys(), leaving, moment.now, doubts)
+        if doubts:
             again = self._list_again_at(leaving - proven if many else frozenset())
-            return Judgement(members=None, held=tuple(held), list_again_at=again)
+            return Judgement(members=None, held=(*held, *doubts), list_again_at=again)
         self._forget_rollback()
-        members = {name: one for name, one in view.members.items() if name not in barred}
         return Judgement(members=members, held=tuple(held))
 
     def _judge_nodes(self, old: View, view: View, moment: Moment) -> Judgement:
@@ -218,9 +238,9 @@ class Guard:
         held: list[Held] = []
         unproven = self._check_shrink(old, view, leaving, moment, held)
         kept = unproven | self._check_vanished(old, leaving - moment.deleted, held)
-        returned = self._check_returned(view, joining, held)
         grown = _grown(old, view)
-        barred = returned | self._check_rejected(Kind.GROWTH, view, joining | grown, held)
+        rejected = self._check_rejected(view, joining | grown, held)
+        barred = rejected | self._check_returned(view, joining, rejected, held)
         barred |= self._check_growth(
             old, view, (joining | grown) - barred, leaving - kept, moment.now, held
         )
@@ -275,38 +295,38 @@ class Guard:
         self.returned |= joining
 
     def _forget_rollback(self) -> None:
+        self._in_rollback = False
         self.rollback_seen = self.rollback_before_restart = False
         self.returned = frozenset()
 
-    def _check_returned(self, view: View, joining: Set[str], held: list[Held]) -> frozenset[str]:
+    def _check_returned(
+        self, view: View, joining: Set[str], rejected: Set[str], held: list[Held]
+    ) -> frozenset[str]:
         """Return the nodes that stay out because they may exist only in an older state."""
         if self.rollback_before_restart:
             self._record_rollback(joining)
         self.returned &= joining
-        unconfirmed = self._unreleased(Kind.RETURNED, _prints(view, self.returned))
-        rejected = self._check_rejected(Kind.RETURNED, view, unconfirmed.keys(), held)
-        open_ = {name: print_ for name, print_ in unconfirmed.items() if name not in rejected}
-        if open_:
-            why = f"{len(open_)} nodes appeared with an older state of the API server"
-            held.append(Held(kind=Kind.RETURNED, why=why, subjects=open_))
+        unconfirmed = self._unreleased(Kind.RETURNED, _prints(view, self.returned - rejected))
+        if unconfirmed:
+            why = f"{len(unconfirmed)} nodes appeared with an older state of the API server"
+            held.append(Held(kind=Kind.RETURNED, why=why, subjects=unconfirmed))
         return frozenset(unconfirmed)
 
-    def _check_rejected(
-        self, kind: Kind, view: View, names: Set[str], held: list[Held]
-    ) -> frozenset[str]:
+    def _check_rejected(self, view: View, names: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that stay out because a person rejected exactly them."""
-        decided = self.rejected.get(kind)
-        if not decided:
-            return frozenset()
-        subjects = {
-            name: decided[name]
-            for name in decided.keys() & names
-            if fingerprint(view.members[name]) == decided[name]
-        }
-        if subjects:
-            why = f"{len(subjects)} nodes were rejected: they stay out until they change"
-            held.append(Held(kind=kind, why=why, subjects=subjects, rejected=True))
-        return frozenset(subjects)
+        barred: set[str] = set()
+        for kind in (Kind.GROWTH, Kind.RETURNED):
+            decided = self.rejected.get(kind, {})
+            subjects = {
+                name: decided[name]
+                for name in decided.keys() & names
+                if fingerprint(view.members[name]) == decided[name]
+            }
+            if subjects:
+                why = f"{len(subjects)} nodes were rejected: they stay out until they change"
+                held.append(Held(kind=kind, why=why, subjects=subjects, rejected=True))
+                barred |= subjects.keys()
+        return frozenset(barred)
 
     def _check_vanished(self, old: View, missing: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that are kept because an older state may be why they are missing."""
@@ -486,11 +506,12 @@ class Guard:
         if not change.kind.confirmable:
             return Effect()
         twin = self._copy()
+        if judgement.members is not None:
+            # What is not held is stored before a person can act.
+            twin.accepted_view(view, judgement.members, moment.now)
+        before = twin.accepted.members if twin.accepted is not None else {}
         twin.release(change.kind, change.subjects)
         after = twin.decide(view, moment)
-        before = judgement.members
-        if before is None:
-            before = self.accepted.members if self.accepted is not None else {}
         difference = Baseline(before).diff(before if after.members is None else after.members)
         known = {(one.kind, one.token) for one in judgement.held}
         return Effect(
@@ -501,7 +522,8 @@ class Guard:
             then_held=tuple(
                 one.kind
                 for one in after.held
-                if (one.kind, one.token) not in known and not one.rejected
+                if not one.rejected
+                and ((one.kind, one.token) not in known or one.keys & change.keys)
             ),
         )
 

@@ -114,6 +114,18 @@ class Held:
         return _letters(_hash(texts))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubts:
+    """What an older state leaves behind, also while another cluster answers; kept in the store."""
+
+    older: bool = False
+    """The API server still answers with it."""
+    missing: bool = False
+    """Nodes that are missing now may be missing because of it."""
+    returned: frozenset[str] = frozenset()
+    """Nodes that appeared with it."""
+
+
 def _texts(subjects: Mapping[str, str]) -> list[str]:
     return [text for subject in sorted(subjects.items()) for text in subject]
 
