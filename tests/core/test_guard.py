@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from salt_ext.core.cluster.guard import Guard, Judgement, Rules, View
-from salt_ext.core.cluster.hold import Effect, Held, Kind
+from salt_ext.core.cluster.hold import Doubts, Effect, Held, Kind
 from tests.core.build import member, members
 
 RULES = Rules(
@@ -651,6 +651,38 @@ class TestARejection:
         found = judge(one, later)
         assert found.members == view(10).members
         assert [(held.kind, held.rejected) for held in found.held] == [(Kind.RETURNED, True)]
+
+    def test_of_nodes_from_an_older_state_outlives_the_end_of_that_doubt(self):
+        one = guard(view(10, version="100"))
+        ghosts = joined(view(10), view(1, start=20), version="99")
+        assert judge(one, ghosts).members is None
+        later = replace(ghosts, version="101")
+        one.reject(Kind.RETURNED, judge(one, later).held[0].subjects)
+        older = replace(ghosts, version="98")
+        one.release(Kind.ROLLBACK, judge(one, older).held[0].subjects)
+        assert judge(one, older).members == view(10).members
+
+    def test_of_all_nodes_of_another_cluster_empties_nothing(self):
+        one = guard(view(10), min_nodes=3, growth_nodes=5, growth_percent=0, shrink_percent=100)
+        other = other_cluster(10, start=20)
+        one.release(Kind.IDENTITY, {"uid-b": ""})
+        (held,) = judge(one, other).held
+        one.reject(held.kind, held.subjects)
+        found = judge(one, other)
+        assert found.members is None
+        assert Kind.MINIMUM in kinds(found)
+
+
+def test_doubts_go_on_in_another_process():
+    one = guard(view(10, version="100"))
+    assert judge(one, joined(view(9), view(1, start=20), version="99")).members is None
+    assert judge(one, other_cluster(10)).members is None
+    again = guard(view(10, version="100"))
+    again.load_doubts(one.doubts)
+    found = judge(again, joined(view(9), view(1, start=20), version="101"))
+    assert (found.members, kinds(found)) == (view(10).members, [Kind.VANISHED, Kind.RETURNED])
+    assert judge(again, view(10, version="102")).held == ()
+    assert again.doubts == Doubts()
 
 
 def wide(count: int, addresses: int) -> View:

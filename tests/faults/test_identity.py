@@ -243,6 +243,33 @@ def test_an_older_state_that_catches_up_by_its_own_events_needs_no_confirmation(
     }
 
 
+def test_doubts_of_an_older_state_outlive_a_restart_while_another_cluster_answers(emulator, watch):
+    watched = watch(emulator, **QUICK)
+    for name in ("n1", "n2"):
+        watched.nodes.create(name, internal=[f"10.0.0.{name[1]}"])
+    watched.serves("10.0.0.1", "10.0.0.2")
+    emulator.save()
+    watched.nodes.create("n3", internal=["10.0.0.3"])
+    watched.serves("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    write(watched, 30)
+    emulator.restore()
+    watched.request_list()
+    watched.holds("rollback")
+    emulator.save()
+    emulator.wipe()
+    watched.request_list()
+    watched.holds("identity")
+    watched.stop()
+    watched.start()
+    watched.holds("identity")
+    emulator.restore()
+    write(watched, 60)
+    watched.request_list()
+    # The versions have caught up, and n3 is missing without a deletion.
+    watched.holds("vanished")
+    assert watched.addresses() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+
+
 def test_a_confirmation_does_not_reach_the_next_cluster(emulator, watch):
     watched = watch(emulator, **QUICK)
     watched.nodes.create("n1", internal=["10.0.0.1"])

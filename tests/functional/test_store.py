@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from salt_ext.core.cluster.hold import Held, Kind
+from salt_ext.core.cluster.hold import Doubts, Held, Kind
+from salt_ext.core.cluster.sizes import Sample
 from salt_ext.core.config import config
 from salt_ext.core.config.apply import ApplyConfig
 from salt_ext.core.config.clusters import Timing
@@ -256,6 +257,27 @@ class TestHolds:
         assert (change.since, change.keys) == (1.0, ["n1", "n2"])
         store.holds.replace("prod", [], 10.0)
         assert store.holds.of("prod") == []
+
+    def test_what_an_older_state_left_behind_is_kept(self, store):
+        doubts = Doubts(older=True, missing=True, returned=frozenset(["n2", "n1"]))
+        assert store.holds.doubts("prod") == Doubts()
+        store.holds.save_doubts("prod", doubts)
+        assert store.holds.doubts("prod") == doubts
+        assert store.holds.doubts("other") == Doubts()
+        store.holds.save_doubts("prod", Doubts())
+        assert store.holds.doubts("prod") == Doubts()
+
+
+class TestSizes:
+    def test_they_grow_older_while_the_engine_is_down(self, store):
+        samples = [Sample(100.0, 10, 20), Sample(0.5, 11, 22)]
+        assert store.sizes.load("prod", 1000.0) == []
+        store.sizes.save("prod", samples, 1000.0)
+        assert store.sizes.load("prod", 1060.0) == [Sample(160.0, 10, 20), Sample(60.5, 11, 22)]
+
+    def test_a_clock_that_was_set_back_makes_none_of_them_younger(self, store):
+        store.sizes.save("prod", [Sample(100.0, 10, 20)], 1000.0)
+        assert store.sizes.load("prod", 10.0) == [Sample(100.0, 10, 20)]
 
 
 class TestFileModes:
