@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 import pytest
 
 from salt_ext.core.cluster.guard import Guard, Judgement, Rules, View
-from salt_ext.core.cluster.hold import Doubts, Effect, Held, Kind
+from salt_ext.core.cluster.hold import Doubts, Effect, Held, Kind, fingerprint
 from tests.core.build import member, members
 
 RULES = Rules(
@@ -671,6 +671,17 @@ class TestARejection:
         found = judge(one, other)
         assert found.members is None
         assert Kind.MINIMUM in kinds(found)
+
+
+def test_a_second_list_counts_from_after_an_older_state():
+    one = guard(view(10, version="100"))
+    assert kinds(judge(one, view(4, version="101"), 0.0)) == [Kind.SHRINK]
+    # The older state has them again.
+    assert judge(one, view(10, version="99"), 30.0).members is None
+    one.release(Kind.VANISHED, {name: fingerprint(node) for name, node in view(10).members.items()})
+    found = judge(one, view(4, version="102"), 61.0)
+    assert (found.members, kinds(found)) == (view(10).members, [Kind.SHRINK])
+    assert found.list_again_at == 121.0
 
 
 def test_doubts_go_on_in_another_process():

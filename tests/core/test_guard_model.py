@@ -250,10 +250,22 @@ class GuardModel(RuleBasedStateMachine):
         if change.kind.confirmable:
             self.pending.append(change)
 
+    @rule(names=st.sets(st.sampled_from(NAMES), min_size=6), left=st.integers(1, 4))
+    def reject_what_is_forged(self, names: set[str], left: int) -> None:
+        """Most of the rejected nodes go, and the others are few."""
+        self.forge(names, listed=True)
+        for change in self.judgement.held:
+            self._reject(change)
+        out = sorted({name for prints in self.rejected.values() for name, _ in prints})
+        self.leave(set(out[left:]), seen=True)
+        self.look(listed=True)
+
     @precondition(lambda self: self.judgement and self.judgement.held)
     @rule(data=st.data())
     def reject(self, data: st.DataObject) -> None:
-        change = data.draw(st.sampled_from(self.judgement.held))
+        self._reject(data.draw(st.sampled_from(self.judgement.held)))
+
+    def _reject(self, change: Held) -> None:
         if change.kind.rejectable and not change.rejected:
             self.guard.reject(change.kind, change.subjects)
             self.rejected[change.kind] |= set(change.subjects.items())

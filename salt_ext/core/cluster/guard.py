@@ -181,6 +181,8 @@ class Guard:
         self._drop_decisions(old, view)
         frozen = self._check_identity(old.identity, view) or self._check_rollback(old, view)
         if frozen is not None:
+            # Such a view says nothing of who is missing: the time for a second LIST begins anew.
+            self._missing_since = {}
             # A restored etcd soon counts beyond the versions seen before, without the newer nodes.
             if frozen.kind is Kind.ROLLBACK:
                 self._in_rollback = True
