@@ -131,17 +131,25 @@ class StoreRecovery:
             return
         loss = continuity.loss()
         if loss is None:
-            self._questions = None
+            self._go_on_discovering()
             return
         recovery = continuity.recovery(loss) or self._begin(loss)
-        if decided_stop(self._store) is not None:
-            return
         if self._questions is None or self._questions.store != loss.mark:
             self._questions = _Questions(store=loss.mark)
+        # Also while it is paused: this asks no minion.
         self._discover(self._questions)
+        if decided_stop(self._store) is not None:
+            return
         self._collect(self._questions)
         self._ask(self._questions)
         self._judge(self._questions, recovery)
+
+    def _go_on_discovering(self) -> None:
+        """Find the minions of a lost store to the end, also where a person ended the recovery."""
+        if self._questions is not None and not self._questions.discovered:
+            self._discover(self._questions)
+        else:
+            self._questions = None
 
     def _begin(self, loss: StoreLoss) -> Recovery:
         """Write down that the store was lost, once."""

@@ -301,6 +301,15 @@ class TestLoss:
         assert lost.store.decisions.read().recovery is None
         assert lost.why() is None
 
+    def test_minions_are_found_also_after_a_person_has_ended_it(self, lost, monkeypatch):
+        monkeypatch.setattr(recovery, "_SLICE", 0.0)
+        lost.steps(1)
+        known = lost.store.subscriptions.known()
+        assert known < lost.minions.accepted_minions()
+        controls.resume(lost.store, By(name="kim"))
+        lost.steps(10)
+        assert lost.store.subscriptions.known() == lost.minions.accepted_minions()
+
     def test_a_pause_goes_on_and_no_minion_is_asked_meanwhile(self, lost):
         lost.store.decisions.pause(ControlFlag("kim", 1.0))
         lost.lists("prod", 1, 2, 3, 4)
@@ -308,6 +317,8 @@ class TestLoss:
         lost.steps(5)
         assert lost.minions.asked == []
         assert lost.why().startswith("paused by kim")
+        # To find them asks none of them, and a person may end it all by `resume`.
+        assert lost.store.subscriptions.known() == lost.minions.accepted_minions()
         lost.store.decisions.resume()
         lost.steps(5)
         assert lost.why() is None
