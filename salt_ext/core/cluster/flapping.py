@@ -113,10 +113,10 @@ class Flapping:
         self._records[claim] = record
         self._trim()
 
-    def left(self, claims: Iterable[Claim], now: float, *, counts: bool) -> None:
-        """Record that the Node object is gone, with all that it claimed."""
+    def left(self, claims: Iterable[Claim], now: float) -> None:
+        """Record that the Node object is gone, which is no drop of what it claimed."""
         for claim in claims:
-            self.dropped(claim, now, counts=counts)
+            self.dropped(claim, now, counts=False)
 
     def is_damped(self, claim: Claim) -> bool:
         """Whether a claim does not count until the node has kept it for a while."""

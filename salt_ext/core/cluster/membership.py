@@ -81,7 +81,7 @@ class Membership:
         """Replace all nodes with a complete LIST."""
         listed = {node.name: node for node in nodes}
         for name in (self._nodes.keys() | self._held.keys()) - listed.keys():
-            self._drop(name, now, seen=False)
+            self.drop(name, now)
         for node in listed.values():
             self.put(node, now)
 
@@ -93,7 +93,7 @@ class Membership:
         record = self._flapping_of(name)
         counts = record.is_newer(node.version)
         if before is not None and before.uid != node.uid:
-            self._remove(name, now, counts=counts)
+            self._remove(name, now)
         held = hold(node, self.limits)
         if held != self._held.get(name):
             self._news[name] = None
@@ -108,13 +108,13 @@ class Membership:
         return bool((before and before.addresses) or (after and after.addresses))
 
     def drop(self, name: str, now: float) -> None:
-        """Remove a node whose deletion was seen, and everything open of it."""
-        self._drop(name, now, seen=True)
+        """
+        Remove a deleted node, and everything open of it.
 
-    def _drop(self, name: str, now: float, *, seen: bool) -> None:
-        # A LIST may lack a node because the API server lags; it has not flapped then.
+        It has not flapped: a kubelet has no right to delete its Node, and autoscalers have.
+        """
         self._settle(now)
-        self._remove(name, now, counts=seen)
+        self._remove(name, now)
         if self._held.pop(name, None) is not None:
             self._news[name] = None
 
@@ -189,7 +189,7 @@ class Membership:
         self._contest({*state.items(), *state.lingering()}, now)
         self._refresh(name, state)
 
-    def _remove(self, name: str, now: float, *, counts: bool) -> None:
+    def _remove(self, name: str, now: float) -> None:
         state = self._nodes.get(name)
         if self._rejected.pop(name, None) or name in self._damped:
             self._news[name] = None
@@ -200,11 +200,11 @@ class Membership:
         del self._nodes[name], self._open[name]
         self._damped.pop(name, None)
         self._alarms.set(name, None)
-        self._remember(name, state, now, counts=counts)
+        self._remember(name, state, now)
 
-    def _remember(self, name: str, state: NodeClaims, now: float, *, counts: bool) -> None:
+    def _remember(self, name: str, state: NodeClaims, now: float) -> None:
         """Keep what a deleted node did lately, since it may come back under its name."""
-        state.flapping.left(state.reported.claims(), now, counts=counts)
+        state.flapping.left(state.reported.claims(), now)
         if state.flapping.is_idle(now):
             return
         self._past[name] = now, state.flapping
