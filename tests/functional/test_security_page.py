@@ -114,9 +114,17 @@ PROOFS: dict[str, tuple[str, ...] | str] = {
         "functional/test_history.py::test_a_pause_and_its_end_say_who_why_and_what_was_waiting",
         f"{CONFIRM}::test_a_token_releases_its_change_alone",
     ),
-    "A flapping node or a minion": (
+    "A flapping node pushes": (
         "functional/test_history.py::test_a_flapping_kubelet_of_another_cluster",
+        "functional/test_history.py::test_each_share_keeps_its_newest",
+    ),
+    "A minion that toggles": (
+        "functional/test_history.py::test_a_minion_that_toggles_its_references",
+        "functional/test_history.py::test_a_minion_that_does_it_slowly",
         "functional/test_history.py::test_many_minions_that_do_it",
+    ),
+    "A node that changes after": (
+        f"{GUARD}::test_the_same_name_with_another_uid_or_address_is_held",
     ),
     "What persons decided outlives": (
         "integration/test_lost_store.py::test_a_pause_and_every_address_outlive_it_until_a_person_resumes",
@@ -229,7 +237,7 @@ def test_each_sentence_has_one_proof():
 
 @pytest.mark.parametrize("words", PROOFS)
 def test_each_proof_has_its_sentence_and_its_tests(words):
-    assert [sentence for sentence in sentences() if sentence.startswith(words)]
+    assert len([sentence for sentence in sentences() if sentence.startswith(words)]) == 1
     proof = PROOFS[words]
     missing = [
         test
