@@ -629,6 +629,13 @@ class TestARejection:
         one.reject(Kind.GROWTH, held.subjects)
         assert judge(one, view(20)).members == view(1).members
 
+    def test_outlives_the_store(self):
+        one = guard()
+        one.pinned, one.rejected = "uid-a", self.rejected().rejected
+        found = judge(one, view(22))
+        assert found.members == joined(view(1), view(2, start=20)).members
+        assert [held.rejected for held in found.held] == [True]
+
     def test_has_a_token_of_its_own(self):
         (held,) = judge(guard(view(1)), view(20)).held
         (rejected,) = judge(self.rejected(), view(20)).held

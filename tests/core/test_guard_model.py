@@ -232,6 +232,20 @@ class GuardModel(RuleBasedStateMachine):
         self.absent_since.clear()
         self.listed_at = 0.0
 
+    @rule()
+    def lose_the_store(self) -> None:
+        """What is left is the file of decisions."""
+        old = self.guard
+        self.guard = Guard(rules=RULES)
+        self.guard.pinned = old.pinned
+        self.guard.released, self.guard.rejected = old.released, old.rejected
+        self.judgement = None
+        self.pending.clear()
+        self.sizes.clear()
+        self.deleted.clear()
+        self.absent_since.clear()
+        self.doubt, self.ghosts, self.listed_at = False, set(), 0.0
+
     # what a person does
 
     @precondition(lambda self: self.shown)
@@ -239,7 +253,8 @@ class GuardModel(RuleBasedStateMachine):
     def confirm(self, data: st.DataObject) -> None:
         """Confirm a token, perhaps of long ago: the desk refuses what is not held now."""
         token = data.draw(st.sampled_from(sorted(self.shown)))
-        current = {change.token: change for change in self.judgement.held if self.judgement}
+        held = self.judgement.held if self.judgement else ()
+        current = {change.token: change for change in held}
         if token in current and current[token].kind.confirmable:
             self.pending.append(current[token])
 
@@ -325,9 +340,9 @@ class GuardModel(RuleBasedStateMachine):
             self.sizes.clear()
             self.doubt, self.ghosts = False, set()
         self._check_minimum(old, stored, confirmed)
+        self._check_rejected(before, stored)
         if old is not None:
             self._check_shrink(old, view, stored, confirmed)
-            self._check_rejected(before, stored)
         if old is not None and view.identity == old.identity:
             self._check_growth(before, stored, confirmed)
 

@@ -102,6 +102,8 @@ class Guard:
     _missing_since: dict[str, float] = field(default_factory=dict)
     _confirmed_growth: Size = Size(0, 0)
     """Growth in the last judged view that a person has confirmed."""
+    _counted: tuple[Mapping[str, Member], Size] = ({}, Size(0, 0))
+    """The members that were counted last, and their size: to count 5,000 takes milliseconds."""
 
     def __post_init__(self) -> None:
         self.sizes = SizeHistory(max(self.rules.shrink_confirm_after, self.rules.growth_window))
@@ -158,8 +160,8 @@ class Guard:
         if old is None or old.identity != view.identity:
             self.sizes.clear()
         else:
-            size = _size(old.members)
-            if size != _size(members):
+            size = self._size_of(old.members)
+            if size != self._size_of(members):
                 # The old size was true until now, however long ago it was recorded.
                 self.sizes.record(size, now)
                 if any(self._confirmed_growth):
@@ -199,9 +201,11 @@ class Guard:
         other = self._check_identity(self.pinned, view) if self.pinned else None
         if other is not None:
             return Judgement(members=None, held=(other,))
-        subjects = {_FIRST_VIEW: fingerprints(view.members)}
-        below_minimum = self._check_minimum(view.members, subjects)
-        return Judgement(members=None if below_minimum else view.members, held=below_minimum)
+        # After a loss of the store, what persons rejected is still known.
+        held: list[Held] = []
+        members = self._without_rejected(view, held)
+        below_minimum = self._check_minimum(members, {_FIRST_VIEW: fingerprints(view.members)})
+        return Judgement(members=None if below_minimum else members, held=(*held, *below_minimum))
 
     def _judge_other_cluster(self, old: View, view: View, moment: Moment) -> Judgement:
         """
@@ -217,12 +221,11 @@ class Guard:
         self._note_missing(leaving, moment.now)
         gone = _prints(old, leaving)
         held: list[Held] = []
-        rejected = self._check_rejected(view, view.members.keys(), held)
-        members = {name: one for name, one in view.members.items() if name not in rejected}
+        members = self._without_rejected(view, held)
         doubts = [*self._check_minimum(members, gone)]
         fewer = len(old.members) - len(members)
         many = self._is_mass(fewer, len(old.members)) or (old.members and not members)
-        proven = self._proven(Kind.SHRINK, gone, moment.listed_at)
+        proven = self._proven_gone(gone, moment.listed_at)
         if many and not leaving <= proven:
             why = f"{len(members)} nodes in place of {len(old.members)}"
             doubts.append(Held(kind=Kind.SHRINK, why=why, subjects=gone))
@@ -330,6 +333,13 @@ class Guard:
                 barred |= subjects.keys()
         return frozenset(barred)
 
+    def _without_rejected(self, view: View, held: list[Held]) -> Mapping[str, Member]:
+        """Return the nodes of a view that no person rejected."""
+        barred = self._check_rejected(view, view.members.keys(), held)
+        if not barred:
+            return view.members
+        return {name: one for name, one in view.members.items() if name not in barred}
+
     def _check_vanished(self, old: View, missing: Set[str], held: list[Held]) -> frozenset[str]:
         """Return the nodes that are kept because an older state may be why they are missing."""
         if not self.rollback_seen:
@@ -350,7 +360,7 @@ class Guard:
         """Return the nodes that are kept although the view lacks them."""
         if not leaving:
             return frozenset()
-        unproven = leaving - self._proven(Kind.SHRINK, _prints(old, leaving), moment.listed_at)
+        unproven = leaving - self._proven_gone(_prints(old, leaving), moment.listed_at)
         recent = self.sizes.since(moment.now - self.rules.shrink_confirm_after)
         largest = max([len(old.members), *(size.nodes for size in recent)])
         fewer = largest - len(view.members) - (len(leaving) - len(unproven))
@@ -376,22 +386,18 @@ class Guard:
 
         ``leaving`` are the nodes that make room for them.
         """
-        self._confirmed_growth = Size(0, 0)
-        if not growing:
-            return frozenset()
         same_cluster = old.identity == view.identity
         unconfirmed = self._unreleased(Kind.GROWTH, _prints(view, growing))
-        confirmed = _growth(old, view, growing - unconfirmed.keys(), same_cluster=same_cluster)
+        self._confirmed_growth = _growth(
+            old, view, growing - unconfirmed.keys(), same_cluster=same_cluster
+        )
         if not unconfirmed:
-            self._confirmed_growth = confirmed
             return frozenset()
         gained = _growth(old, view, unconfirmed.keys(), same_cluster=same_cluster)
         lost = Size(len(leaving), sum(_claims(old.members[name]) for name in leaving))
-        why = self._too_much_growth(_size(old.members), gained, lost, now)
+        why = self._too_much_growth(self._size_of(old.members), gained, lost, now)
         if not why:
-            self._confirmed_growth = confirmed
             return frozenset()
-        self._confirmed_growth = confirmed
         held.append(Held(kind=Kind.GROWTH, why=why, subjects=unconfirmed))
         return frozenset(unconfirmed)
 
@@ -451,15 +457,32 @@ class Guard:
         why = f"only {len(members)} nodes would remain; guards:min_nodes is {self.rules.min_nodes}"
         return (Held(kind=Kind.MINIMUM, why=why, subjects=subjects),)
 
+    def _size_of(self, members: Mapping[str, Member]) -> Size:
+        """Return the size of a view; only what differs from the last one is counted."""
+        known, size = self._counted
+        if members is not known:
+            changed = [
+                (known.get(name), one)
+                for name, one in members.items()
+                if known.get(name) is not one
+            ]
+            addresses = size.addresses + sum(
+                _claims(one) - (_claims(before) if before is not None else 0)
+                for before, one in changed
+            )
+            addresses -= sum(_claims(known[name]) for name in known.keys() - members.keys())
+            self._counted = members, Size(len(members), addresses)
+        return self._counted[1]
+
     def _is_mass(self, gone: int, of: int) -> bool:
         return gone >= self.rules.shrink_nodes and gone * 100 > of * self.rules.shrink_percent
 
     def _note_missing(self, leaving: Set[str], now: float) -> None:
         self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}
 
-    def _proven(self, kind: Kind, gone: Mapping[str, str], listed_at: float) -> frozenset[str]:
+    def _proven_gone(self, gone: Mapping[str, str], listed_at: float) -> frozenset[str]:
         """Return the nodes that a later LIST lacks as well, or that a person released."""
-        unreleased = self._unreleased(kind, gone)
+        unreleased = self._unreleased(Kind.SHRINK, gone)
         return frozenset(
             name
             for name in gone
@@ -546,10 +569,6 @@ def _prints(view: View, names: Set[str]) -> dict[str, str]:
 
 def _claims(member: Member) -> int:
     return sum(map(len, member.addresses.values()))
-
-
-def _size(members: Mapping[str, Member]) -> Size:
-    return Size(len(members), sum(map(_claims, members.values())))
 
 
 def _grown(old: View, view: View) -> frozenset[str]:
