@@ -212,11 +212,6 @@ class DecisionFile:
         self.change(apply)
         return changed
 
-    def pin(self, cluster: str, identity: str) -> None:
-        """Record the identity of a cluster's accepted view, where it differs."""
-        if self.of(cluster).identity != identity:
-            self.update(cluster, lambda known: msgspec.structs.replace(known, identity=identity))
-
     def change(self, change: Callable[[Decisions], Decisions]) -> bool:
         """Write what a function makes of the decisions; False when it changes nothing."""
         with self._locked():

@@ -8,18 +8,16 @@ from salt_ext.core.cluster.diff import Difference
 from salt_ext.core.cluster.hold import Kind
 
 _MAX_PENDING = 100
-_WHOLE_VIEW = frozenset([Kind.IDENTITY.value, Kind.ROLLBACK.value])
-"""Kinds whose subjects are no nodes: the next revision follows from them."""
 
 
 class TakenConfirmations:
     """Says for each changed node which confirmation has let its change through."""
 
     def __init__(self) -> None:
-        self._pending: dict[str, tuple[str, frozenset[str]]] = {}
+        self._pending: dict[str, tuple[Kind, frozenset[str]]] = {}
         """By token: the kind of the change, and what it was about."""
 
-    def take(self, token: str, kind: str, subjects: Collection[str]) -> None:
+    def take(self, token: str, kind: Kind, subjects: Collection[str]) -> None:
         """Remember one confirmation; the oldest is forgotten where too many lead to nothing."""
         self._pending.pop(token, None)
         self._pending[token] = kind, frozenset(subjects)
@@ -31,7 +29,7 @@ class TakenConfirmations:
         found: dict[str, str] = {}
         for token, (kind, subjects) in self._pending.items():
             for member in (*difference.joined, *difference.updated):
-                if kind in _WHOLE_VIEW or member.name in subjects:
+                if kind.is_of_whole_view or member.name in subjects:
                     found[member.name] = token
         return found
 
@@ -43,7 +41,7 @@ class TakenConfirmations:
         ended = [
             token
             for token, (kind, subjects) in self._pending.items()
-            if kind in _WHOLE_VIEW or not subjects.isdisjoint(changed)
+            if kind.is_of_whole_view or not subjects.isdisjoint(changed)
         ]
         for token in ended:
             del self._pending[token]

@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 _REPORT_INTERVAL = 60.0
 """Seconds between two messages on one held change whose nodes go on to change."""
-_WHOLE_VIEW = frozenset([Kind.IDENTITY.value, Kind.ROLLBACK.value])
-"""Kinds of which a confirmation is for the view that was shown, and for no other."""
 
 
 class HeldChanges:
@@ -80,15 +78,17 @@ class HeldChanges:
             self._guard.reject(kind, subjects)
         tokens = {change.token for change in self.current}
         for one in decided.confirmations:
-            if one.kind in _WHOLE_VIEW and one.token not in tokens:
+            kind = Kind(one.kind)
+            # Of nodes, each fingerprint says whether it is the one that was shown.
+            if kind.is_of_whole_view and one.token not in tokens:
                 log.warning(
                     "cluster %s: the confirmation by %s came too late: what is held (%s) has "
                     "changed since; see salt-run k8s_nodes.status [confirmation-void]",
                     *(self._cluster, one.by, one.kind),
                 )
                 continue
-            self._guard.release(Kind(one.kind), one.subjects)
-            self._confirmations.take(one.token, one.kind, one.subjects)
+            self._guard.release(kind, one.subjects)
+            self._confirmations.take(one.token, kind, one.subjects)
             log.warning(
                 "cluster %s: %s confirmed: %s [change-confirmed]", self._cluster, one.by, one.why
             )

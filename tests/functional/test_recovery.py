@@ -97,6 +97,11 @@ def answer(*numbers: int, clusters: tuple[str, ...] = ("prod",)) -> dict[str, An
     }
 
 
+def pin(store: Store, cluster: str, identity: str) -> None:
+    """Pin an identity, as the engine does for an accepted view."""
+    store.decisions.update(cluster, lambda known: msgspec.structs.replace(known, identity=identity))
+
+
 class Master:
     """A master whose engine runs step by step."""
 
@@ -138,7 +143,7 @@ class Master:
         )
         gone = [name for name in (known.members if known else ()) if name not in view.members]
         self.store.snapshots.save(view, view.members.values(), gone)
-        self.store.decisions.pin(cluster, view.identity)
+        pin(self.store, cluster, view.identity)
 
     def minion(self, name: str, *numbers: int, clusters: tuple[str, ...] = ("prod",)) -> None:
         self.minions.pillars[name] = clusters
@@ -455,7 +460,7 @@ class TestQuestions:
 
     def test_another_identity_than_the_pinned_one_is_not_published(self, master):
         master.lose()
-        master.store.decisions.pin("prod", "another")
+        pin(master.store, "prod", "another")
         view = snapshot(member("n1", "192.0.2.1"), cluster="prod")
         master.store.snapshots.save(view, view.members.values(), [])
         master.lists("test", 8, 9)

@@ -52,6 +52,11 @@ class Kind(str, Enum):
         return self not in (Kind.NODE, Kind.FLAPPING)
 
     @property
+    def is_of_whole_view(self) -> bool:
+        """Whether it holds a view as a whole; else the nodes that it names."""
+        return self in (Kind.IDENTITY, Kind.ROLLBACK)
+
+    @property
     def rejectable(self) -> bool:
         """Whether a person can say no for good: to what would come in, never to what leaves."""
         return self in (Kind.IDENTITY, Kind.RETURNED, Kind.GROWTH)
