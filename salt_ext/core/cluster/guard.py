@@ -42,6 +42,10 @@ class Rules:
     growth_addresses_per_day: int | None = None
     """Addresses; None for ten times the growth of a window."""
 
+    def is_mass_loss(self, gone: int, of: int) -> bool:
+        """Whether so many are missing that a second look or a person must say so."""
+        return gone >= self.shrink_nodes and gone * 100 > of * self.shrink_percent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -224,7 +228,7 @@ class Guard:
         members = self._without_rejected(view, held)
         doubts = [*self._check_minimum(members, gone)]
         fewer = len(old.members) - len(members)
-        many = self._is_mass(fewer, len(old.members)) or (old.members and not members)
+        many = self.rules.is_mass_loss(fewer, len(old.members)) or (old.members and not members)
         proven = self._proven_gone(gone, moment.listed_at)
         if many and not leaving <= proven:
             why = f"{len(members)} nodes in place of {len(old.members)}"
@@ -365,7 +369,9 @@ class Guard:
         largest = max([len(old.members), *(size.nodes for size in recent)])
         fewer = largest - len(view.members) - (len(leaving) - len(unproven))
         emptied = not view.members and not unproven <= moment.deleted
-        many = self._is_mass(len(unproven), len(old.members)) or self._is_mass(fewer, largest)
+        many = self.rules.is_mass_loss(len(unproven), len(old.members)) or self.rules.is_mass_loss(
+            fewer, largest
+        )
         if not unproven or not (many or emptied):
             return frozenset()
         why = f"{len(unproven)} of {len(old.members)} nodes left at once"
@@ -473,9 +479,6 @@ class Guard:
             addresses -= sum(_claims(known[name]) for name in known.keys() - members.keys())
             self._counted = members, Size(len(members), addresses)
         return self._counted[1]
-
-    def _is_mass(self, gone: int, of: int) -> bool:
-        return gone >= self.rules.shrink_nodes and gone * 100 > of * self.rules.shrink_percent
 
     def _note_missing(self, leaving: Set[str], now: float) -> None:
         self._missing_since = {name: self._missing_since.get(name, now) for name in leaving}

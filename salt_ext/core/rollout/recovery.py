@@ -136,9 +136,7 @@ def _judge(
     new = wanted - _union(one.addresses for one in facts.served.values())
     kept = len(had & (views[name] | wanted))
     problems = []
-    if len(gone) >= rules.shrink_nodes and len(gone) * 100 > (kept + len(gone)) * (
-        rules.shrink_percent
-    ):
+    if rules.is_mass_loss(len(gone), kept + len(gone)):
         problems.append(
             f"{len(gone)} of {kept + len(gone)} addresses that minions have are in no view: "
             f"{names(sorted(gone), _SHOWN)}"
